@@ -1,0 +1,241 @@
+"""Config as the proxies see it: sections of fragments, one fragment per object.
+
+The control plane builds fragments from rows (each app's ``snapshot.py``), publishes them under a
+version number, and ships deltas; the proxy compiles them into a ``Runtime``. A fragment is flat
+and self-contained: whatever spans objects (which budgets a key falls under, which price a target
+has) is resolved by the compiler, so that one change ships one fragment.
+
+Wire form: JSON of one fragment (msgspec), tagged by its section. Unknown fields are ignored, so that an
+older proxy reads a newer control plane; missing ones take the defaults written here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Environment = Literal["production", "staging", "development"]
+CONTRACT_VERSION = 1
+"""Raised when a fragment changes in a way an older reader would misunderstand."""
+
+
+class Fragment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One object of one section. ``id`` is unique in its section and never reused."""
+
+    id: str
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One regional address of a provider.
+
+    base_url: with the API's version path and no trailing slash, ``https://api.openai.com/v1``.
+    credential: id of a CredentialFragment, or None where the upstream asks for none.
+    ca_file: PEM bundle to verify against instead of the system's, None for the system's.
+    """
+
+    name: str
+    base_url: str
+    region: str = ""
+    credential: str | None = None
+    max_connections: int = 1024
+    verify_tls: bool = True
+    ca_file: str | None = None
+
+
+class ProviderFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """An upstream: its wire format (``kind`` names the dialect) and its endpoints."""
+
+    name: str
+    kind: str
+    endpoints: list[Endpoint]
+    organisation: str = ""
+    simulated: bool = False
+    enabled: bool = True
+
+
+class CredentialFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """A provider's secret, sealed to the proxies' key (Fernet token); never the master key."""
+
+    sealed: str
+
+
+class PriceTier(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Prices that replace the base ones for the whole request from ``from_input_tokens`` on.
+
+    None keeps the base price of that kind. Unit: nano-dollars per million tokens.
+    """
+
+    from_input_tokens: int
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+
+
+class PriceVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a model costs during ``[valid_from_ms, valid_to_ms)``, milliseconds since the epoch.
+
+    Unit: nano-dollars per million tokens; ``request``: nano-dollars per million requests.
+    cache_read, cache_write None: such tokens cost as input.
+    """
+
+    version: str
+    input: int
+    output: int
+    cache_read: int | None = None
+    cache_write: int | None = None
+    request: int = 0
+    tiers: list[PriceTier] = []
+    valid_from_ms: int = 0
+    valid_to_ms: int | None = None
+
+
+class PriceFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """The price book's page of one provider's model; ``id`` is ``<provider name>/<model>``."""
+
+    provider: str
+    model: str
+    versions: list[PriceVersion]
+
+
+class Deadlines(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Milliseconds. first_byte binds streams only; JSON answers are bound by total."""
+
+    connect_ms: int = 2_000
+    first_byte_ms: int = 6_000
+    idle_ms: int = 30_000
+    total_ms: int = 120_000
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One place a route can send a request: a provider's endpoint and the model's name there."""
+
+    provider: str
+    model: str
+    endpoint: str = ""
+    """Name of the endpoint; empty: the provider's first."""
+
+
+class RouteFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """What apps name as ``model``: ordered targets, an alternative chain, deadlines, caps.
+
+    fallback: used instead of ``targets`` while a fallback flag is on for the route.
+    max_output_tokens: set on the upstream call when the app sets none; bounds the reservation.
+    unpriced: what to do under a hard budget with a target that has no price.
+    """
+
+    name: str
+    organisation: str
+    aliases: list[str] = []
+    targets: list[Target]
+    fallback: list[Target] = []
+    deadlines: Deadlines = Deadlines()
+    max_output_tokens: int = 4096
+    max_attempts: int = 3
+    unpriced: Literal["refuse", "zero"] = "refuse"
+    enabled: bool = True
+
+
+class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """A virtual key. ``digests``: hex HMACs of every token that opens it.
+
+    A revoked key stays as a tombstone so that it is refused as revoked, not as unknown.
+    routes: names the key may use; ``["*"]`` means all of its organisation.
+    """
+
+    name: str
+    public_id: str
+    organisation: str
+    digests: list[str]
+    state: Literal["active", "revoked"] = "active"
+    expires_at_ms: int | None = None
+    environment: Environment = "production"
+    feature: str = ""
+    tags: list[str] = []
+    routes: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    team: str = ""
+    service: str = ""
+
+
+class BudgetFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """A spending wall. ``scope_id``: an organisation's or a key's id, by ``scope``.
+
+    The window is a calendar one in ``timezone``; the proxy never computes it: leases carry it.
+    """
+
+    name: str
+    organisation: str
+    scope: Literal["organisation", "key"]
+    scope_id: str
+    window: Literal["day", "month"]
+    timezone: str = "UTC"
+    limit_nano: int
+    hard: bool = True
+
+
+class FlagFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """A switch on-call can flip. kill: stops its subject; fallback: a route uses its alternative chain."""
+
+    name: str
+    organisation: str
+    kind: Literal["fallback", "kill"]
+    subject: Literal["provider", "route", "key"]
+    subject_id: str
+    on: bool = False
+    reason: str = ""
+    until_ms: int | None = None
+
+
+SECTIONS: dict[str, type[Fragment]] = {
+    "providers": ProviderFragment,
+    "credentials": CredentialFragment,
+    "prices": PriceFragment,
+    "routes": RouteFragment,
+    "keys": KeyFragment,
+    "budgets": BudgetFragment,
+    "flags": FlagFragment,
+}
+"""Every section, in the order in which it is compiled."""
+
+NEVER_ROLLED_BACK = frozenset({"keys", "credentials"})
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoders: dict[str, msgspec.json.Decoder[Any]] = {name: msgspec.json.Decoder(kind) for name, kind in SECTIONS.items()}
+
+
+class SnapshotError(ValueError):
+    """A fragment that does not decode; the message names section, id and field."""
+
+
+def encode_fragment(fragment: Fragment) -> bytes:
+    """Canonical JSON: equal fragments give equal bytes."""
+    return _encoder.encode(fragment)
+
+
+def decode_fragment(section: str, body: bytes | str) -> Fragment:
+    """The fragment of a section. Raises SnapshotError for an unknown section or a body that does not fit."""
+    decoder = _decoders.get(section)
+    if decoder is None:
+        raise SnapshotError(f"unknown section {section!r}: this proxy is older than the control plane")
+    try:
+        fragment: Fragment = decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise SnapshotError(f"section {section}: {error}") from error
+    return fragment
+
+
+class Change(msgspec.Struct, frozen=True, array_like=True):
+    """One step of a delta: the fragment's body, or None where the object is gone."""
+
+    section: str
+    id: str
+    body: bytes | None
+
+
+class Delta(msgspec.Struct, frozen=True, array_like=True):
+    """What leads from version ``base`` to ``version``; ``base`` 0 is the empty config."""
+
+    base: int
+    version: int
+    changes: list[Change]

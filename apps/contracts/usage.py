@@ -1,0 +1,163 @@
+"""The usage record: everything that is known of one request, written once, by the proxy.
+
+Dashboards, bills, traces, evidence and replay are derived from it; it never carries content.
+Wire form: MessagePack arrays (msgspec, ``array_like``), framed by ``apps.contracts.journal``.
+New fields are appended at the end with a default; none is ever removed or reordered.
+
+Times are microseconds: ``started_us`` since the epoch (database time as the proxy measured its
+offset), all others relative to it. Money is nano-dollars. Tokens are counts.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Outcome = Literal["ok", "error", "cancelled", "refused", "unknown"]
+"""ok: a whole answer was given. error: the app got an error or a broken stream. cancelled: the app
+left. refused: the proxy said no before any upstream was called. unknown: the proxy died meanwhile;
+settled at its reservation."""
+
+Kind = Literal["chat", "embeddings"]
+
+
+class Tokens(msgspec.Struct, array_like=True, kw_only=True):
+    """Counts by kind; input includes cache_read and cache_write, output includes reasoning."""
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+
+
+class Charge(msgspec.Struct, array_like=True):
+    """A reservation on one lease; the attempt's whole cost settles against each of its charges."""
+
+    lease_id: int
+    reserved_nano: int
+
+
+class Attempt(msgspec.Struct, array_like=True, kw_only=True):
+    """One try at one target.
+
+    sent_us, first_byte_us, ended_us: offsets from the request's start; first_byte_us -1 when none came.
+    estimated: tokens and cost are an upper bound, because the provider reported none.
+    """
+
+    provider: str
+    endpoint: str
+    model: str
+    region: str = ""
+    simulated: bool = False
+    outcome: Outcome = "ok"
+    status: int = 0
+    error_code: str = ""
+    sent_us: int = 0
+    first_byte_us: int = -1
+    ended_us: int = 0
+    tokens: Tokens = msgspec.field(default_factory=Tokens)
+    cost_nano: int = 0
+    price_version: str = ""
+    estimated: bool = False
+    charges: list[Charge] = msgspec.field(default_factory=list)
+    upstream_request_id: str = ""
+
+
+class UsageRecord(msgspec.Struct, array_like=True, kw_only=True, tag="usage"):
+    """The full record of one request, journalled before the last byte goes to the app."""
+
+    id: bytes
+    started_us: int
+    organisation: str
+    key_id: str
+    kind: Kind
+    route: str
+    """Name of the route that served it; empty when none was found."""
+    requested_model: str
+    stream: bool
+    outcome: Outcome
+    status: int
+    error_code: str = ""
+    error_step: str = ""
+    environment: str = "production"
+    feature: str = ""
+    tags: list[str] = msgspec.field(default_factory=list)
+    user: str = ""
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    team: str = ""
+    service: str = ""
+    simulated: bool = False
+    config_version: int = 0
+    flags: list[str] = msgspec.field(default_factory=list)
+    """Names of the flags that were on and had a say."""
+    input_hash: str = ""
+    """Hex HMAC of the request body; equal inputs are recognisable, none is readable."""
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
+    tokens: Tokens = msgspec.field(default_factory=Tokens)
+    """Summed over attempts, so that nothing paid for is missing."""
+    cost_nano: int = 0
+    estimated: bool = False
+    first_token_us: int = -1
+    total_us: int = 0
+    upstream_us: int = 0
+    """Time spent waiting for upstreams; total_us - upstream_us is ours."""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    proxy: str = ""
+    """Boot id of the proxy process."""
+
+
+class OpenRecord(msgspec.Struct, array_like=True, kw_only=True, tag="open"):
+    """Written before an upstream is called, once per attempt: what may have been spent if we die now.
+
+    The record with the same ``id`` closes all opens of that id.
+    """
+
+    id: bytes
+    started_us: int
+    organisation: str
+    key_id: str
+    kind: Kind
+    route: str
+    requested_model: str
+    stream: bool
+    provider: str
+    endpoint: str
+    model: str
+    region: str = ""
+    simulated: bool = False
+    price_version: str = ""
+    charges: list[Charge] = msgspec.field(default_factory=list)
+    reserved_nano: int = 0
+    """The attempt's upper bound, also where no budget held a reservation."""
+    attempt: int = 0
+    environment: str = "production"
+    feature: str = ""
+    tags: list[str] = msgspec.field(default_factory=list)
+    user: str = ""
+    team: str = ""
+    service: str = ""
+    config_version: int = 0
+
+
+Record = OpenRecord | UsageRecord
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[OpenRecord | UsageRecord] = msgspec.msgpack.Decoder(OpenRecord | UsageRecord)
+
+
+class RecordError(ValueError):
+    """Bytes that are no record of ours."""
+
+
+encode_record = _encoder.encode
+
+
+def decode_record(payload: bytes | memoryview) -> Record:
+    """An open or full record. Raises RecordError."""
+    try:
+        return _decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise RecordError(str(error)) from error

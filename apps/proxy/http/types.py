@@ -1,0 +1,96 @@
+"""The border between sockets and everything above: what a request, a reply and an upstream answer look like.
+
+Both sides are callback-driven and synchronous where no waiting is needed: a keep-alive request whose upstream
+connection is idle runs from ``data_received`` to ``transport.write`` without a task switch.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Flow(Protocol):
+    """Something that can be told to stop and go on producing (backpressure)."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+class Request:
+    """One parsed request with its whole body.
+
+    method: ``"POST"``. path: decoded from the target, without the query. query: raw, without ``?``.
+    headers: lower-case names to values; repeated fields joined with ``b", "`` (RFC 9110 5.2), those that
+    must not repeat were refused before. arrived: ``time.perf_counter_ns()`` at the first byte of the head.
+    peer: the client's address. http_10: the client speaks HTTP/1.0.
+    """
+
+    __slots__ = ("arrived", "body", "headers", "http_10", "method", "path", "peer", "query")
+
+    def __init__(
+        self, method: str, path: str, query: bytes, headers: dict[bytes, bytes], body: bytes, arrived: int, peer: str, http_10: bool
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = body
+        self.arrived = arrived
+        self.peer = peer
+        self.http_10 = http_10
+
+
+class Gone(Protocol):
+    def __call__(self) -> None: ...
+
+
+class Reply(Protocol):
+    """Where the answer to one request goes. Exactly one of ``send`` or ``start``..``finish``/``abort`` is used.
+
+    ``headers`` is a rendered block, ``b"name: value\\r\\n..."``, without content-length, transfer-encoding,
+    connection and date: those are this layer's. Calls after the client has gone do nothing.
+    """
+
+    on_gone: Gone | None
+    """Called once, when the client leaves before the answer is finished."""
+    flow: Flow | None
+    """Paused while the client reads slower than we write; set by whoever produces the body."""
+    gone: bool
+
+    def send(self, status: int, headers: bytes, body: bytes) -> None:
+        """The whole answer in one write."""
+
+    def start(self, status: int, headers: bytes) -> None:
+        """Begin an answer of unknown length (chunked; delimited by close for HTTP/1.0)."""
+
+    def write(self, data: bytes) -> None:
+        """A piece of the body; never empty."""
+
+    def finish(self) -> None:
+        """The body is whole."""
+
+    def abort(self) -> None:
+        """Break the connection without a clean end: a truncated answer must not look whole."""
+
+
+class App(Protocol):
+    """What the server calls with each request, in order per connection, one at a time per connection."""
+
+    def __call__(self, request: Request, reply: Reply) -> None: ...
+
+
+class Sink(Protocol):
+    """Receives one upstream answer. After ``end`` or ``failed`` nothing more is called."""
+
+    def head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        """The final status (1xx are swallowed by the layer) and lower-case headers."""
+
+    def data(self, chunk: bytes) -> None:
+        """A piece of the body with the transfer coding removed."""
+
+    def end(self) -> None:
+        """The body is whole, as its framing proves."""
+
+    def failed(self, error: Exception) -> None:
+        """An ``UpstreamError`` (``apps.proxy.http.errors``): reset, truncated, malformed, timed out."""

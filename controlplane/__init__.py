@@ -1,0 +1,1 @@
+"""The Django project: settings, the launcher, config as code, the demo."""

@@ -1,0 +1,8 @@
+"""The ASGI entry point that uvicorn serves."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
+application = get_asgi_application()

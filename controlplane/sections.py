@@ -1,0 +1,12 @@
+"""Who builds which section of the config: section name -> dotted path of its ``Section`` (see
+``apps.publishing.registry``). ``publishing`` knows no app; it reads this."""
+
+SECTIONS: dict[str, str] = {
+    "providers": "apps.providers.snapshot.providers",
+    "credentials": "apps.providers.snapshot.credentials",
+    "prices": "apps.providers.snapshot.prices",
+    "routes": "apps.routes.snapshot.routes",
+    "keys": "apps.keys.snapshot.keys",
+    "budgets": "apps.budgets.snapshot.budgets",
+    "flags": "apps.flags.snapshot.flags",
+}
