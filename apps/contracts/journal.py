@@ -11,7 +11,14 @@ A segment is ``MAGIC`` followed by frames: ``length:u32le  crc32:u32le  payload`
 to 8 bytes. The writer stores payload and crc first and ``length`` last, so a reader that sees a length
 sees a whole frame; length 0 is the end for now. ``SEALED`` as length says: go on in the next segment.
 A bad CRC in a live journal means "not yet"; in a dead one, the end (a power loss tore it).
-A position is ``(segment, offset)``.
+A position is ``(segment, offset)``; it only ever grows.
+
+Invariants that both sides rely on:
+
+1. Cut a segment at any byte: what can be read is a prefix of what was appended, never anything else.
+2. The segment after a sealed one exists before ``SEALED`` is written; a cleanly closed journal ends in ``SEALED``.
+3. A directory whose name starts with ``NEW_PREFIX`` is being made: it holds no record and nobody reads it.
+4. Only the shipper deletes, segments in ascending order, and only sealed ones while the writer lives.
 """
 
 from __future__ import annotations
@@ -25,9 +32,16 @@ import msgspec
 MAGIC = b"BHJRNL1\n"
 HEADER = struct.Struct("<II")
 SEALED = 0xFFFFFFFF
-MAX_PAYLOAD = 64 * 1024
+MAX_PAYLOAD = 16 * 1024
+"""Bytes of the largest record; a writer trims (``apps.contracts.usage.encode_bounded``) before it appends."""
+MAX_OPEN_PAYLOAD = 2 * 1024
+"""Bytes of the largest open record."""
 SEGMENT_BYTES = 16 * 1024 * 1024
 FIRST_OFFSET = len(MAGIC)
+LOCK_NAME = "lock"
+META_NAME = "meta.json"
+NEW_PREFIX = ".new-"
+"""A journal is made under this prefix and renamed when it is locked and its first segment is ready."""
 
 
 class JournalMeta(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +56,12 @@ class JournalMeta(msgspec.Struct, frozen=True, kw_only=True):
 
 def segment_name(number: int) -> str:
     return f"{number:08d}.seg"
+
+
+def segment_number(name: str) -> int | None:
+    """The number in a segment's file name; None for any other file."""
+    digits, dot, suffix = name.partition(".")
+    return int(digits) if dot and suffix == "seg" and digits.isascii() and digits.isdigit() else None
 
 
 def frame_size(payload_length: int) -> int:

@@ -14,6 +14,8 @@ from typing import Literal
 
 import msgspec
 
+from apps.contracts.journal import MAX_OPEN_PAYLOAD, MAX_PAYLOAD
+
 Outcome = Literal["ok", "error", "cancelled", "refused", "unknown"]
 """ok: a whole answer was given. error: the app got an error or a broken stream. cancelled: the app
 left. refused: the proxy said no before any upstream was called. unknown: the proxy died meanwhile;
@@ -161,3 +163,49 @@ def decode_record(payload: bytes | memoryview) -> Record:
         return _decoder.decode(payload)
     except msgspec.MsgspecError as error:
         raise RecordError(str(error)) from error
+
+
+def encode_bounded(record: Record) -> bytes:
+    """The record's bytes, trimmed where the journal's limits ask for it (``MAX_PAYLOAD``, ``MAX_OPEN_PAYLOAD``).
+
+    What an app sent is cut first (metadata, tags, user, long names); money, tokens, charges and ids never are.
+    A trimmed full record says so in ``metadata["bulkhead.trimmed"]``. Raises RecordError where even
+    that is not enough, which takes far more attempts than one reservation of the journal allows.
+    """
+    payload = _encoder.encode(record)
+    limit = MAX_PAYLOAD if type(record) is UsageRecord else MAX_OPEN_PAYLOAD
+    if len(payload) <= limit:
+        return payload
+    for width in (256, 64, 24):
+        payload = _encoder.encode(_trimmed(record, width))
+        if len(payload) <= limit:
+            return payload
+    raise RecordError(f"a record of {len(payload)} bytes does not fit the journal's {limit}, even trimmed")
+
+
+def _cut(text: str, width: int) -> str:
+    """At most ``width`` bytes of UTF-8, never half a character."""
+    raw = text.encode()
+    return text if len(raw) <= width else raw[:width].decode("utf-8", "ignore")
+
+
+def _trimmed(record: Record, width: int) -> Record:
+    names = {
+        name: _cut(value, width)
+        for name in record.__struct_fields__
+        if isinstance(value := getattr(record, name), str) and name not in _IDS
+    }
+    if isinstance(record, OpenRecord):
+        return msgspec.structs.replace(record, **names, tags=[])
+    attempts = [
+        msgspec.structs.replace(
+            attempt, **{name: _cut(value, width) for name in attempt.__struct_fields__ if isinstance(value := getattr(attempt, name), str)}
+        )
+        for attempt in record.attempts
+    ]
+    tags = [_cut(tag, width) for tag in record.tags[:8]]
+    flags = [_cut(flag, width) for flag in record.flags[:16]]
+    return msgspec.structs.replace(record, **names, attempts=attempts, tags=tags, flags=flags, metadata={"bulkhead.trimmed": "metadata"})
+
+
+_IDS = frozenset({"organisation", "key_id", "kind", "outcome", "team", "service", "proxy", "input_hash"})
