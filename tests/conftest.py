@@ -1,0 +1,223 @@
+"""The test session's real services.
+
+One embedded PostgreSQL per session (started by the xdist controller, or at first use without xdist). The first worker
+that needs a database migrates a template; every worker, and every test that asks for ``fresh_database``, gets a clone
+of it. Tests that kill a server get their own from ``postgres_server`` or ``redis_server``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from controlplane.launcher.postgres import OWNER, PROXY, SUPERUSER, Passwords, Postgres
+from controlplane.launcher.redis import Redis
+
+TEMPLATE = "bulkhead_template"
+FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "autovacuum_naptime": "10s"}
+"""Safe against SIGKILL of processes, not against power loss; ``synchronous_commit`` stays on."""
+
+
+def make_short_dir(prefix: str) -> Path:
+    """A directory under /tmp that the unprivileged postgres user may pass through, with a short path for sockets."""
+    path = Path(tempfile.mkdtemp(prefix=f"bulkhead-{prefix}-", dir="/tmp"))
+    path.chmod(0o711)
+    return path
+
+
+class Session:
+    """The session's server, as its starter knows it; workers of xdist get ``seat`` (everything needed to connect)."""
+
+    def __init__(self) -> None:
+        self.directory: Path | None = None
+        self.server: Postgres | None = None
+
+    def start(self) -> dict[str, str]:
+        if self.server is None or self.directory is None:
+            self.directory = make_short_dir("session")
+            self.server = Postgres(
+                self.directory / "postgres",
+                passwords=Passwords.random(),
+                settings={**FAST, "synchronous_commit": "off"},
+                log=self.directory / "postgres.log",
+            )
+            self.server.start()
+        return self.seat()
+
+    def seat(self) -> dict[str, str]:
+        assert self.server is not None and self.directory is not None
+        words = self.server.passwords
+        return {"directory": str(self.directory), "superuser": words.superuser, "owner": words.owner, "proxy": words.proxy}
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.stop()
+            base = self.server.location.data.parent
+            for path in (self.directory, base):
+                if path is not None:
+                    shutil.rmtree(path, ignore_errors=True)
+            self.server = None
+
+
+session_services = Session()
+
+
+def pytest_configure_node(node: pytest.Item) -> None:
+    """xdist's controller tells each worker where the session's server is."""
+    node.workerinput["bulkhead_postgres"] = session_services.start()  # type: ignore[attr-defined]
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    session_services.stop()
+
+
+@pytest.fixture(scope="session")
+def session_postgres(request: pytest.FixtureRequest) -> Postgres:
+    """The session's one server; ``url(user=, database=)`` of it. Never kill this one."""
+    seat = getattr(request.config, "workerinput", {}).get("bulkhead_postgres") or session_services.start()
+    words = Passwords(superuser=seat["superuser"], owner=seat["owner"], proxy=seat["proxy"])
+    return Postgres(Path(seat["directory"]) / "postgres", passwords=words)
+
+
+def _clone(server: Postgres, name: str, template: str) -> None:
+    import psycopg
+    from psycopg import sql
+
+    with psycopg.connect(server.url(user=SUPERUSER, database="postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(template), sql.Identifier(OWNER))
+        )
+        # Settings of a database (ALTER DATABASE ... SET) and CONNECT grants are not part of a clone; ours has neither.
+
+
+def _drop(server: Postgres, name: str) -> None:
+    import psycopg
+    from psycopg import sql
+
+    with psycopg.connect(server.url(user=SUPERUSER, database="postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _point_django_at(url: str) -> None:
+    from django.conf import settings
+    from django.db import connections
+
+    from controlplane import env
+
+    entry = env.django_database(url)
+    for alias in ("default",):
+        connection = connections[alias]
+        connection.close()
+        for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS"):
+            settings.DATABASES[alias][key] = entry[key]
+            connection.settings_dict[key] = entry[key]
+
+
+@pytest.fixture(scope="session")
+def template_database(session_postgres: Postgres, django_db_blocker: object) -> str:
+    """The migrated template's name. One worker makes it, the others wait for its file lock."""
+    from django.core.management import call_command
+    from django.db import connections
+
+    home = session_postgres.home.parent
+    with (home / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = home / "template.done"
+        if not done.exists():
+            session_postgres.ensure_roles(database=TEMPLATE)
+            with django_db_blocker.unblock():  # type: ignore[attr-defined]
+                _point_django_at(session_postgres.url(database=TEMPLATE))
+                call_command("migrate", verbosity=0, interactive=False)
+                connections.close_all()
+            done.touch()
+    return TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    request: pytest.FixtureRequest, session_postgres: Postgres, template_database: str, django_db_blocker: object
+) -> Iterator[None]:
+    """pytest-django's set-up, replaced: this worker's database is a clone of the template."""
+    from django.db import connections
+
+    name = f"test_{getattr(request.config, 'workerinput', {}).get('workerid', 'main')}"
+    _clone(session_postgres, name, template_database)
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        _point_django_at(session_postgres.url(database=name))
+    yield
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        connections.close_all()
+    _drop(session_postgres, name)
+
+
+@dataclass(frozen=True)
+class FreshDatabase:
+    """A migrated database of a test's own: what it commits is gone with it. For tests that start real processes."""
+
+    name: str
+    url: str
+    """As the owner role ``bulkhead``."""
+    proxy_url: str
+    """As the role ``bulkhead_proxy``."""
+    superuser_url: str
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def fresh_database(session_postgres: Postgres, template_database: str) -> Iterator[FreshDatabase]:
+    name = f"fresh_{os.getpid()}_{next(_numbers)}"
+    _clone(session_postgres, name, template_database)
+    yield FreshDatabase(
+        name=name,
+        url=session_postgres.url(database=name),
+        proxy_url=session_postgres.url(user=PROXY, database=name),
+        superuser_url=session_postgres.url(user=SUPERUSER, database=name),
+    )
+    _drop(session_postgres, name)
+
+
+@pytest.fixture
+def postgres_server() -> Iterator[Callable[..., Postgres]]:
+    """``postgres_server(settings={...}) -> Postgres``: a started server of the test's own, to kill, stop and start again.
+
+    Commits are synchronous: what a client was told is committed survives ``kill()``. It has the roles and an empty
+    database ``bulkhead``; migrate it (``manage.py migrate`` with ``DATABASE_URL=server.url()``) where tables are needed.
+    """
+    started: list[tuple[Postgres, Path]] = []
+
+    def start(settings: dict[str, str] | None = None) -> Postgres:
+        directory = make_short_dir("postgres")
+        server = Postgres(
+            directory / "postgres", passwords=Passwords.random(), settings={**FAST, **(settings or {})}, log=directory / "postgres.log"
+        )
+        started.append((server, directory))
+        server.start()
+        return server
+
+    yield start
+    for server, directory in started:
+        server.stop()
+        shutil.rmtree(server.location.data.parent, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def redis_server() -> Iterator[Redis]:
+    """A started Redis of the test's own; ``url``, ``kill()``, ``start()``."""
+    directory = make_short_dir("redis")
+    server = Redis(directory / "redis", log=directory / "redis.log")
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(directory, ignore_errors=True)

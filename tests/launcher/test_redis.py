@@ -1,0 +1,40 @@
+"""Embedded Redis by itself."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from controlplane.launcher.redis import Redis, RedisError
+
+
+def test_answers_only_with_the_password(redis_server: Redis) -> None:
+    assert redis.Redis.from_url(redis_server.url).ping()
+    with pytest.raises(redis.AuthenticationError):
+        redis.Redis(port=redis_server.port).ping()
+
+
+def test_accepted_work_survives_kill_9(redis_server: Redis) -> None:
+    redis.Redis.from_url(redis_server.url).lpush("alerts", "one")
+    redis_server.kill()
+    redis_server.start()
+    assert redis.Redis.from_url(redis_server.url).lrange("alerts", 0, -1) == [b"one"]
+
+
+def test_a_left_over_server_is_ended_first(redis_server: Redis) -> None:
+    second = Redis(redis_server.home, port=redis_server.port, password=redis_server.password)
+    second.start()
+    assert redis_server.process is not None
+    assert redis_server.process.wait(5) != 0
+    second.stop()
+
+
+def test_a_taken_port_ends_with_advice(redis_server: Redis, tmp_path: pytest.TempPathFactory) -> None:
+    other = Redis(tmp_path / "redis", port=redis_server.port)  # type: ignore[operator]
+    with pytest.raises(RedisError, match="ended with code"):
+        other.start()
+    other.stop()
+
+
+def test_the_configuration_with_the_password_is_private(redis_server: Redis) -> None:
+    assert (redis_server.home / "redis.conf").stat().st_mode & 0o777 == 0o600
