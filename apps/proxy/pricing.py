@@ -77,15 +77,9 @@ class Price:
         starts = [tier.from_input_tokens for tier in tiers]
         # A tier from 0 tokens on leaves no input to the base prices.
         bands = [] if starts[:1] == [0] else [_Band(0, starts[0] - 1 if starts else None, price, None)]
-        for tier, following in zip(tiers, [*starts[1:], None], strict=True):
-            bands.append(
-                _Band(
-                    tier.from_input_tokens,
-                    None if following is None else following - 1,
-                    price,
-                    tier,
-                )
-            )
+        for number, tier in enumerate(tiers):
+            last = starts[number + 1] - 1 if number + 1 < len(tiers) else None
+            bands.append(_Band(tier.from_input_tokens, last, price, tier))
         first = bands[0]
         self._bands = tuple(bands)
         self._tiered = len(bands) > 1
