@@ -1,0 +1,58 @@
+"""Writing the audit trail.
+
+Invariant: seq n+1 is given only after the transaction holding seq n has committed or rolled back, and is given in the
+same transaction that holds the change. The trigger ``audit_seal`` takes the chain's advisory lock at COMMIT, so changes
+never wait for each other before that, and a lock taken earlier (publishing's) can never be waited for while it is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from apps.audit.actors import Actor
+from apps.audit.models import AuditEvent
+from apps.audit.rules import clean_text, redact
+
+
+@transaction.atomic
+def audit_record(
+    *,
+    actor: Actor,
+    action: str,
+    subject_kind: str,
+    subject_id: object,
+    subject_name: str = "",
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    reason: str = "",
+    config_version: int | None = None,
+) -> AuditEvent:
+    """Append one event to the chain, in the change's own transaction.
+
+    action: ``<subject>.<verb>``, as in ``apps.accounts.rules.PERMISSIONS`` where a person needs a permission for it.
+    before, after: the fields that changed; values under secret names are blanked (``apps.audit.rules``).
+    Raises TypeError when a value has no JSON form.
+    """
+    event = AuditEvent(
+        at=timezone.now(),
+        actor_kind=actor.kind,
+        actor_id=clean_text(actor.id),
+        actor_name=clean_text(actor.name),
+        actor_role=clean_text(actor.role),
+        actor_address=clean_text(actor.address),
+        action=action,
+        subject_kind=subject_kind,
+        subject_id=clean_text(str(subject_id)),
+        subject_name=clean_text(subject_name),
+        before=None if before is None else redact(before),
+        after=None if after is None else redact(after),
+        reason=clean_text(reason, 2000),
+        config_version=config_version,
+    )
+    event.content_hash = event.compute_content_hash()
+    event.save(force_insert=True)
+    return event
