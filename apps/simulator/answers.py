@@ -1,0 +1,195 @@
+"""Answers as steps: what is written when, with the faults in their places. One generator per kind of answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from apps.simulator import openai
+from apps.simulator.behaviour import Behaviour, Resolved
+from apps.simulator.bill import RequestLine
+from apps.simulator.faults import Fault
+from apps.simulator.http import LAST_CHUNK, Exchange, Step, chunk
+
+JSON = b"content-type: application/json\r\n"
+SSE = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+MAX_WRITE = 16 * 1024
+"""Events without a pause between them share a write of at most about so many bytes."""
+
+
+class Answer:
+    """All that an answer's generator needs; ``line`` is kept up to date, so that it is right whenever the client leaves."""
+
+    __slots__ = ("behaviour", "clock", "created", "exchange", "fault", "first_byte_s", "headers", "line", "ordinal")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        line: RequestLine,
+        resolved: Resolved,
+        fault: Fault,
+        *,
+        headers: bytes,
+        ordinal: int,
+        created: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.exchange = exchange
+        self.line = line
+        self.behaviour: Behaviour = resolved.behaviour
+        self.fault = fault
+        self.headers = headers
+        self.ordinal = ordinal
+        self.created = created
+        self.clock = clock
+        self.first_byte_s = resolved.behaviour.first_byte_ms.draw(resolved.rng) / 1000
+
+    def stall(self, where: str) -> Iterator[Step]:
+        """The stall, where the fault has one there."""
+        if self.fault.kind == "stall" and self.fault.where == where:
+            if self.fault.seconds:
+                yield self.clock() + self.fault.seconds
+            else:
+                yield "hang"
+
+    def opening(self) -> Iterator[Step]:
+        """Everything before the first byte: latency, stalls, resets."""
+        if self.first_byte_s:
+            yield self.clock() + self.first_byte_s
+        yield from self.stall("headers")
+        if self.fault.kind == "reset":
+            self.line.outcome = "cut"
+            yield "reset"
+
+
+def refusal(answer: Answer, status: int, message: str, *, param: str | None = None, code: str | None = None) -> Iterator[Step]:
+    """An error as OpenAI sends it, or as a balancer in front of it does."""
+    yield from answer.opening()
+    fault = answer.fault
+    headers = answer.headers
+    if fault.kind == "status" and fault.retry_after is not None:
+        headers += b"retry-after: %b\r\n" % format(fault.retry_after, "g").encode()
+    body = openai.error_body(status, message, param=param, code=code)
+    content_type = JSON
+    if fault.kind == "status" and fault.body == "html":
+        content_type = b"content-type: text/html\r\n"
+        body = b"<html><head><title>%d</title></head><body><h1>%d (simulated)</h1></body></html>\n" % (status, status)
+    elif fault.kind == "status" and fault.body == "empty":
+        content_type, body = b"", b""
+    answer.line.outcome, answer.line.status = "error", status
+    yield answer.exchange.head(status, headers + content_type, len(body)) + body
+
+
+def json_answer(answer: Answer, body: bytes, *, output_tokens: int) -> Iterator[Step]:
+    """A JSON body, after the time that its tokens take."""
+    line, fault, speed = answer.line, answer.fault, answer.behaviour.tokens_per_second
+    yield from answer.opening()
+    yield from answer.stall("first_token")
+    if speed and output_tokens:
+        began = answer.clock()
+        try:
+            yield began + output_tokens / speed
+        except GeneratorExit:  # the client left: it pays for what was generated so far
+            line.output_tokens = min(output_tokens, int((answer.clock() - began) * speed))
+            raise
+    line.output_tokens = output_tokens
+    line.status = 200
+    headers = answer.headers + JSON
+    half = body[: max(1, len(body) // 2)]
+    if fault.kind == "truncated_json":
+        yield answer.exchange.head(200, headers, len(half)) + half
+    elif fault.kind == "cut" or (fault.kind == "stall" and fault.where == "mid"):
+        if fault.clean:
+            yield answer.exchange.head(200, headers, None) + chunk(half) + LAST_CHUNK
+            line.outcome = "cut"
+            yield "close"
+        yield answer.exchange.head(200, headers, len(body)) + half
+        if fault.kind == "stall":
+            yield from answer.stall("mid")
+            yield body[len(half) :]
+        else:
+            # Half a millisecond, so that a reset does not overtake the bytes before it.
+            yield answer.clock() + 0.0005
+            line.outcome = "cut"
+            yield "reset" if fault.rst else "close"
+    else:
+        yield answer.exchange.head(200, headers, len(body)) + body
+
+
+def stream_answer(answer: Answer, call: openai.ChatCall, choices: list[openai.Choice], usage: dict[str, Any]) -> Iterator[Step]:
+    """Server-sent events at the set speed: roles, content, finish reasons, usage, ``[DONE]``."""
+    line, fault, exchange = answer.line, answer.fault, answer.exchange
+    speed, per_event = answer.behaviour.tokens_per_second, answer.behaviour.tokens_per_event
+    frame = chunk if exchange.chunks else bytes
+    events = openai.ChatEvents(f"chatcmpl-{line.id[4:]}", answer.created, call)
+    yield from answer.opening()
+    line.status = 200
+    pending = exchange.head(200, answer.headers + SSE, None)
+    if fault.kind == "stall" and fault.where == "first_token":
+        yield pending
+        pending = b""
+        yield from answer.stall("first_token")
+    began = answer.clock()
+    tokens = 0
+    breaks = fault.kind in ("cut", "malformed_sse", "error_event") or (fault.kind == "stall" and fault.where == "mid")
+
+    for written, (event_tokens, event) in enumerate(_events(events, choices, per_event)):
+        if breaks and written == fault.events:
+            breaks = False
+            if pending:
+                yield pending
+                pending = b""
+            if fault.kind == "cut":
+                line.outcome = "cut"
+                if fault.clean and exchange.chunks:
+                    yield LAST_CHUNK
+                yield answer.clock() + 0.0005
+                yield "reset" if fault.rst else "close"
+            elif fault.kind == "error_event":
+                line.outcome = "error"
+                yield frame(openai.ERROR_EVENT)
+                break
+            elif fault.kind == "malformed_sse":
+                yield frame(openai.MALFORMED)
+            else:
+                yield from answer.stall("mid")
+                began += fault.seconds
+        if speed and event_tokens:
+            due = began + (tokens + event_tokens) / speed
+            if due > answer.clock():
+                if pending:
+                    yield pending
+                    pending = b""
+                yield due
+        pending += frame(event)
+        tokens += event_tokens
+        line.output_tokens = tokens
+        if len(pending) >= MAX_WRITE:
+            yield pending
+            pending = b""
+    else:
+        line.output_tokens = usage["completion_tokens"]
+        if call.include_usage and fault.kind != "missing_usage":
+            pending += frame(events.usage(usage))
+        if fault.kind != "missing_done":
+            pending += frame(openai.DONE)
+    yield pending + (LAST_CHUNK if exchange.chunks else b"")
+
+
+def _events(events: openai.ChatEvents, choices: list[openai.Choice], per_event: int) -> Iterator[tuple[int, bytes]]:
+    """(tokens, event) of all choices: roles first, then their pieces in turn, then the finish reasons."""
+    for index, choice in enumerate(choices):
+        yield 0, events.opening(index, choice)
+    if len(choices) == 1:
+        yield from events.pieces(0, choices[0], per_event)
+    else:
+        turns = [events.pieces(index, choice, per_event) for index, choice in enumerate(choices)]
+        while turns:
+            for turn in list(turns):
+                piece = next(turn, None)
+                if piece is None:
+                    turns.remove(turn)
+                else:
+                    yield piece
+    for index, choice in enumerate(choices):
+        yield 0, events.closing(index, choice)

@@ -1,0 +1,268 @@
+"""The simulated provider: its operations, its control and its bill, on top of ``http.Server``."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import os
+import time
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+
+from apps.simulator import answers, openai
+from apps.simulator.behaviour import Control, Resolved, ScenarioError
+from apps.simulator.bill import Bill, RequestLine
+from apps.simulator.faults import OK, Fault, FaultError
+from apps.simulator.http import App, Exchange, Server, Step
+
+_STATUS_MESSAGES = {
+    400: ("Invalid request (simulated).", "invalid_request"),
+    401: ("Incorrect API key provided (simulated).", "invalid_api_key"),
+    403: ("You are not allowed to do this (simulated).", "permission_denied"),
+    404: ("The model does not exist or you do not have access to it (simulated).", "model_not_found"),
+    429: ("Rate limit reached (simulated).", "rate_limit_exceeded"),
+}
+_ERROR_MESSAGE = ("The server had an error while processing your request (simulated).", None)
+
+
+class Simulator(App):
+    """One simulated provider. Single-threaded: all calls on the event loop that runs it."""
+
+    def __init__(self, name: str, *, seed: int = 0, scenario: bytes | None = None) -> None:
+        """Raises ScenarioError."""
+        self.name = name
+        self.control = Control(seed=seed, scenario=scenario)
+        self.bill = Bill()
+        self._server = Server(self)
+        self._ordinal = 0
+        self._boot = os.urandom(4).hex()
+        self._started = int(time.time())
+        self._clock: Callable[[], float] = time.monotonic
+        self._marker = b"x-bulkhead-simulated: %b\r\n" % name.encode()
+        self._routes: dict[str, tuple[str, Callable[[Exchange], None]]] = {
+            "/v1/chat/completions": ("POST", self._chat),
+            "/v1/embeddings": ("POST", self._embeddings),
+            "/v1/models": ("GET", self._models),
+            "/sim/control": ("GET, PUT", self._control),
+            "/sim/bill": ("GET", self._bill),
+            "/sim/reset": ("POST", self._reset),
+            "/healthz": ("GET", self._health),
+            "/": ("GET", self._index),
+        }
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Listen. Raises OSError where the port is taken."""
+        self._clock = asyncio.get_running_loop().time
+        await self._server.start(host, port)
+
+    async def stop(self) -> None:
+        await self._server.stop()
+
+    # App
+
+    def refuses_connection(self) -> bool:
+        scenario = self.control.scenario
+        if scenario.reset_connections:
+            scenario.reset_connections -= 1
+            return True
+        return False
+
+    def handle(self, exchange: Exchange) -> None:
+        route = self._routes.get(exchange.path)
+        if route is None and exchange.path.startswith("/v1/models/"):
+            route = ("GET", self._models)
+        if route is None:
+            self._error(exchange, 404, f"Invalid URL ({exchange.method} {exchange.path})", code="unknown_url")
+            return
+        methods, operation = route
+        method = "GET" if exchange.method == "HEAD" else exchange.method
+        if method not in methods:
+            self._error(
+                exchange,
+                405,
+                f"Not allowed to {exchange.method} on {exchange.path}: {methods}",
+                headers=b"allow: %b\r\n" % methods.encode(),
+            )
+            return
+        if exchange.path.startswith("/sim/") and not _is_loopback(exchange.peer):
+            self._error(exchange, 403, "The simulator is controlled from the host it runs on only")
+            return
+        operation(exchange)
+
+    # the provider's operations
+
+    def _chat(self, exchange: Exchange) -> None:
+        self._serve(exchange, "chat", self._chat_steps)
+
+    def _embeddings(self, exchange: Exchange) -> None:
+        self._serve(exchange, "embeddings", self._embeddings_steps)
+
+    def _serve(self, exchange: Exchange, operation: str, steps: Callable[[Exchange, RequestLine], Iterator[Step]]) -> None:
+        self._ordinal += 1
+        headers = exchange.headers
+        given = headers.get(b"x-bulkhead-request-id") or headers.get(b"x-request-id") or b""
+        line = RequestLine(
+            id=f"req-{self._boot}-{self._ordinal:08d}",
+            request_id=given.decode("latin-1"),
+            operation=operation,
+            model="",
+            outcome="ok",
+            status=0,
+            input_tokens=0,
+            output_tokens=0,
+            cost_nano=0,
+        )
+        self.bill.begin()
+
+        def end(whole: bool) -> None:
+            if not whole and line.outcome == "ok":
+                line.outcome = "cancelled"
+            self.bill.end(line, self.control.price_of(line.model))
+
+        exchange.run(steps(exchange, line), end)
+
+    def _answer(self, exchange: Exchange, line: RequestLine, resolved: Resolved, fault: Fault) -> answers.Answer:
+        return answers.Answer(
+            exchange,
+            line,
+            resolved,
+            fault,
+            headers=self._headers(line.id),
+            ordinal=self._ordinal,
+            created=int(time.time()),
+            clock=self._clock,
+        )
+
+    def _refusal(self, exchange: Exchange, line: RequestLine, refused: openai.Refused) -> Iterator[Step]:
+        answer = self._answer(exchange, line, self.control.of(""), OK)
+        return answers.refusal(answer, refused.status, str(refused), param=refused.param, code=refused.code)
+
+    def _admit(self, exchange: Exchange, line: RequestLine, call: openai.Call) -> tuple[answers.Answer, Iterator[Step] | None]:
+        """The answer to a checked call, and the refusal that it meets instead, if it meets one. Raises Refused."""
+        line.model = call.model
+        self._authorize(exchange)
+        scenario = self.control.scenario
+        if scenario.only_served and call.model not in scenario.served:
+            raise openai.Refused(f"The model `{call.model}` does not exist (simulated).", status=404, param="model", code="model_not_found")
+        try:
+            resolved = self.control.of(call.model)
+        except FaultError as error:
+            raise openai.Refused(str(error), status=404, param="model", code="model_not_found") from None
+        fault = call.fault if call.fault is not None else resolved.next_fault()
+        answer = self._answer(exchange, line, resolved, fault)
+        if fault.kind != "status":
+            return answer, None
+        message, code = _STATUS_MESSAGES.get(fault.status, _ERROR_MESSAGE)
+        return answer, answers.refusal(answer, fault.status, message, code=code)
+
+    def _authorize(self, exchange: Exchange) -> None:
+        keys = self.control.scenario.api_keys
+        if keys is not None and exchange.headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ") not in keys:
+            raise openai.Refused(_STATUS_MESSAGES[401][0], status=401, code="invalid_api_key")
+
+    def _chat_steps(self, exchange: Exchange, line: RequestLine) -> Iterator[Step]:
+        try:
+            call = openai.ChatCall(openai.read_body(exchange.body))
+            answer, refusal = self._admit(exchange, line, call)
+        except openai.Refused as refused:
+            return self._refusal(exchange, line, refused)
+        if refusal is not None:
+            return refusal
+        fault, resolved = answer.fault, self.control.of(call.model)
+        wanted = call.output_tokens
+        choices = []
+        for index in range(call.choices):
+            length = round(resolved.behaviour.output_tokens.draw(resolved.rng)) if wanted is None else wanted
+            choices.append(openai.choice_of(call, min(length, openai.MAX_TOKENS), answer.ordinal + index))
+        line.input_tokens = call.input_tokens
+        output = sum(choice.tokens for choice in choices) + (fault.tokens if fault.kind == "overrun" else 0)
+        usage = openai.usage_object(call.input_tokens, output)
+        if call.stream:
+            return answers.stream_answer(answer, call, choices, usage)
+        body = openai.chat_body(f"chatcmpl-{line.id[4:]}", answer.created, call, choices, None if fault.kind == "missing_usage" else usage)
+        return answers.json_answer(answer, body, output_tokens=output)
+
+    def _embeddings_steps(self, exchange: Exchange, line: RequestLine) -> Iterator[Step]:
+        try:
+            call = openai.EmbeddingsCall(openai.read_body(exchange.body))
+            answer, refusal = self._admit(exchange, line, call)
+        except openai.Refused as refused:
+            return self._refusal(exchange, line, refused)
+        if refusal is not None:
+            return refusal
+        line.input_tokens = call.input_tokens
+        body = openai.embeddings_body(call, answer.behaviour.embedding_dimensions, usage=answer.fault.kind != "missing_usage")
+        return answers.json_answer(answer, body, output_tokens=0)
+
+    def _models(self, exchange: Exchange) -> None:
+        try:
+            self._authorize(exchange)
+        except openai.Refused as refused:
+            self._error(exchange, refused.status, str(refused), code=refused.code)
+            return
+        served = self.control.scenario.served
+        wanted = exchange.path.removeprefix("/v1/models").removeprefix("/")
+        if not wanted:
+            self._json(exchange, openai.models_body(served, self._started))
+        elif wanted in served:
+            model = {"id": wanted, "object": "model", "created": self._started, "owned_by": "bulkhead-simulator", openai.SIMULATED: True}
+            self._json(exchange, openai.encode(model))
+        else:
+            self._error(exchange, 404, f"The model '{wanted}' does not exist", param="model", code="model_not_found")
+
+    # the simulator's own
+
+    def _control(self, exchange: Exchange) -> None:
+        if exchange.method == "PUT":
+            try:
+                self.control.update(exchange.body)
+            except ScenarioError as error:
+                self._error(exchange, 400, str(error), code="invalid_scenario")
+                return
+        state = {"name": self.name, "seed": self.control.seed, openai.SIMULATED: True}
+        self._json(exchange, openai.encode(state)[:-1] + b"," + openai.encode(self.control.scenario)[1:])
+
+    def _bill(self, exchange: Exchange) -> None:
+        bill = {"name": self.name, openai.SIMULATED: True, **self.bill.as_dict(requests="seen=no" not in exchange.query.split("&"))}
+        self._json(exchange, openai.encode(bill))
+
+    def _reset(self, exchange: Exchange) -> None:
+        """Bill, scripts and chance begin anew; the scenario stays."""
+        self.bill.reset()
+        self.control.restart()
+        self._json(exchange, openai.encode({"reset": True, openai.SIMULATED: True}))
+
+    def _health(self, exchange: Exchange) -> None:
+        self._json(exchange, openai.encode({"status": "ok", "name": self.name, openai.SIMULATED: True}))
+
+    def _index(self, exchange: Exchange) -> None:
+        name = html.escape(self.name)
+        body = (
+            f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}: simulation</title>"
+            f"<h1>{name}: a simulated provider</h1><p><strong>This is a simulation.</strong> Its answers are made up and cost nothing. "
+            "It speaks OpenAI's API at <code>/v1</code>.<ul><li><a href=/sim/control>/sim/control</a>: behaviour (GET, PUT)"
+            "<li><a href='/sim/bill?seen=no'>/sim/bill</a>: what it served<li>/sim/reset (POST): begin anew</ul></html>\n"
+        )
+        exchange.send(200, self._headers("") + b"content-type: text/html; charset=utf-8\r\n", body.encode())
+
+    def _headers(self, request_id: str) -> bytes:
+        return self._marker + (b"x-request-id: %b\r\nopenai-processing-ms: 0\r\n" % request_id.encode() if request_id else b"")
+
+    def _json(self, exchange: Exchange, body: bytes) -> None:
+        exchange.send(200, self._headers("") + answers.JSON, body)
+
+    def _error(
+        self, exchange: Exchange, status: int, message: str, *, param: str | None = None, code: str | None = None, headers: bytes = b""
+    ) -> None:
+        exchange.send(status, self._headers("") + headers + answers.JSON, openai.error_body(status, message, param=param, code=code))
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
