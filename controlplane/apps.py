@@ -3,3 +3,7 @@ from django.apps import AppConfig
 
 class ControlplaneConfig(AppConfig):
     name = "controlplane"
+
+    def ready(self) -> None:
+        # The application must exist before any task is sent, or Celery would invent one with another broker.
+        from controlplane import celery, checks  # noqa: F401

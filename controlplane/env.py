@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,24 @@ def secret(name: str, file_name: str) -> bytes | None:
     return path.read_bytes().strip() if path.is_file() else None
 
 
+def running() -> dict[str, Any]:
+    """What the instance that runs on our data directory says of itself (``up.json``); empty while none runs or it is not ours to read."""
+    try:
+        facts = json.loads((data_dir() / "up.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
 def database_url() -> str:
-    """``DATABASE_URL`` (or ``BULKHEAD_DATABASE_URL``); empty until the launcher has set it."""
-    return os.environ.get("DATABASE_URL") or os.environ.get("BULKHEAD_DATABASE_URL") or ""
+    """``DATABASE_URL`` (or ``BULKHEAD_DATABASE_URL``), else that of the instance running on our data directory, else empty."""
+    return os.environ.get("DATABASE_URL") or os.environ.get("BULKHEAD_DATABASE_URL") or str(running().get("database_url", ""))
 
 
 def redis_url() -> str:
-    """``REDIS_URL`` (or ``BULKHEAD_REDIS_URL``)."""
-    return os.environ.get("REDIS_URL") or os.environ.get("BULKHEAD_REDIS_URL") or "redis://127.0.0.1:6379/0"
+    """``REDIS_URL`` (or ``BULKHEAD_REDIS_URL``), else that of the instance running on our data directory, else the usual port."""
+    named = os.environ.get("REDIS_URL") or os.environ.get("BULKHEAD_REDIS_URL") or running().get("redis_url")
+    return str(named or "redis://127.0.0.1:6379/0")
 
 
 def django_database(url: str) -> dict[str, Any]:

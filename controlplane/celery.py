@@ -1,0 +1,81 @@
+"""The Celery application: which kind of work goes to which queue, and what runs when.
+
+Tasks are envelopes (``apps/<app>/tasks.py``): ids in, a service called. They are acknowledged after they ran, so every one
+of them must be safe to run twice.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.schedules import crontab
+from kombu import Queue
+
+from controlplane import env
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
+
+QUEUES = ("default", "alerts", "rollups", "probes", "webhooks", "jobs")
+"""One queue per kind of work, so that a flood of one kind never delays another."""
+
+ROUTES: dict[str, dict[str, str]] = {
+    "apps.alerts.tasks.*": {"queue": "alerts"},
+    "apps.usage.tasks.*": {"queue": "rollups"},
+    "apps.providers.tasks.*": {"queue": "probes"},
+}
+
+SCHEDULE: dict[str, dict[str, Any]] = {
+    "usage partitions": {"task": "apps.usage.tasks.partitions_maintain", "schedule": crontab(minute="5")},
+    "usage rollups, slow tier": {"task": "apps.usage.tasks.rollups_compact", "schedule": 60.0},
+    "provider checks": {"task": "apps.providers.tasks.providers_check", "schedule": 300.0},
+}
+"""Name -> entry, all of them. ``expires`` is added below: a run that waited longer than its own period is worth nothing."""
+
+VISIBILITY_SECONDS = 3600
+"""After this long without an acknowledgement Redis hands a task to another worker; the longest task must be shorter."""
+
+
+def schedule() -> dict[str, dict[str, Any]]:
+    return {
+        name: {**entry, "options": {"expires": entry["schedule"] if isinstance(entry["schedule"], float) else 3600.0}}
+        for name, entry in SCHEDULE.items()
+    }
+
+
+app = Celery("bulkhead")
+app.conf.update(
+    broker_url=env.redis_url(),
+    result_backend=None,
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    worker_prefetch_multiplier=1,
+    task_default_queue="default",
+    task_queues=[Queue(name) for name in QUEUES],
+    task_create_missing_queues=False,
+    task_routes=ROUTES,
+    task_time_limit=VISIBILITY_SECONDS // 2,
+    beat_schedule=schedule(),
+    timezone="UTC",
+    # Redis may be away for minutes: workers and beat wait for it, for ever; a publisher gives up soon, because a web
+    # request waits behind it.
+    broker_connection_retry=True,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    task_publish_retry_policy={"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+    broker_transport_options={
+        "visibility_timeout": VISIBILITY_SECONDS,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "retry_on_timeout": True,
+    },
+    worker_hijack_root_logger=False,
+    worker_enable_remote_control=True,
+)
+app.autodiscover_tasks()
