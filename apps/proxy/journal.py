@@ -101,7 +101,7 @@ class JournalOverrun(JournalError):
 class _Segment:
     """One preallocated, mapped file. ``words`` is the same memory as 32-bit words, for single stores."""
 
-    __slots__ = ("number", "fd", "map", "words", "size")
+    __slots__ = ("fd", "map", "number", "size", "words")
 
     def __init__(self, number: int, fd: int, size: int) -> None:
         self.number = number
@@ -131,6 +131,8 @@ class Journal:
         self._fsync_seconds = fsync_ms / 1000
         self._segment_room = segment_bytes - FIRST_OFFSET - SLACK
         self._admitted = 0  # bytes
+        self._at = FIRST_OFFSET
+        self._size = 0
         self._ahead: deque[_Segment] = deque()
         self._retired: deque[_Segment] = deque()
         self._last_number = 0
