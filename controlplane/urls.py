@@ -1,8 +1,13 @@
-"""The dashboard's addresses, one include per app."""
+"""The dashboard's addresses, one include per app, and who draws the error pages."""
 
 from django.urls import include, path
 
 urlpatterns = [
     path("", include("apps.accounts.urls")),
+    path("", include("apps.ui.urls")),
     path("", include("apps.dashboard.urls")),
 ]
+
+handler403 = "apps.ui.views.forbidden"
+handler404 = "apps.ui.views.not_found"
+handler500 = "apps.ui.views.server_error"

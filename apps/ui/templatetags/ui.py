@@ -1,0 +1,126 @@
+"""Template tags of every page: icons, statuses, numbers, times, links that keep the rest of the URL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django import template
+from django.http import HttpRequest, QueryDict
+from django.templatetags.static import static
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from apps.ui import format as formatting
+from apps.ui.icons import ICONS
+from apps.ui.sparkline import HEIGHT, WIDTH, spark_path
+from apps.ui.status import Status
+
+register = template.Library()
+
+PLOTLY_JS = "vendor/plotly-strict-4.1.1.min.js"
+
+register.filter("duration", formatting.duration)
+register.filter("compact", formatting.compact)
+register.filter("rate", formatting.rate)
+register.filter("dollars", formatting.dollars)
+register.filter("dollars_exact", formatting.dollars_exact)
+register.filter("bytes_text", formatting.bytes_text)
+
+
+@register.simple_tag
+def share(part: float, whole: float) -> str:
+    """``part`` of ``whole`` in percent."""
+    return formatting.percent(part, whole)
+
+
+@register.simple_tag
+def plotly_js() -> str:
+    """Where the plot library lies; plots.js loads it when a page has a plot."""
+    return static(PLOTLY_JS)
+
+
+@register.simple_tag
+def icon(name: str, label: str = "") -> SafeString:
+    """An icon; hidden from screen readers unless it carries a label, because a word stands beside it."""
+    body = mark_safe(ICONS[name])  # noqa: S308 - our own constant
+    attributes = 'fill="none" stroke="currentColor" stroke-width="1.4" stroke-linecap="round" stroke-linejoin="round"'
+    if label:
+        return format_html(
+            '<svg class="icon" viewBox="0 0 16 16" role="img" aria-label="{}" {}>{}</svg>', label, mark_safe(attributes), body
+        )  # noqa: S308
+    return format_html('<svg class="icon" viewBox="0 0 16 16" aria-hidden="true" {}>{}</svg>', mark_safe(attributes), body)  # noqa: S308
+
+
+@register.simple_tag
+def status(state: Status, look: str = "") -> SafeString:
+    """Icon, word and colour of a status. ``look``: ``pill`` for a filled one."""
+    return format_html(
+        '<span class="status tone-{} {}"{}>{}{}</span>',
+        state.tone,
+        look,
+        format_html(' title="{}"', state.hint) if state.hint else "",
+        icon(state.icon_name),
+        state.label,
+    )
+
+
+@register.simple_tag
+def sparkline(values: Sequence[float | None], tone: str = "") -> SafeString:
+    """The course of a number; nothing where there is no course."""
+    path = spark_path(values)
+    if not path:
+        return mark_safe("")
+    gapless = path.count("M") == 1 and None not in values
+    area = format_html('<path class="area" d="{}V{}H0Z"/>', path, HEIGHT) if gapless else ""
+    return format_html(
+        '<svg class="spark {}" viewBox="0 0 {} {}" preserveAspectRatio="none" aria-hidden="true">{}<path class="line" d="{}"/></svg>',
+        tone,
+        WIDTH,
+        HEIGHT,
+        area,
+        path,
+    )
+
+
+@register.filter
+def moment(value: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> SafeString:
+    """A time in UTC, with the machine-readable one beside it."""
+    if value is None:
+        return mark_safe(formatting.NOTHING)
+    value = value.astimezone(UTC)
+    return format_html('<time datetime="{0}" title="{0}">{1}</time>', value.isoformat(timespec="milliseconds"), value.strftime(form))
+
+
+@register.filter
+def ago(value: datetime | None) -> SafeString:
+    """How long ago, with the time itself in the title."""
+    if value is None:
+        return mark_safe(formatting.NOTHING)
+    seconds = max(0.0, (datetime.now(UTC) - value).total_seconds())
+    text = f"{formatting.duration(max(1, round(seconds)) * 1e6)} ago" if seconds < 172_800 else f"{seconds / 86_400:.0f} days ago"
+    return format_html('<time datetime="{0}" title="{0}">{1}</time>', value.astimezone(UTC).isoformat(timespec="milliseconds"), text)
+
+
+@register.simple_tag(takes_context=True)
+def url_with(context: template.Context, **changes: Any) -> str:
+    """This page's URL with parameters replaced; None or empty removes one. The page's place in a list is always dropped."""
+    request: HttpRequest | None = context.get("request")
+    query = request.GET.copy() if request else QueryDict(mutable=True)
+    for name in ("after", "before", "format"):
+        query.pop(name, None)
+    for name, value in changes.items():
+        name = {"from_": "from"}.get(name, name)
+        if value in (None, ""):
+            query.pop(name, None)
+        else:
+            query[name] = str(value)
+    return f"?{query.urlencode()}" if query else (request.path if request else "?")
+
+
+@register.filter
+def pretty_json(value: Any) -> str:
+    """Indented JSON for reading."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)

@@ -1,0 +1,6 @@
+from django.urls import path
+
+from apps.ui import views
+
+app_name = "ui"
+urlpatterns = [path("preferences/theme", views.theme, name="theme")]

@@ -1,0 +1,67 @@
+"""Pages that belong to no app: the theme's switch, the error pages, the page for when the database cannot be reached."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
+
+log = logging.getLogger(__name__)
+
+THEME_COOKIE = "theme"
+THEMES = ("light", "dark")
+
+
+@require_POST
+def theme(request: HttpRequest) -> HttpResponse:
+    """Remember light, dark, or (anything else) the system's choice, and go back to where the person was."""
+    chosen, back = request.POST.get("theme", ""), request.POST.get("next", "")
+    safe = url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}, require_https=request.is_secure())
+    response = HttpResponseRedirect(back if safe else "/")
+    if chosen in THEMES:
+        response.set_cookie(THEME_COOKIE, chosen, max_age=365 * 86_400, samesite="Lax", httponly=True, secure=request.is_secure())
+    else:
+        response.delete_cookie(THEME_COOKIE, samesite="Lax")
+    return response
+
+
+def _error_page(request: HttpRequest, name: str, status: int, **context: Any) -> HttpResponse:
+    """An error page, made without a single query: the database may be what failed."""
+    chosen = request.COOKIES.get(THEME_COOKIE, "")
+    body = render_to_string(f"errors/{name}.html", {"theme": chosen if chosen in THEMES else "", "path": request.path, **context})
+    return HttpResponse(body, status=status)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404."""
+    return _error_page(request, "404", 404)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """403."""
+    return _error_page(request, "403", 403, why=str(exception))
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403 of a form whose token does not fit: usually a tab that outlived its session."""
+    return _error_page(request, "403", 403, why="This form is older than your session. Go back, reload the page and send it again.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500; or 503 when the database cannot be reached, with what goes on working without it.
+
+    Django calls the handler inside the ``except`` block, so the error is still at hand.
+    """
+    error = sys.exc_info()[1]
+    if isinstance(error, (OperationalError, InterfaceError)):
+        log.error("database unreachable: %s", error)
+        response = _error_page(request, "database", 503)
+        response["Retry-After"] = "5"
+        return response
+    return _error_page(request, "500", 500)
