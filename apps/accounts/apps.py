@@ -3,3 +3,8 @@ from django.apps import AppConfig
 
 class AccountsConfig(AppConfig):
     name = "apps.accounts"
+
+    def ready(self) -> None:
+        from apps.audit.registry import register_kind
+
+        register_kind("session.refused", "Sign-in refused", tone="warning", description="A wrong password or too many failures.")

@@ -3,3 +3,12 @@ from django.apps import AppConfig
 
 class PublishingConfig(AppConfig):
     name = "apps.publishing"
+
+    def ready(self) -> None:
+        from apps.audit.registry import register_kind
+
+        register_kind("config.published", "Config published", description="A version of the config was published.")
+        register_kind(
+            "config.rolled_back", "Config rolled back", tone="warning", description="An older version's content was published again."
+        )
+        register_kind("proxy.gone", "Proxy gone", tone="warning", description="A proxy process has ended; its journal's lock was released.")

@@ -1,0 +1,112 @@
+"""People, the organisations they belong to, and sign-in attempts."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.db import models
+from django.db.models.functions import Lower
+
+from apps.accounts.rules import Role
+from apps.contracts.identifiers import uuid7
+
+MAIN_ORGANISATION = "main"
+"""Slug of the organisation that every installation has; its people run the installation itself."""
+
+
+class UserManager(BaseUserManager["User"]):
+    """Finds people by email, whatever its case. People are created by ``apps.accounts.services``."""
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        return self.get(email__iexact=username or "")
+
+
+class User(AbstractBaseUser):
+    """A person. Signs in with email and password; what they may do follows from memberships (``apps.accounts.rules``)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    email = models.EmailField(max_length=254)
+    name = models.CharField(max_length=200, blank=True, default="")
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+
+    objects = UserManager()
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(Lower("email"), name="accounts_user_email", violation_error_message="This email address is taken.")
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def get_full_name(self) -> str:
+        return self.name or self.email
+
+    def get_short_name(self) -> str:
+        return self.name.split(" ", 1)[0] if self.name else self.email.split("@", 1)[0]
+
+    def roles_text(self) -> str:
+        """The person's roles now, for the audit: ``admin of main, viewer of demo``."""
+        rows = self.memberships.select_related("organisation").order_by("organisation__slug")
+        return ", ".join(f"{row.role} of {row.organisation.slug}" for row in rows)
+
+
+class Organisation(models.Model):
+    """Whose apps, keys, budgets and spend these are. ``simulated``: everything in it is a simulation; totals never mix the two."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=200)
+    slug = models.SlugField(max_length=60, unique=True)
+    simulated = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """A person's role in an organisation."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=[(role.value, role.value) for role in Role])
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "organisation"], name="accounts_membership_once"),
+            models.CheckConstraint(condition=models.Q(role__in=[role.value for role in Role]), name="accounts_membership_role"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} {self.role} of {self.organisation}"
+
+
+class SignInAttempt(models.Model):
+    """A sign-in that has not succeeded. Written before the password is checked and removed on success, so that
+    attempts made at the same moment count each other."""
+
+    id = models.BigAutoField(primary_key=True)
+    email = models.CharField(max_length=254)
+    address = models.CharField(max_length=64)
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["email", "at"], name="accounts_attempt_email"),
+            models.Index(fields=["address", "at"], name="accounts_attempt_address"),
+            models.Index(fields=["at"], name="accounts_attempt_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} from {self.address}"

@@ -1,0 +1,43 @@
+"""Reading people and organisations, and the one question about permissions."""
+
+from __future__ import annotations
+
+from django.db.models import QuerySet
+
+from apps.accounts.models import MAIN_ORGANISATION, Membership, Organisation, User
+from apps.accounts.rules import PermissionRefused, roles_for
+from apps.audit.actors import Actor
+
+
+def organisation_get(*, slug: str) -> Organisation | None:
+    """The organisation with this slug, or None."""
+    return Organisation.objects.filter(slug=slug).first()
+
+
+def organisations_permitted(*, user: User, action: str) -> QuerySet[Organisation]:
+    """The organisations in which the person may do ``action``: what a page narrows its rows by."""
+    if not user.is_active:
+        return Organisation.objects.none()
+    roles = [role.value for role in roles_for(action)]
+    return Organisation.objects.filter(memberships__user=user, memberships__role__in=roles)
+
+
+def permitted(*, actor: Actor, action: str, organisation: Organisation | None = None) -> bool:
+    """Whether the actor may do ``action``.
+
+    organisation: where; None asks for the installation as a whole, whose people are those of organisation ``main``.
+    Commands and Bulkhead's own parts may do everything: whoever has the host has it all. People are looked up on every
+    call, so that a role taken away acts at once. Raises LookupError for an action without a row in ``PERMISSIONS``.
+    """
+    roles = roles_for(action)
+    if actor.kind != "user":
+        return True
+    rows = Membership.objects.filter(user_id=actor.id, user__is_active=True, role__in=[role.value for role in roles])
+    rows = rows.filter(organisation__slug=MAIN_ORGANISATION) if organisation is None else rows.filter(organisation=organisation)
+    return rows.exists()
+
+
+def permission_require(*, actor: Actor, action: str, organisation: Organisation | None = None) -> None:
+    """Raises PermissionRefused, which says which role may, unless ``permitted``."""
+    if not permitted(actor=actor, action=action, organisation=organisation):
+        raise PermissionRefused(action, organisation=organisation.slug if organisation is not None else MAIN_ORGANISATION)
