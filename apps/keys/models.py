@@ -1,0 +1,62 @@
+"""Virtual keys: what apps present to the proxy. Only HMACs of tokens are stored."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from apps.contracts.identifiers import uuid7
+from apps.keys import choices
+
+
+class VirtualKey(models.Model):
+    """A virtual key. A revoked key stays as a tombstone, so that it is refused as revoked.
+
+    source: where its token was read from or written to (``file:path``, ``env:NAME``), empty where it was shown once.
+    routes: names of the routes it may use; ``["*"]`` means all of its organisation.
+    team: set where no service is; a service brings its own team.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organisation = models.ForeignKey("accounts.Organisation", on_delete=models.PROTECT, related_name="keys")
+    name = models.CharField(max_length=80)
+    public_id = models.CharField(max_length=20, unique=True)
+    state = models.CharField(max_length=10, choices=[(key, state.label) for key, state in choices.STATES.items()], default="active")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    environment = models.CharField(max_length=20, choices=choices.ENVIRONMENTS, default="production")
+    feature = models.CharField(max_length=80, blank=True, default="")
+    tags = ArrayField(models.CharField(max_length=80), default=list, blank=True)
+    routes = ArrayField(models.CharField(max_length=120), default=choices.all_routes, blank=True)
+    team = models.ForeignKey("ownership.Team", on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
+    service = models.ForeignKey("ownership.Service", on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
+    source = models.CharField(max_length=500, blank=True, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            # A name is free again once its key is revoked: the tombstone keeps its own.
+            models.UniqueConstraint(fields=["organisation", "name"], condition=Q(state="active"), name="key_name_once"),
+            models.CheckConstraint(
+                condition=Q(state="active", revoked_at=None) | Q(state="revoked", revoked_at__isnull=False), name="key_revoked_at"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class KeyDigest(models.Model):
+    """Hex HMAC-SHA256 of one token that opens a key; unique over the whole installation."""
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    key = models.ForeignKey(VirtualKey, on_delete=models.CASCADE, related_name="digest_rows")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"digest of {self.key_id}"

@@ -1,0 +1,46 @@
+"""Provider kinds (wire formats), where a price came from, and the states of an endpoint's check."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Kind(NamedTuple):
+    """A wire format that the proxy has a dialect for.
+
+    models_path: appended to an endpoint's base URL to list models, the cheapest authenticated call.
+    """
+
+    label: str
+    models_path: str
+
+
+KINDS: dict[str, Kind] = {
+    "openai": Kind(label="OpenAI-compatible", models_path="/models"),
+}
+"""Every kind a provider can have; the name is the dialect's name in the proxy."""
+
+SOURCE_MANUAL = "manual"
+SOURCE_BOOK = "genai-prices"
+SOURCES = [(SOURCE_MANUAL, "Manual"), (SOURCE_BOOK, "genai-prices")]
+
+
+CHECK_EVENT = "provider.check"
+"""Kind of the event that records a change of an endpoint's state."""
+
+
+class CheckState(NamedTuple):
+    """How a check's result is shown. tone: one of the status vocabulary's tones."""
+
+    label: str
+    tone: str
+    icon: str
+
+
+CHECK_STATES: dict[str, CheckState] = {
+    "up": CheckState("Reachable", "good", "check"),
+    "refused": CheckState("Credential refused", "bad", "key"),
+    "failing": CheckState("Answers with errors", "warn", "alert"),
+    "down": CheckState("Unreachable", "bad", "x"),
+}
+"""up: answered 2xx (or 404/405: alive, but lists no models). refused: 401 or 403. failing: any other answer. down: no answer."""

@@ -1,0 +1,150 @@
+"""Upstreams: providers, their endpoints, credentials at rest, models and what they cost."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import F, Q
+
+from apps.contracts.identifiers import uuid7
+from apps.providers import choices
+
+
+class Credential(models.Model):
+    """A provider's secret, encrypted under the master key (MultiFernet); never shown again, not even its last digits.
+
+    source: the reference it was read from (``env:NAME``, ``file:path``), empty where a person typed it.
+    digest: hex HMAC of the value under a key derived from the master key; tells whether a value changed.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organisation = models.ForeignKey("accounts.Organisation", on_delete=models.PROTECT, related_name="credentials")
+    name = models.CharField(max_length=80)
+    encrypted = models.TextField()
+    digest = models.CharField(max_length=64)
+    source = models.CharField(max_length=500, blank=True, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["organisation", "name"], name="credential_name_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Provider(models.Model):
+    """An upstream. ``kind`` names its wire format; ``price_list`` the page of the price book that applies
+    (empty: found by the endpoints' addresses; ``none``: only manual prices)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organisation = models.ForeignKey("accounts.Organisation", on_delete=models.PROTECT, related_name="providers")
+    name = models.CharField(max_length=80)
+    kind = models.CharField(max_length=40, choices=[(key, kind.label) for key, kind in choices.KINDS.items()])
+    price_list = models.CharField(max_length=80, blank=True, default="")
+    simulated = models.BooleanField(default=False)
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["organisation", "name"], name="provider_name_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Endpoint(models.Model):
+    """One regional address of a provider; the one with the lowest position is the provider's first."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="endpoints")
+    position = models.PositiveSmallIntegerField()
+    name = models.CharField(max_length=80)
+    base_url = models.CharField(max_length=500)
+    region = models.CharField(max_length=80, blank=True, default="")
+    credential = models.ForeignKey(Credential, on_delete=models.PROTECT, null=True, blank=True, related_name="endpoints")
+    max_connections = models.PositiveIntegerField(default=1024)
+    verify_tls = models.BooleanField(default=True)
+    ca_file = models.CharField(max_length=500, blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar = ["position"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["provider", "name"], name="endpoint_name_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider.name}/{self.name}"
+
+
+class ProviderModel(models.Model):
+    """A model as its provider names it: known because a route targets it or a person priced it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="models")
+    name = models.CharField(max_length=200)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["provider", "name"], name="provider_model_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider.name}/{self.name}"
+
+
+class Price(models.Model):
+    """What a model costs during ``[valid_from, valid_to)``. Unit: nano-dollars per million tokens
+    (``request``: per million requests). None for a cache price: such tokens cost as input.
+
+    tiers: list of ``{"from_input_tokens", "input", "output", "cache_read", "cache_write"}`` in the same unit.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    model = models.ForeignKey(ProviderModel, on_delete=models.CASCADE, related_name="prices")
+    version = models.CharField(max_length=120)
+    source = models.CharField(max_length=20, choices=choices.SOURCES)
+    input = models.BigIntegerField()
+    output = models.BigIntegerField()
+    cache_read = models.BigIntegerField(null=True, blank=True)
+    cache_write = models.BigIntegerField(null=True, blank=True)
+    request = models.BigIntegerField(default=0)
+    tiers = models.JSONField(default=list, blank=True)
+    valid_from = models.DateTimeField(null=True, blank=True)
+    valid_to = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = [F("valid_from").asc(nulls_first=True)]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["model", "version"], name="price_version_once"),
+            models.CheckConstraint(condition=Q(input__gte=0, output__gte=0, request__gte=0), name="price_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return self.version
+
+
+class ProviderCheck(models.Model):
+    """The latest check of one endpoint. latency_us: microseconds until the answer's headers; None without an answer."""
+
+    endpoint = models.OneToOneField(Endpoint, on_delete=models.CASCADE, primary_key=True, related_name="check_state")
+    state = models.CharField(max_length=20, choices=[(key, state.label) for key, state in choices.CHECK_STATES.items()])
+    status = models.PositiveSmallIntegerField(null=True, blank=True)
+    latency_us = models.BigIntegerField(null=True, blank=True)
+    detail = models.CharField(max_length=300, blank=True, default="")
+    checked_at = models.DateTimeField()
+    since = models.DateTimeField()
+    """When the endpoint entered this state."""
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}: {self.state}"

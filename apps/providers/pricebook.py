@@ -1,0 +1,175 @@
+"""Prices out of ``genai-prices`` (the data that its wheel carries, offline), as integers.
+
+Two things there have no equal in our price versions, and are resolved so that nothing is ever booked too low:
+
+* prices by the time of day become the dearest of the day;
+* a model that text requests may bill by units we do not count (reasoning or citation tokens with their own price, characters,
+  pages, no input price at all) is not imported: it is unpriced until a person writes its price.
+
+Prices of images and sound tokens, searches and other tools are left out; the proxy bounds or refuses such inputs by itself.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from importlib.metadata import version
+
+from genai_prices import data_snapshot
+from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
+
+from apps.contracts.money import from_dollars
+from apps.providers.rules import PriceSpec
+
+KINDS = {"input": "input_mtok", "output": "output_mtok", "cache_read": "cache_read_mtok", "cache_write": "cache_write_mtok"}
+"""Our kinds of tokens -> the names of their prices there, in dollars per million tokens."""
+
+_UNCOUNTED = frozenset({"output_reasoning_mtok", "output_citation_mtok", "input_mchars", "input_text_messages_kcount"})
+NO_LIST = "none"
+
+
+def book_version() -> str:
+    """``genai-prices-<version of the data>``: the first half of the label of every price taken from it."""
+    return f"genai-prices-{version('genai-prices')}"
+
+
+def price_lists() -> list[str]:
+    """Names a provider's ``price_list`` may have."""
+    return sorted(provider.id for provider in data_snapshot.get_snapshot().providers)
+
+
+def price_list_of(base_url: str) -> str | None:
+    """The list of the provider that serves this address, None for one the book does not know."""
+    try:
+        return data_snapshot.get_snapshot().find_provider(None, None, base_url).id
+    except LookupError:
+        return None
+
+
+def book_prices(price_list: str, model: str) -> list[PriceSpec]:
+    """Every price the book has for a model, oldest first, without gaps; empty where it has none that fits."""
+    try:
+        _, info = data_snapshot.get_snapshot().find_provider_model(model, None, price_list, None)
+    except LookupError:
+        return []
+    starts = sorted(_start_dates(info))
+    bounds: list[date | None] = [None, *starts]
+    specs: list[PriceSpec] = []
+    for at, start in enumerate(bounds):
+        end = starts[at] if at < len(starts) else None
+        candidates = [_spec(price) for price in _in_force(info, start, end)]
+        usable = [spec for spec in candidates if spec is not None]
+        if len(usable) != len(candidates) or not usable:
+            continue
+        spec = _dearest(usable)._replace(valid_from=_midnight(start), valid_to=_midnight(end))
+        if specs and specs[-1].valid_to == spec.valid_from and specs[-1][:6] == spec[:6]:
+            specs[-1] = specs[-1]._replace(valid_to=spec.valid_to)
+        else:
+            specs.append(spec)
+    return specs
+
+
+def _start_dates(info: ModelInfo) -> set[date]:
+    if isinstance(info.prices, ModelPrice):
+        return set()
+    return {c.constraint.start_date for c in info.prices if isinstance(c.constraint, StartDateConstraint)}
+
+
+def _midnight(day: date | None) -> datetime | None:
+    return None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _in_force(info: ModelInfo, start: date | None, end: date | None) -> list[ModelPrice]:
+    """The prices that apply at any time of a day inside the period, asked of the book itself."""
+    day = start or ((end - timedelta(days=1)) if end else datetime.now(UTC).date())
+    moments = [_midnight(day) or datetime.now(UTC)]
+    if not isinstance(info.prices, ModelPrice):
+        for conditional in info.prices:
+            if isinstance(conditional.constraint, TimeOfDateConstraint):
+                for clock in (conditional.constraint.start_time, conditional.constraint.end_time):
+                    moments.append(datetime.combine(day, clock if clock.tzinfo else clock.replace(tzinfo=UTC)))
+    found: list[ModelPrice] = []
+    for moment in moments:
+        price = info.get_prices(moment)
+        if price not in found:
+            found.append(price)
+    return found
+
+
+def _nano(dollars: Decimal | None) -> int | None:
+    """Nano-dollars per million from dollars per million; exact up to nine decimals, rounded up beyond."""
+    return None if dollars is None else from_dollars(dollars)
+
+
+def _spec(price: ModelPrice) -> PriceSpec | None:
+    """One set of prices as integers; None where it bills text by units that we do not count."""
+    values: dict[str, Decimal | TieredPrices] = {key: value for key, value in vars(price).items() if value is not None}
+    if "input_mtok" not in values or _UNCOUNTED & values.keys():
+        return None
+    base: dict[str, int | None] = {}
+    starts: set[int] = set()
+    for kind, key in KINDS.items():
+        value = values.get(key)
+        base[kind] = _nano(value.base if isinstance(value, TieredPrices) else value)
+        if isinstance(value, TieredPrices):
+            starts.update(tier.start for tier in value.tiers)
+    tiers: list[dict[str, int | None]] = []
+    for start in sorted(starts):
+        # The book's tier holds above its start, ours from its first token on.
+        tier: dict[str, int | None] = {"from_input_tokens": start + 1}
+        for kind, key in KINDS.items():
+            value = values.get(key)
+            if isinstance(value, TieredPrices):
+                tier[kind] = _nano(next((t.price for t in reversed(value.tiers) if start >= t.start), value.base))
+        tiers.append(tier)
+    per_thousand = values.get("requests_kcount")
+    request = 0
+    if isinstance(per_thousand, Decimal):
+        request = from_dollars(per_thousand * 1000)
+    return PriceSpec(
+        input=base["input"] or 0,
+        output=base["output"] or 0,
+        cache_read=base["cache_read"],
+        cache_write=base["cache_write"],
+        request=request,
+        tiers=tuple(tiers),
+    )
+
+
+def _dearest(specs: list[PriceSpec]) -> PriceSpec:
+    """The dearest of each kind. Where one set has a cache price and another has none, none: such tokens then cost as input."""
+    first = specs[0]
+    if len(specs) == 1:
+        return first
+
+    def dearest(kind: str) -> int | None:
+        values = [getattr(spec, kind) for spec in specs]
+        return None if None in values else max(values)
+
+    starts = sorted({tier["from_input_tokens"] or 0 for spec in specs for tier in spec.tiers})
+    tiers: list[dict[str, int | None]] = []
+    for start in starts:
+        tier: dict[str, int | None] = {"from_input_tokens": start}
+        for kind in KINDS:
+            at = [_at(spec, kind, start) for spec in specs]
+            known = [value for value in at if value is not None]
+            if len(known) == len(at):
+                tier[kind] = max(known)
+        tiers.append(tier)
+    return PriceSpec(
+        input=dearest("input") or 0,
+        output=dearest("output") or 0,
+        cache_read=dearest("cache_read"),
+        cache_write=dearest("cache_write"),
+        request=max(spec.request for spec in specs),
+        tiers=tuple(tiers),
+    )
+
+
+def _at(spec: PriceSpec, kind: str, input_tokens: int) -> int | None:
+    """The price of a kind for a request of so many input tokens."""
+    value: int | None = getattr(spec, kind)
+    for tier in spec.tiers:
+        if (tier["from_input_tokens"] or 0) <= input_tokens and tier.get(kind) is not None:
+            value = tier[kind]
+    return value

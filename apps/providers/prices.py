@@ -1,0 +1,173 @@
+"""Writes of the price book: a person's prices win, the rest comes from ``genai-prices``.
+
+A price's version label names its source, the day it was taken and twelve digits of its numbers:
+``genai-prices-0.2.3:2026-11-21:3fa9c1d20b7e``, ``manual:2026-11-21:…``. While the numbers stay, the label stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from django.db import transaction
+from django.utils import timezone
+
+from apps.audit.actors import Actor
+from apps.audit.services import audit_record
+from apps.contracts.snapshot import PriceVersion
+from apps.providers import choices, pricebook, rules
+from apps.providers.models import Price, Provider, ProviderModel
+from apps.providers.rules import PriceSpec
+from apps.providers.selectors import price_spec
+from apps.publishing.services import section_touch
+
+if TYPE_CHECKING:
+    from apps.accounts.models import Organisation
+
+
+def price_id(model: ProviderModel) -> str:
+    """The fragment's id: ``<provider id>/<model>``."""
+    return f"{model.provider_id}/{model.name}"
+
+
+def price_ids_of(provider: Provider) -> list[str]:
+    """Fragment ids of everything a provider's models cost."""
+    return [f"{provider.pk}/{name}" for name in provider.models.values_list("name", flat=True)]
+
+
+@transaction.atomic
+def model_ensure(*, actor: Actor, provider: Provider, name: str, reason: str = "") -> ProviderModel:
+    """The provider's model of that name; at first sight its prices are taken from the book."""
+    rules.check_model(name)
+    model, created = ProviderModel.objects.get_or_create(provider=provider, name=name)
+    if created:
+        book_refresh(actor=actor, model=model, reason=reason)
+    return model
+
+
+@transaction.atomic
+def prices_set(*, actor: Actor, provider: Provider, model: str, prices: Sequence[PriceSpec], reason: str = "") -> ProviderModel:
+    """A person's prices of a model, in place of the ones set before; none hands the model back to the book.
+
+    Raises ServiceError for amounts out of range and for validities that overlap.
+    """
+    specs = rules.check_prices(prices)
+    row = model_ensure(actor=actor, provider=provider, name=model, reason=reason)
+    _replace(actor, row, choices.SOURCE_MANUAL, specs, reason)
+    return row
+
+
+@transaction.atomic
+def book_refresh(*, actor: Actor, model: ProviderModel, reason: str = "") -> None:
+    """Take a model's prices from the book as it is now. Simulated providers never have the book's prices."""
+    specs = (
+        [] if model.provider.simulated else pricebook.book_prices(price_list, model.name) if (price_list := list_of(model.provider)) else []
+    )
+    _replace(actor, model, choices.SOURCE_BOOK, specs, reason or "price book")
+
+
+@transaction.atomic
+def prices_refresh(*, actor: Actor, organisation: Organisation | None = None, reason: str = "price book") -> None:
+    """Take every model's prices from the book again: after an upgrade of its data. Publish afterwards."""
+    models = ProviderModel.objects.select_related("provider")
+    if organisation is not None:
+        models = models.filter(provider__organisation=organisation)
+    for model in models:
+        book_refresh(actor=actor, model=model, reason=reason)
+
+
+@transaction.atomic
+def prices_restore(*, actor: Actor, provider: Provider, name: str, versions: Sequence[PriceVersion], reason: str) -> None:
+    """Prices as an earlier config version had them, labels included; none leaves the model unpriced until the next refresh.
+
+    Restored prices of the book hold until ``prices_refresh``.
+    """
+    model, _ = ProviderModel.objects.get_or_create(provider=provider, name=name)
+    before = _facts(model.prices.all())
+    model.prices.all().delete()
+    for version in versions:
+        then = msgspec.to_builtins(version)
+        Price.objects.create(
+            model=model,
+            source=choices.SOURCE_MANUAL if version.version.startswith(f"{choices.SOURCE_MANUAL}:") else choices.SOURCE_BOOK,
+            version=version.version,
+            input=version.input,
+            output=version.output,
+            cache_read=version.cache_read,
+            cache_write=version.cache_write,
+            request=version.request,
+            tiers=then.get("tiers", []),
+            valid_from=_at(version.valid_from_ms) if version.valid_from_ms else None,
+            valid_to=None if version.valid_to_ms is None else _at(version.valid_to_ms),
+        )
+    audit_record(
+        actor=actor,
+        action="price.restore",
+        subject_kind="price",
+        subject_id=price_id(model),
+        subject_name=str(model),
+        before=before,
+        after=_facts(model.prices.all()),
+        reason=reason,
+    )
+    section_touch(section="prices", ids=[price_id(model)])
+
+
+def _at(unix_ms: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=unix_ms)
+
+
+def list_of(provider: Provider) -> str | None:
+    """Which list of the book applies to a provider: its own choice, else the one of its first endpoint's address."""
+    if provider.price_list == pricebook.NO_LIST:
+        return None
+    if provider.price_list:
+        return provider.price_list
+    first = provider.endpoints.order_by("position").first()
+    return pricebook.price_list_of(first.base_url) if first else None
+
+
+def _replace(actor: Actor, model: ProviderModel, source: str, specs: Sequence[PriceSpec], reason: str) -> None:
+    """Rows of one source become the specs; rows with equal numbers and validity stay as they are."""
+    wanted = {rules.price_digest(spec): spec for spec in specs}
+    rows = {rules.price_digest(price_spec(row)): row for row in model.prices.filter(source=source)}
+    if wanted.keys() == rows.keys():
+        return
+    label = pricebook.book_version() if source == choices.SOURCE_BOOK else source
+    today = timezone.now().date().isoformat()
+    before = _facts(rows.values())
+    gone = [row.pk for digest, row in rows.items() if digest not in wanted]
+    Price.objects.filter(pk__in=gone).delete()
+    for digest, spec in wanted.items():
+        if digest not in rows:
+            Price.objects.create(
+                model=model,
+                source=source,
+                version=f"{label}:{today}:{digest}",
+                input=spec.input,
+                output=spec.output,
+                cache_read=spec.cache_read,
+                cache_write=spec.cache_write,
+                request=spec.request,
+                tiers=[dict(tier) for tier in spec.tiers],
+                valid_from=spec.valid_from,
+                valid_to=spec.valid_to,
+            )
+    audit_record(
+        actor=actor,
+        action="price.update",
+        subject_kind="price",
+        subject_id=price_id(model),
+        subject_name=str(model),
+        before=before,
+        after=_facts(model.prices.filter(source=source)),
+        reason=reason,
+    )
+    section_touch(section="prices", ids=[price_id(model)])
+
+
+def _facts(rows: Any) -> dict[str, Any]:
+    """What the audit keeps of prices, by version label."""
+    return {row.version: price_spec(row)._asdict() for row in rows}

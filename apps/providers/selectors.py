@@ -1,0 +1,104 @@
+"""Reads of providers, credentials, models and prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from django.db.models import Prefetch, QuerySet
+
+from apps.audit.errors import ServiceError
+from apps.providers import choices
+from apps.providers.models import Credential, Endpoint, Price, Provider, ProviderCheck, ProviderModel
+from apps.providers.rules import PriceSpec
+
+if TYPE_CHECKING:
+    from apps.accounts.models import Organisation
+
+
+def providers_of(organisation: Organisation) -> QuerySet[Provider]:
+    """An organisation's providers by name, with endpoints, their credentials and their latest checks."""
+    endpoints = Endpoint.objects.select_related("credential", "check_state")
+    return Provider.objects.filter(organisation=organisation).prefetch_related(Prefetch("endpoints", queryset=endpoints))
+
+
+def provider_named(organisation: Organisation, name: str, *, field: str = "provider") -> Provider:
+    """The provider of that name. Raises ServiceError that lists the names there are."""
+    found = providers_of(organisation).filter(name=name).first()
+    if found is None:
+        names = ", ".join(Provider.objects.filter(organisation=organisation).values_list("name", flat=True)[:20]) or "none yet"
+        raise ServiceError(f"there is no provider {name!r}; there are: {names}", field)
+    return found
+
+
+def credentials_of(organisation: Organisation) -> QuerySet[Credential]:
+    """An organisation's credentials by name."""
+    return Credential.objects.filter(organisation=organisation)
+
+
+def credential_named(organisation: Organisation, name: str, *, field: str = "credential") -> Credential:
+    """The credential of that name. Raises ServiceError that lists the names there are."""
+    found = credentials_of(organisation).filter(name=name).first()
+    if found is None:
+        names = ", ".join(credentials_of(organisation).values_list("name", flat=True)[:20]) or "none yet"
+        raise ServiceError(f"there is no credential {name!r}; there are: {names}", field)
+    return found
+
+
+def manual_prices_of(organisation: Organisation) -> QuerySet[Price]:
+    """Prices that people set, by provider, model and start."""
+    return (
+        Price.objects.filter(model__provider__organisation=organisation, source=choices.SOURCE_MANUAL)
+        .select_related("model", "model__provider")
+        .order_by("model__provider__name", "model__name", "valid_from")
+    )
+
+
+def models_with_prices(models: QuerySet[ProviderModel]) -> QuerySet[ProviderModel]:
+    """Models with their provider and all their prices."""
+    return models.select_related("provider").prefetch_related("prices")
+
+
+def prices_in_force(prices: Iterable[Price]) -> list[Price]:
+    """The rows that count: a person's prices hide the book's; oldest first."""
+    rows = list(prices)
+    manual = [row for row in rows if row.source == choices.SOURCE_MANUAL]
+    return sorted(manual or rows, key=lambda row: row.valid_from.timestamp() if row.valid_from else float("-inf"))
+
+
+def price_spec(row: Price) -> PriceSpec:
+    """A row's numbers and validity, without its label."""
+    return PriceSpec(
+        input=row.input,
+        output=row.output,
+        cache_read=row.cache_read,
+        cache_write=row.cache_write,
+        request=row.request,
+        tiers=tuple(row.tiers),
+        valid_from=row.valid_from,
+        valid_to=row.valid_to,
+    )
+
+
+def price_of(provider: Provider, model: str, at: datetime) -> Price | None:
+    """The price of a model at a moment; None where it is unpriced."""
+    rows = prices_in_force(Price.objects.filter(model__provider=provider, model__name=model))
+    for row in reversed(rows):
+        if (row.valid_from is None or row.valid_from <= at) and (row.valid_to is None or at < row.valid_to):
+            return row
+    return None
+
+
+def endpoints_to_check() -> QuerySet[Endpoint]:
+    """Endpoints of enabled providers, with what a check needs."""
+    return (
+        Endpoint.objects.filter(provider__enabled=True)
+        .select_related("provider", "credential", "check_state")
+        .order_by("provider_id", "position")
+    )
+
+
+def checks_of(organisation: Organisation) -> QuerySet[ProviderCheck]:
+    """The latest check of every endpoint of an organisation."""
+    return ProviderCheck.objects.filter(endpoint__provider__organisation=organisation).select_related("endpoint", "endpoint__provider")

@@ -1,0 +1,285 @@
+"""Writes of providers, endpoints and credentials: atomic, audited (never a secret), noted for the next publish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.db.models import ProtectedError
+
+from apps.audit.actors import Actor
+from apps.audit.errors import ServiceError
+from apps.audit.services import audit_record
+from apps.contracts.identifiers import uuid7
+from apps.providers import prices, rules, vault
+from apps.providers.models import Credential, Endpoint, Provider
+from apps.providers.pricebook import NO_LIST, price_lists
+from apps.providers.rules import EndpointSpec
+from apps.providers.selectors import credential_named
+from apps.publishing.services import section_touch
+
+if TYPE_CHECKING:
+    from apps.accounts.models import Organisation
+
+
+# --- credentials ---------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def credential_set(*, actor: Actor, organisation: Organisation, name: str, value: str, source: str = "", reason: str = "") -> Credential:
+    """Create a credential, or give it a new value or source; the same again changes nothing.
+
+    value: the secret as the provider wants it. source: the reference it was read from, empty for one a person typed.
+    """
+    rules.check_name(name)
+    rules.check_secret(value)
+    digest = _guarded(vault.digest, value)
+    credential = Credential.objects.select_for_update().filter(organisation=organisation, name=name).first()
+    if credential is not None and credential.digest == digest and credential.source == source:
+        return credential
+    created = credential is None
+    before = {} if credential is None else {"source": credential.source}
+    value_changed = credential is None or credential.digest != digest
+    if credential is None:
+        credential = Credential(organisation=organisation, name=name)
+    if value_changed:
+        credential.encrypted = _guarded(vault.encrypt, value)
+        credential.digest = digest
+    credential.source = source
+    credential.save()
+    after = {"source": source} | ({"value_changed": True} if value_changed else {})
+    action = "credential.create" if created else "credential.update"
+    _record(actor, action, "credential", credential, before, after, reason)
+    if value_changed:
+        section_touch(section="credentials", ids=[str(credential.id)])
+    return credential
+
+
+@transaction.atomic
+def credential_delete(*, actor: Actor, credential: Credential, reason: str = "") -> None:
+    """Delete a credential that no endpoint uses."""
+    users = [str(endpoint) for endpoint in Endpoint.objects.filter(credential=credential).select_related("provider")]
+    if users:
+        raise ServiceError(f"the credential {credential.name!r} is used by {', '.join(users)}: give them another one first", "credential")
+    _record(actor, "credential.delete", "credential", credential, {"source": credential.source}, {}, reason)
+    section_touch(section="credentials", ids=[str(credential.id)])
+    credential.delete()
+
+
+def credential_value(credential: Credential) -> str:
+    """The secret itself, for a call to the provider. Never log or show it."""
+    return str(_guarded(vault.decrypt, credential.encrypted))
+
+
+# --- providers -----------------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def provider_ensure(
+    *,
+    actor: Actor,
+    organisation: Organisation,
+    name: str,
+    kind: str,
+    endpoints: Sequence[EndpointSpec],
+    simulated: bool = False,
+    enabled: bool = True,
+    price_list: str = "",
+    reason: str = "",
+    id: str | None = None,
+) -> Provider:
+    """Create a provider, or make it as given; the same again changes nothing. Endpoints are known by their names.
+
+    id: the one a new provider gets, where an earlier one is brought back.
+    """
+    rules.check_name(name)
+    provider = Provider.objects.select_for_update().filter(organisation=organisation, name=name).first()
+    if provider is not None:
+        return provider_update(
+            actor=actor,
+            provider=provider,
+            kind=kind,
+            endpoints=endpoints,
+            simulated=simulated,
+            enabled=enabled,
+            price_list=price_list,
+            reason=reason,
+        )
+    specs = _check(kind=kind, endpoints=endpoints, price_list=price_list)
+    provider = Provider.objects.create(
+        id=id or uuid7(), organisation=organisation, name=name, kind=kind, simulated=simulated, enabled=enabled, price_list=price_list
+    )
+    _endpoints_write(provider, specs)
+    _record(actor, "provider.create", "provider", provider, {}, provider_facts(provider), reason)
+    section_touch(section="providers", ids=[str(provider.id)])
+    return provider
+
+
+@transaction.atomic
+def provider_update(
+    *,
+    actor: Actor,
+    provider: Provider,
+    kind: str | None = None,
+    endpoints: Sequence[EndpointSpec] | None = None,
+    simulated: bool | None = None,
+    enabled: bool | None = None,
+    price_list: str | None = None,
+    reason: str = "",
+) -> Provider:
+    """Change what is given, leave the rest. A provider's name never changes: routes, prices and records refer to it."""
+    provider = Provider.objects.select_for_update().get(pk=provider.pk)
+    before = provider_facts(provider)
+    specs = _check(
+        kind=provider.kind if kind is None else kind,
+        endpoints=endpoint_specs(provider) if endpoints is None else endpoints,
+        price_list=provider.price_list if price_list is None else price_list,
+    )
+    for field, value in (("kind", kind), ("simulated", simulated), ("enabled", enabled), ("price_list", price_list)):
+        if value is not None:
+            setattr(provider, field, value)
+    _endpoints_write(provider, specs)
+    after = provider_facts(provider)
+    if after == before:
+        return provider
+    provider.save()
+    changed = {key for key in after if after[key] != before[key]}
+    _record(actor, "provider.update", "provider", provider, {k: before[k] for k in changed}, {k: after[k] for k in changed}, reason)
+    section_touch(section="providers", ids=[str(provider.id)])
+    if changed & {"endpoints", "simulated", "price_list"}:
+        for model in provider.models.all():
+            prices.book_refresh(actor=actor, model=model, reason=reason)
+    return provider
+
+
+@transaction.atomic
+def provider_restore(
+    *,
+    actor: Actor,
+    id: str,
+    organisation: Organisation,
+    name: str,
+    kind: str,
+    endpoints: Sequence[EndpointSpec],
+    simulated: bool,
+    enabled: bool,
+    reason: str,
+) -> Provider:
+    """A provider as an earlier config version had it, under the id it had. Its price list stays what it is."""
+    now = Provider.objects.filter(organisation=organisation, name=name).first()
+    if now is not None and str(now.pk) != id:
+        raise ServiceError(f"another provider is named {name!r} now: delete it first", "name")
+    return provider_ensure(
+        actor=actor,
+        organisation=organisation,
+        name=name,
+        kind=kind,
+        endpoints=endpoints,
+        simulated=simulated,
+        enabled=enabled,
+        price_list=now.price_list if now else "",
+        reason=reason,
+        id=id,
+    )
+
+
+@transaction.atomic
+def provider_delete(*, actor: Actor, provider: Provider, reason: str = "") -> None:
+    """Delete a provider that no route targets, with its endpoints and prices."""
+    price_ids = prices.price_ids_of(provider)
+    facts, provider_id = provider_facts(provider), str(provider.id)
+    try:
+        with transaction.atomic():
+            provider.delete()
+    except ProtectedError as error:
+        raise ServiceError(f"the provider {provider.name!r} is a target of {_names(error)}: change these first", "provider") from None
+    provider.pk = provider_id
+    _record(actor, "provider.delete", "provider", provider, facts, {}, reason)
+    section_touch(section="providers", ids=[provider_id])
+    if price_ids:
+        section_touch(section="prices", ids=price_ids)
+
+
+def endpoint_specs(provider: Provider) -> list[EndpointSpec]:
+    """A provider's endpoints as a person would write them, in order."""
+    return [
+        EndpointSpec(
+            name=row.name,
+            base_url=row.base_url,
+            region=row.region,
+            credential=row.credential.name if row.credential else "",
+            max_connections=row.max_connections,
+            verify_tls=row.verify_tls,
+            ca_file=row.ca_file,
+        )
+        for row in Endpoint.objects.filter(provider=provider).select_related("credential").order_by("position")
+    ]
+
+
+def provider_facts(provider: Provider) -> dict[str, Any]:
+    """What the audit keeps of a provider: every field, no secret."""
+    return {
+        "kind": provider.kind,
+        "simulated": provider.simulated,
+        "enabled": provider.enabled,
+        "price_list": provider.price_list,
+        "endpoints": [spec._asdict() for spec in endpoint_specs(provider)],
+    }
+
+
+def _check(*, kind: str, endpoints: Sequence[EndpointSpec], price_list: str) -> list[EndpointSpec]:
+    rules.check_kind(kind)
+    if price_list and price_list != NO_LIST and price_list not in price_lists():
+        raise ServiceError(f"{price_list!r} is not a price list: use {NO_LIST!r}, or one of {', '.join(price_lists())}", "price_list")
+    return rules.check_endpoints(endpoints)
+
+
+def _endpoints_write(provider: Provider, specs: Sequence[EndpointSpec]) -> None:
+    """Make the rows as the specs say; rows keep their ids by name, because routes point at them."""
+    rows = {row.name: row for row in provider.endpoints.select_related("credential")}
+    for row in list(rows.values()):
+        if row.name not in {spec.name for spec in specs}:
+            try:
+                with transaction.atomic():
+                    row.delete()
+            except ProtectedError as error:
+                raise ServiceError(f"the endpoint {row.name!r} is a target of {_names(error)}: change these first", "endpoints") from None
+    for position, spec in enumerate(specs):
+        credential = None
+        if spec.credential:
+            credential = credential_named(provider.organisation, spec.credential, field=f"endpoints[{position}].credential")
+        row = rows.get(spec.name) or Endpoint(provider=provider, name=spec.name)
+        row.position, row.credential = position, credential
+        row.base_url, row.region, row.ca_file = spec.base_url, spec.region, spec.ca_file
+        row.max_connections, row.verify_tls = spec.max_connections, spec.verify_tls
+        row.save()
+
+
+def _names(error: ProtectedError) -> str:
+    """What still refers to a row, by name: the rows that a ProtectedError carries."""
+    found = sorted({str(getattr(row, "route", row)) for row in error.protected_objects})
+    return ", ".join(found[:10])
+
+
+def _guarded(function: Any, value: str) -> Any:
+    """A vault function whose failure is the operator's to mend."""
+    try:
+        return function(value)
+    except vault.VaultError as error:
+        raise ServiceError(str(error)) from None
+
+
+def _record(
+    actor: Actor, action: str, kind: str, row: Provider | Credential, before: dict[str, Any], after: dict[str, Any], reason: str
+) -> None:
+    audit_record(
+        actor=actor,
+        action=action,
+        subject_kind=kind,
+        subject_id=str(row.pk),
+        subject_name=row.name,
+        before=before,
+        after=after,
+        reason=reason,
+    )

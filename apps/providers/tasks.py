@@ -1,0 +1,13 @@
+"""Celery envelopes."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from apps.providers import checks
+
+
+@shared_task(name="apps.providers.tasks.providers_check", ignore_result=True)
+def providers_check() -> dict[str, str]:
+    """Check every endpoint of every enabled provider; returns endpoint id -> state."""
+    return checks.providers_check()

@@ -1,0 +1,7 @@
+"""A route's chains, and what it does with a target that has no price under a hard budget."""
+
+from __future__ import annotations
+
+PRIMARY, FALLBACK = "primary", "fallback"
+CHAINS = [(PRIMARY, "Primary"), (FALLBACK, "Fallback")]
+UNPRICED = [("refuse", "Refuse"), ("zero", "Count as zero")]
