@@ -1,0 +1,119 @@
+"""Writes of the usage app: settling records, keeping partitions, dropping what is past its retention."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import OperationalError, connection, transaction
+
+from apps.contracts.usage import UsageRecord
+from apps.usage import rollups, rows
+
+LIVE_ROLLUP_HOURS = 48
+"""How long the ten-second rollup is kept."""
+DAY_US = 86_400_000_000
+LOCK_SECONDS = 2
+"""How long a partition's removal waits for readers; the next run tries again."""
+COMPACT_ROWS = 20_000
+"""Rows deleted in one transaction: short locks, and vacuum keeps up."""
+
+
+def usage_settle(*, cursor: Any, records: Sequence[UsageRecord]) -> None:
+    """Store each record once and add it to the rollups, in the cursor's open transaction.
+
+    ``cursor``: of a psycopg connection (Django's wrapper will do). The days of the records must have their partitions
+    (``partitions_ensure``). Raises psycopg's or Django's DataError or IntegrityError where a row cannot be stored; nothing is
+    committed here.
+    """
+    if not records:
+        return
+    copy_line = rows.copy_line
+    with cursor.copy(rows.COPY) as copy:
+        copy.write("".join([copy_line(record) for record in records]))
+    cursor.execute(rollups.CREATE_DELTA)
+    with cursor.copy(rollups.COPY_DELTA) as copy:
+        copy.write("".join(rollups.delta_lines(rollups.summed(records))))
+    for statement in rollups.ADD:
+        cursor.execute(statement)
+
+
+def record_day(record: UsageRecord) -> int:
+    """The day of a record's partition, counted from the epoch."""
+    return record.started_us // DAY_US
+
+
+def partitions_ensure(*, cursor: Any, days: Sequence[int]) -> None:
+    """Make the partitions of days counted from the epoch. Call it outside the settling transaction."""
+    for day in sorted(days):
+        cursor.execute("SELECT usage_partition_ensure(%s)", [dt.date(1970, 1, 1) + dt.timedelta(days=day)])
+
+
+def partitions_maintain(*, days_ahead: int = 3, retention_days: int) -> tuple[list[str], list[str]]:
+    """Make the partitions from yesterday to ``days_ahead`` days from now, drop those older than the retention.
+
+    Returns the names made and dropped. A partition that a long query holds is left for the next run.
+    Raises ValueError for a retention below one day.
+    """
+    if retention_days < 1:
+        raise ValueError(f"BULKHEAD_USAGE_RETENTION_DAYS={retention_days} is too small: keep at least one day")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT (now() AT TIME ZONE 'UTC')::date")
+        today: dt.date = cursor.fetchone()[0]
+        made = []
+        for offset in range(-1, days_ahead + 1):
+            day = today + dt.timedelta(days=offset)
+            cursor.execute("SELECT usage_partition_ensure(%s)", [day])
+            if cursor.fetchone()[0]:
+                made.append(partition_name(day))
+        cursor.execute(
+            "SELECT child.relname FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid "
+            "WHERE inhparent = 'usage_request'::regclass ORDER BY child.relname"
+        )
+        oldest = partition_name(today - dt.timedelta(days=retention_days))
+        old = [name for (name,) in cursor.fetchall() if name < oldest]
+    dropped = [name for name in old if _partition_drop(name)]
+    _minutes_drop(before=dt.datetime.combine(today - dt.timedelta(days=retention_days), dt.time(), tzinfo=dt.UTC))
+    return made, dropped
+
+
+def partition_name(day: dt.date) -> str:
+    """A day's partition of ``usage_request``."""
+    return f"usage_request_{day:%Y%m%d}"
+
+
+def _partition_drop(name: str) -> bool:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+            cursor.execute(f"DROP TABLE {connection.ops.quote_name(name)}")
+    except OperationalError:
+        return False
+    return True
+
+
+def _minutes_drop(*, before: dt.datetime) -> int:
+    return _delete_in_steps("usage_rollup_1m", before)
+
+
+def rollups_compact(*, keep_hours: int = LIVE_ROLLUP_HOURS) -> int:
+    """Delete ten-second rows older than ``keep_hours``; returns how many. Oldest first, in short transactions."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT now() - make_interval(hours => %s)", [keep_hours])
+        before: dt.datetime = cursor.fetchone()[0]
+    return _delete_in_steps("usage_rollup_10s", before)
+
+
+def _delete_in_steps(table: str, before: dt.datetime) -> int:
+    total = 0
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"DELETE FROM {table} WHERE (bucket, dimensions) IN "
+                f"(SELECT bucket, dimensions FROM {table} WHERE bucket < %s ORDER BY bucket, dimensions LIMIT %s)",
+                [before, COMPACT_ROWS],
+            )
+            total += cursor.rowcount
+            if cursor.rowcount < COMPACT_ROWS:
+                return total
