@@ -1,0 +1,71 @@
+"""The admin port of one process, loopback by default: ``/readyz``, ``/metrics``, ``/healthz``. Never the public one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from apps.proxy.engine import Engine
+    from apps.proxy.http.types import Reply, Request
+    from apps.proxy.store import Store
+
+JSON = b"content-type: application/json\r\n"
+_encode = msgspec.json.Encoder().encode
+NOT_READY_FILL = 0.8
+"""A journal fuller than this takes this proxy out of rotation before it must refuse."""
+
+
+class AdminApp:
+    def __init__(self, engine: Engine, store: Store | None, *, boot_id: str, name: str) -> None:
+        self._engine = engine
+        self._store = store
+        self._boot_id = boot_id
+        self._name = name
+        self.draining = False
+
+    def readiness(self) -> list[str]:
+        """Why this process should get no traffic; empty when it is ready."""
+        reasons = []
+        if self._engine.holder.current.version == 0:
+            reasons.append("no config yet")
+        if self._engine.journal.failed:
+            reasons.append(f"journal: {self._engine.journal.failed}")
+        elif self._engine.journal.fill >= NOT_READY_FILL:
+            reasons.append(f"journal is {self._engine.journal.fill:.0%} full: is the shipper running?")
+        if self.draining:
+            reasons.append("draining")
+        return reasons
+
+    def __call__(self, request: Request, reply: Reply) -> None:
+        if request.method not in ("GET", "HEAD"):
+            reply.send(405, JSON + b"allow: GET\r\n", b'{"error":"use GET"}')
+        elif request.path == "/readyz":
+            reasons = self.readiness()
+            body = _encode(
+                {
+                    "ready": not reasons,
+                    "reasons": reasons,
+                    "name": self._name,
+                    "boot_id": self._boot_id,
+                    "config_version": self._engine.holder.current.version,
+                    "database": self._store is not None and self._store.connected,
+                    "running": self._engine.metrics.running,
+                }
+            )
+            reply.send(503 if reasons else 200, JSON, body)
+        elif request.path == "/metrics":
+            engine = self._engine
+            gauges = [
+                ("bulkhead_requests_running", "Requests being answered.", engine.metrics.running),
+                ("bulkhead_config_version", "Config version in force.", engine.holder.current.version),
+                ("bulkhead_journal_fill_ratio", "Journal bytes on disk as a share of the bound.", engine.journal.fill),
+                ("bulkhead_ready", "1 when this process takes traffic.", 0 if self.readiness() else 1),
+                ("bulkhead_database_connected", "1 when Postgres answers.", 1 if self._store is not None and self._store.connected else 0),
+            ]
+            reply.send(200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", engine.metrics.render(gauges))
+        elif request.path == "/healthz":
+            reply.send(200, JSON, b'{"status":"ok"}')
+        else:
+            reply.send(404, JSON, b'{"error":"the admin port serves /readyz, /metrics and /healthz"}')

@@ -1,0 +1,297 @@
+"""One try at one target: owns its reservation and its upstream connection; ``close`` is called once on every exit.
+
+An attempt is the upstream connection's sink. A JSON answer is collected; a stream in the app's own dialect goes from
+transport to transport and wakes nobody until it ends.
+"""
+
+from __future__ import annotations
+
+import json
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from apps.contracts.usage import Attempt as AttemptRecord
+from apps.contracts.usage import Charge, Tokens
+from apps.proxy.driver import Waiter
+from apps.proxy.errors import AttemptFailed, UpstreamAnswered, UpstreamBroken, UpstreamSilent
+from apps.proxy.http import errors as http_errors
+from apps.proxy.pricing import Price
+
+if TYPE_CHECKING:
+    from apps.proxy.dialects.base import StreamWatch
+    from apps.proxy.exchange import Exchange
+    from apps.proxy.http.client import Connection
+    from apps.proxy.runtime import CompiledTarget
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""A JSON answer beyond this is refused: it would be held in memory whole."""
+MAX_HELD_BYTES = 256 * 1024
+"""How much of a stream's preamble is held back until real output shows."""
+ESTIMATE_SLACK_TOKENS = 64
+"""Tokens that a provider may have produced beyond what reached us before a broken stream was noticed."""
+
+
+class Attempt:
+    """``waiter`` resolves when the upstream's answer is whole and fails with an AttemptFailed otherwise."""
+
+    __slots__ = (
+        "charges",
+        "chunks",
+        "closed",
+        "committed",
+        "connection",
+        "exchange",
+        "first_byte_ns",
+        "headers",
+        "held",
+        "input_bound",
+        "paused",
+        "price",
+        "reserved",
+        "reset",
+        "reused",
+        "sent_ns",
+        "size",
+        "status",
+        "target",
+        "waiter",
+        "watch",
+    )
+
+    def __init__(self, exchange: Exchange, target: CompiledTarget, price: Price | None, charges: list[Charge], reserved: int, input_bound: int) -> None:
+        self.exchange = exchange
+        self.target = target
+        self.price = price
+        self.charges = charges
+        self.reserved = reserved
+        self.input_bound = input_bound
+        self.waiter = Waiter()
+        self.connection: Connection | None = None
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.watch: StreamWatch | None = None
+        self.held = b""
+        self.committed = False
+        """The app has been given the beginning of this attempt's stream."""
+        self.paused = False
+        self.reused = self.reset = False
+        self.sent_ns = 0
+        self.first_byte_ns = 0
+        self.closed = False
+
+    # --- the sink: called by the connection ---
+
+    def head(self, status: int, headers: dict[bytes, bytes]) -> None:
+        self.first_byte_ns = perf_counter_ns()
+        self.status = status
+        self.headers = headers
+        if self.exchange.stream and status == 200 and headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+            self.watch = self.target.dialect.stream(self.exchange)
+
+    def data(self, chunk: bytes) -> None:
+        watch = self.watch
+        if watch is None:
+            self.size += len(chunk)
+            if self.size > MAX_ANSWER_BYTES:
+                self.interrupt(UpstreamBroken(f"the answer is larger than {MAX_ANSWER_BYTES} bytes", code="upstream_malformed", sent=True))
+                return
+            self.chunks.append(chunk)
+            return
+        passed = watch.feed(chunk)
+        if self.committed:
+            if passed:
+                self.exchange.bytes_out += len(passed)
+                self.exchange.reply.write(passed)
+            if watch.error:
+                self.interrupt(UpstreamBroken("the provider reported an error inside the stream", code="stream_interrupted", sent=True))
+            return
+        if watch.error:
+            self.interrupt(UpstreamAnswered(_in_band_status(watch.error), self.headers, watch.error.encode()))
+            return
+        self.held += passed
+        if watch.has_output or len(self.held) > MAX_HELD_BYTES:
+            self._commit()
+
+    def end(self) -> None:
+        self.waiter.resolve()
+
+    def failed(self, error: Exception) -> None:
+        self.reset = isinstance(error, http_errors.ConnectionReset)
+        self.waiter.fail(self._translate(error))
+
+    # --- flow: called by the reply when the app reads slower than the provider writes ---
+
+    def pause(self) -> None:
+        self.paused = True
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resume(self) -> None:
+        self.paused = False
+        if self.connection is not None:
+            self.connection.resume()
+
+    # --- what dispatch does with it ---
+
+    def interrupt(self, error: AttemptFailed) -> None:
+        """End the attempt from our side: a deadline, an answer that is too large, an error inside the stream."""
+        if self.connection is not None:
+            self.connection.abort()
+        self.waiter.fail(error)
+
+    def overdue(self, now: float, now_ns: int) -> AttemptFailed | None:
+        """The deadline that has passed, if one has. now: loop time; now_ns: ``perf_counter_ns``."""
+        route = self.exchange.route
+        assert route is not None
+        if now_ns - self.exchange.started > route.total * 1e9:
+            return UpstreamSilent("whole answer", route.total)
+        if not self.exchange.stream or not self.sent_ns:
+            return None
+        if not self.committed:
+            if now_ns - self.sent_ns > route.first_byte * 1e9:
+                return UpstreamSilent("first byte", route.first_byte)
+        elif not self.paused and self.connection is not None and now - self.connection.last_byte_at > route.idle:
+            return UpstreamSilent("next event", route.idle)
+        return None
+
+    def finish_stream(self) -> bytes:
+        """After the upstream's end: what was held back. Raises when the stream was cut, however cleanly it was framed."""
+        watch = self.watch
+        assert watch is not None
+        whole = watch.close()
+        if watch.error and not self.committed:
+            raise UpstreamAnswered(_in_band_status(watch.error), self.headers, watch.error.encode())
+        if not whole:
+            raise UpstreamBroken("the stream ended before it was complete", code="stream_interrupted", sent=True)
+        if not self.committed:
+            self._commit()
+        return watch.rest
+
+    def _commit(self) -> None:
+        exchange = self.exchange
+        exchange.first_token_ns = perf_counter_ns()
+        self.committed = True
+        exchange.reply.flow = self
+        exchange.reply.start(200, stream_head(exchange, self.target))
+        held, self.held = self.held, b""
+        if held:
+            exchange.bytes_out += len(held)
+            exchange.reply.write(held)
+
+    def close(self, outcome: str, tokens: Tokens | None, error: AttemptFailed | None = None) -> AttemptRecord:
+        """Fix tokens and cost, exactly once. tokens None: the provider reported none, an upper bound is taken and marked.
+
+        Nothing is charged for an error the provider answered with, nor for a request that was never written.
+        """
+        assert not self.closed
+        self.closed = True
+        now = perf_counter_ns()
+        exchange, target, price = self.exchange, self.target, self.price
+        estimated = False
+        cost = 0
+        if tokens is None:
+            tokens = Tokens()
+            spent = self.sent_ns != 0 and not self.reused_and_silent()
+            if error is not None and not error.billable:
+                spent = False
+            if spent:
+                estimated = True
+                tokens, whole_bound = self._estimate()
+                cost = self.reserved if whole_bound or price is None else min(self.reserved, price.cost(tokens))
+        elif price is not None:
+            cost = price.cost(tokens)
+        started = exchange.started
+        if self.sent_ns:
+            exchange.upstream_ns += now - self.sent_ns
+        record = AttemptRecord(
+            provider=target.provider,
+            endpoint=target.endpoint,
+            model=target.model,
+            region=target.region,
+            simulated=target.simulated,
+            outcome=outcome,  # type: ignore[arg-type]
+            status=self.status,
+            error_code="" if error is None else error_code_of(error),
+            sent_us=(self.sent_ns - started) // 1000 if self.sent_ns else 0,
+            first_byte_us=(self.first_byte_ns - started) // 1000 if self.first_byte_ns else -1,
+            ended_us=(now - started) // 1000,
+            tokens=tokens,
+            cost_nano=cost,
+            price_version=price.version if price is not None else "",
+            estimated=estimated,
+            charges=self.charges,
+            upstream_request_id=self.headers.get(b"x-request-id", b"")[:128].decode("latin-1"),
+        )
+        exchange.attempts.append(record)
+        return record
+
+    def reused_and_silent(self) -> bool:
+        """A kept-alive connection that was reset before a byte of answer: the provider had hung up before it read us."""
+        return self.reused and self.reset and not self.first_byte_ns
+
+    def _estimate(self) -> tuple[Tokens, bool]:
+        """(upper bound of the tokens used, whether nothing tighter than the reservation is known)."""
+        exchange = self.exchange
+        ceiling = exchange.max_output * exchange.n
+        if self.watch is not None and self.watch.has_output:
+            output = min(ceiling, self.watch.output_bytes() + ESTIMATE_SLACK_TOKENS * exchange.n)
+            return Tokens(input=self.input_bound, output=output), False
+        return Tokens(input=self.input_bound, output=ceiling), True
+
+    def _translate(self, error: Exception) -> AttemptFailed:
+        if isinstance(error, http_errors.MalformedResponse):
+            return UpstreamBroken(str(error), code="upstream_malformed", sent=True)
+        code = "stream_interrupted" if self.committed else "upstream_error"
+        return UpstreamBroken(str(error) or type(error).__name__, code=code, sent=self.sent_ns != 0)
+
+
+def error_code_of(error: AttemptFailed) -> str:
+    """What the record says of a failed attempt: ``http_503``, ``upstream_timeout``, ``upstream_unreachable`` ..."""
+    return f"http_{error.status}" if isinstance(error, UpstreamAnswered) else error.code
+
+
+def _in_band_status(error: str) -> int:
+    """The status an error inside a stream stands for; 502 where it does not say."""
+    try:
+        body = json.loads(error)
+        code = body.get("error", {}).get("code") if isinstance(body.get("error"), dict) else None
+    except (ValueError, AttributeError, RecursionError):
+        return 502
+    return code if isinstance(code, int) and 400 <= code <= 599 else 502
+
+
+def header_text(text: str) -> bytes:
+    """Any text as a header's value: printable ASCII, the rest percent-encoded (RFC 3986), so that no name can forge a header."""
+    return quote(text, safe=" !#$&'()*+,-./:;<=>?@[]^_`{|}~").encode()
+
+
+def constant_head(exchange: Exchange, target: CompiledTarget) -> bytes:
+    """Reply headers that are the same for every request of this config by route and target, rendered once."""
+    route = exchange.route
+    assert route is not None
+    head = route.reply_heads.get(target.label)
+    if head is None:
+        head = b"x-bulkhead-route: %b\r\nx-bulkhead-target: %b\r\nx-bulkhead-config: %d\r\n" % (
+            header_text(route.name),
+            header_text(target.label),
+            exchange.runtime.version,
+        )
+        if target.simulated:
+            head += b"x-bulkhead-simulated: true\r\n"
+        if route.flags:
+            head += b"x-bulkhead-flags: %b\r\n" % header_text(",".join(route.flags))
+        route.reply_heads[target.label] = head
+    return head
+
+
+def stream_head(exchange: Exchange, target: CompiledTarget) -> bytes:
+    request_id = exchange.request_id.encode()
+    return b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n%b" % (
+        request_id,
+        request_id,
+        len(exchange.attempts) + 1,
+        constant_head(exchange, target),
+    )

@@ -1,0 +1,56 @@
+"""What a dialect must know about a provider's wire format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from apps.contracts.usage import Tokens
+    from apps.proxy.exchange import Exchange
+    from apps.proxy.runtime import CompiledTarget
+
+
+class Answer(NamedTuple):
+    """What a whole JSON answer says of itself. tokens None: it reported no usage."""
+
+    tokens: Tokens | None
+
+
+class StreamWatch(Protocol):
+    """Follows one upstream stream without parsing what it can pass through.
+
+    ``feed`` takes the upstream's bytes and gives what may go to the app now (perhaps nothing); it never changes the
+    content of what it passes. At the end ``rest`` is what was held back: the last event is given only after the record is written.
+    """
+
+    tokens: Tokens | None
+    finished: bool
+    """The stream said that it is complete: its end is an end, not a cut."""
+    error: str
+    """The in-band error that the provider sent; empty when none."""
+    has_output: bool
+    """Real output has shown, not only a preamble."""
+    rest: bytes
+
+    def feed(self, chunk: bytes) -> bytes: ...
+
+    def close(self) -> bool:
+        """The upstream's body ended. True when the stream was whole: it said so, or gave a finish reason."""
+
+    def output_bytes(self) -> int:
+        """UTF-8 bytes of the answer's text so far: an upper bound of its tokens."""
+
+
+class Dialect(Protocol):
+    name: str
+
+    def request_heads(self, *, base_path: str, host: bytes, secret: bytes | None) -> dict[str, bytes]:
+        """Rendered request heads by kind of request, each ending before ``content-length``'s value."""
+
+    def body(self, exchange: Exchange, target: CompiledTarget) -> bytes:
+        """The upstream's body for this exchange: the app's own bytes wherever nothing has to change."""
+
+    def answer(self, body: bytes) -> Answer | None:
+        """What a 200's body says; None when it is not a whole answer."""
+
+    def stream(self, exchange: Exchange) -> StreamWatch: ...

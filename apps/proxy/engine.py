@@ -1,0 +1,342 @@
+"""What all requests of this process share, and how each one ends: answer, record, settlement, in that order of safety.
+
+The record is journalled before the last byte goes to the app; reservations are released after it is journalled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from hashlib import blake2b
+from time import perf_counter_ns, time_ns
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from apps.contracts.errors import CODES, error_body
+from apps.contracts.journal import MAX_PAYLOAD
+from apps.contracts.identifiers import uuid7_bytes, uuid_text
+from apps.contracts.money import dollars_text
+from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_record
+from apps.proxy.attempt import Attempt, constant_head, error_code_of
+from apps.proxy.dispatch import dispatch
+from apps.proxy.driver import Driver
+from apps.proxy.errors import AttemptFailed, Refusal, UpstreamAnswered
+from apps.proxy.exchange import Exchange
+from apps.proxy.http.client import Pool
+from apps.proxy.http.dial import Origin as HttpOrigin
+from apps.proxy.http.dial import client_tls
+from apps.proxy.http.limits import ClientLimits
+from apps.proxy.metrics import Metrics
+from apps.proxy.pipeline import steps
+from apps.proxy.steps.attribute import MAX_TAG, MAX_TAGS
+from apps.proxy.steps.authenticate import Authenticator
+
+if TYPE_CHECKING:
+    from apps.proxy.holder import Holder
+    from apps.proxy.http.types import Reply, Request
+    from apps.proxy.journal import Journal
+    from apps.proxy.leases import Leases
+    from apps.proxy.runtime import CompiledTarget, Origin
+
+log = logging.getLogger("bulkhead.proxy")
+
+JSON = b"content-type: application/json\r\n"
+RECENT = 4096
+"""Records kept in memory for ``GET /v1/requests/{id}``, so that it answers before the shipper has settled them."""
+SWEEP_SECONDS = 0.05
+"""How often deadlines are looked at: they are met to this precision."""
+
+
+class Engine:
+    def __init__(self, *, boot_id: str, holder: Holder, journal: Journal, leases: Leases, authenticator: Authenticator, hash_key: bytes) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.boot_id = boot_id
+        self.holder = holder
+        self.journal = journal
+        self.leases = leases
+        self.authenticator = authenticator
+        self.metrics = Metrics()
+        self.in_flight: set[Attempt] = set()
+        self.background: set[asyncio.Task[None]] = set()
+        self.recent: OrderedDict[bytes, UsageRecord] = OrderedDict()
+        self.offset_us = 0
+        """Database time minus this host's, microseconds, as last measured."""
+        self._steps = steps(authenticator)
+        self._pools: dict[Origin, Pool] = {}
+        self._hash = blake2b(key=hash_key[:64], digest_size=16)
+
+    # --- a request comes in ---
+
+    def handle(self, kind: Kind, request: Request, reply: Reply) -> None:
+        runtime = self.holder.current
+        now_us = time_ns() // 1000 + self.offset_us
+        exchange = Exchange(uuid7_bytes(now_us // 1000), kind, request, reply, runtime, now_us, self)
+        for step in self._steps:
+            refusal = step(exchange, runtime)
+            if refusal is not None:
+                self._refuse_early(exchange, refusal)
+                return
+        if not self.journal.admit():
+            reason = self.journal.failed or "it waits for the shipper"
+            self._answer_refusal(exchange, Refusal("journal_full", "journal", f"Usage cannot be recorded right now ({reason}), so nothing is sent upstream."))
+            return
+        reply.on_gone = exchange.gone
+        driver = exchange.driver = Driver(dispatch(exchange, self), exchange.crashed)
+        self.metrics.running += 1
+        driver.start()
+
+    def pool(self, origin: Origin) -> Pool:
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = _pool(origin)
+        return pool
+
+    # --- the ways a request ends ---
+
+    def finish_json(self, exchange: Exchange, target: CompiledTarget, headers: dict[bytes, bytes], body: bytes) -> None:
+        exchange.bytes_out = len(body)
+        record = self._write(exchange, "ok", 200)
+        request_id = exchange.request_id.encode()
+        ours = record.total_us - record.upstream_us
+        head = b"%bx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\nx-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %b\r\nx-bulkhead-overhead-ms: %.3f\r\n%b" % (
+            JSON,
+            request_id,
+            request_id,
+            len(exchange.attempts),
+            record.cost_nano,
+            dollars_text(record.cost_nano).encode(),
+            ours / 1000,
+            constant_head(exchange, target),
+        )
+        for name, value in headers.items():
+            if name.startswith((b"x-ratelimit-", b"openai-")):
+                head += b"%b: %b\r\n" % (name, value)
+        self._sent(exchange)
+        exchange.reply.send(200, head, body)
+
+    def finish_stream(self, exchange: Exchange, rest: bytes) -> None:
+        exchange.bytes_out += len(rest)
+        self._write(exchange, "ok", 200)
+        self._sent(exchange)
+        if rest:
+            exchange.reply.write(rest)
+        exchange.reply.finish()
+
+    def break_stream(self, exchange: Exchange, error: AttemptFailed) -> None:
+        """After the first byte: an error event in the stream, and no clean end."""
+        message = f"The provider's answer broke off: {error}."
+        if isinstance(error, UpstreamAnswered):
+            message = "The provider reported an error inside its answer."
+        body = error_body("stream_interrupted", message, request_id=exchange.request_id, config_version=exchange.runtime.version)
+        event = b"data: %b\n\n" % body
+        exchange.bytes_out += len(event)
+        self._write(exchange, "error", 200, "stream_interrupted", "dispatch")
+        self._sent(exchange)
+        exchange.reply.write(event)
+        exchange.reply.abort()
+
+    def answer_upstream_error(self, exchange: Exchange, error: UpstreamAnswered) -> None:
+        """The provider's own error, as it said it."""
+        status = error.status if 400 <= error.status <= 599 else 502
+        body = error.body
+        exchange.bytes_out = len(body)
+        content_type = error.headers.get(b"content-type", b"application/json")
+        if not body or content_type.startswith(b"text/event-stream"):
+            content_type = b"application/json"
+        if not body:
+            body = error_body("upstream_error", f"The provider answered {error.status} without a body.", request_id=exchange.request_id)
+        self._write(exchange, "error", status, error_code_of(error), "dispatch")
+        self._sent(exchange)
+        exchange.reply.send(status, b"content-type: %b\r\n%b" % (content_type, self._plain_head(exchange)), body)
+
+    def refuse(self, exchange: Exchange, refusal: Refusal, *, outcome: Outcome) -> None:
+        """A refusal or failure after admission to the journal."""
+        self._write(exchange, outcome, CODES[refusal.code].status, refusal.code, refusal.step)
+        self._answer_refusal(exchange, refusal)
+
+    def client_left(self, exchange: Exchange) -> None:
+        self._write(exchange, "cancelled", 499, "client_left", "dispatch")
+        self._sent(exchange)
+
+    def crashed(self, exchange: Exchange, error: BaseException) -> None:
+        """A fault of ours inside a request: the app still gets an answer, the record is still written."""
+        log.error("request %s failed inside the proxy", exchange.request_id, exc_info=error)
+        if exchange.answered:
+            return
+        refusal = Refusal("internal_error", "dispatch", "The proxy failed on this request. It has been logged under this request id.")
+        if exchange.first_token_ns:
+            self._write(exchange, "error", 200, refusal.code, refusal.step)
+            self._sent(exchange)
+            exchange.reply.abort()
+        else:
+            self.refuse(exchange, refusal, outcome="error")
+
+    def credential_refused(self, target: CompiledTarget, status: int) -> None:
+        self.metrics.credential_refused(target.label, status)
+        log.warning("the credential of %s/%s was refused with %d", target.provider, target.endpoint, status)
+
+    # --- inside ---
+
+    def _refuse_early(self, exchange: Exchange, refusal: Refusal) -> None:
+        """Before admission. A refusal of a known key is a record; an unknown caller's is only counted: nobody may fill our disk."""
+        if exchange.key is not None and self.journal.admit():
+            self.metrics.running += 1
+            self._write(exchange, "refused", CODES[refusal.code].status, refusal.code, refusal.step)
+        else:
+            self.metrics.unrecorded(refusal.code)
+        self._answer_refusal(exchange, refusal)
+
+    def _answer_refusal(self, exchange: Exchange, refusal: Refusal) -> None:
+        self._sent(exchange)
+        code = CODES[refusal.code]
+        body = error_body(
+            refusal.code,
+            refusal.message,
+            param=refusal.param,
+            step=refusal.step,
+            config_version=exchange.runtime.version,
+            request_id=exchange.request_id,
+            **(refusal.detail or {}),
+        )
+        head = JSON + self._plain_head(exchange)
+        if not code.retry:
+            head += b"x-should-retry: false\r\n"
+        if code.status == 401:
+            head += b"www-authenticate: Bearer\r\n"
+        exchange.reply.send(code.status, head, body)
+
+    def _plain_head(self, exchange: Exchange) -> bytes:
+        request_id = exchange.request_id.encode()
+        return b"x-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\nx-bulkhead-config: %d\r\n" % (
+            request_id,
+            request_id,
+            len(exchange.attempts),
+            exchange.runtime.version,
+        )
+
+    def _sent(self, exchange: Exchange) -> None:
+        exchange.answered = True
+        exchange.reply.on_gone = None
+
+    def _write(self, exchange: Exchange, outcome: Outcome, status: int, code: str = "", step: str = "") -> UsageRecord:
+        """Journal the full record, then release what its attempts held. Exactly once per admitted request."""
+        key, route, request = exchange.key, exchange.route, exchange.request
+        feature, tags, user, metadata = exchange.attribution
+        attempts = exchange.attempts
+        tokens = Tokens()
+        cost = 0
+        estimated = simulated = False
+        if len(attempts) == 1:
+            only = attempts[0]
+            tokens, cost, estimated, simulated = only.tokens, only.cost_nano, only.estimated, only.simulated
+        else:
+            for attempt in attempts:
+                part = attempt.tokens
+                tokens.input += part.input
+                tokens.output += part.output
+                tokens.cache_read += part.cache_read
+                tokens.cache_write += part.cache_write
+                tokens.reasoning += part.reasoning
+                cost += attempt.cost_nano
+                estimated = estimated or attempt.estimated
+                simulated = simulated or attempt.simulated
+        if not attempts and route is not None:
+            simulated = any(target.simulated for target in route.targets)
+        digest = self._hash.copy()
+        digest.update(request.body)
+        now = perf_counter_ns()
+        record = UsageRecord(
+            id=exchange.id,
+            started_us=exchange.started_us,
+            organisation=key.organisation if key is not None else "",
+            key_id=key.id if key is not None else "",
+            kind=exchange.kind,
+            route=route.name if route is not None else "",
+            requested_model=exchange.requested_model,
+            stream=exchange.stream,
+            outcome=outcome,
+            status=status,
+            error_code=code,
+            error_step=step,
+            environment=key.environment if key is not None else "production",
+            feature=feature,
+            tags=tags,
+            user=user,
+            metadata=metadata,
+            team=key.team if key is not None else "",
+            service=key.service if key is not None else "",
+            simulated=simulated,
+            config_version=exchange.runtime.version,
+            flags=list(route.flags) if route is not None else [],
+            input_hash=digest.hexdigest(),
+            attempts=attempts,
+            tokens=tokens,
+            cost_nano=cost,
+            estimated=estimated,
+            first_token_us=(exchange.first_token_ns - exchange.started) // 1000 if exchange.first_token_ns else -1,
+            total_us=(now - exchange.started) // 1000,
+            upstream_us=exchange.upstream_ns // 1000,
+            bytes_in=len(request.body),
+            bytes_out=exchange.bytes_out,
+            proxy=self.boot_id,
+        )
+        payload = encode_record(record)
+        if len(payload) > MAX_PAYLOAD:
+            payload = encode_record(_trimmed(record))
+        self.journal.append(payload)
+        self.journal.retire()
+        for charges, spent in exchange.held:
+            if charges:
+                self.leases.settle(charges, spent)
+        exchange.held = []
+        self.metrics.count(record)
+        recent = self.recent
+        recent[exchange.id] = record
+        if len(recent) > RECENT:
+            recent.popitem(last=False)
+        return record
+
+    async def sweep(self) -> None:
+        """Ends attempts whose deadline has passed; until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now, now_ns = self.loop.time(), perf_counter_ns()
+            for attempt in tuple(self.in_flight):
+                overdue = attempt.overdue(now, now_ns)
+                if overdue is not None:
+                    attempt.interrupt(overdue)
+
+    def record_view(self, record: UsageRecord) -> dict[str, Any]:
+        """A record as ``GET /v1/requests/{id}`` gives it."""
+        view: dict[str, Any] = {"object": "bulkhead.request", "settled": False}
+        for name in UsageRecord.__struct_fields__:
+            view[name] = getattr(record, name)
+        view["id"] = uuid_text(record.id)
+        view["cost_usd"] = dollars_text(record.cost_nano)
+        view["tokens"] = {name: getattr(record.tokens, name) for name in Tokens.__struct_fields__}
+        view["attempts"] = [
+            {
+                **{name: getattr(attempt, name) for name in attempt.__struct_fields__},
+                "tokens": {name: getattr(attempt.tokens, name) for name in Tokens.__struct_fields__},
+                "charges": [{"lease_id": c.lease_id, "reserved_nano": c.reserved_nano} for c in attempt.charges],
+            }
+            for attempt in record.attempts
+        ]
+        return msgspec.to_builtins(view)  # type: ignore[no-any-return]
+
+
+def _pool(origin: Origin) -> Pool:
+    tls = client_tls(origin.ca_file, verify=origin.verify_tls) if origin.scheme == "https" else None
+    return Pool(HttpOrigin(origin.scheme, origin.host, origin.port), tls, ClientLimits(connections=origin.max_connections))
+
+
+def _trimmed(record: UsageRecord) -> UsageRecord:
+    """A record whose app-given texts are cut so that it fits a frame; numbers and ids stay."""
+    record.metadata = {}
+    record.tags = [tag[:MAX_TAG] for tag in record.tags[:MAX_TAGS]]
+    record.user, record.feature = record.user[:MAX_TAG], record.feature[:MAX_TAG]
+    record.requested_model = record.requested_model[:MAX_TAG]
+    record.attempts = record.attempts[:8]
+    return record

@@ -1,0 +1,86 @@
+"""What can go wrong on a request, as exceptions inside the proxy.
+
+::
+
+    ProxyError
+      Refused            the proxy says no; carries a Refusal (code, step, message)
+      ClientGone         the app left before its answer was finished
+      AttemptFailed      one attempt at one target failed
+        UpstreamAnswered     with a status of its own (4xx, 5xx)
+        UpstreamSilent       a deadline passed: connect, first byte, idle, total
+        UpstreamBroken       reset, refused, truncated, malformed
+      StartError         the process cannot start; the message says what to do
+
+Socket errors (``apps.proxy.http.errors.UpstreamError``) are translated to AttemptFailed in ``attempt.py`` and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Refusal(NamedTuple):
+    """A no: ``code`` is one of ``apps.contracts.errors.CODES``; ``detail`` goes beside the error for machines."""
+
+    code: str
+    step: str
+    message: str
+    param: str | None = None
+    detail: dict[str, Any] | None = None
+
+
+class ProxyError(Exception):
+    pass
+
+
+class Refused(ProxyError):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+class ClientGone(ProxyError):
+    pass
+
+
+class StartError(ProxyError):
+    pass
+
+
+class AttemptFailed(ProxyError):
+    """code: wire code when this failure becomes the answer. billable: the provider may have done work for it."""
+
+    code = "upstream_error"
+    billable = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class UpstreamAnswered(AttemptFailed):
+    """The provider answered with an error of its own; ``body`` is passed to the app where that is its business."""
+
+    billable = False
+
+    def __init__(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
+        super().__init__(f"the provider answered {status}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class UpstreamSilent(AttemptFailed):
+    code = "upstream_timeout"
+
+    def __init__(self, which: str, seconds: float) -> None:
+        super().__init__(f"no {which} within {seconds:g} s")
+        self.which = which
+
+
+class UpstreamBroken(AttemptFailed):
+    """``sent``: whether any of the request had been written; nothing written is never billed."""
+
+    def __init__(self, message: str, *, code: str, sent: bool) -> None:
+        super().__init__(message)
+        self.code = code
+        self.billable = sent

@@ -1,0 +1,100 @@
+"""One request's state, from its arrival to its record. Steps fill it; nothing else is passed between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from apps.contracts.identifiers import uuid_text
+from apps.contracts.usage import Attempt, Charge, Kind
+from apps.proxy.errors import ClientGone, Refusal
+
+if TYPE_CHECKING:
+    from apps.proxy.driver import Driver
+    from apps.proxy.engine import Engine
+    from apps.proxy.http.types import Reply, Request
+    from apps.proxy.runtime import CompiledKey, CompiledRoute, CompiledTarget, Runtime
+
+__all__ = ["Exchange", "Refusal"]
+
+
+class Exchange:
+    """id: UUIDv7 bytes. started_us: database time, microseconds since the epoch. started: ``perf_counter_ns`` at arrival."""
+
+    __slots__ = (
+        "attempts",
+        "attribution",
+        "answered",
+        "bytes_out",
+        "cap_injected",
+        "driver",
+        "engine",
+        "first_token_ns",
+        "held",
+        "id",
+        "key",
+        "kind",
+        "max_output",
+        "n",
+        "payload",
+        "plan",
+        "reply",
+        "request",
+        "requested_model",
+        "route",
+        "runtime",
+        "started",
+        "started_us",
+        "stream",
+        "unbounded",
+        "upstream_ns",
+        "usage_asked",
+    )
+
+    def __init__(self, id: bytes, kind: Kind, request: Request, reply: Reply, runtime: Runtime, started_us: int, engine: Engine) -> None:
+        self.engine = engine
+        self.driver: Driver | None = None
+        self.id = id
+        self.kind: Kind = kind
+        self.request = request
+        self.reply = reply
+        self.runtime = runtime
+        self.started = request.arrived
+        self.started_us = started_us
+        self.key: CompiledKey | None = None
+        self.payload: dict[str, Any] = {}
+        self.requested_model = ""
+        self.route: CompiledRoute | None = None
+        self.plan: tuple[CompiledTarget, ...] = ()
+        self.stream = False
+        self.usage_asked = False
+        """The app itself asked for the usage chunk of a stream."""
+        self.max_output = 0
+        """Upper bound of output tokens of one choice; 0 where the kind has none."""
+        self.cap_injected = False
+        """The app set no output cap: the upstream call gets the route's."""
+        self.n = 1
+        self.unbounded = ""
+        """Why the cost of this request has no upper bound; empty when it has one."""
+        self.attribution: tuple[str, list[str], str, dict[str, str]] = ("", [], "", {})
+        """feature, tags, user, metadata."""
+        self.attempts: list[Attempt] = []
+        self.held: list[tuple[list[Charge], int]] = []
+        """Reservations of finished attempts with what they cost. Released only after the record is journalled: were this process
+        killed in between, each attempt's open record would still be settled at its whole reservation."""
+        self.answered = False
+        self.first_token_ns = 0
+        self.upstream_ns = 0
+        self.bytes_out = 0
+
+    def gone(self) -> None:
+        """The app left: interrupt whatever is being waited for."""
+        if self.driver is not None:
+            self.driver.throw(ClientGone())
+
+    def crashed(self, error: BaseException) -> None:
+        """The request's coroutine raised what nobody expected."""
+        self.engine.crashed(self, error)
+
+    @property
+    def request_id(self) -> str:
+        return uuid_text(self.id)

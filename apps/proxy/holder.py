@@ -1,0 +1,49 @@
+"""The current Runtime: read once per request, swapped whole by one assignment."""
+
+from __future__ import annotations
+
+from apps.contracts.snapshot import SECTIONS, Change, Delta, Fragment, decode_fragment
+from apps.proxy.runtime import EMPTY, Runtime, Unseal, compile_config
+
+
+class Holder:
+    """Applies deltas to the fragments it knows and swaps the compiled result in."""
+
+    def __init__(self, unseal: Unseal | None) -> None:
+        self.current: Runtime = EMPTY
+        self._unseal = unseal
+        self._bodies: dict[str, dict[str, bytes]] = {name: {} for name in SECTIONS}
+
+    def apply(self, delta: Delta) -> None:
+        """Raises SnapshotError or CompileError and changes nothing when the delta cannot be served.
+
+        A delta with base 0 is the whole config; another one must start at or below the current version. Sections that this
+        proxy does not know are left out: they belong to a newer control plane.
+        """
+        if delta.base > self.current.version:
+            raise ValueError(f"the delta starts at v{delta.base}, this proxy has v{self.current.version}")
+        whole = delta.base == 0
+        fragments: dict[str, dict[str, Fragment]] = {name: {} if whole else dict(self.current.fragments[name]) for name in SECTIONS}
+        bodies: dict[str, dict[str, bytes]] = {name: {} if whole else dict(self._bodies[name]) for name in SECTIONS}
+        changed: dict[str, set[str]] = {name: set() for name in SECTIONS}
+        for change in delta.changes:
+            if change.section not in SECTIONS:
+                continue
+            if change.body is None:
+                fragments[change.section].pop(change.id, None)
+                bodies[change.section].pop(change.id, None)
+            else:
+                fragments[change.section][change.id] = decode_fragment(change.section, change.body)
+                bodies[change.section][change.id] = change.body
+            changed[change.section].add(change.id)
+        previous = None if whole else self.current
+        runtime = compile_config(
+            fragments, version=delta.version, unseal=self._unseal, previous=previous, changed=None if whole else changed
+        )
+        self._bodies = bodies
+        self.current = runtime
+
+    def whole(self) -> Delta:
+        """Everything, as one delta from nothing: what is kept on disk as last-known-good."""
+        changes = [Change(section, id, body) for section, table in self._bodies.items() for id, body in table.items()]
+        return Delta(0, self.current.version, changes)

@@ -1,0 +1,92 @@
+"""Counters of one process, rendered for Prometheus on the admin port. Everything finer is derived from the journal's records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from apps.contracts import histogram
+from apps.contracts.usage import UsageRecord
+
+BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Metrics:
+    __slots__ = ("_credentials", "_total", "_first_token", "_requests", "_unrecorded", "cost_nano", "records", "running", "tokens_in", "tokens_out")
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.records = 0
+        self.tokens_in = 0
+        self.tokens_out = 0
+        self.cost_nano = 0
+        self._requests: Counter[tuple[str, str, int]] = Counter()
+        self._unrecorded: Counter[str] = Counter()
+        self._credentials: Counter[tuple[str, int]] = Counter()
+        self._total: dict[int, int] = {}
+        self._first_token: dict[int, int] = {}
+
+    def count(self, record: UsageRecord) -> None:
+        self.running -= 1
+        self.records += 1
+        self._requests[(record.route, record.outcome, record.status)] += 1
+        self.tokens_in += record.tokens.input
+        self.tokens_out += record.tokens.output
+        self.cost_nano += record.cost_nano
+        histogram.add(self._total, record.total_us)
+        if record.first_token_us >= 0:
+            histogram.add(self._first_token, record.first_token_us)
+
+    def unrecorded(self, code: str) -> None:
+        self._unrecorded[code] += 1
+
+    def credential_refused(self, target: str, status: int) -> None:
+        self._credentials[(target, status)] += 1
+
+    def render(self, gauges: Iterable[tuple[str, str, float]]) -> bytes:
+        """Prometheus text. gauges: (name, help, value)."""
+        lines: list[str] = []
+
+        def head(name: str, kind: str, text: str) -> None:
+            lines.append(f"# HELP {name} {text}")
+            lines.append(f"# TYPE {name} {kind}")
+
+        head("bulkhead_requests_total", "counter", "Finished requests by route, outcome and status.")
+        for (route, outcome, status), count in sorted(self._requests.items()):
+            lines.append(f'bulkhead_requests_total{{route="{_label(route)}",outcome="{outcome}",status="{status}"}} {count}')
+        head("bulkhead_unauthenticated_total", "counter", "Requests refused before a key was known, by code.")
+        for code, count in sorted(self._unrecorded.items()):
+            lines.append(f'bulkhead_unauthenticated_total{{code="{code}"}} {count}')
+        head("bulkhead_credential_refused_total", "counter", "Provider credentials refused, by target and status.")
+        for (target, status), count in sorted(self._credentials.items()):
+            lines.append(f'bulkhead_credential_refused_total{{target="{_label(target)}",status="{status}"}} {count}')
+        head("bulkhead_tokens_total", "counter", "Tokens by direction.")
+        lines.append(f'bulkhead_tokens_total{{direction="input"}} {self.tokens_in}')
+        lines.append(f'bulkhead_tokens_total{{direction="output"}} {self.tokens_out}')
+        head("bulkhead_cost_nano_dollars_total", "counter", "Cost in nano-dollars.")
+        lines.append(f"bulkhead_cost_nano_dollars_total {self.cost_nano}")
+        self._histogram(lines, head, "bulkhead_request_duration_seconds", "Whole requests.", self._total)
+        self._histogram(lines, head, "bulkhead_time_to_first_token_seconds", "Streams: until real output showed.", self._first_token)
+        for name, text, value in gauges:
+            head(name, "gauge", text)
+            lines.append(f"{name} {value:g}")
+        return ("\n".join(lines) + "\n").encode()
+
+    @staticmethod
+    def _histogram(lines: list[str], head: object, name: str, text: str, counts: dict[int, int]) -> None:
+        head(name, "histogram", text)  # type: ignore[operator]
+        edges = sorted(counts)
+        seen, at = 0, 0
+        for bucket in BUCKETS_SECONDS:
+            while at < len(edges) and histogram.upper_bound(edges[at]) <= bucket * 1e6:
+                seen += counts[edges[at]]
+                at += 1
+            lines.append(f'{name}_bucket{{le="{bucket:g}"}} {seen}')
+        total = sum(counts.values())
+        lines.append(f'{name}_bucket{{le="+Inf"}} {total}')
+        lines.append(f"{name}_count {total}")
+        lines.append(f"{name}_sum {sum(histogram.midpoint(i) * c for i, c in counts.items()) / 1e6:g}")
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,343 @@
+"""The life of one proxy process: settings, start, config, readiness, drain.
+
+Start: lock a journal, boot from the database or from last-known-good, open the admin port, then the public one (SO_REUSEPORT: N
+identical processes share it). Stop (SIGTERM, SIGINT): not ready, finish what runs, give leases back, seal the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+from cryptography.fernet import Fernet
+
+from apps.contracts.env import Reader, SettingError
+from apps.contracts.identifiers import uuid7
+from apps.contracts.leases import LeaseState
+from apps.contracts.snapshot import SnapshotError
+from apps.proxy import lastgood
+from apps.proxy.admin import AdminApp
+from apps.proxy.engine import Engine
+from apps.proxy.errors import StartError
+from apps.proxy.holder import Holder
+from apps.proxy.http.limits import ServerLimits
+from apps.proxy.http.server import make_protocol
+from apps.proxy.journal import Journal
+from apps.proxy.leases import Leases
+from apps.proxy.runtime import CompileError
+from apps.proxy.server import PublicApp
+from apps.proxy.steps.authenticate import Authenticator
+from apps.proxy.store import Store, StoreAway
+
+log = logging.getLogger("bulkhead.proxy")
+
+DRAIN_SECONDS = 150
+"""Longer than the longest total deadline: a running stream is finished, not cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """Every setting of the process. database_url empty: standalone, config from ``config_file`` only."""
+
+    name: str
+    host: str
+    port: int
+    admin_host: str
+    admin_port: int
+    database_url: str
+    journal_dir: Path
+    journal_max_bytes: int
+    journal_fsync_ms: int
+    config_file: Path
+    pepper: bytes
+    seal_key: bytes
+    max_body_bytes: int
+    certificate: str
+    private_key: str
+
+    @classmethod
+    def read(cls, environ: dict[str, str] | None = None) -> ProxySettings:
+        """Raises SettingError naming the variable."""
+        read = Reader(environ)
+        name = read.text("BULKHEAD_PROXY_NAME", "proxy-1")
+        data = read.path("BULKHEAD_DATA_DIR", "var")
+        return cls(
+            name=name,
+            host=read.text("BULKHEAD_PROXY_HOST", "127.0.0.1"),
+            port=read.integer("BULKHEAD_PROXY_PORT", 8080, minimum=0),
+            admin_host=read.text("BULKHEAD_PROXY_ADMIN_HOST", "127.0.0.1"),
+            admin_port=read.integer("BULKHEAD_PROXY_ADMIN_PORT", 0, minimum=0),
+            database_url=read.text("BULKHEAD_PROXY_DATABASE_URL", ""),
+            journal_dir=read.path("BULKHEAD_JOURNAL_DIR", str(data / "journal")),
+            journal_max_bytes=read.integer("BULKHEAD_JOURNAL_MAX_BYTES", 1 << 30, minimum=1 << 20),
+            journal_fsync_ms=read.integer("BULKHEAD_JOURNAL_FSYNC_MS", 100, minimum=1),
+            config_file=read.path("BULKHEAD_CONFIG_FILE", str(data / "proxy" / name / "config.lkg")),
+            pepper=_secret(read, "BULKHEAD_KEY_PEPPER", data / "secrets" / "key_pepper"),
+            seal_key=_secret(read, "BULKHEAD_SEAL_KEY", data / "secrets" / "seal_key"),
+            max_body_bytes=read.integer("BULKHEAD_MAX_BODY_BYTES", 10_000_000, minimum=1024),
+            certificate=read.text("BULKHEAD_PROXY_TLS_CERTIFICATE", ""),
+            private_key=read.text("BULKHEAD_PROXY_TLS_KEY", ""),
+        )
+
+
+def _secret(read: Reader, name: str, file: Path) -> bytes:
+    """From the environment, else from the data directory, as the launcher leaves it."""
+    if not os.environ.get(name) and not os.environ.get(f"{name}_FILE") and file.is_file():
+        return file.read_bytes().strip()
+    return read.secret(name)
+
+
+class _NoStore:
+    """Standalone: no budgets can be checked, so hard ones are closed."""
+
+    async def lease_grant(self, wants: Any) -> list[LeaseState]:
+        raise StoreAway("this proxy has no database")
+
+    async def lease_return(self, returns: Any) -> list[LeaseState]:
+        raise StoreAway("this proxy has no database")
+
+    async def lease_sync(self) -> list[LeaseState]:
+        raise StoreAway("this proxy has no database")
+
+
+class ConfigFollower:
+    """Fetches deltas one after another, swaps them in, keeps last-known-good, acknowledges."""
+
+    def __init__(self, store: Store, holder: Holder, file: Path) -> None:
+        self._store = store
+        self._holder = holder
+        self._file = file
+        self._wanted = asyncio.Event()
+        self._saved = holder.current.version
+        self.failure = ""
+
+    def head_seen(self, head: int) -> None:
+        if head != self._holder.current.version:
+            self._wanted.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self._follow()
+                self.failure = ""
+            except StoreAway:
+                continue  # the store tells the head again when it is back
+            except (SnapshotError, CompileError, ValueError) as error:
+                self.failure = str(error)
+                log.error("config not taken over, v%d stays in force: %s", self._holder.current.version, error)
+                self._store.detail = {**self._store.detail, "config_error": self.failure}
+                self._store.beat_soon()
+
+    async def _follow(self) -> None:
+        delta = await self._store.config_delta(self._holder.current.version)
+        if delta.version == self._holder.current.version:
+            return
+        if delta.version < self._holder.current.version:
+            # the database was restored to an older state: start over from what it says
+            log.warning("the database is at v%d, behind v%d: taking its whole config", delta.version, self._holder.current.version)
+            delta = await self._store.config_delta(0)
+        started = time.perf_counter()
+        self._holder.apply(delta)
+        self._store.version = delta.version
+        self._store.detail.pop("config_error", None)
+        self._store.beat_soon()
+        log.info("config v%d in force: %d changes in %.1f ms", delta.version, len(delta.changes), (time.perf_counter() - started) * 1000)
+
+    async def keep(self) -> None:
+        """Writes last-known-good in a thread, at most once a second."""
+        while True:
+            await asyncio.sleep(1)
+            await self.save()
+
+    async def save(self) -> None:
+        version = self._holder.current.version
+        if version == self._saved or version == 0:
+            return
+        try:
+            await asyncio.to_thread(lastgood.save, self._file, self._holder.whole())
+            self._saved = version
+        except OSError as error:
+            log.error("last-known-good config cannot be written to %s: %s", self._file, error)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, telling us when it begins to drain."""
+
+    def __init__(self, config: uvicorn.Config, draining: Any) -> None:
+        super().__init__(config)
+        self._draining = draining
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._draining()
+        super().handle_exit(sig, frame)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise StartError(f"The proxy cannot listen on {host}:{port}: {error.strerror}. Is another service using it?") from None
+    sock.setblocking(False)
+    return sock
+
+
+async def serve(settings: ProxySettings) -> None:
+    boot_id = str(uuid7())
+    loop = asyncio.get_running_loop()
+    fernet = Fernet(settings.seal_key)
+    holder = Holder(lambda sealed: fernet.decrypt(sealed.encode()))
+    try:
+        saved = lastgood.load(settings.config_file)
+        if saved is not None:
+            holder.apply(saved)
+            log.info("booted from last-known-good config v%d", holder.current.version)
+    except (lastgood.LastGoodError, SnapshotError, CompileError, ValueError) as error:
+        if not settings.database_url:
+            raise StartError(f"The config file cannot be used: {error}") from error
+        log.error("last-known-good config not used: %s", error)
+    if not settings.database_url and holder.current.version == 0:
+        raise StartError(f"There is no database (BULKHEAD_PROXY_DATABASE_URL) and no config at {settings.config_file}.")
+    journal = Journal.create(
+        settings.journal_dir, boot_id=boot_id, name=settings.name, max_bytes=settings.journal_max_bytes, fsync_ms=settings.journal_fsync_ms
+    )
+    public = _listen(settings.host, settings.port)
+    admin = _listen(settings.admin_host, settings.admin_port)
+    store = Store(settings.database_url, boot_id) if settings.database_url else None
+    authenticator = Authenticator(settings.pepper)
+    clock = {"offset_us": 0}
+    leases = Leases(store or _NoStore(), now_ms=lambda: (time.time_ns() // 1000 + clock["offset_us"]) // 1000)
+    engine = Engine(boot_id=boot_id, holder=holder, journal=journal, leases=leases, authenticator=authenticator, hash_key=settings.pepper)
+    admin_app = AdminApp(engine, store, boot_id=boot_id, name=settings.name)
+    background = [loop.create_task(journal.run()), loop.create_task(engine.sweep()), loop.create_task(leases.run())]
+
+    def draining() -> None:
+        admin_app.draining = True
+        if store is not None:
+            store.state = "draining"
+            store.beat_soon()
+
+    follower: ConfigFollower | None = None
+    if store is not None:
+        host, port = admin.getsockname()[:2]
+        scheme = "https" if settings.certificate else "http"
+        store.identity = {
+            "name": settings.name,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "public_url": f"{scheme}://{settings.host}:{public.getsockname()[1]}",
+            "admin_url": f"http://{host}:{port}",
+        }
+        store.version = holder.current.version
+        follower = ConfigFollower(store, holder, settings.config_file)
+        store.on_config = follower.head_seen
+        store.on_recall = leases.recall
+
+        def clock_measured(offset_us: int) -> None:
+            clock["offset_us"] = engine.offset_us = offset_us
+            authenticator.offset_ms = offset_us // 1000
+
+        store.on_clock = clock_measured
+        background += [loop.create_task(store.run()), loop.create_task(follower.run()), loop.create_task(follower.keep())]
+        background.append(loop.create_task(_report_state(store, admin_app)))
+    try:
+        limits = ServerLimits(body_bytes=settings.max_body_bytes)
+        config = uvicorn.Config(
+            app=_unused_app,
+            http=make_protocol(PublicApp(engine, store), limits),  # type: ignore[arg-type]
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            backlog=4096,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            ssl_certfile=settings.certificate or None,
+            ssl_keyfile=settings.private_key or None,
+        )
+        server = _Server(config, draining)
+        admin_config = uvicorn.Config(app=_unused_app, http=make_protocol(admin_app), loop="none", lifespan="off", log_config=None, access_log=False)  # type: ignore[arg-type]
+        admin_task = loop.create_task(_serve_admin(admin_config, admin))
+        background.append(admin_task)
+        log.info("proxy %s (%s) on %s:%d, admin on %s:%d", settings.name, boot_id, *public.getsockname()[:2], *admin.getsockname()[:2])
+        await server.serve(sockets=[public])
+    finally:
+        draining()
+        if follower is not None:
+            await follower.save()
+        await leases.close()
+        for task in reversed(background):
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        journal.close()
+        admin.close()
+        public.close()
+
+
+async def _serve_admin(config: uvicorn.Config, sock: socket.socket) -> None:
+    """The admin port's listener: no signals, no shutdown of its own; it lives as long as the process."""
+    from uvicorn.server import ServerState
+
+    config.load()
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
+        sock=sock,
+    )
+    async with server:
+        await server.serve_forever()
+
+
+async def _report_state(store: Store, admin: AdminApp) -> None:
+    """Keeps what the next heartbeat says true."""
+    while True:
+        reasons = admin.readiness()
+        state = "draining" if admin.draining else "unready" if reasons else "ready"
+        detail = {k: v for k, v in store.detail.items() if k == "config_error"}
+        if reasons:
+            detail["reasons"] = reasons
+        if state != store.state or detail != store.detail:
+            store.state, store.detail = state, detail
+            store.beat_soon()
+        await asyncio.sleep(0.1)
+
+
+async def _unused_app(scope: Any, receive: Any, send: Any) -> None:
+    raise RuntimeError("requests go to the protocol class, never through ASGI")
+
+
+def main() -> int:
+    logging.basicConfig(level=os.environ.get("BULKHEAD_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    try:
+        settings = ProxySettings.read()
+    except SettingError as error:
+        print(f"proxy: {error}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except StartError as error:
+        print(f"proxy: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+

@@ -1,0 +1,429 @@
+"""Fragments in, one immutable ``Runtime`` out. Whatever can be decided at publish time is decided here, once:
+
+which budgets a key falls under, which address and headers a target has, which chain a flagged route uses, which price
+versions a target knows. The control plane runs this same code before it publishes: what does not compile is not published.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
+
+from apps.contracts.snapshot import (
+    SECTIONS,
+    BudgetFragment,
+    CredentialFragment,
+    Endpoint,
+    FlagFragment,
+    Fragment,
+    KeyFragment,
+    PriceFragment,
+    ProviderFragment,
+    RouteFragment,
+    Target,
+)
+from apps.proxy.dialects import DIALECTS, Dialect
+from apps.proxy.pricing import Price, PriceError, compile_price
+
+Fragments = Mapping[str, Mapping[str, Fragment]]
+Unseal = Callable[[str], bytes]
+
+MAX_ATTEMPTS = 8
+"""Attempts per request that the journal reserves room for."""
+_HEADER_SAFE = re.compile(rb"^[\x21-\x7e]+$")
+
+
+class CompileError(ValueError):
+    """A config that cannot be served: names the section, the object's id, the field, and what to do."""
+
+    def __init__(self, section: str, id: str, field: str, message: str) -> None:
+        super().__init__(f"{section} {id}: {field}: {message}")
+        self.section = section
+        self.id = id
+        self.field = field
+        self.message = message
+
+
+class Origin(NamedTuple):
+    """Where connections go; one pool each."""
+
+    scheme: str
+    host: str
+    port: int
+    verify_tls: bool
+    ca_file: str | None
+    max_connections: int
+
+
+class CompiledPrices:
+    """A target's price versions by validity. ``at`` costs one comparison while one version is in force."""
+
+    __slots__ = ("_current", "_from", "_to", "_versions")
+
+    def __init__(self, fragment: PriceFragment) -> None:
+        try:
+            rows = [(v.valid_from_ms, v.valid_to_ms if v.valid_to_ms is not None else 1 << 62, compile_price(v)) for v in fragment.versions]
+        except PriceError as error:
+            raise CompileError("prices", fragment.id, "versions", str(error)) from None
+        self._versions = sorted(rows, key=lambda row: row[0])
+        self._from, self._to = 1, 0
+        self._current: Price | None = None
+
+    def at(self, now_ms: int) -> Price | None:
+        if self._from <= now_ms < self._to:
+            return self._current
+        for start, end, price in reversed(self._versions):
+            if start <= now_ms < end:
+                newer = [s for s, _, _ in self._versions if s > start]
+                self._from, self._to, self._current = start, min([end, *newer]), price
+                return price
+        return None
+
+
+class CompiledTarget:
+    """One place to send a request, with everything about it rendered."""
+
+    __slots__ = (
+        "dialect",
+        "endpoint",
+        "killed",
+        "label",
+        "model",
+        "origin",
+        "prices",
+        "provider",
+        "provider_kind",
+        "region",
+        "request_heads",
+        "simulated",
+    )
+
+    def __init__(
+        self, target: Target, provider: ProviderFragment, endpoint: Endpoint, secret: bytes | None, prices: CompiledPrices | None, killed: str
+    ) -> None:
+        parts = urlsplit(endpoint.base_url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host = parts.hostname or ""
+        self.origin = Origin(parts.scheme, host, port, endpoint.verify_tls, endpoint.ca_file, endpoint.max_connections)
+        self.provider = provider.name
+        self.provider_kind = provider.kind
+        self.endpoint = endpoint.name
+        self.region = endpoint.region
+        self.model = target.model
+        self.simulated = provider.simulated
+        self.killed = killed
+        """Why this target is out, by flag or by its provider being disabled; empty when it is in."""
+        self.label = f"{provider.name}/{endpoint.name}/{target.model}"
+        self.prices = prices
+        self.dialect: Dialect = DIALECTS[provider.kind]
+        default_port = parts.port is None or (parts.scheme, parts.port) in (("https", 443), ("http", 80))
+        shown = f"[{host}]" if ":" in host else host
+        self.request_heads = self.dialect.request_heads(
+            base_path=parts.path.rstrip("/"), host=(shown if default_port else f"{shown}:{port}").encode(), secret=secret
+        )
+
+
+class CompiledRoute:
+    """What an app names as ``model``."""
+
+    __slots__ = (
+        "aliases",
+        "connect",
+        "first_byte",
+        "flags",
+        "id",
+        "idle",
+        "max_attempts",
+        "max_output",
+        "name",
+        "reply_heads",
+        "stopped",
+        "targets",
+        "total",
+        "unpriced_is_zero",
+    )
+
+    def __init__(self, fragment: RouteFragment, targets: tuple[CompiledTarget, ...], flags: tuple[str, ...], stopped: tuple[str, str] | None) -> None:
+        self.id = fragment.id
+        self.name = fragment.name
+        self.aliases = tuple(fragment.aliases)
+        self.targets = targets
+        self.flags = flags
+        self.stopped = stopped
+        """(code, message) when the route takes no requests."""
+        deadlines = fragment.deadlines
+        self.connect = deadlines.connect_ms / 1000
+        self.first_byte = deadlines.first_byte_ms / 1000
+        self.idle = deadlines.idle_ms / 1000
+        self.total = deadlines.total_ms / 1000
+        self.max_output = fragment.max_output_tokens
+        self.max_attempts = fragment.max_attempts
+        self.unpriced_is_zero = fragment.unpriced == "zero"
+        self.reply_heads: dict[str, bytes] = {}
+        """Rendered constant reply headers by target label; filled at first use, lives as long as this config."""
+
+
+class CompiledKey:
+    """A virtual key with what it may do and what it pays from."""
+
+    __slots__ = (
+        "allowed",
+        "budgets",
+        "environment",
+        "expires_at_ms",
+        "feature",
+        "id",
+        "name",
+        "organisation",
+        "refused",
+        "service",
+        "tags",
+        "team",
+    )
+
+    def __init__(self, fragment: KeyFragment, budgets: tuple[str, ...], refused: tuple[str, str] | None) -> None:
+        self.id = fragment.id
+        self.name = fragment.name
+        self.organisation = fragment.organisation
+        self.refused = refused
+        """(code, message) when the key opens nothing; expiry is checked per request."""
+        self.expires_at_ms = fragment.expires_at_ms
+        self.environment = fragment.environment
+        self.feature = fragment.feature
+        self.tags = list(fragment.tags)
+        self.allowed: frozenset[str] | None = None if "*" in fragment.routes else frozenset(fragment.routes)
+        self.budgets = budgets
+        self.team = fragment.team
+        self.service = fragment.service
+
+
+class Runtime:
+    """One config version, compiled. Never changed after it is built; a request keeps the one it started with."""
+
+    __slots__ = ("fragments", "keys", "tables", "version")
+
+    def __init__(
+        self, version: int, fragments: Fragments, keys: dict[bytes, CompiledKey], tables: dict[str, dict[str, CompiledRoute]]
+    ) -> None:
+        self.version = version
+        self.fragments = fragments
+        self.keys = keys
+        """By HMAC digest of the token."""
+        self.tables = tables
+        """Organisation id -> route name or alias -> route."""
+
+    def routes_of(self, key: CompiledKey) -> dict[str, CompiledRoute]:
+        """Every name the key may use, with its route."""
+        table = self.tables.get(key.organisation, {})
+        if key.allowed is None:
+            return table
+        return {name: route for name, route in table.items() if route.name in key.allowed or name in key.allowed}
+
+
+EMPTY = Runtime(0, {name: {} for name in SECTIONS}, {}, {})
+
+
+def compile_config(
+    fragments: Fragments,
+    *,
+    version: int,
+    unseal: Unseal | None = None,
+    previous: Runtime | None = None,
+    changed: Mapping[str, frozenset[str] | set[str]] | None = None,
+) -> Runtime:
+    """The Runtime of a complete config. Raises CompileError.
+
+    unseal: opens a credential; None (in the control plane) checks everything but the secrets.
+    previous, changed: what was compiled before and which ids differ by section; sections whose inputs did not change are taken over.
+    """
+    full: dict[str, Mapping[str, Fragment]] = {name: fragments.get(name, {}) for name in SECTIONS}
+    if previous is None or changed is None:
+        return Runtime(version, full, _compile_keys(full), _compile_tables(full, unseal))
+    touched = {section for section, ids in changed.items() if ids}
+    flags_touch_keys = any(
+        isinstance(flag := source.get(id), FlagFragment) and flag.subject == "key"
+        for id in changed.get("flags", ())
+        for source in (full["flags"], previous.fragments.get("flags", {}))
+    )
+    keys, tables = previous.keys, previous.tables
+    if "budgets" in touched or flags_touch_keys:
+        keys = _compile_keys(full)
+    elif "keys" in touched:
+        keys = _recompile_keys(full, previous, changed["keys"])
+    if touched & {"providers", "credentials", "prices", "routes", "flags"}:
+        tables = _compile_tables(full, unseal)
+    return Runtime(version, full, keys, tables)
+
+
+def _flags_on(full: Mapping[str, Mapping[str, Fragment]], kind: str, subject: str) -> dict[str, str]:
+    """Subject id -> flag name, for the flags of a kind that are on."""
+    flags = cast(Mapping[str, FlagFragment], full["flags"])
+    return {f.subject_id: f.name for f in flags.values() if f.on and f.kind == kind and f.subject == subject}
+
+
+def _budgets_by_scope(full: Mapping[str, Mapping[str, Fragment]]) -> dict[tuple[str, str], list[str]]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for budget in cast(Mapping[str, BudgetFragment], full["budgets"]).values():
+        if budget.limit_nano < 0:
+            raise CompileError("budgets", budget.id, "limit_nano", "a limit cannot be negative")
+        if budget.hard:
+            found.setdefault((budget.scope, budget.scope_id), []).append(budget.id)
+    return found
+
+
+def _compile_key(key: KeyFragment, scopes: dict[tuple[str, str], list[str]], killed: dict[str, str]) -> tuple[CompiledKey, list[bytes]]:
+    refused: tuple[str, str] | None = None
+    if key.state == "revoked":
+        refused = ("key_revoked", f"The key {key.public_id or key.name} was revoked. Ask its owner for a new one.")
+    elif key.id in killed:
+        refused = ("key_killed", f"The key {key.public_id or key.name} is stopped by the kill switch {killed[key.id]!r}.")
+    budgets = sorted(scopes.get(("organisation", key.organisation), []) + scopes.get(("key", key.id), []))
+    try:
+        digests = [bytes.fromhex(digest) for digest in key.digests]
+    except ValueError:
+        raise CompileError("keys", key.id, "digests", "not hexadecimal") from None
+    return CompiledKey(key, tuple(budgets), refused), digests
+
+
+def _compile_keys(full: Mapping[str, Mapping[str, Fragment]]) -> dict[bytes, CompiledKey]:
+    scopes, killed = _budgets_by_scope(full), _flags_on(full, "kill", "key")
+    keys: dict[bytes, CompiledKey] = {}
+    for key in cast(Mapping[str, KeyFragment], full["keys"]).values():
+        compiled, digests = _compile_key(key, scopes, killed)
+        for digest in digests:
+            if digest in keys:
+                raise CompileError("keys", key.id, "digests", f"the same token opens the key {keys[digest].name!r}")
+            keys[digest] = compiled
+    return keys
+
+
+def _recompile_keys(full: Mapping[str, Mapping[str, Fragment]], previous: Runtime, ids: frozenset[str] | set[str]) -> dict[bytes, CompiledKey]:
+    """The previous keys with a few replaced: 10,000 keys are not compiled because one changed."""
+    scopes, killed = _budgets_by_scope(full), _flags_on(full, "kill", "key")
+    keys = dict(previous.keys)
+    for id in ids:
+        old = previous.fragments.get("keys", {}).get(id)
+        if isinstance(old, KeyFragment):
+            for digest in old.digests:
+                keys.pop(bytes.fromhex(digest), None)
+    for id in ids:
+        new = full["keys"].get(id)
+        if isinstance(new, KeyFragment):
+            compiled, digests = _compile_key(new, scopes, killed)
+            for digest in digests:
+                if digest in keys:
+                    raise CompileError("keys", id, "digests", f"the same token opens the key {keys[digest].name!r}")
+                keys[digest] = compiled
+    return keys
+
+
+class _Targets:
+    """Compiles targets once, however many routes share them."""
+
+    def __init__(self, full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal | None) -> None:
+        self._full = full
+        self._unseal = unseal
+        self._providers = {
+            (p.organisation, p.name): p for p in cast(Mapping[str, ProviderFragment], full["providers"]).values()
+        }
+        self._killed = _flags_on(full, "kill", "provider")
+        self._prices: dict[str, CompiledPrices] = {}
+        self._done: dict[tuple[str, str, str, str], CompiledTarget] = {}
+        self._secrets: dict[str, bytes] = {}
+
+    def compile(self, route: RouteFragment, field: str, target: Target) -> CompiledTarget:
+        provider = self._providers.get((route.organisation, target.provider)) or self._providers.get(("", target.provider))
+        if provider is None:
+            raise CompileError("routes", route.id, field, f"there is no provider {target.provider!r} in this organisation")
+        if provider.kind not in DIALECTS:
+            raise CompileError("providers", provider.id, "kind", f"{provider.kind!r} is unknown: one of {', '.join(sorted(DIALECTS))}")
+        if not provider.endpoints:
+            raise CompileError("providers", provider.id, "endpoints", "a provider needs at least one endpoint")
+        endpoint = next((e for e in provider.endpoints if e.name == target.endpoint), None) if target.endpoint else provider.endpoints[0]
+        if endpoint is None:
+            names = ", ".join(e.name for e in provider.endpoints)
+            raise CompileError("routes", route.id, field, f"{target.provider!r} has no endpoint {target.endpoint!r}: it has {names}")
+        if not target.model or any(ord(c) < 32 for c in target.model):
+            raise CompileError("routes", route.id, field, "a target needs the model's name at the provider, without control characters")
+        cache_key = (provider.id, endpoint.name, target.model, "")
+        found = self._done.get(cache_key)
+        if found is None:
+            parts = urlsplit(endpoint.base_url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
+                raise CompileError("providers", provider.id, "base_url", f"{endpoint.base_url!r} is not an http(s) address without query and user")
+            if not re.fullmatch(r"[\x21-\x7e]*", endpoint.base_url):
+                raise CompileError("providers", provider.id, "base_url", "only printable ASCII, percent-encode the rest")
+            killed = "its provider is disabled" if not provider.enabled else ""
+            if provider.id in self._killed:
+                killed = f"its provider is stopped by the kill switch {self._killed[provider.id]!r}"
+            found = CompiledTarget(target, provider, endpoint, self._secret(provider, endpoint), self._price(provider, target.model), killed)
+            self._done[cache_key] = found
+        return found
+
+    def _price(self, provider: ProviderFragment, model: str) -> CompiledPrices | None:
+        for price_id in (f"{provider.id}/{model}", f"{provider.name}/{model}"):
+            fragment = self._full["prices"].get(price_id)
+            if isinstance(fragment, PriceFragment):
+                if price_id not in self._prices:
+                    self._prices[price_id] = CompiledPrices(fragment)
+                return self._prices[price_id]
+        return None
+
+    def _secret(self, provider: ProviderFragment, endpoint: Endpoint) -> bytes | None:
+        if endpoint.credential is None:
+            return None
+        fragment = self._full["credentials"].get(endpoint.credential)
+        if not isinstance(fragment, CredentialFragment):
+            raise CompileError("providers", provider.id, f"endpoints.{endpoint.name}.credential", "the credential does not exist")
+        if self._unseal is None:
+            return b"checked-by-the-proxy"
+        if fragment.id not in self._secrets:
+            try:
+                secret = self._unseal(fragment.sealed)
+            except Exception:
+                raise CompileError("credentials", fragment.id, "sealed", "cannot be opened with this proxy's BULKHEAD_SEAL_KEY") from None
+            if not _HEADER_SAFE.match(secret):
+                raise CompileError("credentials", fragment.id, "sealed", "holds characters that no header may carry")
+            self._secrets[fragment.id] = secret
+        return self._secrets[fragment.id]
+
+
+def _compile_tables(full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal | None) -> dict[str, dict[str, CompiledRoute]]:
+    targets = _Targets(full, unseal)
+    fallbacks, kills = _flags_on(full, "fallback", "route"), _flags_on(full, "kill", "route")
+    tables: dict[str, dict[str, CompiledRoute]] = {}
+    for route in cast(Mapping[str, RouteFragment], full["routes"]).values():
+        if not route.targets:
+            raise CompileError("routes", route.id, "targets", "a route needs at least one target")
+        _check_deadlines(route)
+        primary = tuple(targets.compile(route, f"targets[{i}]", t) for i, t in enumerate(route.targets))
+        alternative = tuple(targets.compile(route, f"fallback[{i}]", t) for i, t in enumerate(route.fallback))
+        flags: tuple[str, ...] = ()
+        chosen, stopped = primary, None
+        if route.id in fallbacks and alternative:
+            chosen, flags = alternative, (fallbacks[route.id],)
+        if route.id in kills:
+            stopped = ("route_killed", f"The route {route.name!r} is stopped by the kill switch {kills[route.id]!r}.")
+            flags = (*flags, kills[route.id])
+        elif not route.enabled:
+            stopped = ("route_disabled", f"The route {route.name!r} is disabled.")
+        compiled = CompiledRoute(route, chosen, flags, stopped)
+        table = tables.setdefault(route.organisation, {})
+        for name in (route.name, *route.aliases):
+            if name in table:
+                raise CompileError("routes", route.id, "name", f"{name!r} is already the name or alias of the route {table[name].name!r}")
+            table[name] = compiled
+    return tables
+
+
+def _check_deadlines(route: RouteFragment) -> None:
+    for name in ("connect_ms", "first_byte_ms", "idle_ms", "total_ms"):
+        value: Any = getattr(route.deadlines, name)
+        if value <= 0:
+            raise CompileError("routes", route.id, f"deadlines.{name}", "must be above zero")
+    if route.max_output_tokens <= 0:
+        raise CompileError("routes", route.id, "max_output_tokens", "must be above zero")
+    if not 1 <= route.max_attempts <= MAX_ATTEMPTS:
+        raise CompileError("routes", route.id, "max_attempts", f"must be 1 to {MAX_ATTEMPTS}")

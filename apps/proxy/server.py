@@ -1,0 +1,133 @@
+"""The public addresses: which path is what. Everything is answered in the caller's dialect, errors included."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import msgspec
+
+from apps.contracts.errors import CODES, error_body
+from apps.proxy.errors import Refusal
+
+if TYPE_CHECKING:
+    from apps.proxy.engine import Engine
+    from apps.proxy.http.types import Reply, Request
+    from apps.proxy.store import Store
+
+log = logging.getLogger("bulkhead.proxy")
+
+JSON = b"content-type: application/json\r\n"
+_encode = msgspec.json.Encoder().encode
+_REQUESTS = "/v1/requests/"
+
+
+class PublicApp:
+    """Called by the HTTP layer with each request."""
+
+    __slots__ = ("_engine", "_store")
+
+    def __init__(self, engine: Engine, store: Store | None) -> None:
+        self._engine = engine
+        self._store = store
+
+    def __call__(self, request: Request, reply: Reply) -> None:
+        path = request.path
+        if path == "/v1/chat/completions":
+            if request.method == "POST":
+                self._engine.handle("chat", request, reply)
+            else:
+                self._wrong_method(reply, "POST")
+        elif path == "/v1/embeddings":
+            if request.method == "POST":
+                self._engine.handle("embeddings", request, reply)
+            else:
+                self._wrong_method(reply, "POST")
+        elif path == "/v1/models" or path.startswith("/v1/models/"):
+            if request.method in ("GET", "HEAD"):
+                self._models(request, reply, path[len("/v1/models/") :])
+            else:
+                self._wrong_method(reply, "GET")
+        elif path.startswith(_REQUESTS):
+            if request.method in ("GET", "HEAD"):
+                self._request(request, reply, path[len(_REQUESTS) :])
+            else:
+                self._wrong_method(reply, "GET")
+        elif path == "/healthz":
+            if request.method in ("GET", "HEAD"):
+                reply.send(200, JSON, b'{"status":"ok"}')
+            else:
+                self._wrong_method(reply, "GET")
+        else:
+            message = f"There is nothing at {path[:200]!r}. The proxy serves /v1/chat/completions, /v1/embeddings, /v1/models and /v1/requests/{{id}}."
+            self._refuse(reply, Refusal("not_found", "address", message))
+
+    def _models(self, request: Request, reply: Reply, name: str) -> None:
+        runtime = self._engine.holder.current
+        key = self._engine.authenticator.key_of(request.headers, runtime)
+        if isinstance(key, Refusal):
+            self._refuse(reply, key)
+            return
+        table = runtime.routes_of(key)
+        if name:
+            if name not in table:
+                shown = ", ".join(sorted(table)[:20])
+                self._refuse(reply, Refusal("model_not_found", "address", f"There is no model {name[:200]!r} for this key. It may use: {shown}.", "model"))
+                return
+            reply.send(200, JSON, _encode(_model(name)))
+            return
+        reply.send(200, JSON, _encode({"object": "list", "data": [_model(name) for name in sorted(table)]}))
+
+    def _request(self, request: Request, reply: Reply, text: str) -> None:
+        engine = self._engine
+        key = engine.authenticator.key_of(request.headers, engine.holder.current)
+        if isinstance(key, Refusal):
+            self._refuse(reply, key)
+            return
+        missing = Refusal("request_not_found", "address", "There is no such request of this key. A request's id is in its answer's x-bulkhead-request-id header.")
+        try:
+            id = UUID(text)
+        except ValueError:
+            self._refuse(reply, missing)
+            return
+        record = engine.recent.get(id.bytes)
+        if record is not None:
+            if record.key_id != key.id:
+                self._refuse(reply, missing)
+            else:
+                reply.send(200, JSON, _encode(engine.record_view(record)))
+            return
+        if self._store is None:
+            self._refuse(reply, missing)
+            return
+        task = engine.loop.create_task(self._look_up(reply, id, key.id, missing, self._store))
+        engine.background.add(task)
+        task.add_done_callback(engine.background.discard)
+
+    async def _look_up(self, reply: Reply, id: UUID, key_id: str, missing: Refusal, store: Store) -> None:
+        try:
+            found = await store.request_record(id, key_id)
+        except Exception as error:
+            log.warning("a request could not be looked up: %s", error)
+            self._refuse(reply, Refusal("not_ready", "address", "Past requests cannot be looked up while the database is away. Try again later."))
+            return
+        if found is None:
+            self._refuse(reply, missing)
+        else:
+            reply.send(200, JSON, _encode({"object": "bulkhead.request", "settled": True, **found}))
+
+    def _wrong_method(self, reply: Reply, allowed: str) -> None:
+        reply.send(405, JSON + b"allow: %b\r\n" % allowed.encode(), error_body("method_not_allowed", f"Use {allowed} here."))
+
+    def _refuse(self, reply: Reply, refusal: Refusal) -> None:
+        code = CODES[refusal.code]
+        head = JSON if code.retry else JSON + b"x-should-retry: false\r\n"
+        if code.status == 401:
+            head += b"www-authenticate: Bearer\r\n"
+        version = self._engine.holder.current.version
+        reply.send(code.status, head, error_body(refusal.code, refusal.message, param=refusal.param, step=refusal.step, config_version=version))
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "bulkhead"}
