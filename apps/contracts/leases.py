@@ -57,3 +57,11 @@ class LeaseReturn(msgspec.Struct, frozen=True, kw_only=True):
     lease: int
     generation: int
     returned: int
+
+
+GONE_SQLSTATE = "BH001"
+"""SQLSTATE that ``lease_grant``, ``lease_return`` and ``lease_sync`` raise for a boot id that was declared gone."""
+
+
+class BootGone(Exception):
+    """This process was declared dead and its slices were given away: it may not spend one nano-dollar more."""
