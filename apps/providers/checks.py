@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import httpx
 from django.db import transaction
 from django.utils import timezone
 
+from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
 from apps.providers.choices import CHECK_EVENT, KINDS
 from apps.providers.models import Endpoint, ProviderCheck
@@ -42,17 +44,19 @@ def providers_check(*, endpoint_ids: Sequence[str] | None = None) -> dict[str, s
     endpoints = endpoints_to_check()
     if endpoint_ids is not None:
         endpoints = endpoints.filter(pk__in=endpoint_ids)
-    work = [(endpoint, _secret(endpoint)) for endpoint in endpoints]
     states: dict[str, str] = {}
+    work: list[tuple[Endpoint, str | None]] = []
+    for endpoint in endpoints:
+        try:
+            work.append((endpoint, credential_value(endpoint.credential) if endpoint.credential else None))
+        except ServiceError as error:
+            check_record(endpoint=endpoint, result=CheckResult("refused", None, None, error.message[:300]))
+            states[str(endpoint.pk)] = "refused"
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
         for (endpoint, _), result in zip(work, pool.map(lambda item: check_endpoint(*item), work), strict=True):
             check_record(endpoint=endpoint, result=result)
             states[str(endpoint.pk)] = result.state
     return states
-
-
-def _secret(endpoint: Endpoint) -> str | None:
-    return credential_value(endpoint.credential) if endpoint.credential else None
 
 
 def check_endpoint(endpoint: Endpoint, secret: str | None) -> CheckResult:
@@ -76,9 +80,7 @@ def check_endpoint(endpoint: Endpoint, secret: str | None) -> CheckResult:
         return CheckResult("down", None, None, detail[:300])
 
 
-def _verify(endpoint: Endpoint) -> object:
-    import ssl
-
+def _verify(endpoint: Endpoint) -> bool | ssl.SSLContext:
     if not endpoint.verify_tls:
         return False
     return ssl.create_default_context(cafile=endpoint.ca_file) if endpoint.ca_file else True

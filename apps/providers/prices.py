@@ -14,6 +14,7 @@ import msgspec
 from django.db import transaction
 from django.utils import timezone
 
+from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.services import audit_record
 from apps.contracts.snapshot import PriceVersion
@@ -53,6 +54,7 @@ def prices_set(*, actor: Actor, provider: Provider, model: str, prices: Sequence
 
     Raises ServiceError for amounts out of range and for validities that overlap.
     """
+    permission_require(actor=actor, action="price.change", organisation=provider.organisation)
     specs = rules.check_prices(prices)
     row = model_ensure(actor=actor, provider=provider, name=model, reason=reason)
     _replace(actor, row, choices.SOURCE_MANUAL, specs, reason)
@@ -71,6 +73,7 @@ def book_refresh(*, actor: Actor, model: ProviderModel, reason: str = "") -> Non
 @transaction.atomic
 def prices_refresh(*, actor: Actor, organisation: Organisation | None = None, reason: str = "price book") -> None:
     """Take every model's prices from the book again: after an upgrade of its data. Publish afterwards."""
+    permission_require(actor=actor, action="price.change", organisation=organisation)
     models = ProviderModel.objects.select_related("provider")
     if organisation is not None:
         models = models.filter(provider__organisation=organisation)
@@ -84,6 +87,7 @@ def prices_restore(*, actor: Actor, provider: Provider, name: str, versions: Seq
 
     Restored prices of the book hold until ``prices_refresh``.
     """
+    permission_require(actor=actor, action="config.rollback", organisation=provider.organisation)
     model, _ = ProviderModel.objects.get_or_create(provider=provider, name=name)
     before = _facts(model.prices.all())
     model.prices.all().delete()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 from django.db.models import ProtectedError
 
+from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import audit_record
@@ -32,6 +33,7 @@ def credential_set(*, actor: Actor, organisation: Organisation, name: str, value
 
     value: the secret as the provider wants it. source: the reference it was read from, empty for one a person typed.
     """
+    permission_require(actor=actor, action="credential.change", organisation=organisation)
     rules.check_name(name)
     rules.check_secret(value)
     digest = _guarded(vault.digest, value)
@@ -59,6 +61,7 @@ def credential_set(*, actor: Actor, organisation: Organisation, name: str, value
 @transaction.atomic
 def credential_delete(*, actor: Actor, credential: Credential, reason: str = "") -> None:
     """Delete a credential that no endpoint uses."""
+    permission_require(actor=actor, action="credential.change", organisation=credential.organisation)
     users = [str(endpoint) for endpoint in Endpoint.objects.filter(credential=credential).select_related("provider")]
     if users:
         raise ServiceError(f"the credential {credential.name!r} is used by {', '.join(users)}: give them another one first", "credential")
@@ -93,6 +96,7 @@ def provider_ensure(
 
     id: the one a new provider gets, where an earlier one is brought back.
     """
+    permission_require(actor=actor, action="provider.change", organisation=organisation)
     rules.check_name(name)
     provider = Provider.objects.select_for_update().filter(organisation=organisation, name=name).first()
     if provider is not None:
@@ -129,6 +133,7 @@ def provider_update(
     reason: str = "",
 ) -> Provider:
     """Change what is given, leave the rest. A provider's name never changes: routes, prices and records refer to it."""
+    permission_require(actor=actor, action="provider.change", organisation=provider.organisation)
     provider = Provider.objects.select_for_update().get(pk=provider.pk)
     before = provider_facts(provider)
     specs = _check(
@@ -187,6 +192,7 @@ def provider_restore(
 @transaction.atomic
 def provider_delete(*, actor: Actor, provider: Provider, reason: str = "") -> None:
     """Delete a provider that no route targets, with its endpoints and prices."""
+    permission_require(actor=actor, action="provider.change", organisation=provider.organisation)
     price_ids = prices.price_ids_of(provider)
     facts, provider_id = provider_facts(provider), str(provider.id)
     try:

@@ -1,0 +1,87 @@
+"""Pure decisions about virtual keys. No ORM; every refusal is a ServiceError that says what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import get_args
+
+from apps.audit.errors import ServiceError
+from apps.contracts.snapshot import Environment
+from apps.contracts.tokens import MAX_LENGTH, MIN_LENGTH, public_id_of
+
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,78}[a-z0-9])?")
+MAX_TAGS = 20
+MAX_ROUTES = 200
+
+
+def check_name(name: str, field: str = "name") -> str:
+    """Names are lower case and safe in addresses, labels and YAML."""
+    if not NAME.fullmatch(name):
+        raise ServiceError(
+            f"{name!r} is not a name: use 1 to 80 lower-case letters, digits, '.', '_' or '-', starting and ending with a letter or digit",
+            field,
+        )
+    return name
+
+
+def check_environment(environment: str) -> str:
+    if environment not in get_args(Environment):
+        raise ServiceError(f"{environment!r} is not an environment: use one of {', '.join(get_args(Environment))}", "environment")
+    return environment
+
+
+def check_feature(feature: str) -> str:
+    if feature and not _label(feature):
+        raise ServiceError(f"{feature!r} is not a feature: use up to 80 printable characters without commas", "feature")
+    return feature
+
+
+def check_tags(tags: Sequence[str]) -> list[str]:
+    """Tags in the order given, none twice."""
+    if len(tags) > MAX_TAGS:
+        raise ServiceError(f"{len(tags)} tags: use at most {MAX_TAGS}", "tags")
+    for tag in tags:
+        if not _label(tag):
+            raise ServiceError(f"{tag!r} is not a tag: use 1 to 80 printable characters without commas", "tags")
+    if len(set(tags)) != len(tags):
+        raise ServiceError("a tag is listed twice", "tags")
+    return list(tags)
+
+
+def check_routes(routes: Sequence[str]) -> list[str]:
+    """Names of routes or aliases, or ``*`` alone. A name may be of a route that comes later."""
+    if not routes:
+        raise ServiceError("a key needs at least one route: name some, or '*' for all of the organisation", "routes")
+    if "*" in routes and len(routes) > 1:
+        raise ServiceError("'*' stands for every route: leave out the others", "routes")
+    if len(routes) > MAX_ROUTES:
+        raise ServiceError(f"{len(routes)} routes: name at most {MAX_ROUTES}, or '*' for all", "routes")
+    if len(set(routes)) != len(routes):
+        raise ServiceError("a route is listed twice", "routes")
+    for route in routes:
+        if not re.fullmatch(r"[\x21-\x7e]{1,120}", route):
+            raise ServiceError(f"{route!r} is not a route's name", "routes")
+    return list(routes)
+
+
+def check_expiry(expires_at: datetime | None) -> datetime | None:
+    if expires_at is not None and expires_at.tzinfo is None:
+        raise ServiceError("the expiry needs a time zone, such as 2027-01-31T00:00:00Z", "expires_at")
+    return expires_at
+
+
+def check_token(token: str) -> str:
+    """A token that a header can carry and nobody guesses. The token is never part of a message."""
+    if not MIN_LENGTH <= len(token) <= MAX_LENGTH:
+        raise ServiceError(f"the key's secret has {len(token)} characters: it takes {MIN_LENGTH} to {MAX_LENGTH}", "secret")
+    if not re.fullmatch(r"[\x21-\x7e]+", token):
+        raise ServiceError("the key's secret holds spaces, line breaks or characters that no header may carry", "secret")
+    if token.startswith("bk-") and public_id_of(token) is None:
+        raise ServiceError("the key's secret starts like one of ours but is cut short: copy the whole of it", "secret")
+    return token
+
+
+def _label(text: str) -> bool:
+    return 1 <= len(text) <= 80 and text == text.strip() and text.isprintable() and "," not in text

@@ -1,0 +1,257 @@
+"""Writes of virtual keys: atomic, audited (never a token or digest), noted for the next publish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from django.db import transaction
+from django.utils import timezone
+from msgspec import UNSET, UnsetType
+
+from apps.accounts.selectors import permission_require
+from apps.audit.actors import Actor
+from apps.audit.errors import ServiceError
+from apps.audit.services import audit_record
+from apps.contracts.tokens import new_token, public_id_of, token_digest
+from apps.keys import choices, rules
+from apps.keys.models import KeyDigest, VirtualKey
+from apps.publishing.services import section_touch
+from controlplane import env
+
+if TYPE_CHECKING:
+    from apps.accounts.models import Organisation
+    from apps.ownership.models import Service, Team
+
+
+def key_digest(token: str) -> str:
+    """Hex HMAC of a token under the installation's pepper."""
+    pepper = env.secret("BULKHEAD_KEY_PEPPER", "key_pepper")
+    if not pepper:
+        raise ServiceError("there is no key pepper: set BULKHEAD_KEY_PEPPER, or start once with `manage.py up`, which makes one")
+    return token_digest(pepper, token.encode()).hex()
+
+
+class KeyFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person decides about a key. service brings its team; team alone is for keys without a service."""
+
+    environment: str = "production"
+    feature: str = ""
+    tags: Sequence[str] = ()
+    routes: Sequence[str] = (choices.ALL_ROUTES,)
+    team: Any = None
+    service: Any = None
+    expires_at: datetime | None = None
+
+
+@transaction.atomic
+def key_create(
+    *,
+    actor: Actor,
+    organisation: Organisation,
+    name: str,
+    environment: str = "production",
+    feature: str = "",
+    tags: Sequence[str] = (),
+    routes: Sequence[str] = (choices.ALL_ROUTES,),
+    team: Team | None = None,
+    service: Service | None = None,
+    expires_at: datetime | None = None,
+    source: str = "",
+    reason: str = "",
+) -> tuple[VirtualKey, str]:
+    """A new key and its token. The token is not stored: this is the only time it can be shown."""
+    public_id, token = new_token()
+    facts = KeyFacts(environment=environment, feature=feature, tags=tags, routes=routes, team=team, service=service, expires_at=expires_at)
+    return _key_add(actor, organisation, name, facts, public_id, token, source, reason), token
+
+
+@transaction.atomic
+def key_import(
+    *,
+    actor: Actor,
+    organisation: Organisation,
+    name: str,
+    token: str,
+    environment: str = "production",
+    feature: str = "",
+    tags: Sequence[str] = (),
+    routes: Sequence[str] = (choices.ALL_ROUTES,),
+    team: Team | None = None,
+    service: Service | None = None,
+    expires_at: datetime | None = None,
+    source: str = "",
+    reason: str = "",
+) -> VirtualKey:
+    """A key for a token that exists already, of any shape. Raises ServiceError where the token opens a key already."""
+    rules.check_token(token)
+    public_id = public_id_of(token)
+    if public_id is None or VirtualKey.objects.filter(public_id=public_id).exists():
+        public_id, _ = new_token()
+    facts = KeyFacts(environment=environment, feature=feature, tags=tags, routes=routes, team=team, service=service, expires_at=expires_at)
+    return _key_add(actor, organisation, name, facts, public_id, token, source, reason)
+
+
+@transaction.atomic
+def key_update(
+    *,
+    actor: Actor,
+    key: VirtualKey,
+    environment: str | UnsetType = UNSET,
+    feature: str | UnsetType = UNSET,
+    tags: Sequence[str] | UnsetType = UNSET,
+    routes: Sequence[str] | UnsetType = UNSET,
+    team: Team | UnsetType | None = UNSET,
+    service: Service | UnsetType | None = UNSET,
+    expires_at: datetime | UnsetType | None = UNSET,
+    source: str | UnsetType = UNSET,
+    reason: str = "",
+) -> VirtualKey:
+    """Change what is given, leave the rest. Raises ServiceError for a revoked key: it stays as it was."""
+    permission_require(actor=actor, action="key.change", organisation=key.organisation)
+    key = _active(key)
+    before = key_facts(key)
+    given = {
+        "environment": environment,
+        "feature": feature,
+        "tags": tags,
+        "routes": routes,
+        "team": team,
+        "service": service,
+        "expires_at": expires_at,
+        "source": source,
+    }
+    for field, value in given.items():
+        if value is not UNSET:
+            setattr(key, field, list(value) if field in ("tags", "routes") else value)
+    if service is not UNSET and service is not None:
+        key.team = None
+    _check(key)
+    after = key_facts(key)
+    changed = [field for field in after if after[field] != before[field]]
+    if not changed:
+        return key
+    key.save()
+    _record(actor, "key.update", key, {f: before[f] for f in changed}, {f: after[f] for f in changed}, reason)
+    if changed != ["source"]:
+        section_touch(section="keys", ids=[str(key.id)])
+    return key
+
+
+@transaction.atomic
+def key_token_replace(*, actor: Actor, key: VirtualKey, token: str, reason: str = "") -> VirtualKey:
+    """From the next publish on, only this token opens the key; the same token again changes nothing."""
+    permission_require(actor=actor, action="key.change", organisation=key.organisation)
+    rules.check_token(token)
+    key = _active(key)
+    digest = key_digest(token)
+    if {row.digest for row in key.digest_rows.all()} == {digest}:
+        return key
+    key.digest_rows.exclude(digest=digest).delete()
+    if not key.digest_rows.exists():
+        _digest_add(key, digest)
+    _record(actor, "key.rotate", key, {}, {"value_changed": True}, reason)
+    section_touch(section="keys", ids=[str(key.id)])
+    return key
+
+
+@transaction.atomic
+def key_revoke(*, actor: Actor, key: VirtualKey, reason: str = "") -> VirtualKey:
+    """Revoke for good: the key stays as a tombstone, its name becomes free. A second time changes nothing."""
+    permission_require(actor=actor, action="key.revoke", organisation=key.organisation)
+    key = VirtualKey.objects.select_for_update().get(pk=key.pk)
+    if key.state == "revoked":
+        return key
+    key.state, key.revoked_at = "revoked", timezone.now()
+    key.save()
+    _record(actor, "key.revoke", key, {"state": "active"}, {"state": "revoked"}, reason)
+    section_touch(section="keys", ids=[str(key.id)])
+    return key
+
+
+def key_facts(key: VirtualKey) -> dict[str, Any]:
+    """What the audit keeps of a key: every field, neither token nor digest."""
+    team = key.service.team if key.service else key.team
+    return {
+        "environment": key.environment,
+        "feature": key.feature,
+        "tags": list(key.tags),
+        "routes": list(key.routes),
+        "team": team.slug if team else "",
+        "service": key.service.slug if key.service else "",
+        "expires_at": key.expires_at,
+        "source": key.source,
+    }
+
+
+def _key_add(
+    actor: Actor, organisation: Organisation, name: str, facts: KeyFacts, public_id: str, token: str, source: str, reason: str
+) -> VirtualKey:
+    permission_require(actor=actor, action="key.create", organisation=organisation)
+    rules.check_name(name)
+    if VirtualKey.objects.filter(organisation=organisation, name=name, state="active").exists():
+        raise ServiceError(f"a key named {name!r} exists: choose another name, or revoke that one first", "name")
+    key = VirtualKey(
+        organisation=organisation,
+        name=name,
+        public_id=public_id,
+        environment=facts.environment,
+        feature=facts.feature,
+        tags=list(facts.tags),
+        routes=list(facts.routes),
+        team=None if facts.service else facts.team,
+        service=facts.service,
+        expires_at=facts.expires_at,
+        source=source,
+    )
+    _check(key)
+    key.save(force_insert=True)
+    _digest_add(key, key_digest(token))
+    _record(actor, "key.create", key, {}, {"public_id": public_id, **key_facts(key)}, reason)
+    section_touch(section="keys", ids=[str(key.id)])
+    return key
+
+
+def _digest_add(key: VirtualKey, digest: str) -> None:
+    taken = KeyDigest.objects.select_related("key").filter(digest=digest).first()
+    if taken is not None:
+        if taken.key.organisation_id != key.organisation_id:
+            raise ServiceError("this secret opens another key of this installation already: use a new one", "secret")
+        state = "was revoked with" if taken.key.state == "revoked" else "opens"
+        raise ServiceError(f"this secret {state} the key {taken.key.name!r}: use a new one", "secret")
+    KeyDigest.objects.create(key=key, digest=digest)
+
+
+def _active(key: VirtualKey) -> VirtualKey:
+    key = (
+        VirtualKey.objects.select_for_update(of=("self",)).select_related("team", "service", "service__team", "organisation").get(pk=key.pk)
+    )
+    if key.state != "active":
+        raise ServiceError(f"the key {key.name!r} was revoked and stays so: create a new one", "key")
+    return key
+
+
+def _check(key: VirtualKey) -> None:
+    rules.check_environment(key.environment)
+    rules.check_feature(key.feature)
+    rules.check_tags(key.tags)
+    rules.check_routes(key.routes)
+    rules.check_expiry(key.expires_at)
+    for owner, field in ((key.team, "team"), (key.service.team if key.service else None, "service")):
+        if owner is not None and owner.organisation_id != key.organisation_id:
+            raise ServiceError(f"the {field} belongs to another organisation", field)
+
+
+def _record(actor: Actor, action: str, key: VirtualKey, before: dict[str, Any], after: dict[str, Any], reason: str) -> None:
+    audit_record(
+        actor=actor,
+        action=action,
+        subject_kind="key",
+        subject_id=str(key.pk),
+        subject_name=key.name,
+        before=before,
+        after=after,
+        reason=reason,
+    )

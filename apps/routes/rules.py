@@ -1,0 +1,87 @@
+"""Pure decisions about routes. No ORM; every refusal is a ServiceError that says what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from apps.audit.errors import ServiceError
+from apps.contracts.snapshot import Deadlines
+
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:/@+-]{0,119})")
+MAX_ALIASES = 50
+MAX_TARGETS = 20
+MAX_ATTEMPTS = 10
+MAX_DEADLINE_MS = 24 * 3600 * 1000
+MAX_OUTPUT_TOKENS = 10_000_000
+
+
+class TargetSpec(NamedTuple):
+    """A target as a person writes it: names of a provider and of one of its endpoints (empty: the first), and a model there."""
+
+    provider: str
+    model: str
+    endpoint: str = ""
+
+
+def check_name(name: str, field: str = "name") -> str:
+    """A route's name or alias: what apps send as ``model``."""
+    if not NAME.fullmatch(name):
+        raise ServiceError(
+            f"{name!r} cannot name a route: use 1 to 120 of A-Z a-z 0-9 . _ : / @ + -, starting with a letter or digit", field
+        )
+    return name
+
+
+def check_aliases(name: str, aliases: Sequence[str]) -> list[str]:
+    """Other names, none twice and none the route's own; sorted."""
+    if len(aliases) > MAX_ALIASES:
+        raise ServiceError(f"{len(aliases)} aliases: use at most {MAX_ALIASES}", "aliases")
+    for at, alias in enumerate(aliases):
+        check_name(alias, f"aliases[{at}]")
+        if alias == name:
+            raise ServiceError(f"{alias!r} is the route's own name", f"aliases[{at}]")
+        if alias in aliases[:at]:
+            raise ServiceError(f"the alias {alias!r} is listed twice", f"aliases[{at}]")
+    return sorted(aliases)
+
+
+def check_targets(targets: Sequence[TargetSpec], *, field: str = "targets", required: bool = True) -> list[TargetSpec]:
+    """The chain in its order: not empty where required, no target twice, each with a model."""
+    if required and not targets:
+        raise ServiceError("a route needs at least one target", field)
+    if len(targets) > MAX_TARGETS:
+        raise ServiceError(f"{len(targets)} targets: use at most {MAX_TARGETS}", field)
+    for at, target in enumerate(targets):
+        if not re.fullmatch(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,198}[^\x00-\x20\x7f])?", target.model):
+            raise ServiceError(
+                f"{target.model!r} is not a model's name: use 1 to 200 characters without control characters", f"{field}[{at}].model"
+            )
+        if target in targets[:at]:
+            raise ServiceError(f"the target {target.provider}/{target.model} is listed twice", f"{field}[{at}]")
+    return list(targets)
+
+
+def check_deadlines(deadlines: Deadlines) -> Deadlines:
+    """Every deadline above zero and at most a day; none of the parts longer than the total."""
+    for name in ("connect", "first_byte", "idle", "total"):
+        value: int = getattr(deadlines, f"{name}_ms")
+        if not 1 <= value <= MAX_DEADLINE_MS:
+            raise ServiceError(f"{value} ms: a deadline is above zero and at most 24 hours", f"deadlines.{name}")
+    for name in ("connect", "first_byte"):
+        value = getattr(deadlines, f"{name}_ms")
+        if value > deadlines.total_ms:
+            raise ServiceError(
+                f"{name} ({value} ms) is longer than the total ({deadlines.total_ms} ms): it would never act", f"deadlines.{name}"
+            )
+    return deadlines
+
+
+def check_caps(*, max_output_tokens: int, max_attempts: int, unpriced: str) -> None:
+    if not 1 <= max_output_tokens <= MAX_OUTPUT_TOKENS:
+        raise ServiceError(f"{max_output_tokens}: use 1 to {MAX_OUTPUT_TOKENS} tokens", "max_output_tokens")
+    if not 1 <= max_attempts <= MAX_ATTEMPTS:
+        raise ServiceError(f"{max_attempts}: use 1 to {MAX_ATTEMPTS} attempts", "max_attempts")
+    if unpriced not in ("refuse", "zero"):
+        raise ServiceError(f"{unpriced!r}: use 'refuse' or 'zero'", "unpriced")

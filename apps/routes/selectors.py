@@ -1,0 +1,52 @@
+"""Reads of routes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db.models import Prefetch, QuerySet
+
+from apps.audit.errors import ServiceError
+from apps.contracts.snapshot import Deadlines
+from apps.routes import choices
+from apps.routes.models import Route, RouteTarget
+from apps.routes.rules import TargetSpec
+
+if TYPE_CHECKING:
+    from apps.accounts.models import Organisation
+
+
+def with_parts(routes: QuerySet[Route]) -> QuerySet[Route]:
+    """Routes with aliases and targets, in two more queries however many they are."""
+    targets = RouteTarget.objects.select_related("provider", "endpoint").order_by("chain", "position")
+    return routes.prefetch_related("alias_rows", Prefetch("target_rows", queryset=targets))
+
+
+def routes_of(organisation: Organisation) -> QuerySet[Route]:
+    """An organisation's routes by name, with aliases and targets."""
+    return with_parts(Route.objects.filter(organisation=organisation))
+
+
+def route_named(organisation: Organisation, name: str, *, field: str = "route") -> Route:
+    """The route of that name (not alias). Raises ServiceError that lists the names there are."""
+    found = routes_of(organisation).filter(name=name).first()
+    if found is None:
+        names = ", ".join(Route.objects.filter(organisation=organisation).values_list("name", flat=True)[:20]) or "none yet"
+        raise ServiceError(f"there is no route {name!r}; there are: {names}", field)
+    return found
+
+
+def aliases(route: Route) -> list[str]:
+    """The route's other names, sorted."""
+    return sorted(row.name for row in route.alias_rows.all())
+
+
+def target_specs(route: Route, chain: str = choices.PRIMARY) -> list[TargetSpec]:
+    """A chain as a person would write it, in order."""
+    rows = sorted((row for row in route.target_rows.all() if row.chain == chain), key=lambda row: row.position)
+    return [TargetSpec(row.provider.name, row.model, row.endpoint.name if row.endpoint else "") for row in rows]
+
+
+def deadlines(route: Route) -> Deadlines:
+    """The route's deadlines in the contract's form."""
+    return Deadlines(connect_ms=route.connect_ms, first_byte_ms=route.first_byte_ms, idle_ms=route.idle_ms, total_ms=route.total_ms)

@@ -1,0 +1,190 @@
+"""Writes of routes: atomic, audited, noted for the next publish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from apps.accounts.models import Organisation
+from apps.accounts.selectors import permission_require
+from apps.audit.actors import Actor
+from apps.audit.errors import ServiceError
+from apps.audit.services import audit_record
+from apps.contracts.identifiers import uuid7
+from apps.contracts.snapshot import Deadlines
+from apps.providers.prices import model_ensure
+from apps.providers.selectors import provider_named
+from apps.publishing.services import section_touch
+from apps.routes import choices, rules, selectors
+from apps.routes.models import Route, RouteAlias, RouteTarget
+from apps.routes.rules import TargetSpec
+
+if TYPE_CHECKING:
+    from apps.providers.models import Provider
+
+
+@transaction.atomic
+def route_ensure(
+    *,
+    actor: Actor,
+    organisation: Organisation,
+    name: str,
+    targets: Sequence[TargetSpec],
+    fallback: Sequence[TargetSpec] = (),
+    aliases: Sequence[str] = (),
+    deadlines: Deadlines | None = None,
+    max_output_tokens: int = 4096,
+    max_attempts: int = 3,
+    unpriced: str = "refuse",
+    enabled: bool = True,
+    reason: str = "",
+    id: str | None = None,
+) -> Route:
+    """Create a route, or make it as given; the same again changes nothing.
+
+    Raises ServiceError for unknown providers and endpoints, empty chains, names taken by another route, and limits out of range.
+    id: the one a new route gets, where an earlier one is brought back.
+    """
+    permission_require(actor=actor, action="route.change", organisation=organisation)
+    rules.check_name(name)
+    wanted_aliases = rules.check_aliases(name, aliases)
+    limits = rules.check_deadlines(deadlines or Deadlines())
+    rules.check_caps(max_output_tokens=max_output_tokens, max_attempts=max_attempts, unpriced=unpriced)
+    rules.check_targets(targets)
+    rules.check_targets(fallback, field="fallback", required=False)
+    # Names and aliases share one space that no single constraint spans: writers of one organisation's routes take turns.
+    Organisation.objects.select_for_update().get(pk=organisation.pk)
+    route = Route.objects.filter(organisation=organisation, name=name).first()
+    created = route is None
+    before = {} if route is None else route_facts(route)
+    route = route or Route(id=id or uuid7(), organisation=organisation, name=name)
+    _check_names(route, [name, *wanted_aliases])
+    route.connect_ms, route.first_byte_ms = limits.connect_ms, limits.first_byte_ms
+    route.idle_ms, route.total_ms = limits.idle_ms, limits.total_ms
+    route.max_output_tokens, route.max_attempts = max_output_tokens, max_attempts
+    route.unpriced, route.enabled = unpriced, enabled
+    chains = {choices.PRIMARY: targets, choices.FALLBACK: fallback}
+    rows = [row for chain, specs in chains.items() for row in _target_rows(actor, route, chain, specs, reason)]
+    after = _facts(route, wanted_aliases, chains)
+    if after == before:
+        return route
+    route.save()
+    route.alias_rows.all().delete()
+    RouteAlias.objects.bulk_create(RouteAlias(organisation=organisation, route=route, name=alias) for alias in wanted_aliases)
+    route.target_rows.all().delete()
+    RouteTarget.objects.bulk_create(rows)
+    changed = [field for field in after if after[field] != before.get(field)]
+    _record(
+        actor,
+        "route.create" if created else "route.update",
+        route,
+        {field: before[field] for field in changed if field in before},
+        {field: after[field] for field in changed},
+        reason,
+    )
+    section_touch(section="routes", ids=[str(route.id)])
+    return route
+
+
+@transaction.atomic
+def route_update(*, actor: Actor, route: Route, reason: str = "", **changes: Any) -> Route:
+    """Change what is given (arguments of ``route_ensure``), leave the rest. A route's name never changes."""
+    route = selectors.with_parts(Route.objects.filter(pk=route.pk)).select_related("organisation").get()
+    fields: dict[str, Any] = {
+        "targets": selectors.target_specs(route),
+        "fallback": selectors.target_specs(route, choices.FALLBACK),
+        "aliases": selectors.aliases(route),
+        "deadlines": selectors.deadlines(route),
+        "max_output_tokens": route.max_output_tokens,
+        "max_attempts": route.max_attempts,
+        "unpriced": route.unpriced,
+        "enabled": route.enabled,
+    }
+    unknown = changes.keys() - fields.keys()
+    if unknown:
+        raise TypeError(f"route_update has no argument {sorted(unknown)[0]!r}")
+    return route_ensure(actor=actor, organisation=route.organisation, name=route.name, reason=reason, **(fields | changes))
+
+
+@transaction.atomic
+def route_delete(*, actor: Actor, route: Route, reason: str = "") -> None:
+    """Delete a route; apps that name it get ``model_not_found`` from the next publish on."""
+    permission_require(actor=actor, action="route.change", organisation=route.organisation)
+    facts, route_id = route_facts(route), str(route.id)
+    _record(actor, "route.delete", route, facts, {}, reason)
+    route.delete()
+    section_touch(section="routes", ids=[route_id])
+
+
+def route_facts(route: Route) -> dict[str, Any]:
+    """What the audit keeps of a route: every field."""
+    chains = {chain: selectors.target_specs(route, chain) for chain in (choices.PRIMARY, choices.FALLBACK)}
+    return _facts(route, selectors.aliases(route), chains)
+
+
+def _facts(route: Route, aliases: Sequence[str], chains: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "aliases": list(aliases),
+        "targets": [_target_text(target) for target in chains[choices.PRIMARY]],
+        "fallback": [_target_text(target) for target in chains[choices.FALLBACK]],
+        "connect_ms": route.connect_ms,
+        "first_byte_ms": route.first_byte_ms,
+        "idle_ms": route.idle_ms,
+        "total_ms": route.total_ms,
+        "max_output_tokens": route.max_output_tokens,
+        "max_attempts": route.max_attempts,
+        "unpriced": route.unpriced,
+        "enabled": route.enabled,
+    }
+
+
+def _target_text(target: TargetSpec) -> str:
+    return f"{target.provider}/{target.endpoint}/{target.model}" if target.endpoint else f"{target.provider}/{target.model}"
+
+
+def _check_names(route: Route, names: Sequence[str]) -> None:
+    """No other route of the organisation has one of these names or aliases."""
+    others = Route.objects.filter(organisation=route.organisation).exclude(pk=route.pk)
+    for at, name in enumerate(names):
+        field = "name" if at == 0 else f"aliases[{at - 1}]"
+        if others.filter(name=name).exists():
+            raise ServiceError(f"{name!r} is the name of another route", field)
+        taken = (
+            RouteAlias.objects.filter(organisation=route.organisation, name=name).exclude(route_id=route.pk).select_related("route").first()
+        )
+        if taken is not None:
+            raise ServiceError(f"{name!r} is an alias of the route {taken.route.name!r}", field)
+
+
+def _target_rows(actor: Actor, route: Route, chain: str, specs: Sequence[TargetSpec], reason: str) -> list[RouteTarget]:
+    """The chain's rows; each target's model enters its provider's price book."""
+    prefix = "targets" if chain == choices.PRIMARY else "fallback"
+    rows: list[RouteTarget] = []
+    for position, spec in enumerate(specs):
+        provider: Provider = provider_named(route.organisation, spec.provider, field=f"{prefix}[{position}].provider")
+        endpoint = None
+        if spec.endpoint:
+            endpoint = next((row for row in provider.endpoints.all() if row.name == spec.endpoint), None)
+            if endpoint is None:
+                names = ", ".join(row.name for row in provider.endpoints.all())
+                raise ServiceError(
+                    f"the provider {spec.provider!r} has no endpoint {spec.endpoint!r}; it has: {names}", f"{prefix}[{position}].endpoint"
+                )
+        model_ensure(actor=actor, provider=provider, name=spec.model, reason=reason)
+        rows.append(RouteTarget(route=route, chain=chain, position=position, provider=provider, endpoint=endpoint, model=spec.model))
+    return rows
+
+
+def _record(actor: Actor, action: str, route: Route, before: dict[str, Any], after: dict[str, Any], reason: str) -> None:
+    audit_record(
+        actor=actor,
+        action=action,
+        subject_kind="route",
+        subject_id=str(route.pk),
+        subject_name=route.name,
+        before=before,
+        after=after,
+        reason=reason,
+    )
