@@ -24,7 +24,7 @@ def secret_key(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
     if not settings.SECRET_KEY:
         yield Error(
             "Django's secret key is missing: sessions and sign-in cannot work.",
-            hint="Run `manage.py up` once (it makes DATA_DIR/secrets/django_secret), or set BULKHEAD_SECRET_KEY or BULKHEAD_SECRET_KEY_FILE.",
+            hint="Run `manage.py up` once (it makes DATA_DIR/secrets/django_secret), or set BULKHEAD_SECRET_KEY or its _FILE.",
             id="bulkhead.E001",
         )
 

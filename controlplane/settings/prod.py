@@ -1,6 +1,6 @@
 """Behind TLS, on hosts named by the operator."""
 
-from controlplane.settings.base import *  # noqa: F403
+from controlplane.settings.base import *
 
 SESSION_COOKIE_SECURE = True
 CSRF_COOKIE_SECURE = True

@@ -1,0 +1,87 @@
+"""``up``, ``down`` and ``status`` on the command line. ``manage.py`` comes here directly, before Django is imported: an
+instance that is being started or repaired may have no settings that work yet, and a quick answer matters."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from controlplane.launcher.instance import Instance, InstanceError
+
+COMMANDS = ("up", "down", "status")
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
+
+
+def default_data_dir() -> Path:
+    return Path(os.environ.get("BULKHEAD_DATA_DIR") or BASE_DIR / "var").absolute()
+
+
+def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
+    """The options of one command; Django's commands of the same names use them too."""
+    parser.add_argument("--data-dir", type=Path, default=default_data_dir(), help="the instance's directory (default: var)")
+    if command == "up":
+        parser.add_argument("--detach", action="store_true", help="start in the background; return when everything answers")
+        parser.add_argument("--web-port", type=_port, default=8000, help="dashboard and API (default: 8000)")
+        parser.add_argument("--proxy-port", type=_port, default=8080, help="the proxies' shared public port (default: 8080)")
+        parser.add_argument("--proxies", type=_count, default=1, help="proxy processes; one per core at most (default: 1)")
+        parser.add_argument("--no-demo", action="store_true", help="no simulated providers, no demo organisation")
+    if command == "status":
+        parser.add_argument("--json", action="store_true", help="machine-readable")
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: use 1 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r}: use 1 to 64")
+    return int(text)
+
+
+def run(command: str, arguments: argparse.Namespace) -> int:
+    """Do it; the process's exit code."""
+    data_dir = arguments.data_dir.absolute()
+    try:
+        if command == "up":
+            from controlplane.launcher.up import Options, Up, detach
+
+            options = Options(data_dir, arguments.web_port, arguments.proxy_port, arguments.proxies, not arguments.no_demo)
+            return detach(options) if arguments.detach else asyncio.run(_up(Up, options))
+        if command == "down":
+            from controlplane.launcher.down import down
+
+            return down(Instance(data_dir))
+        from controlplane.launcher.status import as_text, status
+
+        found = asyncio.run(status(Instance(data_dir)))
+        print(json.dumps(found, indent=2) if arguments.json else as_text(found))
+        return 0 if found["ok"] else 3 if not found["running"] else 1
+    except InstanceError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+async def _up(kind: type, options: object) -> int:
+    return int(await kind(options).run())
+
+
+def main(argv: Sequence[str]) -> int:
+    command = argv[0]
+    parser = argparse.ArgumentParser(prog=f"manage.py {command}", description=DESCRIPTIONS[command])
+    add_arguments(parser, command)
+    return run(command, parser.parse_args(argv[1:]))
+
+
+DESCRIPTIONS = {
+    "up": "Start everything this machine runs, and keep it alive until Ctrl-C.",
+    "down": "Stop the instance of a data directory.",
+    "status": "Show the processes, ports and versions of an instance.",
+}

@@ -1,0 +1,36 @@
+"""What ``up`` tells the person who started it: where to go, how to sign in, and a call that works as pasted."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+
+def welcome(facts: Mapping[str, Any], *, seconds: float, foreground: bool = True) -> str:
+    """``facts``: ``up.json``'s."""
+    login = facts.get("login") or {}
+    how = "Ctrl-C stops it" if foreground else "`manage.py down` stops it"
+    lines = [
+        "",
+        f"Bulkhead is up after {seconds:.1f} s. {how}; data stays in {facts['data_dir']}.",
+        "",
+        f"  Dashboard    {facts['web_url']}",
+    ]
+    if login:
+        lines.append(f"  First login  {login['email']}  password {login['password']}")
+    lines.append(f"  Proxy        {facts['proxy_url']}/v1")
+    if facts.get("key"):
+        lines += [f"  Virtual key  {facts['key']}", "", "Try it (the demo's providers are simulated):", "", curl_line(facts)]
+    else:
+        lines += ["", "No keys yet: write a bulkhead.yaml (docs/config.md) and run `.venv/bin/python manage.py apply -f bulkhead.yaml`."]
+    return "\n".join([*lines, ""])
+
+
+def curl_line(facts: Mapping[str, Any]) -> str:
+    """A request that works as pasted into a shell."""
+    body = json.dumps({"model": facts["model"], "messages": [{"role": "user", "content": "Hello"}]})
+    words = ["curl", "-s", f"{facts['proxy_url']}/v1/chat/completions"]
+    words += ["-H", f"Authorization: Bearer {facts['key']}", "-H", "Content-Type: application/json", "-d", body]
+    return " ".join(shlex.quote(word) for word in words)

@@ -1,0 +1,23 @@
+"""``manage.py down``, as Django lists and calls it; the work is ``controlplane.launcher.cli``'s."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from controlplane.launcher import cli
+
+
+class Command(BaseCommand):
+    help = cli.DESCRIPTIONS["down"]
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        cli.add_arguments(parser, "down")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if code := cli.run("down", argparse.Namespace(**options)):
+            sys.exit(code)
