@@ -17,7 +17,8 @@ class Version(models.Model):
     """One published config: author, reason, what differs from the version before.
 
     lineage: random per version. A restored database may give a number again; number and lineage together never repeat.
-    manifest: section -> the last version that changed it. diff: see ``apps.publishing.diff``.
+    manifest: section -> the last version that changed it. counts: section -> objects added, changed, removed.
+    diff: see ``apps.publishing.diff``; of a large version the first objects only.
     restores: the version whose content a rollback brought back.
     """
 
@@ -29,6 +30,7 @@ class Version(models.Model):
     reason = models.CharField(max_length=2000, blank=True, default="")
     restores = models.BigIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    counts = models.JSONField(default=dict)
     diff = models.JSONField(default=dict)
     manifest = models.JSONField(default=dict)
 

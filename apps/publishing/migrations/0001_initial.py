@@ -5,10 +5,11 @@ depend on this migration. The role may log in but has no password here (the laun
 nothing, and gets EXECUTE on single functions only.
 """
 
-import apps.contracts.identifiers
 import uuid
+
 from django.db import migrations, models
 
+import apps.contracts.identifiers
 
 # Roles belong to the whole server, so that several databases (and tests side by side) find it made already.
 SCHEMA_AND_ROLE = """
@@ -88,6 +89,7 @@ class Migration(migrations.Migration):
                 ("reason", models.CharField(blank=True, default="", max_length=2000)),
                 ("restores", models.BigIntegerField(blank=True, null=True)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("counts", models.JSONField(default=dict)),
                 ("diff", models.JSONField(default=dict)),
                 ("manifest", models.JSONField(default=dict)),
             ],

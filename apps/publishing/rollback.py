@@ -1,0 +1,123 @@
+"""Rolling back: write an older version's fragments into the rows again, then publish them as a new version.
+
+Keys and credentials are never rolled back, so that no revoked key opens again and no old secret returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.db import DatabaseError, transaction
+from django.db.models import RestrictedError
+from django.db.models.deletion import ProtectedError
+
+from apps.accounts.selectors import permission_require
+from apps.audit.actors import Actor
+from apps.audit.errors import ServiceError
+from apps.contracts.snapshot import NEVER_ROLLED_BACK, SECTIONS, Fragment
+from apps.publishing.errors import PublishError
+from apps.publishing.models import TouchedFragment, Version
+from apps.publishing.registry import Section
+from apps.publishing.registry import sections as registered_sections
+from apps.publishing.services import Compiler, lock_publishing, publish, section_touch
+from apps.publishing.state import ConfigState, head_state, state_at
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One object to restore; fragment None: remove it."""
+
+    section: str
+    object_id: str
+    fragment: Fragment | None
+
+
+@transaction.atomic
+def rollback(
+    *, actor: Actor, to_version: int, reason: str, sections: Mapping[str, Section] | None = None, compiler: Compiler | None = None
+) -> Version | None:
+    """Bring back the content of ``to_version`` as a new version. None: nothing differs.
+
+    Unpublished changes of restored objects are undone with them. Raises ServiceError for an unknown version or an empty
+    reason, PermissionRefused, and PublishError when an object cannot be restored or the result does not compile.
+    """
+    permission_require(actor=actor, action="config.rollback")
+    if not reason.strip():
+        raise ServiceError("Say why: a rollback needs a reason.", field="reason")
+    lock_publishing()
+    head = head_state()
+    if not Version.objects.filter(number=to_version).exists():
+        raise ServiceError(f"There is no version {to_version}; the newest is {head.number}.", field="to_version")
+    target = state_at(to_version)
+    registered = registered_sections() if sections is None else sections
+    steps = _steps(head, target, registered)
+    _restore_all(steps, registered, actor=actor, reason=reason)
+    for step in steps:
+        section_touch(section=step.section, ids=[step.object_id])
+    version = publish(actor=actor, reason=reason, restores=to_version, sections=sections, compiler=compiler)
+    _check_restored(head_state(), target, registered)
+    return version
+
+
+def _restorable(registered: Mapping[str, Section]) -> list[str]:
+    return [name for name in SECTIONS if name in registered and name not in NEVER_ROLLED_BACK]
+
+
+def _steps(head: ConfigState, target: ConfigState, registered: Mapping[str, Section]) -> list[_Step]:
+    """Removals first, dependents before what they depend on; then the rest in the order of compilation."""
+    touched: dict[str, set[str]] = {}
+    for section, object_id in TouchedFragment.objects.values_list("section", "object_id"):
+        touched.setdefault(section, set()).add(object_id)
+    removals: list[_Step] = []
+    writes: list[_Step] = []
+    for name in _restorable(registered):
+        now, then = head.bodies.get(name, {}), target.bodies.get(name, {})
+        ids = {object_id for object_id in now.keys() | then.keys() if now.get(object_id) != then.get(object_id)} | touched.get(name, set())
+        for object_id in sorted(ids):
+            why = target.broken.get((name, object_id))
+            if why is not None:
+                raise PublishError(
+                    f"{name} {object_id} as of v{target.number} cannot be read any more: {why}", section=name, object_id=object_id
+                )
+            step = _Step(name, object_id, target.fragments.get(name, {}).get(object_id))
+            (removals if step.fragment is None else writes).append(step)
+    return [*reversed(removals), *writes]
+
+
+def _restore_all(steps: list[_Step], registered: Mapping[str, Section], *, actor: Actor, reason: str) -> None:
+    """Restore every step. One may need another first (a name to become free, a reference to go away), in either direction:
+    what fails is tried again after the others, until a whole round brings nothing."""
+    waiting = steps
+    while waiting:
+        failed: list[tuple[_Step, Exception]] = []
+        for step in waiting:
+            restore = registered[step.section].restore
+            if restore is None:
+                raise PublishError(f"section {step.section} cannot be rolled back", section=step.section)
+            try:
+                with transaction.atomic():
+                    restore(actor=actor, object_id=step.object_id, fragment=step.fragment, reason=reason)
+            except (ServiceError, ProtectedError, RestrictedError, DatabaseError) as error:
+                failed.append((step, error))
+        if len(failed) == len(waiting):
+            step, error = failed[0]
+            name = getattr(step.fragment, "name", "") or step.object_id
+            raise PublishError(
+                f"Nothing was rolled back. {step.section} {name} cannot be restored: {error}",
+                section=step.section,
+                object_id=step.object_id,
+            ) from error
+        waiting = [step for step, _ in failed]
+
+
+def _check_restored(now: ConfigState, target: ConfigState, registered: Mapping[str, Section]) -> None:
+    for name in _restorable(registered):
+        has, wanted = now.bodies.get(name, {}), target.bodies.get(name, {})
+        for object_id in sorted(has.keys() | wanted.keys()):
+            if has.get(object_id) != wanted.get(object_id):
+                raise PublishError(
+                    f"Nothing was rolled back. {name} {object_id} does not come back as it was in v{target.number}.",
+                    section=name,
+                    object_id=object_id,
+                )

@@ -1,0 +1,124 @@
+"""Reading versions and the fleet of proxies."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TypedDict
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from apps.audit.errors import ServiceError
+from apps.publishing.diff import Diff, state_diff
+from apps.publishing.models import ProxyProcess, TouchedFragment, Version
+from apps.publishing.state import ConfigState, state_at
+
+SILENT_AFTER = timedelta(seconds=10)
+"""A proxy that has not been heard for this long is shown as silent: it may run, but nobody knows."""
+
+
+class ProxyStatus(TypedDict):
+    """One proxy process that is not known to be gone. applied: it runs the head. silent: not heard for ``SILENT_AFTER``."""
+
+    boot_id: str
+    name: str
+    host: str
+    pid: int
+    public_url: str
+    admin_url: str
+    state: str
+    detail: dict[str, object]
+    version: int
+    applied: bool
+    silent: bool
+    acked_at: datetime | None
+    registered_at: datetime
+    last_seen_at: datetime
+
+
+class FleetStatus(TypedDict):
+    """``label``: what the top bar shows, ``v182 · 4/4``."""
+
+    head: int
+    applied: int
+    total: int
+    label: str
+    proxies: list[ProxyStatus]
+
+
+def head_number() -> int:
+    """The newest version's number; 0 before the first."""
+    return Version.objects.order_by("-number").values_list("number", flat=True).first() or 0
+
+
+def head_version() -> Version | None:
+    """The newest version, None before the first."""
+    return Version.objects.order_by("-number").first()
+
+
+def versions() -> QuerySet[Version]:
+    """All versions, newest first, without their diffs."""
+    return Version.objects.defer("diff").order_by("-number")
+
+
+def version_get(*, number: int) -> Version | None:
+    """One version with its stored diff, or None."""
+    return Version.objects.filter(number=number).first()
+
+
+def version_diff(*, number: int, base: int | None = None) -> Diff:
+    """Everything that differs at ``number`` from ``base`` (default: the version before; 0: the empty config).
+
+    Raises ServiceError for a version that does not exist.
+    """
+    old, new = _state(number - 1 if base is None else base), _state(number)
+    changed = {
+        name: {
+            object_id
+            for object_id in old.bodies.get(name, {}).keys() | new.bodies.get(name, {}).keys()
+            if old.bodies.get(name, {}).get(object_id) != new.bodies.get(name, {}).get(object_id)
+        }
+        for name in new.bodies
+    }
+    return state_diff(old.fragments, new.fragments, changed)
+
+
+def unpublished_count() -> int:
+    """How many objects are marked as changed since the last publish."""
+    return TouchedFragment.objects.values("section", "object_id").distinct().count()
+
+
+def fleet_status() -> FleetStatus:
+    """Which proxies there are and which of them run the newest version."""
+    head = head_number()
+    silent_before = timezone.now() - SILENT_AFTER
+    proxies = [
+        ProxyStatus(
+            boot_id=str(proxy.boot_id),
+            name=proxy.name,
+            host=proxy.host,
+            pid=proxy.pid,
+            public_url=proxy.public_url,
+            admin_url=proxy.admin_url,
+            state=proxy.state,
+            detail=proxy.detail,
+            version=proxy.version,
+            applied=proxy.version == head,
+            silent=proxy.last_seen_at < silent_before,
+            acked_at=proxy.acked_at,
+            registered_at=proxy.registered_at,
+            last_seen_at=proxy.last_seen_at,
+        )
+        for proxy in ProxyProcess.objects.filter(gone_at=None).order_by("name", "registered_at")
+    ]
+    applied = sum(proxy["applied"] for proxy in proxies)
+    return FleetStatus(head=head, applied=applied, total=len(proxies), label=f"v{head} · {applied}/{len(proxies)}", proxies=proxies)
+
+
+def _state(number: int) -> ConfigState:
+    if number == 0:
+        return ConfigState()
+    try:
+        return state_at(number)
+    except Version.DoesNotExist:
+        raise ServiceError(f"There is no version {number}.", field="number") from None
