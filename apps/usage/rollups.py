@@ -161,6 +161,7 @@ CREATE_DELTA = f"""CREATE TEMPORARY TABLE IF NOT EXISTS {DELTA} (
     {", ".join(f"{name} bigint" for name in COUNTERS)}, {", ".join(f"{name} jsonb" for name in HISTOGRAMS)}
 ) ON COMMIT DELETE ROWS"""
 
+CLEAR_DELTA = f"DELETE FROM {DELTA}"
 COPY_DELTA = f"COPY {DELTA} FROM STDIN"
 
 

@@ -37,6 +37,7 @@ def usage_settle(*, cursor: Any, records: Sequence[UsageRecord]) -> None:
         copy.write("".join(rollups.delta_lines(rollups.summed(records))))
     for statement in rollups.ADD:
         cursor.execute(statement)
+    cursor.execute(rollups.CLEAR_DELTA)  # at COMMIT it is empty anyway; a second call in this transaction must not add twice
 
 
 def record_day(record: UsageRecord) -> int:

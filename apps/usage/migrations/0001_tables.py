@@ -195,7 +195,7 @@ CREATE = "".join(
 class Migration(migrations.Migration):
     initial = True
 
-    dependencies = []
+    dependencies = [("publishing", "0002_proxy_api")]
 
     operations = [
         migrations.RunSQL(CREATE, DROP),

@@ -1,0 +1,72 @@
+"""``manage.py shipper``: settle this host's journals until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+from django.db.backends.signals import connection_created
+
+from apps.contracts.env import Reader
+from apps.settlement.shipper import HostLock, Shipper, ShipperBusy
+from controlplane import env
+
+
+class Command(BaseCommand):
+    help = "Settle the journals of this host's proxies in Postgres: usage, rollups and budgets, each record exactly once."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--journal-dir", type=Path, help="where the journals are (default: BULKHEAD_JOURNAL_DIR or DATA_DIR/journal)")
+        parser.add_argument(
+            "--no-wait", action="store_true", help="exit with an error when another shipper runs, instead of waiting for its end"
+        )
+        parser.add_argument("--once", action="store_true", help="settle what is there and exit")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        root: Path = options["journal_dir"] or Reader().path("BULKHEAD_JOURNAL_DIR", str(env.data_dir() / "journal"))
+        try:
+            lock = HostLock(root)
+        except OSError as error:
+            raise CommandError(f"the journal directory {root} cannot be used: {error.strerror}; set BULKHEAD_JOURNAL_DIR") from error
+        if not self._take(lock, stop, wait=not options["no_wait"]):
+            return
+        connection_created.connect(_session_settings)
+        if options["once"]:
+            stop.set()
+        Shipper(root, status=env.data_dir() / "run" / "shipper.json").run(stop)
+        connection.close()
+        lock.release()
+
+    def _take(self, lock: HostLock, stop: threading.Event, *, wait: bool) -> bool:
+        told = False
+        while not stop.is_set():
+            try:
+                lock.take()
+                return True
+            except ShipperBusy as error:
+                if not wait:
+                    raise CommandError(f"{error}; stop it first, or start without --no-wait") from None
+                if not told:
+                    self.stderr.write(f"{error}; waiting for its end")
+                    told = True
+                stop.wait(0.2)
+        return False
+
+
+def _session_settings(*, connection: Any, **kwargs: Any) -> None:
+    """Segments are deleted after a commit, so a commit must survive Postgres: an asynchronous default is overruled."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
+        cursor.execute("SET application_name = 'bulkhead-shipper'")
