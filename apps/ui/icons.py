@@ -8,7 +8,8 @@ ICONS: dict[str, str] = {
     "check": '<circle cx="8" cy="8" r="6.25"/><path d="m5.25 8.25 2 2 3.5-4"/>',
     "cross": '<circle cx="8" cy="8" r="6.25"/><path d="m5.75 5.75 4.5 4.5m0-4.5-4.5 4.5"/>',
     "warning": '<path d="M8 2.25 14.25 13.5H1.75Z"/><path d="M8 6.5v3m0 1.75v.25"/>',
-    "question": '<circle cx="8" cy="8" r="6.25" stroke-dasharray="2.6 1.6"/><path d="M6.4 6.4a1.65 1.65 0 1 1 2.4 1.45c-.5.27-.8.6-.8 1.15m0 1.9v.2"/>',
+    "question": '<circle cx="8" cy="8" r="6.25" stroke-dasharray="2.6 1.6"/>'
+    '<path d="M6.4 6.4a1.65 1.65 0 1 1 2.4 1.45c-.5.27-.8.6-.8 1.15m0 1.9v.2"/>',
     "dash": '<circle cx="8" cy="8" r="6.25"/><path d="M5.25 8h5.5"/>',
     "block": '<circle cx="8" cy="8" r="6.25"/><path d="m3.75 3.75 8.5 8.5"/>',
     "stop": '<circle cx="8" cy="8" r="6.25"/><path d="M6 6h4v4H6z"/>',
@@ -23,8 +24,10 @@ ICONS: dict[str, str] = {
     '<path d="M5 8c3.5 0 2.5-4.25 6-4.25M5 8c3.5 0 2.5 4.25 6 4.25"/>',
     "providers": '<path d="M2.25 3h11.5v4H2.25zM2.25 9h11.5v4H2.25zM4.75 5v.1M4.75 11v.1"/>',
     "keys": '<circle cx="5" cy="11" r="2.75"/><path d="m7 9 6.25-6.25M10.5 5.5l2 2"/>',
-    "spend": '<circle cx="8" cy="8" r="6.25"/><path d="M10 6c0-1-.9-1.6-2-1.6S6 5 6 6c0 2.4 4 1.6 4 4 0 1-.9 1.6-2 1.6S6 11 6 10M8 3.4v9.2"/>',
-    "fleet": '<rect x="2.25" y="2.25" width="11.5" height="5" rx="1"/><rect x="2.25" y="8.75" width="11.5" height="5" rx="1"/><path d="M9 4.75h2.5M9 11.25h2.5"/>',
+    "spend": '<circle cx="8" cy="8" r="6.25"/>'
+    '<path d="M10 6c0-1-.9-1.6-2-1.6S6 5 6 6c0 2.4 4 1.6 4 4 0 1-.9 1.6-2 1.6S6 11 6 10M8 3.4v9.2"/>',
+    "fleet": '<rect x="2.25" y="2.25" width="11.5" height="5" rx="1"/>'
+    '<rect x="2.25" y="8.75" width="11.5" height="5" rx="1"/><path d="M9 4.75h2.5M9 11.25h2.5"/>',
     "flags": '<path d="M3.5 14V2.25h8.75L10.5 5.5l1.75 3.25H3.5"/>',
     "settings": '<path d="M2 4.5h6.5m3 0H14M2 11.5h2.5m3 0H14"/><circle cx="10" cy="4.5" r="1.5"/><circle cx="6" cy="11.5" r="1.5"/>',
     # tools

@@ -5,20 +5,13 @@ A place appears here when its page exists; ``tests/ui/test_navigation.py`` rever
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class Person(Protocol):
-    """What the rail asks of whoever looks: Django's user and anonymous user both answer it."""
-
-    def has_perm(self, perm: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One link. ``permission``: asked of the person; empty: everyone who is signed in.
+    """One link. ``permission``: the action it takes (``apps.accounts.rules``); empty: everyone who is signed in.
 
     ``also``: URL names of pages that lie under this place and mark it as the current one.
     """
@@ -39,24 +32,22 @@ class Job:
 
 
 RAIL: tuple[Job, ...] = (
-    Job("", (Place("Overview", "dashboard:overview", "overview", also=("dashboard:traffic",)),)),
+    Job("", (Place("Overview", "dashboard:overview", "overview", "overview.view", also=("dashboard:now", "dashboard:traffic")),)),
     Job(
         "Traffic",
         (
-            Place("Requests", "dashboard:requests", "requests", also=("dashboard:request",)),
-            Place("Routes", "dashboard:routes", "routes"),
-            Place("Providers", "dashboard:providers", "providers"),
-            Place("Keys", "dashboard:keys", "keys"),
+            Place("Requests", "dashboard:requests", "requests", "request.view", also=("dashboard:request",)),
+            Place("Routes", "dashboard:routes", "routes", "usage.view"),
+            Place("Providers", "dashboard:providers", "providers", "usage.view"),
+            Place("Keys", "dashboard:keys", "keys", "usage.view"),
         ),
     ),
-    Job("Money", (Place("Spend", "dashboard:spend", "spend"),)),
-    Job("Machines", (Place("Proxies", "dashboard:proxies", "fleet"),)),
+    Job("Money", (Place("Spend", "dashboard:spend", "spend", "budget.view", also=("dashboard:budgets",)),)),
+    Job("Machines", (Place("Proxies", "dashboard:proxies", "fleet", "config.view"),)),
 )
 
 
-def rail_for(person: Person, jobs: Iterable[Job] = RAIL) -> list[Job]:
-    """The jobs and places this person may see; jobs left empty are dropped."""
-    allowed = (
-        Job(job.label, tuple(place for place in job.places if not place.permission or person.has_perm(place.permission))) for job in jobs
-    )
+def rail_for(may: Callable[[str], bool], jobs: Iterable[Job] = RAIL) -> list[Job]:
+    """The jobs and places whose permission ``may`` grants; jobs left empty are dropped."""
+    allowed = (Job(job.label, tuple(place for place in job.places if not place.permission or may(place.permission))) for job in jobs)
     return [job for job in allowed if job.places]

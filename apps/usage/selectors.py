@@ -152,29 +152,29 @@ def _rows(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
 _WHERE = "organisation = %s AND simulated = %s AND bucket >= %s AND bucket < %s"
 
 
-def _quantiles(table: str, key: str, sets: str) -> str:
+def _quantiles(table: str, label: str, place: str, sets: str) -> str:
     """Per group and kind: how many were measured, and the histogram index at the nearest rank of each quantile.
 
-    ``key``: expression of the group. ``sets``: grouping of it.
+    ``label``, ``place``: expressions that name a group. ``sets``: the grouping sets, over which h(kind, i) is open too.
     """
     ranks = ", ".join(f"min(i) FILTER (WHERE seen >= greatest(1, ceil({q} * total)))" for q in QUANTILES)
     return f"""
         WITH counts AS (
-            SELECT {key} AS place, kind, grouping({key}) AS whole, k::int AS i, sum(v::bigint) AS n
+            SELECT {label} AS label, {place} AS place, kind, i::int AS i, sum(n::bigint) AS n
             FROM {table}
             CROSS JOIN LATERAL (
-                SELECT 't' AS kind, key AS k, value AS v FROM jsonb_each_text(h_total)
+                SELECT 't', key, value FROM jsonb_each_text(h_total)
                 UNION ALL SELECT 'f', key, value FROM jsonb_each_text(h_first_token)
-            ) AS histograms
+            ) AS h(kind, i, n)
             WHERE {_WHERE}
             GROUP BY GROUPING SETS ({sets})
         ), ranked AS (
-            SELECT place, whole, kind, i,
-                   sum(n) OVER (PARTITION BY whole, place, kind ORDER BY i) AS seen,
-                   sum(n) OVER (PARTITION BY whole, place, kind) AS total
+            SELECT label, place, kind, i,
+                   sum(n) OVER (PARTITION BY label, place, kind ORDER BY i) AS seen,
+                   sum(n) OVER (PARTITION BY label, place, kind) AS total
             FROM counts
         )
-        SELECT place, whole, kind, max(total)::bigint, {ranks} FROM ranked GROUP BY place, whole, kind
+        SELECT label, place, kind, max(total)::bigint, {ranks} FROM ranked GROUP BY label, place, kind
     """
 
 
@@ -189,8 +189,9 @@ def traffic_series(scope: Scope, start: datetime, end: datetime, *, now: datetim
     where = [scope.organisation, scope.simulated, chosen.start, chosen.end]
     at = f"date_bin('{int(chosen.step.total_seconds())} seconds', bucket, 'epoch'::timestamptz)"
     counts = {row[0]: Totals(*row[1:]) for row in _rows(f"SELECT {at}, {_SUMS} FROM {chosen.table} WHERE {_WHERE} GROUP BY 1", where)}
+    sql = _quantiles(chosen.table, f"grouping({at})", at, f"({at}, kind, i), (kind, i)")
     latencies: dict[tuple[datetime | None, str], Latency] = {}
-    for place, whole, kind, *found in _rows(_quantiles(chosen.table, at, f"({at}, kind, k), (kind, k)"), where):
+    for whole, place, kind, *found in _rows(sql, where):
         latencies[None if whole else place, kind] = _latency(found)
     step, none = chosen.step, Latency()
     points, moment = [], _floor(chosen.start, int(step.total_seconds()))
@@ -209,23 +210,30 @@ def traffic_series(scope: Scope, start: datetime, end: datetime, *, now: datetim
 
 
 def traffic_by(
-    scope: Scope, start: datetime, end: datetime, dimension: Dimension, *, now: datetime | None = None, limit: int = 200
-) -> list[Group]:
-    """A range by one dimension, the busiest first: two queries."""
-    chosen = resolution_for(start, end, now=now or datetime.now(UTC), wide=dimension == "key_id")
+    scope: Scope, start: datetime, end: datetime, dimensions: Sequence[Dimension], *, now: datetime | None = None, limit: int = 200
+) -> dict[Dimension, list[Group]]:
+    """A range by each of some dimensions, the busiest values first: two queries, however many dimensions."""
+    chosen = resolution_for(start, end, now=now or datetime.now(UTC), wide="key_id" in dimensions)
     where = [scope.organisation, scope.simulated, chosen.start, chosen.end]
+    label = "CASE " + " ".join(f"WHEN grouping({name}) = 0 THEN '{name}'" for name in dimensions) + " END"
+    place = "CASE " + " ".join(f"WHEN grouping({name}) = 0 THEN {name}" for name in dimensions) + " END"
+    found: dict[Dimension, list[Group]] = {name: [] for name in dimensions}
+    sets = ", ".join(f"({name})" for name in dimensions)
     counts = _rows(
-        f"SELECT {dimension}, {_SUMS} FROM {chosen.table} WHERE {_WHERE} GROUP BY 1 ORDER BY sum(requests) DESC, 1 LIMIT %s",
-        [*where, limit],
+        f"SELECT {label}, {place}, {_SUMS} FROM {chosen.table} WHERE {_WHERE} "
+        f"GROUP BY GROUPING SETS ({sets}) ORDER BY sum(requests) DESC, 2",
+        where,
     )
     if not counts:
-        return []
-    latencies = {
-        (place, kind): _latency(found)
-        for place, _, kind, *found in _rows(_quantiles(chosen.table, dimension, f"({dimension}, kind, k)"), where)
-    }
+        return found
+    sql = _quantiles(chosen.table, label, place, ", ".join(f"({name}, kind, i)" for name in dimensions))
+    latencies = {(name, value, kind): _latency(row) for name, value, kind, *row in _rows(sql, where)}
     none = Latency()
-    return [Group(value, Totals(*sums), latencies.get((value, "t"), none), latencies.get((value, "f"), none)) for value, *sums in counts]
+    for name, value, *sums in counts:
+        if len(found[name]) < limit:
+            total, first_token = latencies.get((name, value, "t"), none), latencies.get((name, value, "f"), none)
+            found[name].append(Group(value, Totals(*sums), total, first_token))
+    return found
 
 
 def live_totals(scope: Scope, *, seconds: int = 60, now: datetime | None = None) -> Totals:
@@ -266,8 +274,9 @@ def values_seen(scope: Scope, start: datetime, end: datetime, *, limit: int = 20
 # ---- single requests and lists ---------------------------------------------------------------------------------------
 
 _LISTED = (
-    "id", "started_at", "key_id", "route", "requested_model", "provider", "model", "outcome", "status", "error_code", "attempt_count", "stream",
-    "tokens_input", "tokens_output", "cost_nano", "estimated", "first_token_us", "total_us", "simulated", "environment", "feature",
+    "id", "started_at", "key_id", "route", "requested_model", "provider", "model", "outcome", "status", "error_code", "attempt_count",
+    "stream", "tokens_input", "tokens_output", "cost_nano", "estimated", "first_token_us", "total_us", "simulated", "environment",
+    "feature",
 )  # fmt: skip
 FILTERS = ("route", "provider", "key_id", "outcome", "error_code")
 
@@ -377,3 +386,10 @@ def request_get(request_id: UUID) -> UsageRequest | None:
     except (ValueError, OverflowError, OSError):
         return None
     return UsageRequest.objects.filter(id=request_id, **bounds).first()
+
+
+def any_request(scope: Scope) -> bool:
+    """Whether this scope has had any traffic since rollups are kept."""
+    return bool(
+        _rows("SELECT 1 FROM usage_rollup_1h WHERE organisation = %s AND simulated = %s LIMIT 1", [scope.organisation, scope.simulated])
+    )

@@ -20,6 +20,7 @@ from apps.ui.status import Status
 
 register = template.Library()
 
+STROKES = mark_safe('fill="none" stroke="currentColor" stroke-width="1.4" stroke-linecap="round" stroke-linejoin="round"')
 PLOTLY_JS = "vendor/plotly-strict-4.1.1.min.js"
 
 register.filter("duration", formatting.duration)
@@ -45,13 +46,8 @@ def plotly_js() -> str:
 @register.simple_tag
 def icon(name: str, label: str = "") -> SafeString:
     """An icon; hidden from screen readers unless it carries a label, because a word stands beside it."""
-    body = mark_safe(ICONS[name])  # noqa: S308 - our own constant
-    attributes = 'fill="none" stroke="currentColor" stroke-width="1.4" stroke-linecap="round" stroke-linejoin="round"'
-    if label:
-        return format_html(
-            '<svg class="icon" viewBox="0 0 16 16" role="img" aria-label="{}" {}>{}</svg>', label, mark_safe(attributes), body
-        )  # noqa: S308
-    return format_html('<svg class="icon" viewBox="0 0 16 16" aria-hidden="true" {}>{}</svg>', mark_safe(attributes), body)  # noqa: S308
+    meaning = format_html('role="img" aria-label="{}"', label) if label else mark_safe('aria-hidden="true"')
+    return format_html('<svg class="icon" viewBox="0 0 16 16" {} {}>{}</svg>', meaning, STROKES, mark_safe(ICONS[name]))
 
 
 @register.simple_tag
@@ -87,11 +83,15 @@ def sparkline(values: Sequence[float | None], tone: str = "") -> SafeString:
 
 @register.filter
 def moment(value: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> SafeString:
-    """A time in UTC, with the machine-readable one beside it."""
+    """A time in UTC, with the machine-readable one beside it; ``%f`` is milliseconds."""
     if value is None:
         return mark_safe(formatting.NOTHING)
     value = value.astimezone(UTC)
-    return format_html('<time datetime="{0}" title="{0}">{1}</time>', value.isoformat(timespec="milliseconds"), value.strftime(form))
+    return format_html(
+        '<time datetime="{0}" title="{0}">{1}</time>',
+        value.isoformat(timespec="milliseconds"),
+        value.strftime(form.replace("%f", f"{value.microsecond // 1000:03d}")),
+    )
 
 
 @register.filter
@@ -118,6 +118,37 @@ def url_with(context: template.Context, **changes: Any) -> str:
         else:
             query[name] = str(value)
     return f"?{query.urlencode()}" if query else (request.path if request else "?")
+
+
+@register.simple_tag(takes_context=True)
+def url_without(context: template.Context, names: str) -> str:
+    """This page's URL without some parameters, named with blanks between them."""
+    return url_with(context, **dict.fromkeys(names.split(), None))
+
+
+@register.simple_tag(takes_context=True)
+def query_value(context: template.Context, name: str) -> str:
+    """A parameter of this page's URL, for a form that keeps it."""
+    request: HttpRequest = context["request"]
+    return request.GET.get(name, "")
+
+
+@register.filter
+def words(text: str) -> list[str]:
+    """The words of a text, to loop over."""
+    return text.split()
+
+
+@register.filter
+def milliseconds(value: int | None) -> str:
+    """Milliseconds as a duration."""
+    return formatting.NOTHING if value is None else "0" if value == 0 else formatting.duration(value * 1000)
+
+
+@register.filter
+def svg(value: float) -> str:
+    """A coordinate, whatever the locale."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 @register.filter

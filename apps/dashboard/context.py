@@ -1,0 +1,21 @@
+"""What the bar and the rail of every page show. Lazy: pages without a frame, and fragments, ask the database nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from apps.dashboard.scope import scope_choose
+from apps.dashboard.selectors import fleet
+from apps.ui.navigation import rail_for
+
+
+def bar(request: HttpRequest) -> dict[str, Any]:
+    """``bar_choice``, ``bar_fleet``, ``rail``."""
+    return {
+        "bar_choice": SimpleLazyObject(lambda: scope_choose(request)),
+        "bar_fleet": SimpleLazyObject(fleet),
+        "rail": SimpleLazyObject(lambda: rail_for(scope_choose(request).may)),
+    }

@@ -1,0 +1,164 @@
+"""The list of requests: what its URL asks for, the page of rows, its filters as choices and as chips, its CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from apps.contracts.money import dollars_text
+from apps.dashboard import choices, selectors
+from apps.dashboard.scope import Choice
+from apps.ui.status import Status
+from apps.ui.timerange import TimeRange
+from apps.usage import selectors as usage
+from apps.usage.models import UsageRequest
+
+DEFAULT_FROM = "now-6h"
+PAGE_SIZES = (50, 100, 250)
+MOST_CSV_ROWS = 10_000
+# parameter of the URL -> column
+PARAMETERS: dict[str, str] = {"route": "route", "provider": "provider", "key": "key_id", "outcome": "outcome", "code": "error_code"}
+LABELS = {"route": "Route", "provider": "Provider", "key": "Key", "outcome": "Outcome", "code": "Error code"}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    value: str
+    label: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """An applied filter; removing it is leaving out ``parameter``."""
+
+    parameter: str
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One request as the list shows it."""
+
+    record: UsageRequest
+    status: Status
+    key_name: str
+
+
+class Listing:
+    """One view of the list. Everything comes from the URL; a damaged cursor starts at the first page and says so."""
+
+    def __init__(self, choice: Choice, time_range: TimeRange, query: Mapping[str, str]) -> None:
+        self.choice = choice
+        self.range = time_range
+        self.query = query
+        self.applied = {name: query[name][:200].replace("\x00", "") for name in PARAMETERS if query.get(name)}
+        self.filters = {PARAMETERS[name]: value for name, value in self.applied.items()}
+        self.limit = next((size for size in PAGE_SIZES if str(size) == query.get("limit")), PAGE_SIZES[0])
+        self.problem = time_range.problem
+
+    @cached_property
+    def page(self) -> usage.RequestPage:
+        window = (self.choice.scope, self.range.start, self.range.end)
+        try:
+            return usage.request_page(
+                *window, filters=self.filters, after=self.query.get("after", ""), before=self.query.get("before", ""), limit=self.limit
+            )
+        except usage.CursorError as error:
+            self.problem = f"{str(error).capitalize()}."
+            return usage.request_page(*window, filters=self.filters, limit=self.limit)
+
+    @cached_property
+    def key_names(self) -> dict[str, str]:
+        return selectors.key_names(self.choice.organisation)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        return [self.row(record) for record in self.page.rows]
+
+    def row(self, record: UsageRequest) -> Row:
+        return Row(record, choices.outcome(record.outcome), self.key_names.get(record.key_id, record.key_id))
+
+    @cached_property
+    def seen(self) -> dict[usage.Dimension, list[str]]:
+        return usage.values_seen(self.choice.scope, self.range.start, self.range.end)
+
+    @property
+    def fields(self) -> list[tuple[str, str, list[Option]]]:
+        """(parameter, label, options) of each select. What is applied is always among the options."""
+        pairs: dict[str, list[tuple[str, str]]] = {
+            "outcome": [(status.value, status.label) for status in choices.OUTCOMES.values()],
+            "route": [(value, value) for value in self.seen["route"]],
+            "provider": [(value, value) for value in self.seen["provider"]],
+            "key": selectors.named(self.seen["key_id"], self.key_names),
+        }
+        found = []
+        for name, options in pairs.items():
+            applied = self.applied.get(name, "")
+            if applied and applied not in (value for value, _ in options):
+                options = [(applied, self.shown_value(name, applied)), *options]
+            found.append((name, LABELS[name], [Option(value, label, value == applied) for value, label in options]))
+        return found
+
+    def shown_value(self, name: str, value: str) -> str:
+        """A filter's value in words."""
+        if name == "key":
+            return self.key_names.get(value, value)
+        return choices.OUTCOMES[value].label if name == "outcome" and value in choices.OUTCOMES else value
+
+    @property
+    def chips(self) -> list[Chip]:
+        return [Chip(name, LABELS[name], self.shown_value(name, value)) for name, value in self.applied.items()]
+
+    @cached_property
+    def empty_kind(self) -> str:
+        """Why there are no rows: ``no-match`` (filters), ``no-range`` (other times have some), ``nothing-yet``. Empty with rows."""
+        if self.rows:
+            return ""
+        if self.applied:
+            return "no-match"
+        return "no-range" if usage.any_request(self.choice.scope) else "nothing-yet"
+
+    @property
+    def proxy_url(self) -> str:
+        """Where a first request could be sent: a proxy that is there, else a word to replace."""
+        return next((proxy.public_url for proxy in selectors.fleet().proxies if proxy.public_url), "PROXY_URL")
+
+
+_COLUMNS: tuple[tuple[str, Any], ...] = (
+    ("Request", lambda row: str(row.record.id)),
+    ("Started (UTC)", lambda row: row.record.started_at.isoformat(timespec="microseconds")),
+    ("Outcome", lambda row: row.status.label),
+    ("Status", lambda row: row.record.status),
+    ("Error code", lambda row: row.record.error_code),
+    ("Route", lambda row: row.record.route),
+    ("Requested model", lambda row: row.record.requested_model),
+    ("Provider", lambda row: row.record.provider),
+    ("Model", lambda row: row.record.model),
+    ("Key", lambda row: row.key_name),
+    ("Attempts", lambda row: row.record.attempt_count),
+    ("Stream", lambda row: "yes" if row.record.stream else "no"),
+    ("Tokens in", lambda row: row.record.tokens_input),
+    ("Tokens out", lambda row: row.record.tokens_output),
+    ("Dollars", lambda row: dollars_text(row.record.cost_nano)),
+    ("Nano-dollars", lambda row: row.record.cost_nano),
+    ("Cost is an upper bound", lambda row: "yes" if row.record.estimated else "no"),
+    ("First token us", lambda row: row.record.first_token_us if row.record.first_token_us >= 0 else None),
+    ("Total us", lambda row: row.record.total_us),
+    ("Simulated", lambda row: "yes" if row.record.simulated else "no"),
+)
+
+
+def csv_header() -> Sequence[str]:
+    return [name for name, _ in _COLUMNS]
+
+
+def csv_rows(listing: Listing) -> Iterator[Sequence[Any]]:
+    """The rows that the URL's filters and range select, newest first, at most ``MOST_CSV_ROWS``."""
+    records = usage.request_rows(listing.choice.scope, listing.range.start, listing.range.end, filters=listing.filters, limit=MOST_CSV_ROWS)
+    for record in records:
+        row = listing.row(record)
+        yield [read(row) for _, read in _COLUMNS]

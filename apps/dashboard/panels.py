@@ -1,0 +1,201 @@
+"""The panels: each has its own address, template, data and CSV, and stands on pages beside others.
+
+A panel's data is built from ``Reads``, which asks each question of the database once, however many panels of a page need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from apps.contracts.money import dollars_text
+from apps.dashboard import selectors
+from apps.dashboard.scope import Choice
+from apps.ui.timerange import TimeRange
+from apps.usage import plots
+from apps.usage import selectors as usage
+from apps.usage.selectors import Dimension, Group, Series, Totals
+
+LIVE_SECONDS = 60
+
+
+class Reads:
+    """What a page knows: each property is one or two queries, made when first needed and never twice."""
+
+    def __init__(self, choice: Choice, time_range: TimeRange, dimensions: Sequence[Dimension] = ("route", "provider")) -> None:
+        self.choice = choice
+        self.range = time_range
+        self.dimensions = dimensions
+        self.now = datetime.now(UTC)
+
+    @cached_property
+    def series(self) -> Series:
+        return usage.traffic_series(self.choice.scope, self.range.start, self.range.end, now=self.now)
+
+    @cached_property
+    def groups(self) -> dict[Dimension, list[Group]]:
+        return usage.traffic_by(self.choice.scope, self.range.start, self.range.end, self.dimensions, now=self.now)
+
+    @cached_property
+    def live(self) -> Totals:
+        return usage.live_totals(self.choice.scope, seconds=LIVE_SECONDS, now=self.now)
+
+    @cached_property
+    def spent_today(self) -> int:
+        midnight = self.now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return usage.spend_since(self.choice.scope, midnight, now=self.now)
+
+    @cached_property
+    def fleet(self) -> selectors.Fleet:
+        return selectors.fleet(now=self.now)
+
+    @cached_property
+    def key_names(self) -> dict[str, str]:
+        return selectors.key_names(self.choice.organisation)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a CSV holds."""
+
+    header: Sequence[str]
+    rows: list[Sequence[Any]]
+
+
+def now_data(reads: Reads) -> dict[str, Any]:
+    """The tiles: rates of the last minute, latency, tokens and failures of the range, spend of the day."""
+    series = reads.series
+    seconds = series.step.total_seconds()
+    return {
+        "series": series,
+        "live": reads.live,
+        "live_rate": reads.live.requests / LIVE_SECONDS,
+        "spent_today": reads.spent_today,
+        "rates": [point.totals.requests / seconds for point in series.points],
+        "failures": [point.totals.failed / seconds for point in series.points],
+        "p95s": [point.total.p95 for point in series.points],
+        "first_p95s": [point.first_token.p95 for point in series.points],
+        "tokens": [point.totals.tokens_input + point.totals.tokens_output for point in series.points],
+        "spends": [point.totals.cost_nano for point in series.points],
+    }
+
+
+def now_table(data: dict[str, Any]) -> Table:
+    plot = plots.latency(data["series"])
+    return Table(plot.header, plot.rows)
+
+
+def _plotted(make: Callable[[Series], plots.Plot]) -> Callable[[Reads], dict[str, Any]]:
+    def build(reads: Reads) -> dict[str, Any]:
+        return {"plot": make(reads.series), "series": reads.series}
+
+    return build
+
+
+def plot_table(data: dict[str, Any]) -> Table:
+    return Table(data["plot"].header, data["plot"].rows)
+
+
+def _grouped(dimension: Dimension) -> Callable[[Reads], dict[str, Any]]:
+    def build(reads: Reads) -> dict[str, Any]:
+        names = reads.key_names if dimension == "key_id" else {}
+        groups = reads.groups[dimension]
+        return {
+            "dimension": dimension,
+            "rows": [(group, names.get(group.value, group.value)) for group in groups],
+            "seconds": max((min(reads.range.end, reads.now) - reads.range.start).total_seconds(), 1),
+        }
+
+    return build
+
+
+def group_table(data: dict[str, Any]) -> Table:
+    header = ("Name", "Requests", "Answered", "Failed", "Refused", "Cancelled", "Outcome unknown", "Attempts", "Failed attempts",
+              "Tokens in", "Tokens out", "Dollars", "Nano-dollars", "p50 ms", "p95 ms", "p99 ms", "First token p95 ms")  # fmt: skip
+
+    def ms(value: float | None) -> str:
+        return "" if value is None else f"{value / 1e3:.3f}"
+
+    rows = [
+        (
+            name,
+            g.totals.requests,
+            g.totals.ok,
+            g.totals.error,
+            g.totals.refused,
+            g.totals.cancelled,
+            g.totals.unknown,
+            g.totals.attempts,
+            g.totals.attempt_errors,
+            g.totals.tokens_input,
+            g.totals.tokens_output,
+            dollars_text(g.totals.cost_nano),
+            g.totals.cost_nano,
+            ms(g.total.p50),
+            ms(g.total.p95),
+            ms(g.total.p99),
+            ms(g.first_token.p95),
+        )  # fmt: skip
+        for g, name in data["rows"]
+    ]
+    return Table(header, rows)
+
+
+def proxies_data(reads: Reads) -> dict[str, Any]:
+    return {"fleet": reads.fleet, "lag_warns_ms": selectors.LAG_WARNS_MS}
+
+
+def proxies_table(data: dict[str, Any]) -> Table:
+    header = ("Name", "Host", "Process id", "State", "Reason", "Config version", "Last seen (UTC)", "Shipping lag ms", "Settled records")
+    return Table(
+        header,
+        [
+            (p.name, p.host, p.pid, p.status.label, p.reason, p.version, p.last_seen_at.isoformat(), p.lag_ms, p.settled)
+            for p in data["fleet"].proxies
+        ],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """``name``: of its URL, element and file. ``action``: the permission it takes. ``every``: seconds between polls.
+
+    ``ranged``: whether a time range changes it. ``bare``: it is the panel's whole face, without header bar (the tiles).
+    """
+
+    name: str
+    title: str
+    action: str
+    build: Callable[[Reads], dict[str, Any]]
+    table: Callable[[dict[str, Any]], Table] | None = None
+    every: int = 10
+    ranged: bool = True
+    bare: bool = False
+    dimensions: tuple[Dimension, ...] = ()
+    template: str = ""
+
+    @property
+    def template_name(self) -> str:
+        return f"dashboard/panels/{self.template or self.name}.html"
+
+    @property
+    def url_name(self) -> str:
+        return f"dashboard:{self.name}"
+
+
+PANELS: dict[str, Panel] = {
+    panel.name: panel
+    for panel in (
+        Panel("now", "Now", "overview.view", now_data, now_table, every=5, bare=True),
+        Panel("traffic", "Requests per second", "overview.view", _plotted(plots.traffic), plot_table, template="plot"),
+        Panel("latency", "Latency", "overview.view", _plotted(plots.latency), plot_table, template="plot"),
+        Panel("cost", "Spend over time", "usage.view", _plotted(plots.spend), plot_table, template="plot"),
+        Panel("routes", "Routes", "usage.view", _grouped("route"), group_table, dimensions=("route",), template="groups"),
+        Panel("providers", "Providers", "usage.view", _grouped("provider"), group_table, dimensions=("provider",), template="groups"),
+        Panel("keys", "Keys", "usage.view", _grouped("key_id"), group_table, dimensions=("key_id",), template="groups"),
+        Panel("proxies", "Proxies", "config.view", proxies_data, proxies_table, every=5, ranged=False),
+    )
+}

@@ -1,0 +1,101 @@
+"""Whose numbers a page shows: one organisation, real or simulated. Every view asks here, and only here.
+
+The URL decides (``?org=demo&traffic=simulated``), then what the person chose last, then their first organisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, cast
+
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase
+
+from apps.accounts.models import Membership, Organisation, User
+from apps.accounts.rules import Role, roles_for, roles_text
+from apps.usage.selectors import Scope
+
+SESSION_KEY = "scope"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a person looks at now, and what else they could."""
+
+    organisation: Organisation
+    simulated: bool
+    role: Role
+    memberships: tuple[Membership, ...]
+
+    @property
+    def scope(self) -> Scope:
+        """For the selectors."""
+        return Scope(organisation=str(self.organisation.pk), simulated=self.simulated)
+
+    @property
+    def traffic(self) -> str:
+        """The word for URLs."""
+        return "simulated" if self.simulated else "real"
+
+    def may(self, action: str) -> bool:
+        """Whether the person's role here allows an action of ``apps.accounts.rules``."""
+        return self.role in roles_for(action)
+
+    def sees(self, organisation_id: str) -> bool:
+        """Whether the person belongs to an organisation."""
+        return any(str(membership.organisation_id) == organisation_id for membership in self.memberships)
+
+
+def scope_choose(request: HttpRequest) -> Choice:
+    """The choice of a signed-in person; remembers what the URL asked for. Raises PermissionDenied without any membership."""
+    known = getattr(request, "_scope_choice", None)
+    if known is not None:
+        return cast(Choice, known)
+    user = cast(User, request.user)
+    memberships = tuple(user.memberships.select_related("organisation").order_by("organisation__name"))
+    if not memberships:
+        raise PermissionDenied("You belong to no organisation yet.")
+    asked, last = request.GET, request.session.get(SESSION_KEY) or {}
+    by_slug = {membership.organisation.slug: membership for membership in memberships}
+    slug = asked.get("org") or last.get("org") or ""
+    if asked.get("org") and slug not in by_slug:
+        raise PermissionDenied("You do not belong to that organisation.")
+    membership = by_slug.get(slug, memberships[0])
+    # What was chosen for another organisation says nothing about this one; a simulated one has nothing real.
+    traffic = asked.get("traffic") or (last.get("traffic") if last.get("org") == membership.organisation.slug else "")
+    choice = Choice(
+        organisation=membership.organisation,
+        simulated=membership.organisation.simulated or traffic == "simulated",
+        role=Role(membership.role),
+        memberships=memberships,
+    )
+    if "org" in asked or "traffic" in asked:
+        chosen = {"org": choice.organisation.slug, "traffic": choice.traffic}
+        if chosen != last:
+            request.session[SESSION_KEY] = chosen
+    request._scope_choice = choice  # type: ignore[attr-defined]
+    return choice
+
+
+View = Callable[..., HttpResponseBase]
+
+
+def scoped(action: str) -> Callable[[View], View]:
+    """For views: signed in, a scope chosen (passed as ``choice``), and ``action`` allowed in it, else 403."""
+    roles_for(action)
+
+    def decorate(view: View) -> View:
+        @login_required
+        @wraps(view)
+        def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            choice = scope_choose(request)
+            if not choice.may(action):
+                raise PermissionDenied(f"This takes the role {roles_text(action)} in {choice.organisation.name}.")
+            return view(request, *args, choice=choice, **kwargs)
+
+        return inner
+
+    return decorate

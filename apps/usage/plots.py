@@ -1,0 +1,177 @@
+"""Figures of usage: pure functions from a series to what plotly.js draws, and to the table that says the same in numbers.
+
+A figure is plotly's own JSON (``{"data": [...], "layout": {...}}``; a test has the ``plotly`` package validate it). Colours are names of
+design tokens, ``var(--plot-1)``, which the page resolves, so that one figure serves both colour schemes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from apps.contracts.money import NANO, dollars_text
+from apps.usage.selectors import Point, Series
+
+MOST_POINTS = 1_000
+"""Per trace. A series has at most ``apps.usage.selectors.MOST_POINTS`` already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A figure with what stands beside it: ``header`` and ``rows`` are its table and its CSV."""
+
+    name: str
+    title: str
+    figure: dict[str, Any]
+    header: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def theme(*, unit: str, start: datetime, end: datetime, **more: Any) -> dict[str, Any]:
+    """The one layout: no frame, faint horizontal lines, time below, the legend above, everything in token colours."""
+    axis = {"zeroline": False, "tickfont": {"color": "var(--ink-3)", "size": 11}, "automargin": True, "fixedrange": True}
+    return {
+        "autosize": True,
+        "margin": {"l": 8, "r": 8, "t": 28, "b": 24},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": "var(--ink-2)", "size": 11, "family": "system-ui, sans-serif"},
+        "hovermode": "x unified",
+        "hoverlabel": {"bgcolor": "var(--surface)", "bordercolor": "var(--line-strong)", "font": {"color": "var(--ink)", "size": 12}},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom", "font": {"color": "var(--ink-2)"}},
+        "showlegend": True,
+        "dragmode": "zoom",
+        "xaxis": {
+            **axis,
+            "type": "date",
+            "range": [_at(start), _at(end)],
+            "showgrid": False,
+            "fixedrange": False,
+            "linecolor": "var(--line)",
+        },
+        "yaxis": {**axis, "rangemode": "tozero", "gridcolor": "var(--line)", "ticksuffix": unit, "nticks": 5},
+        **more,
+    }
+
+
+def _at(moment: datetime) -> str:
+    """A time as plotly.js shows it unchanged: it knows no zones, so UTC goes in and UTC is drawn."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def traffic(series: Series) -> Plot:
+    """Requests per second by outcome, stacked: how much, and how much of it went wrong."""
+    seconds = series.step.total_seconds()
+    outcomes = (
+        ("ok", "Answered", "var(--plot-1)"),
+        ("cancelled", "Cancelled", "var(--plot-5)"),
+        ("refused", "Refused", "var(--warn)"),
+        ("unknown", "Outcome unknown", "var(--unknown)"),
+        ("error", "Failed", "var(--bad)"),
+    )
+    times = [_at(point.at) for point in series.points]
+    data = [
+        {
+            "type": "bar",
+            "name": label,
+            "x": times,
+            "y": [round(getattr(point.totals, name) / seconds, 4) for point in series.points],
+            "marker": {"color": colour, "line": {"width": 0}},
+            "offset": 0,
+            "hovertemplate": "%{y:.3~f}/s",
+        }
+        for name, label, colour in outcomes
+        if name == "ok" or getattr(series.totals, name)
+    ]
+    return Plot(
+        name="traffic",
+        title="Requests per second",
+        figure={"data": data, "layout": theme(unit="", start=series.start, end=series.end, barmode="stack", bargap=0.12)},
+        header=("Time (UTC)", "Requests", "Answered", "Failed", "Refused", "Cancelled", "Outcome unknown"),
+        rows=[(_at(point.at), t.requests, t.ok, t.error, t.refused, t.cancelled, t.unknown) for point, t in _with_traffic(series.points)],
+    )
+
+
+def latency(series: Series) -> Plot:
+    """Time to the whole answer at three quantiles, and to the first token at p95; no point where nothing was measured."""
+    times = [_at(point.at) for point in series.points]
+    lines: list[tuple[str, str, str, list[float | None]]] = [
+        ("p50", "var(--plot-2)", "solid", [point.total.p50 for point in series.points]),
+        ("p95", "var(--plot-1)", "solid", [point.total.p95 for point in series.points]),
+        ("p99", "var(--plot-4)", "solid", [point.total.p99 for point in series.points]),
+    ]
+    if series.first_token.count:
+        lines.append(("first token p95", "var(--plot-3)", "dot", [point.first_token.p95 for point in series.points]))
+    top = max((value for _, _, _, values in lines for value in values if value is not None), default=0)
+    unit, divisor = (" s", 1e6) if top >= 2e6 else (" ms", 1e3)
+    data = [
+        {
+            "type": "scatter",
+            "mode": "lines" if _unbroken(values) else "lines+markers",
+            "name": name,
+            "x": times,
+            "y": [None if value is None else round(value / divisor, 4) for value in values],
+            "line": {"color": colour, "width": 1.6, "dash": dash},
+            "marker": {"size": 4, "color": colour},
+            "connectgaps": False,
+            "hovertemplate": f"%{{y:.4~r}}{unit}",
+        }
+        for name, colour, dash, values in lines
+    ]
+    return Plot(
+        name="latency",
+        title="Latency",
+        figure={"data": data, "layout": theme(unit=unit, start=series.start, end=series.end)},
+        header=("Time (UTC)", "p50 ms", "p95 ms", "p99 ms", "First token p50 ms", "First token p95 ms", "First token p99 ms"),
+        rows=[
+            (_at(point.at), *(_ms(value) for side in (point.total, point.first_token) for value in (side.p50, side.p95, side.p99)))
+            for point, _ in _with_traffic(series.points)
+        ],
+    )
+
+
+def spend(series: Series) -> Plot:
+    """Dollars per step."""
+    data = [
+        {
+            "type": "bar",
+            "name": "Spend",
+            "x": [_at(point.at) for point in series.points],
+            "y": [point.totals.cost_nano / NANO for point in series.points],
+            "marker": {"color": "var(--plot-1)", "line": {"width": 0}},
+            "offset": 0,
+            "hovertemplate": "$%{y:.6~f}",
+        }
+    ]
+    layout = theme(unit="", start=series.start, end=series.end, bargap=0.12, showlegend=False)
+    layout["yaxis"] |= {"tickprefix": "$"}
+    layout["margin"] |= {"t": 8}
+    return Plot(
+        name="spend",
+        title="Spend",
+        figure={"data": data, "layout": layout},
+        header=("Time (UTC)", "Dollars", "Nano-dollars", "Tokens in", "Tokens out", "Requests"),
+        rows=[
+            (_at(point.at), dollars_text(t.cost_nano), t.cost_nano, t.tokens_input, t.tokens_output, t.requests)
+            for point, t in _with_traffic(series.points)
+        ],
+    )
+
+
+def _unbroken(values: Sequence[float | None]) -> bool:
+    """Whether a line alone shows every point: a lone point between two gaps would be invisible."""
+    padded = [None, *values, None]
+    return all(
+        here is None or before is not None or after is not None for before, here, after in zip(padded, padded[1:], padded[2:], strict=False)
+    )
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value / 1e3:.3f}"
+
+
+def _with_traffic(points: Sequence[Point]) -> list[tuple[Point, Any]]:
+    """The table leaves out steps without traffic, newest first, as every list here."""
+    return [(point, point.totals) for point in reversed(points) if point.totals.requests or point.totals.cost_nano]
