@@ -12,7 +12,6 @@ import hmac
 import json
 import os
 import secrets
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -137,4 +136,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
-    sys.exit(main())
+    main()

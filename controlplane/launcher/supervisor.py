@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
@@ -215,10 +215,10 @@ class Supervisor:
         waits = [asyncio.ensure_future(child.exited.wait()) for child in chosen if child.process is not None]
         if waits:
             everything = asyncio.gather(*waits)
-            impatient = asyncio.ensure_future(hurry.wait()) if hurry is not None else None
-            await asyncio.wait([everything, *([impatient] if impatient else [])], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
-            if impatient is not None:
-                impatient.cancel()
+            impatient = asyncio.ensure_future((hurry or asyncio.Event()).wait())
+            either: list[asyncio.Future[Any]] = [everything, impatient]
+            await asyncio.wait(either, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+            impatient.cancel()
             for child in chosen:
                 if child.process is not None:
                     self.say(child, "does not end: killed")

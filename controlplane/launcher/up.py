@@ -236,7 +236,7 @@ class Up:
                 kept[name] = free_port()
         path.write_text(json.dumps(kept))
         self.facts.setdefault("ports", {}).update(kept)
-        variables = {}
+        variables: dict[str, str] = {}
         for name in SIMULATORS:
             stem = f"BULKHEAD_{name.upper().replace('-', '_')}"
             variables |= {f"{stem}_PORT": str(kept[name]), f"{stem}_URL": f"http://127.0.0.1:{kept[name]}"}

@@ -1,0 +1,55 @@
+# make up: everything on this machine. make test: every check. Nothing but Python 3.11+ is needed beforehand.
+
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap up down status test test-fast accept bench lint format lock
+
+# The first of these that is Python 3.11 or newer; name another with PYTHON=/path/to/python.
+PYTHON ?=
+VENV := .venv/bin
+ARGS ?=
+WORKERS ?= 2
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##/  make \1\t/' | expand -t 22
+
+bootstrap:  ## .venv from the lock file; nothing when it is current
+	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3 python; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then exec $$python deploy/bootstrap.py; fi; \
+	done; \
+	echo "No Python 3.11 or newer found. Install one (Debian 12: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python" >&2; exit 1
+
+up: bootstrap  ## start everything; Ctrl-C stops it (options: make up ARGS="--web-port 9000 --proxies 2")
+	@exec $(VENV)/python manage.py up $(ARGS)
+
+down:  ## stop what `make up` started
+	@$(VENV)/python manage.py down $(ARGS)
+
+status:  ## processes, ports, versions
+	@$(VENV)/python manage.py status $(ARGS)
+
+test: bootstrap  ## every check: lint, types, walls, tests on real Postgres, Redis and Chromium
+	@deploy/chromium.sh
+	@$(MAKE) --no-print-directory lint
+	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+test-fast: bootstrap  ## under a minute: no browser, no kills, nothing slow
+	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow and not browser and not kill" $(ARGS)
+
+accept: bootstrap  ## the long checks: everything at full scale, kills included
+	@BULKHEAD_ACCEPT=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 1800 $(ARGS)
+
+bench: bootstrap  ## the proxy's CPU per request beside a bare uvicorn hello-world, in one run
+	@$(VENV)/python -m tests.bench $(ARGS)
+
+lint: bootstrap  ## ruff, mypy (strict where it matters), import walls
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check --quiet .
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports --no-logo
+
+format: bootstrap  ## ruff's fixes and format
+	@$(VENV)/ruff check --fix .
+	@$(VENV)/ruff format .
+
+lock: bootstrap  ## resolve pyproject.toml anew into requirements.lock
+	@cd "$(CURDIR)" && .venv/tools/bin/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 -o requirements.lock
