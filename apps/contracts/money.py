@@ -47,10 +47,9 @@ def to_dollars(nano: int) -> Decimal:
 
 def dollars_text(nano: int) -> str:
     """Plain exact decimal text without exponent or trailing zeros: ``'0.0000125'``, ``'5'``."""
-    text = format(to_dollars(nano), "f")
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return text or "0"
+    sign, amount = ("-", -nano) if nano < 0 else ("", nano)
+    whole, part = divmod(amount, NANO)
+    return f"{sign}{whole}.{part:09d}".rstrip("0").rstrip(".") if part else f"{sign}{whole}"
 
 
 def ceil_div(numerator: int, denominator: int) -> int:

@@ -24,7 +24,7 @@ settled at its reservation."""
 Kind = Literal["chat", "embeddings"]
 
 
-class Tokens(msgspec.Struct, array_like=True, kw_only=True):
+class Tokens(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """Counts by kind; input includes cache_read and cache_write, output includes reasoning."""
 
     input: int = 0
@@ -34,14 +34,14 @@ class Tokens(msgspec.Struct, array_like=True, kw_only=True):
     reasoning: int = 0
 
 
-class Charge(msgspec.Struct, array_like=True):
+class Charge(msgspec.Struct, array_like=True, gc=False):
     """A reservation on one lease; the attempt's whole cost settles against each of its charges."""
 
     lease_id: int
     reserved_nano: int
 
 
-class Attempt(msgspec.Struct, array_like=True, kw_only=True):
+class Attempt(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """One try at one target.
 
     sent_us, first_byte_us, ended_us: offsets from the request's start; first_byte_us -1 when none came.
@@ -67,7 +67,7 @@ class Attempt(msgspec.Struct, array_like=True, kw_only=True):
     upstream_request_id: str = ""
 
 
-class UsageRecord(msgspec.Struct, array_like=True, kw_only=True, tag="usage"):
+class UsageRecord(msgspec.Struct, array_like=True, kw_only=True, tag="usage", gc=False):
     """The full record of one request, journalled before the last byte goes to the app."""
 
     id: bytes
@@ -111,7 +111,7 @@ class UsageRecord(msgspec.Struct, array_like=True, kw_only=True, tag="usage"):
     """Boot id of the proxy process."""
 
 
-class OpenRecord(msgspec.Struct, array_like=True, kw_only=True, tag="open"):
+class OpenRecord(msgspec.Struct, array_like=True, kw_only=True, tag="open", gc=False):
     """Written before an upstream is called, once per attempt: what may have been spent if we die now.
 
     The record with the same ``id`` closes all opens of that id.

@@ -45,7 +45,6 @@ class Attempt:
         "first_byte_ns",
         "headers",
         "held",
-        "input_bound",
         "paused",
         "price",
         "reserved",
@@ -59,13 +58,12 @@ class Attempt:
         "watch",
     )
 
-    def __init__(self, exchange: Exchange, target: CompiledTarget, price: Price | None, charges: list[Charge], reserved: int, input_bound: int) -> None:
+    def __init__(self, exchange: Exchange, target: CompiledTarget, price: Price | None, charges: list[Charge], reserved: int) -> None:
         self.exchange = exchange
         self.target = target
         self.price = price
         self.charges = charges
         self.reserved = reserved
-        self.input_bound = input_bound
         self.waiter = Waiter()
         self.connection: Connection | None = None
         self.status = 0
@@ -238,8 +236,8 @@ class Attempt:
         ceiling = exchange.max_output * exchange.n
         if self.watch is not None and self.watch.has_output:
             output = min(ceiling, self.watch.output_bytes() + ESTIMATE_SLACK_TOKENS * exchange.n)
-            return Tokens(input=self.input_bound, output=output), False
-        return Tokens(input=self.input_bound, output=ceiling), True
+            return Tokens(input=exchange.input_bound, output=output), False
+        return Tokens(input=exchange.input_bound, output=ceiling), True
 
     def _translate(self, error: Exception) -> AttemptFailed:
         if isinstance(error, http_errors.MalformedResponse):
@@ -289,9 +287,12 @@ def constant_head(exchange: Exchange, target: CompiledTarget) -> bytes:
 
 def stream_head(exchange: Exchange, target: CompiledTarget) -> bytes:
     request_id = exchange.request_id.encode()
-    return b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n%b" % (
-        request_id,
-        request_id,
-        len(exchange.attempts) + 1,
-        constant_head(exchange, target),
+    return (
+        b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n%b"
+        % (
+            request_id,
+            request_id,
+            len(exchange.attempts) + 1,
+            constant_head(exchange, target),
+        )
     )

@@ -27,7 +27,6 @@ from apps.proxy.attempt import Attempt
 from apps.proxy.errors import AttemptFailed, ClientGone, Refusal, Refused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 from apps.proxy.http.errors import ConnectFailed
 from apps.proxy.leases import Shortage
-from apps.proxy.steps.read import input_bound
 
 if TYPE_CHECKING:
     from apps.proxy.engine import Engine
@@ -102,11 +101,10 @@ async def _try(exchange: Exchange, engine: Engine, target: CompiledTarget) -> No
     assert key is not None and route is not None
     prices = target.prices
     price = prices.at(exchange.started_us // 1000) if prices is not None else None
-    tokens_in = input_bound(exchange)
     reserved = 0
     charges: list[Charge] = []
     if price is not None:
-        reserved = price.bound(tokens_in, exchange.max_output, exchange.n)
+        reserved = price.bound(exchange.input_bound, exchange.max_output, exchange.n)
     elif key.budgets and not route.unpriced_is_zero:
         message = f"The model {target.model!r} at {target.provider!r} has no price, and a hard budget applies to this key. Set a price, or let the route say 'unpriced: zero'."
         raise Refused(Refusal("unpriced_model", "reserve", message))
@@ -120,7 +118,7 @@ async def _try(exchange: Exchange, engine: Engine, target: CompiledTarget) -> No
             if isinstance(held, Shortage):
                 raise Refused(_shortage(held, reserved))
         charges = held
-    attempt = Attempt(exchange, target, price, charges, reserved, tokens_in)
+    attempt = Attempt(exchange, target, price, charges, reserved)
     error: AttemptFailed | None = None
     closed = left = False
     try:

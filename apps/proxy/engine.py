@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from apps.contracts.errors import CODES, error_body
-from apps.contracts.journal import MAX_PAYLOAD
 from apps.contracts.identifiers import uuid7_bytes, uuid_text
+from apps.contracts.journal import MAX_PAYLOAD
 from apps.contracts.money import dollars_text
 from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_record
 from apps.proxy.attempt import Attempt, constant_head, error_code_of
@@ -50,7 +50,9 @@ SWEEP_SECONDS = 0.05
 
 
 class Engine:
-    def __init__(self, *, boot_id: str, holder: Holder, journal: Journal, leases: Leases, authenticator: Authenticator, hash_key: bytes) -> None:
+    def __init__(
+        self, *, boot_id: str, holder: Holder, journal: Journal, leases: Leases, authenticator: Authenticator, hash_key: bytes
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.boot_id = boot_id
         self.holder = holder
@@ -60,7 +62,8 @@ class Engine:
         self.metrics = Metrics()
         self.in_flight: set[Attempt] = set()
         self.background: set[asyncio.Task[None]] = set()
-        self.recent: OrderedDict[bytes, UsageRecord] = OrderedDict()
+        self.recent: OrderedDict[bytes, bytes] = OrderedDict()
+        """Encoded, so that the garbage collector has nothing to walk."""
         self.offset_us = 0
         """Database time minus this host's, microseconds, as last measured."""
         self._steps = steps(authenticator)
@@ -80,7 +83,9 @@ class Engine:
                 return
         if not self.journal.admit():
             reason = self.journal.failed or "it waits for the shipper"
-            self._answer_refusal(exchange, Refusal("journal_full", "journal", f"Usage cannot be recorded right now ({reason}), so nothing is sent upstream."))
+            self._answer_refusal(
+                exchange, Refusal("journal_full", "journal", f"Usage cannot be recorded right now ({reason}), so nothing is sent upstream.")
+            )
             return
         reply.on_gone = exchange.gone
         driver = exchange.driver = Driver(dispatch(exchange, self), exchange.crashed)
@@ -100,15 +105,18 @@ class Engine:
         record = self._write(exchange, "ok", 200)
         request_id = exchange.request_id.encode()
         ours = record.total_us - record.upstream_us
-        head = b"%bx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\nx-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %b\r\nx-bulkhead-overhead-ms: %.3f\r\n%b" % (
-            JSON,
-            request_id,
-            request_id,
-            len(exchange.attempts),
-            record.cost_nano,
-            dollars_text(record.cost_nano).encode(),
-            ours / 1000,
-            constant_head(exchange, target),
+        head = (
+            b"%bx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\nx-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %b\r\nx-bulkhead-overhead-ms: %.3f\r\n%b"
+            % (
+                JSON,
+                request_id,
+                request_id,
+                len(exchange.attempts),
+                record.cost_nano,
+                dollars_text(record.cost_nano).encode(),
+                ours / 1000,
+                constant_head(exchange, target),
+            )
         )
         for name, value in headers.items():
             if name.startswith((b"x-ratelimit-", b"openai-")):
@@ -217,8 +225,12 @@ class Engine:
         )
 
     def _sent(self, exchange: Exchange) -> None:
+        """The answer is on its way: nothing may interrupt it, and no cycle is left for the garbage collector."""
         exchange.answered = True
-        exchange.reply.on_gone = None
+        exchange.driver = None
+        reply = exchange.reply
+        reply.on_gone = None
+        reply.flow = None
 
     def _write(self, exchange: Exchange, outcome: Outcome, status: int, code: str = "", step: str = "") -> UsageRecord:
         """Journal the full record, then release what its attempts held. Exactly once per admitted request."""
@@ -293,7 +305,7 @@ class Engine:
         exchange.held = []
         self.metrics.count(record)
         recent = self.recent
-        recent[exchange.id] = record
+        recent[exchange.id] = payload
         if len(recent) > RECENT:
             recent.popitem(last=False)
         return record

@@ -21,9 +21,9 @@ class Exchange:
     """id: UUIDv7 bytes. started_us: database time, microseconds since the epoch. started: ``perf_counter_ns`` at arrival."""
 
     __slots__ = (
+        "answered",
         "attempts",
         "attribution",
-        "answered",
         "bytes_out",
         "cap_injected",
         "driver",
@@ -31,6 +31,7 @@ class Exchange:
         "first_token_ns",
         "held",
         "id",
+        "input_bound",
         "key",
         "kind",
         "max_output",
@@ -68,6 +69,8 @@ class Exchange:
         self.stream = False
         self.usage_asked = False
         """The app itself asked for the usage chunk of a stream."""
+        self.input_bound = 0
+        """Upper bound of input tokens: one per UTF-8 byte of the body, and what images may add."""
         self.max_output = 0
         """Upper bound of output tokens of one choice; 0 where the kind has none."""
         self.cap_injected = False

@@ -12,7 +12,18 @@ BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
 
 
 class Metrics:
-    __slots__ = ("_credentials", "_total", "_first_token", "_requests", "_unrecorded", "cost_nano", "records", "running", "tokens_in", "tokens_out")
+    __slots__ = (
+        "_credentials",
+        "_first_token",
+        "_requests",
+        "_total",
+        "_unrecorded",
+        "cost_nano",
+        "records",
+        "running",
+        "tokens_in",
+        "tokens_out",
+    )
 
     def __init__(self) -> None:
         self.running = 0

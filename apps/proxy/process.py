@@ -7,6 +7,7 @@ identical processes share it). Stop (SIGTERM, SIGINT): not ready, finish what ru
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -256,6 +257,10 @@ async def serve(settings: ProxySettings) -> None:
         store.on_clock = clock_measured
         background += [loop.create_task(store.run()), loop.create_task(follower.run()), loop.create_task(follower.keep())]
         background.append(loop.create_task(_report_state(store, admin_app)))
+    # Requests leave no reference cycles behind, so the collector need not walk the config again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     try:
         limits = ServerLimits(body_bytes=settings.max_body_bytes)
         config = uvicorn.Config(
@@ -271,7 +276,9 @@ async def serve(settings: ProxySettings) -> None:
             ssl_keyfile=settings.private_key or None,
         )
         server = _Server(config, draining)
-        admin_config = uvicorn.Config(app=_unused_app, http=make_protocol(admin_app), loop="none", lifespan="off", log_config=None, access_log=False)  # type: ignore[arg-type]
+        admin_config = uvicorn.Config(
+            app=_unused_app, http=make_protocol(admin_app), loop="none", lifespan="off", log_config=None, access_log=False
+        )  # type: ignore[arg-type]
         admin_task = loop.create_task(_serve_admin(admin_config, admin))
         background.append(admin_task)
         log.info("proxy %s (%s) on %s:%d, admin on %s:%d", settings.name, boot_id, *public.getsockname()[:2], *admin.getsockname()[:2])
@@ -322,7 +329,9 @@ async def _unused_app(scope: Any, receive: Any, send: Any) -> None:
 
 
 def main() -> int:
-    logging.basicConfig(level=os.environ.get("BULKHEAD_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=os.environ.get("BULKHEAD_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
     try:
         settings = ProxySettings.read()
     except SettingError as error:
@@ -338,6 +347,3 @@ def main() -> int:
     except KeyboardInterrupt:
         pass
     return 0
-
-
-

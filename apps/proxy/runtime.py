@@ -101,7 +101,13 @@ class CompiledTarget:
     )
 
     def __init__(
-        self, target: Target, provider: ProviderFragment, endpoint: Endpoint, secret: bytes | None, prices: CompiledPrices | None, killed: str
+        self,
+        target: Target,
+        provider: ProviderFragment,
+        endpoint: Endpoint,
+        secret: bytes | None,
+        prices: CompiledPrices | None,
+        killed: str,
     ) -> None:
         parts = urlsplit(endpoint.base_url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -145,7 +151,9 @@ class CompiledRoute:
         "unpriced_is_zero",
     )
 
-    def __init__(self, fragment: RouteFragment, targets: tuple[CompiledTarget, ...], flags: tuple[str, ...], stopped: tuple[str, str] | None) -> None:
+    def __init__(
+        self, fragment: RouteFragment, targets: tuple[CompiledTarget, ...], flags: tuple[str, ...], stopped: tuple[str, str] | None
+    ) -> None:
         self.id = fragment.id
         self.name = fragment.name
         self.aliases = tuple(fragment.aliases)
@@ -299,7 +307,9 @@ def _compile_keys(full: Mapping[str, Mapping[str, Fragment]]) -> dict[bytes, Com
     return keys
 
 
-def _recompile_keys(full: Mapping[str, Mapping[str, Fragment]], previous: Runtime, ids: frozenset[str] | set[str]) -> dict[bytes, CompiledKey]:
+def _recompile_keys(
+    full: Mapping[str, Mapping[str, Fragment]], previous: Runtime, ids: frozenset[str] | set[str]
+) -> dict[bytes, CompiledKey]:
     """The previous keys with a few replaced: 10,000 keys are not compiled because one changed."""
     scopes, killed = _budgets_by_scope(full), _flags_on(full, "kill", "key")
     keys = dict(previous.keys)
@@ -325,9 +335,7 @@ class _Targets:
     def __init__(self, full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal | None) -> None:
         self._full = full
         self._unseal = unseal
-        self._providers = {
-            (p.organisation, p.name): p for p in cast(Mapping[str, ProviderFragment], full["providers"]).values()
-        }
+        self._providers = {(p.organisation, p.name): p for p in cast(Mapping[str, ProviderFragment], full["providers"]).values()}
         self._killed = _flags_on(full, "kill", "provider")
         self._prices: dict[str, CompiledPrices] = {}
         self._done: dict[tuple[str, str, str, str], CompiledTarget] = {}
@@ -352,13 +360,17 @@ class _Targets:
         if found is None:
             parts = urlsplit(endpoint.base_url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-                raise CompileError("providers", provider.id, "base_url", f"{endpoint.base_url!r} is not an http(s) address without query and user")
+                raise CompileError(
+                    "providers", provider.id, "base_url", f"{endpoint.base_url!r} is not an http(s) address without query and user"
+                )
             if not re.fullmatch(r"[\x21-\x7e]*", endpoint.base_url):
                 raise CompileError("providers", provider.id, "base_url", "only printable ASCII, percent-encode the rest")
             killed = "its provider is disabled" if not provider.enabled else ""
             if provider.id in self._killed:
                 killed = f"its provider is stopped by the kill switch {self._killed[provider.id]!r}"
-            found = CompiledTarget(target, provider, endpoint, self._secret(provider, endpoint), self._price(provider, target.model), killed)
+            found = CompiledTarget(
+                target, provider, endpoint, self._secret(provider, endpoint), self._price(provider, target.model), killed
+            )
             self._done[cache_key] = found
         return found
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from apps.contracts.errors import CODES, error_body
+from apps.contracts.usage import UsageRecord, decode_record
 from apps.proxy.errors import Refusal
 
 if TYPE_CHECKING:
@@ -73,7 +74,10 @@ class PublicApp:
         if name:
             if name not in table:
                 shown = ", ".join(sorted(table)[:20])
-                self._refuse(reply, Refusal("model_not_found", "address", f"There is no model {name[:200]!r} for this key. It may use: {shown}.", "model"))
+                self._refuse(
+                    reply,
+                    Refusal("model_not_found", "address", f"There is no model {name[:200]!r} for this key. It may use: {shown}.", "model"),
+                )
                 return
             reply.send(200, JSON, _encode(_model(name)))
             return
@@ -85,15 +89,20 @@ class PublicApp:
         if isinstance(key, Refusal):
             self._refuse(reply, key)
             return
-        missing = Refusal("request_not_found", "address", "There is no such request of this key. A request's id is in its answer's x-bulkhead-request-id header.")
+        missing = Refusal(
+            "request_not_found",
+            "address",
+            "There is no such request of this key. A request's id is in its answer's x-bulkhead-request-id header.",
+        )
         try:
             id = UUID(text)
         except ValueError:
             self._refuse(reply, missing)
             return
-        record = engine.recent.get(id.bytes)
-        if record is not None:
-            if record.key_id != key.id:
+        payload = engine.recent.get(id.bytes)
+        if payload is not None:
+            record = decode_record(payload)
+            if not isinstance(record, UsageRecord) or record.key_id != key.id:
                 self._refuse(reply, missing)
             else:
                 reply.send(200, JSON, _encode(engine.record_view(record)))
@@ -110,7 +119,9 @@ class PublicApp:
             found = await store.request_record(id, key_id)
         except Exception as error:
             log.warning("a request could not be looked up: %s", error)
-            self._refuse(reply, Refusal("not_ready", "address", "Past requests cannot be looked up while the database is away. Try again later."))
+            self._refuse(
+                reply, Refusal("not_ready", "address", "Past requests cannot be looked up while the database is away. Try again later.")
+            )
             return
         if found is None:
             self._refuse(reply, missing)
@@ -126,7 +137,9 @@ class PublicApp:
         if code.status == 401:
             head += b"www-authenticate: Bearer\r\n"
         version = self._engine.holder.current.version
-        reply.send(code.status, head, error_body(refusal.code, refusal.message, param=refusal.param, step=refusal.step, config_version=version))
+        reply.send(
+            code.status, head, error_body(refusal.code, refusal.message, param=refusal.param, step=refusal.step, config_version=version)
+        )
 
 
 def _model(name: str) -> dict[str, object]:

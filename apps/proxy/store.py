@@ -114,7 +114,11 @@ class Store:
         """Tell what we run and how we are; gives the head version. Measures the clock's offset by the round trip's middle."""
         before = time.time_ns()
         rows = await self._query(
-            "SELECT now_ms, head FROM proxy_api.heartbeat(%s, %s, %s, %s::jsonb)", self._boot, self.version, self.state, _encode(self.detail).decode()
+            "SELECT now_ms, head FROM proxy_api.heartbeat(%s, %s, %s, %s::jsonb)",
+            self._boot,
+            self.version,
+            self.state,
+            _encode(self.detail).decode(),
         )
         after = time.time_ns()
         now_ms, head = rows[0]

@@ -144,7 +144,19 @@ class OpenAIStream:
     to 64 KiB (then compacted to a count) so that a broken stream's output can be measured.
     """
 
-    __slots__ = ("_carry", "_hide_usage", "_raw", "_raw_size", "_text_bytes", "error", "finished", "has_output", "rest", "saw_finish", "tokens")
+    __slots__ = (
+        "_carry",
+        "_hide_usage",
+        "_raw",
+        "_raw_size",
+        "_text_bytes",
+        "error",
+        "finished",
+        "has_output",
+        "rest",
+        "saw_finish",
+        "tokens",
+    )
 
     def __init__(self, *, hide_usage: bool) -> None:
         self.tokens: Tokens | None = None
@@ -221,7 +233,12 @@ class OpenAIStream:
                 if choice.finish_reason:
                     self.saw_finish = self.has_output = True
                 if delta is not None and (
-                    delta.content or delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls is not None or delta.function_call is not None
+                    delta.content
+                    or delta.reasoning_content
+                    or delta.reasoning
+                    or delta.refusal
+                    or delta.tool_calls is not None
+                    or delta.function_call is not None
                 ):
                     self.has_output = True
             passed.append(event)
@@ -297,47 +314,40 @@ def _text_bytes(raw: list[bytes]) -> int:
     return total
 
 
-def inner_cost_is_unbounded(payload: dict[str, Any]) -> str:
-    """Why the cost of a chat request has no upper bound in bytes and ``max_tokens``; empty when it has one.
+IMAGE_TOKENS = 50_000
+"""Upper bound of one image's input tokens over OpenAI's models (high detail, several tiles, mini models' multipliers)."""
 
-    Text costs at most one token per UTF-8 byte. An image given inside the request is counted at IMAGE_TOKENS each.
+_BILLED_APART = frozenset({"web_search_options", "prediction", "modalities", "service_tier", "tools"})
+
+
+def chat_extras(payload: dict[str, Any]) -> tuple[int, str]:
+    """(input tokens beyond one per byte of the body, why the cost has no upper bound at all; empty when it has one).
+
+    Text costs at most one token per UTF-8 byte. An image is counted at IMAGE_TOKENS.
     """
-    messages = payload.get("messages")
-    if type(messages) is list:
-        for message in messages:
-            content = message.get("content") if type(message) is dict else None
-            if type(content) is list:
-                for part in content:
-                    kind = part.get("type") if type(part) is dict else None
-                    if kind not in ("text", "refusal", "image_url"):
-                        return f"a message part of type {kind!r} has a cost that cannot be bounded"
+    extra = 0
+    for message in payload["messages"]:
+        content = message.get("content") if type(message) is dict else None
+        if type(content) is list:
+            for part in content:
+                kind = part.get("type") if type(part) is dict else None
+                if kind == "image_url":
+                    extra += IMAGE_TOKENS
+                elif kind not in ("text", "refusal"):
+                    return extra, f"a message part of type {kind!r} has a cost that cannot be bounded"
+    if _BILLED_APART.isdisjoint(payload):
+        return extra, ""
     if "web_search_options" in payload:
-        return "web search is billed per search"
-    if "prediction" in payload:
-        return "rejected prediction tokens are billed beyond max_tokens"
+        return extra, "web search is billed per search"
+    if payload.get("prediction") is not None:
+        return extra, "rejected prediction tokens are billed beyond max_tokens"
     if payload.get("modalities") not in (None, ["text"]):
-        return "audio output has a cost that cannot be bounded"
+        return extra, "audio output has a cost that cannot be bounded"
     if payload.get("service_tier") not in (None, "auto", "default", "flex"):
-        return f"the service tier {payload.get('service_tier')!r} has prices of its own"
+        return extra, f"the service tier {payload.get('service_tier')!r} has prices of its own"
     tools = payload.get("tools")
     if type(tools) is list:
         for tool in tools:
             if type(tool) is dict and tool.get("type") not in ("function", "custom", None):
-                return f"the server-side tool {tool.get('type')!r} is billed apart"
-    return ""
-
-
-IMAGE_TOKENS = 50_000
-"""Upper bound of one image's input tokens over OpenAI's models (high detail, several tiles, mini models' multipliers)."""
-
-
-def count_images(payload: dict[str, Any]) -> int:
-    """Image parts in a chat request."""
-    count = 0
-    messages = payload.get("messages")
-    if type(messages) is list:
-        for message in messages:
-            content = message.get("content") if type(message) is dict else None
-            if type(content) is list:
-                count += sum(1 for part in content if type(part) is dict and part.get("type") == "image_url")
-    return count
+                return extra, f"the server-side tool {tool.get('type')!r} is billed apart"
+    return extra, ""

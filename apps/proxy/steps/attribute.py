@@ -24,12 +24,16 @@ def attribute(exchange: Exchange, runtime: Runtime) -> Refusal | None:
     if raw is not None:
         feature = raw.decode("utf-8", "replace").strip()
         if len(feature) > MAX_FEATURE:
-            return Refusal("invalid_field", STEP, f"The header x-bulkhead-feature is longer than {MAX_FEATURE} characters.", "x-bulkhead-feature")
+            return Refusal(
+                "invalid_field", STEP, f"The header x-bulkhead-feature is longer than {MAX_FEATURE} characters.", "x-bulkhead-feature"
+            )
     raw = headers.get(b"x-bulkhead-tags")
     if raw is not None:
         given = [tag.strip() for tag in raw.decode("utf-8", "replace").split(",") if tag.strip()]
         if len(given) > MAX_TAGS or any(len(tag) > MAX_TAG for tag in given):
-            return Refusal("invalid_field", STEP, f"The header x-bulkhead-tags takes up to {MAX_TAGS} tags of {MAX_TAG} characters.", "x-bulkhead-tags")
+            return Refusal(
+                "invalid_field", STEP, f"The header x-bulkhead-tags takes up to {MAX_TAGS} tags of {MAX_TAG} characters.", "x-bulkhead-tags"
+            )
         tags = list(dict.fromkeys([*tags, *given]))
     user = payload.get("user")
     if type(user) is not str:

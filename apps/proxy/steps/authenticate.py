@@ -13,15 +13,20 @@ if TYPE_CHECKING:
     from apps.proxy.runtime import CompiledKey, Runtime
 
 STEP = "authenticate"
+MAX_KNOWN = 16_384
+"""Tokens remembered per config, in memory only: a repeated key costs a look-up instead of an HMAC."""
 
 
 class Authenticator:
     """Holds the installation's pepper and the measured offset to database time; the step itself is ``__call__``."""
 
-    __slots__ = ("_pepper", "offset_ms")
+    __slots__ = ("_known", "_pepper", "_runtime", "offset_ms")
 
     def __init__(self, pepper: bytes) -> None:
         self._pepper = pepper
+        self._runtime: Runtime | None = None
+        self._known: dict[bytes, CompiledKey] = {}
+        """Tokens whose HMAC was found in the current config; forgotten whenever the config changes."""
         self.offset_ms = 0
 
     def __call__(self, exchange: Exchange, runtime: Runtime) -> Refusal | None:
@@ -44,7 +49,13 @@ class Authenticator:
             return Refusal("missing_key", STEP, "No virtual key was sent. Send 'Authorization: Bearer bk-...'.")
         if len(token) > MAX_LENGTH:
             return Refusal("invalid_api_key", STEP, "This is no virtual key of this installation: it is too long.")
-        key = runtime.keys.get(token_digest(self._pepper, token))
+        if runtime is not self._runtime:
+            self._runtime, self._known = runtime, {}
+        key = self._known.get(token)
+        if key is None:
+            key = runtime.keys.get(token_digest(self._pepper, token))
+            if key is not None and len(self._known) < MAX_KNOWN:
+                self._known[token] = key
         if key is None:
             return Refusal("invalid_api_key", STEP, "The virtual key is not known here. Check that it was copied whole.")
         if key.refused is not None:

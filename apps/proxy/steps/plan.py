@@ -23,7 +23,9 @@ def plan(exchange: Exchange, runtime: Runtime) -> Refusal | None:
         names = sorted(runtime.routes_of(key))
         shown = ", ".join(names[:MAX_NAMES_SHOWN]) + (f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else "")
         hint = f"This key may use: {shown}." if names else "This key may use no route yet: ask its owner."
-        return Refusal("model_not_found", STEP, f"There is no model {name!r} for this key. {hint}", "model", {"models": names[:MAX_NAMES_SHOWN]})
+        return Refusal(
+            "model_not_found", STEP, f"There is no model {name!r} for this key. {hint}", "model", {"models": names[:MAX_NAMES_SHOWN]}
+        )
     exchange.route = route
     if route.stopped is not None:
         return Refusal(route.stopped[0], STEP, route.stopped[1])

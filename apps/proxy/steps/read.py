@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from apps.proxy.dialects.openai import IMAGE_TOKENS, count_images, inner_cost_is_unbounded
+from apps.proxy.dialects.openai import chat_extras
 from apps.proxy.errors import Refusal
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def read(exchange: Exchange, runtime: Runtime) -> Refusal | None:
         if twice is not None:
             return Refusal("duplicate_key", STEP, f"The key {twice[:80]!r} occurs twice in one object: send it once.", twice[:80])
     exchange.payload = payload
+    exchange.input_bound = len(body)
     model = payload.get("model")
     if type(model) is not str or not model:
         if "model" not in payload:
@@ -89,7 +90,12 @@ def _read_chat(exchange: Exchange, payload: dict[str, Any]) -> Refusal | None:
         options = payload.get("stream_options")
         if options is not None:
             if type(options) is not dict or type(options.get("include_usage", False)) is not bool:
-                return Refusal("invalid_field", STEP, "The field 'stream_options' must be an object with 'include_usage' true or false.", "stream_options")
+                return Refusal(
+                    "invalid_field",
+                    STEP,
+                    "The field 'stream_options' must be an object with 'include_usage' true or false.",
+                    "stream_options",
+                )
             exchange.usage_asked = options.get("include_usage", False)
     count = payload.get("n")
     if count is not None:
@@ -108,14 +114,9 @@ def _read_chat(exchange: Exchange, payload: dict[str, Any]) -> Refusal | None:
         exchange.max_output = cap
     else:
         exchange.cap_injected = True
-    exchange.unbounded = inner_cost_is_unbounded(payload)
+    extra, exchange.unbounded = chat_extras(payload)
+    exchange.input_bound += extra
     return None
-
-
-def input_bound(exchange: Exchange) -> int:
-    """Upper bound of input tokens: one per UTF-8 byte of the body, images at their own bound."""
-    size = len(exchange.request.body)
-    return size + IMAGE_TOKENS * count_images(exchange.payload) if exchange.kind == "chat" and b"image_url" in exchange.request.body else size
 
 
 def _count_keys(value: Any, depth: int) -> int:
