@@ -99,10 +99,10 @@ def json_answer(answer: Answer, body: bytes, *, output_tokens: int) -> Iterator[
     if fault.kind == "truncated_json":
         yield answer.exchange.head(200, headers, len(half)) + half
     elif fault.kind == "cut" or (fault.kind == "stall" and fault.where == "mid"):
-        if fault.clean:
-            yield answer.exchange.head(200, headers, None) + chunk(half) + LAST_CHUNK
+        if fault.clean and answer.exchange.chunks:
             line.outcome = "cut"
-            yield "close"
+            yield answer.exchange.head(200, headers, None) + chunk(half) + LAST_CHUNK
+            return
         yield answer.exchange.head(200, headers, len(body)) + half
         if fault.kind == "stall":
             yield from answer.stall("mid")
@@ -143,6 +143,7 @@ def stream_answer(answer: Answer, call: openai.ChatCall, choices: list[openai.Ch
                 line.outcome = "cut"
                 if fault.clean and exchange.chunks:
                     yield LAST_CHUNK
+                    return
                 yield answer.clock() + 0.0005
                 yield "reset" if fault.rst else "close"
             elif fault.kind == "error_event":

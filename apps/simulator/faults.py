@@ -37,7 +37,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     * ``ok``: nothing goes wrong (a step of a script).
     * ``status``: answers ``status`` (400..599), with ``Retry-After`` where ``retry_after`` is set; ``body`` is OpenAI's
       error object, an HTML page as balancers send, or nothing.
-    * ``cut``: closes after ``events`` events of a stream, or half a JSON body. ``clean``: the HTTP message ends properly.
+    * ``cut``: closes after ``events`` events of a stream, or half a JSON body. ``clean``: the HTTP message ends properly and
+      the connection lives on.
       ``rst``: by a TCP reset instead of a FIN.
     * ``stall``: says nothing for ``seconds`` (0: until the client leaves) before the headers, before the first token, or
       after ``events`` events.

@@ -206,9 +206,14 @@ class _Connection(asyncio.Protocol):
             self.give_up("malformed_http")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.call is not None:
-            # What has begun and broke off is not what a server does that stops between two requests.
-            self.give_up("answer_cut_off" if self.call.status else "connection_reset")
+        call = self.call
+        if call is None:
+            return
+        code = "answer_cut_off" if call.status else "connection_reset"
+        if call.stream and call.status == 200:
+            read_stream_end(call, self._tail)  # a proxy that must break off says why in its last event
+            code = call.failure if call.failure not in ("", "stream_truncated", "usage_missing") else code
+        self.give_up(code)
 
     # httptools
 
@@ -221,9 +226,8 @@ class _Connection(asyncio.Protocol):
             return
         if name == b"x-bulkhead-cost-nano":
             call.cost_nano = int(value) if value.isdigit() else None
-        elif name in (b"x-bulkhead-request-id", b"x-request-id"):
-            if not call.request_id or name == b"x-bulkhead-request-id":
-                call.request_id = value.decode("latin-1")
+        elif name == b"x-bulkhead-request-id":
+            call.request_id = value.decode("latin-1")
         elif name == b"x-bulkhead-simulated":
             call.simulated = True
 

@@ -141,9 +141,9 @@ def test_the_error_mix_has_its_shares_and_repeats_by_seed(sim: SimulatorServer, 
 
 
 @pytest.mark.parametrize("events", [0, 1, 3])
-@pytest.mark.parametrize(("option", "ending", "closed"), [("", "fin", False), (",clean", "fin", True), (",rst", "reset", False)])
+@pytest.mark.parametrize(("option", "ending", "closed"), [("", "fin", False), (",clean", "timeout", True), (",rst", "reset", False)])
 def test_a_stream_is_cut_after_so_many_events(sim: SimulatorServer, events: int, option: str, ending: str, closed: bool) -> None:
-    received, ended = read_to_end(raw(sim, chat(f"sim-fault/cut:events={events}{option}", stream=True)))
+    received, ended = read_to_end(raw(sim, chat(f"sim-fault/cut:events={events}{option}", stream=True), timeout=0.3))
     written, whole = chunks_of(received)
     assert (len(written), whole, ended) == (events, closed, ending)
     assert b"[DONE]" not in received
@@ -155,7 +155,7 @@ def test_a_json_body_is_cut(sim: SimulatorServer) -> None:
     head, _, body = received.partition(b"\r\n\r\n")
     length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
     assert (ended, 0 < len(body) < length) == ("fin", True)
-    clean, _ = read_to_end(raw(sim, chat("sim-fault/cut:clean")))
+    clean, _ = read_to_end(raw(sim, chat("sim-fault/cut:clean"), timeout=0.3))
     written, whole = chunks_of(clean)
     assert whole
     with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
