@@ -176,7 +176,11 @@ def test_reset_instead_of_an_answer(sim: SimulatorServer) -> None:
 
 def test_reset_on_connect(sim: SimulatorServer, client: httpx.Client) -> None:
     sim.control(reset_connections=1)
-    with socket.create_connection(("127.0.0.1", sim.port), timeout=5) as connection:
+    try:
+        connection = socket.create_connection(("127.0.0.1", sim.port), timeout=5)
+    except ConnectionResetError:
+        pass  # it was quicker than connect()
+    else:
         assert read_to_end(connection) == (b"", "reset")
     assert client.post("/chat/completions", json=chat()).status_code == 200
 
