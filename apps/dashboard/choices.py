@@ -34,3 +34,23 @@ def outcome(value: str) -> Status:
 def proxy_state(value: str) -> Status:
     """The status of a proxy's state."""
     return PROXY_STATES.get(value, UNKNOWN)
+
+
+BUDGET_STATES: dict[str, Status] = {
+    status.value: status
+    for status in (
+        Status("within", "Within", "good"),
+        Status("near", "Nearly used", "warn"),
+        Status("exhausted", "Exhausted", "bad", "block"),
+        Status("overrun", "Overrun", "bad", hint="A provider billed more than was reserved; see the requests of this window."),
+    )
+}
+
+
+def budget_state(*, limit: int, spent: int, overrun: int) -> Status:
+    """How a budget's window stands, by what is settled; nearly used from nine tenths on. Nano-dollars."""
+    if overrun:
+        return BUDGET_STATES["overrun"]
+    if spent >= limit:
+        return BUDGET_STATES["exhausted"]
+    return BUDGET_STATES["near" if spent * 10 >= limit * 9 else "within"]

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from apps.dashboard.scope import scope_choose
-from apps.dashboard.selectors import fleet
+from apps.dashboard.selectors import fleet_of
 from apps.ui.navigation import rail_for
 
 
@@ -16,6 +16,6 @@ def bar(request: HttpRequest) -> dict[str, Any]:
     """``bar_choice``, ``bar_fleet``, ``rail``."""
     return {
         "bar_choice": SimpleLazyObject(lambda: scope_choose(request)),
-        "bar_fleet": SimpleLazyObject(fleet),
+        "bar_fleet": SimpleLazyObject(lambda: fleet_of(request)),
         "rail": SimpleLazyObject(lambda: rail_for(scope_choose(request).may)),
     }

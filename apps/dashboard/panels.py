@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from django.http import HttpRequest
+
 from apps.contracts.money import dollars_text
 from apps.dashboard import selectors
 from apps.dashboard.scope import Choice
@@ -25,7 +27,8 @@ LIVE_SECONDS = 60
 class Reads:
     """What a page knows: each property is one or two queries, made when first needed and never twice."""
 
-    def __init__(self, choice: Choice, time_range: TimeRange, dimensions: Sequence[Dimension] = ("route", "provider")) -> None:
+    def __init__(self, request: HttpRequest, choice: Choice, time_range: TimeRange, dimensions: Sequence[Dimension]) -> None:
+        self.request = request
         self.choice = choice
         self.range = time_range
         self.dimensions = dimensions
@@ -50,7 +53,7 @@ class Reads:
 
     @cached_property
     def fleet(self) -> selectors.Fleet:
-        return selectors.fleet(now=self.now)
+        return selectors.fleet_of(self.request)
 
     @cached_property
     def key_names(self) -> dict[str, str]:
@@ -138,7 +141,7 @@ def group_table(data: dict[str, Any]) -> Table:
             ms(g.total.p95),
             ms(g.total.p99),
             ms(g.first_token.p95),
-        )  # fmt: skip
+        )
         for g, name in data["rows"]
     ]
     return Table(header, rows)
@@ -157,6 +160,15 @@ def proxies_table(data: dict[str, Any]) -> Table:
             for p in data["fleet"].proxies
         ],
     )
+
+
+def budgets_data(reads: Reads) -> dict[str, Any]:
+    return {"bars": selectors.budget_bars(reads.choice.organisation, now=reads.now)}
+
+
+def budgets_table(data: dict[str, Any]) -> Table:
+    header = ("Budget", "Of", "Per", "State", "Limit nano-dollars", "Spent nano-dollars", "Leased nano-dollars", "Overrun nano-dollars")
+    return Table(header, [(b.name, b.scope, b.window, b.status.label, b.limit, b.spent, b.leased, b.overrun) for b in data["bars"]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +208,7 @@ PANELS: dict[str, Panel] = {
         Panel("routes", "Routes", "usage.view", _grouped("route"), group_table, dimensions=("route",), template="groups"),
         Panel("providers", "Providers", "usage.view", _grouped("provider"), group_table, dimensions=("provider",), template="groups"),
         Panel("keys", "Keys", "usage.view", _grouped("key_id"), group_table, dimensions=("key_id",), template="groups"),
+        Panel("budgets", "Budgets", "budget.view", budgets_data, budgets_table, every=5, ranged=False),
         Panel("proxies", "Proxies", "config.view", proxies_data, proxies_table, every=5, ranged=False),
     )
 }

@@ -12,6 +12,7 @@ from apps.contracts.errors import CODES
 from apps.dashboard import choices
 from apps.dashboard.explain import reasons
 from apps.dashboard.scope import Choice
+from apps.dashboard.selectors import budget_charges
 from apps.dashboard.waterfall import waterfall
 from apps.keys.models import VirtualKey
 from apps.publishing.models import ProxyProcess, Version
@@ -44,6 +45,7 @@ def request_page_data(record: UsageRequest, choice: Choice) -> dict[str, Any]:
         "attempts": [{**attempt, "state": choices.outcome(attempt["outcome"])} for attempt in attempts],
         "waterfall": waterfall(total_us=record.total_us, first_token_us=record.first_token_us, attempts=attempts),
         "reasons": reasons(record=record, attempts=attempts),
+        "charges": budget_charges(attempts),
         "key": _by_id(VirtualKey.objects.all(), record.key_id),
         "version": Version.objects.filter(number=record.config_version).only("number", "actor_name", "reason", "created_at").first(),
         "proxy": _by_id(ProxyProcess.objects.only("name", "host", "pid"), record.proxy),

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
-from uuid import UUID
+
+from django.db.models import FilteredRelation, Q
+from django.http import HttpRequest
 
 from apps.accounts.models import Organisation
+from apps.budgets.models import Budget, Lease
 from apps.dashboard import choices
 from apps.keys.selectors import keys_of
-from apps.publishing.models import ProxyProcess, Version
+from apps.publishing.selectors import fleet_status
 from apps.settlement.choices import LIVE
 from apps.settlement.models import SettlementJournal
 from apps.ui.status import Status, worst
 
-SILENT_AFTER = timedelta(seconds=10)
-"""A proxy that has not been heard of for so long is shown as silent, never as ready."""
 LAG_WARNS_MS = 10_000
 
 
@@ -28,7 +29,7 @@ class ProxyRow:
     name: str
     host: str
     pid: int
-    boot_id: UUID
+    boot_id: str
     status: Status
     reason: str
     version: int
@@ -68,34 +69,123 @@ class Fleet:
         return max((proxy.lag_ms for proxy in self.proxies if proxy.lag_ms is not None), default=None)
 
 
-def fleet(*, now: datetime | None = None) -> Fleet:
-    """Every proxy that is not gone: three small queries."""
-    now = now or datetime.now(UTC)
-    head = Version.objects.order_by("-number").values_list("number", flat=True).first() or 0
-    journals = {journal.boot_id: journal for journal in SettlementJournal.objects.filter(state=LIVE)}
+def fleet() -> Fleet:
+    """Every proxy that is not gone, with its journal: three small queries."""
+    status = fleet_status()
+    journals = {str(journal.boot_id): journal for journal in SettlementJournal.objects.filter(state=LIVE)}
     rows = []
-    for proxy in ProxyProcess.objects.filter(gone_at=None).order_by("name", "registered_at"):
-        silent = now - proxy.last_seen_at > SILENT_AFTER
-        journal = journals.get(proxy.boot_id)
-        detail: Any = proxy.detail if isinstance(proxy.detail, dict) else {}
+    for proxy in status["proxies"]:
+        journal = journals.get(proxy["boot_id"])
         rows.append(
             ProxyRow(
-                name=proxy.name,
-                host=proxy.host,
-                pid=proxy.pid,
-                boot_id=proxy.boot_id,
-                status=choices.proxy_state("silent" if silent else proxy.state),
-                reason=str(detail.get("reason") or ""),
-                version=proxy.version,
-                current=proxy.version == head,
-                last_seen_at=proxy.last_seen_at,
-                registered_at=proxy.registered_at,
+                name=proxy["name"],
+                host=proxy["host"],
+                pid=proxy["pid"],
+                boot_id=proxy["boot_id"],
+                status=choices.proxy_state("silent" if proxy["silent"] else proxy["state"]),
+                reason=str((proxy["detail"] or {}).get("reason") or ""),
+                version=proxy["version"],
+                current=proxy["applied"],
+                last_seen_at=proxy["last_seen_at"],
+                registered_at=proxy["registered_at"],
                 lag_ms=journal.lag_ms if journal else None,
                 settled=journal.records if journal else None,
-                public_url=proxy.public_url,
+                public_url=proxy["public_url"],
             )
         )
-    return Fleet(version=head, proxies=rows)
+    return Fleet(version=status["head"], proxies=rows)
+
+
+def fleet_of(request: HttpRequest) -> Fleet:
+    """``fleet()``, asked once per page: the bar and a panel both show it."""
+    known = getattr(request, "_fleet", None)
+    if known is None:
+        known = request._fleet = fleet()  # type: ignore[attr-defined]
+    return known
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetBar:
+    """A budget in its current window; amounts in nano-dollars. Nothing was granted yet where ``ends_at`` is None."""
+
+    name: str
+    scope: str
+    window: str
+    limit: int
+    spent: int
+    leased: int
+    overrun: int
+    ends_at: datetime | None
+
+    @property
+    def spent_share(self) -> float:
+        """Of the limit, 0..100; full where the limit is zero and something was spent."""
+        return min(100.0, 100 * self.spent / self.limit) if self.limit else 100.0 if self.spent else 0.0
+
+    @property
+    def leased_share(self) -> float:
+        """Of the limit, beside what is spent, together at most 100."""
+        return min(100.0 - self.spent_share, 100 * self.leased / self.limit) if self.limit else 0.0
+
+    @property
+    def status(self) -> Status:
+        """Within, nearly used, exhausted or overrun."""
+        return choices.budget_state(limit=self.limit, spent=self.spent, overrun=self.overrun)
+
+
+def budget_bars(organisation: Organisation, *, now: datetime) -> list[BudgetBar]:
+    """An organisation's budgets with what is spent and held of the current window, the fullest first: one query."""
+    rows = (
+        Budget.objects.filter(organisation=organisation, deleted_at=None)
+        .annotate(current=FilteredRelation("windows", condition=Q(windows__starts_at__lte=now, windows__ends_at__gt=now)))
+        .values_list(
+            "name",
+            "scope",
+            "key__name",
+            "window",
+            "limit_nano",
+            "current__spent_nano",
+            "current__leased_nano",
+            "current__overrun_nano",
+            "current__ends_at",
+        )
+    )
+    bars = [
+        BudgetBar(
+            name=name,
+            scope=f"key {key}" if scope == "key" else "whole organisation",
+            window=window,
+            limit=limit,
+            spent=spent or 0,
+            leased=leased or 0,
+            overrun=overrun or 0,
+            ends_at=ends_at,
+        )
+        for name, scope, key, window, limit, spent, leased, overrun, ends_at in rows
+    ]
+    return sorted(bars, key=lambda bar: (-bar.spent_share, bar.name))
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetCharge:
+    """What one request reserved and cost on one budget, over all its attempts."""
+
+    name: str
+    reserved_nano: int
+    cost_nano: int
+
+
+def budget_charges(attempts: Iterable[dict[str, Any]]) -> list[BudgetCharge]:
+    """The budgets that attempts were charged to, by lease: one query, none without charges."""
+    sums: dict[int, tuple[int, int]] = {}
+    for attempt in attempts:
+        for charge in attempt["charges"]:
+            reserved, cost = sums.get(charge["lease_id"], (0, 0))
+            sums[charge["lease_id"]] = (reserved + charge["reserved_nano"], cost + attempt["cost_nano"])
+    if not sums:
+        return []
+    names = dict(Lease.objects.filter(pk__in=sums).values_list("pk", "window__budget__name"))
+    return [BudgetCharge(names.get(lease, f"lease {lease}"), *amounts) for lease, amounts in sorted(sums.items())]
 
 
 def key_names(organisation: Organisation) -> dict[str, str]:

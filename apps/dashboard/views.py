@@ -73,7 +73,7 @@ def panel_view(name: str) -> Callable[..., HttpResponseBase]:
     @scoped(panel.action)
     def view(request: HttpRequest, *, choice: Choice) -> HttpResponseBase:
         time_range = from_query(request.GET)
-        reads = Reads(choice, time_range, panel.dimensions)
+        reads = Reads(request, choice, time_range, panel.dimensions)
         shown = _shown(panel, reads)
         if request.GET.get("format") == "csv" and panel.table:
             table = panel.table(shown.data)
@@ -96,7 +96,7 @@ def pages_view(title: str, template: str, action: str, names: tuple[str, ...]) -
     def view(request: HttpRequest, *, choice: Choice) -> HttpResponseBase:
         time_range = from_query(request.GET)
         wanted = [PANELS[name] for name in names if choice.may(PANELS[name].action)]
-        reads = Reads(choice, time_range, tuple(dict.fromkeys(name for panel in wanted for name in panel.dimensions)))
+        reads = Reads(request, choice, time_range, tuple(dict.fromkeys(name for panel in wanted for name in panel.dimensions)))
         shown = {panel.name: _shown(panel, reads) for panel in wanted}
         context = {"title": title, "shown": shown, "range": time_range, "presets": PRESETS, "choice": choice, "reads": reads}
         return render(request, template, context)
@@ -105,8 +105,9 @@ def pages_view(title: str, template: str, action: str, names: tuple[str, ...]) -
 
 
 overview = pages_view(
-    "Overview", "dashboard/overview.html", "overview.view", ("now", "traffic", "latency", "routes", "providers", "proxies")
+    "Overview", "dashboard/overview.html", "overview.view", ("now", "traffic", "latency", "routes", "providers", "budgets", "proxies")
 )
+spend = pages_view("Spend", "dashboard/spend.html", "budget.view", ("budgets", "cost", "keys"))
 
 
 @require_safe

@@ -32,7 +32,18 @@ class Job:
 
 
 RAIL: tuple[Job, ...] = (
-    Job("", (Place("Overview", "dashboard:overview", "overview", "overview.view", also=("dashboard:now", "dashboard:traffic")),)),
+    Job(
+        "",
+        (
+            Place(
+                "Overview",
+                "dashboard:overview",
+                "overview",
+                "overview.view",
+                also=("dashboard:now", "dashboard:traffic", "dashboard:latency"),
+            ),
+        ),
+    ),
     Job(
         "Traffic",
         (
@@ -42,7 +53,7 @@ RAIL: tuple[Job, ...] = (
             Place("Keys", "dashboard:keys", "keys", "usage.view"),
         ),
     ),
-    Job("Money", (Place("Spend", "dashboard:spend", "spend", "budget.view", also=("dashboard:budgets",)),)),
+    Job("Money", (Place("Spend", "dashboard:spend", "spend", "budget.view", also=("dashboard:budgets", "dashboard:cost")),)),
     Job("Machines", (Place("Proxies", "dashboard:proxies", "fleet", "config.view"),)),
 )
 
