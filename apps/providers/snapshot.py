@@ -129,6 +129,8 @@ def _restore_price(*, actor: Actor, object_id: str, fragment: Fragment | None, r
     provider_id, _, name = object_id.partition("/")
     versions = cast(PriceFragment, fragment).versions if fragment is not None else []
     provider = Provider.objects.filter(pk=provider_id).first()
+    if provider is None and versions:
+        raise ServiceError(f"the provider of {name!r} is gone: it has to be restored first", "provider")
     if provider is not None:
         book.prices_restore(actor=actor, provider=provider, name=name, versions=versions, reason=reason)
 

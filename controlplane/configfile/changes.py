@@ -1,0 +1,87 @@
+"""The diff of two documents, as people read it: ``+`` new, ``~ field: old -> new``, ``-`` gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from controlplane.configfile.document import Document
+from controlplane.configfile.writing import plain
+
+_ONE = {
+    "teams": "team",
+    "credentials": "credential",
+    "providers": "provider",
+    "routes": "route",
+    "keys": "key",
+    "budgets": "budget",
+    "flags": "flag",
+}
+
+
+def changes(before: Document, after: Document, *, new_values: Mapping[tuple[str, str], str] | None = None) -> list[str]:
+    """Lines of what differs; empty where nothing does.
+
+    new_values: (list's name, entry's name) -> what to say of a secret that changed behind the same reference.
+    """
+    lines: list[str] = []
+    new_values = new_values or {}
+    for kind in _ONE:
+        old = {entry.name: entry for entry in getattr(before, kind)}
+        new = {entry.name: entry for entry in getattr(after, kind)}
+        for name in [*old, *(name for name in new if name not in old)]:
+            note = new_values.get((kind, name))
+            if name not in old:
+                lines.append(f"+ {_ONE[kind]} {name}")
+                lines += [f"    {path}: {value}" for path, value in _flat(plain(new[name])).items() if path != "name"]
+                if note:
+                    lines.append(f"    {note}")
+            elif name not in new:
+                lines.append(f"- {_ONE[kind]} {name}")
+            elif old[name] != new[name] or note:
+                lines.append(f"~ {_ONE[kind]} {name}")
+                lines += _fields(old[name], new[name])
+                if note:
+                    lines.append(f"    ~ {note}")
+    return lines
+
+
+def _fields(old: msgspec.Struct, new: msgspec.Struct) -> list[str]:
+    was, now = _flat(plain(old, defaults=True)), _flat(plain(new, defaults=True))
+    lines: list[str] = []
+    for path in [*was, *(path for path in now if path not in was)]:
+        if path not in now:
+            lines.append(f"    - {path}: {was[path]}")
+        elif path not in was:
+            lines.append(f"    + {path}: {now[path]}")
+        elif was[path] != now[path]:
+            lines.append(f"    ~ {path}: {was[path]} -> {now[path]}")
+    return lines
+
+
+def _flat(value: Any, path: str = "") -> dict[str, str]:
+    """Leaves by path. Entries of lists go by their name where they have one; targets are one line each."""
+    if isinstance(value, dict):
+        if value.keys() <= {"provider", "model", "endpoint"} and "model" in value and path:
+            return {path: "/".join(part for part in (value["provider"], value.get("endpoint", ""), value["model"]) if part)}
+        flat: dict[str, str] = {}
+        for key, item in value.items():
+            flat |= _flat(item, f"{path}.{key}" if path else key)
+        return flat
+    if isinstance(value, list):
+        if all(not isinstance(item, dict) for item in value):
+            return {path: ", ".join(str(item) for item in value) or "none"}
+        flat = {}
+        labels: set[str] = set()
+        for at, item in enumerate(value):
+            label = str(item.get("name") or (item["model"] if "input" in item and "model" in item else at))
+            if label in labels:  # a model's further prices, each for its own time
+                label = f"{label}, {at}"
+            labels.add(label)
+            flat |= _flat({key: part for key, part in item.items() if key != "name"}, f"{path}[{label}]")
+        return flat
+    if isinstance(value, bool):
+        return {path: "true" if value else "false"}
+    return {path: "none" if value is None or value == "" else str(value)}

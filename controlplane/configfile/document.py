@@ -1,0 +1,209 @@
+"""The document's types: every field there is. ``docs/config.md`` explains each; a test holds the two together.
+
+Values are in stored form: dollars as nano-dollars, durations as milliseconds, moments as aware datetimes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Enum
+from typing import Annotated, Literal
+
+import msgspec
+
+
+class Unit(Enum):
+    """How a value is written where its type alone does not say."""
+
+    DOLLARS = "dollars"
+    DURATION = "duration"
+    MOMENT = "moment"
+    REFERENCE = "reference"
+
+
+Dollars = Annotated[int, Unit.DOLLARS]
+Duration = Annotated[int, Unit.DURATION]
+Moment = Annotated[datetime, Unit.MOMENT]
+Reference = Annotated[str, Unit.REFERENCE]
+
+KEPT = "kept"
+"""The reference that means: the value stored already, whose source is not known."""
+
+
+class Entry(msgspec.Struct, kw_only=True):
+    """Something with a name of its own in its list."""
+
+    name: str
+
+
+class ServiceEntry(Entry, kw_only=True):
+    """An application of a team."""
+
+    title: str = ""
+
+
+class TeamEntry(Entry, kw_only=True):
+    """Who owns services, keys and flags."""
+
+    title: str = ""
+    contact: str = ""
+    services: list[ServiceEntry] = []
+
+
+class CredentialEntry(Entry, kw_only=True):
+    """A provider's secret, by reference."""
+
+    secret: Reference
+    absent: bool = False
+
+
+class EndpointEntry(msgspec.Struct, kw_only=True):
+    """One address of a provider."""
+
+    name: str = "default"
+    base_url: str
+    region: str = ""
+    credential: str = ""
+    max_connections: int = 1024
+    verify_tls: bool = True
+    ca_file: str = ""
+
+
+class TierEntry(msgspec.Struct, kw_only=True):
+    """Prices that replace the base ones for a whole request from a number of input tokens on."""
+
+    from_input_tokens: int
+    input: Dollars | None = None
+    output: Dollars | None = None
+    cache_read: Dollars | None = None
+    cache_write: Dollars | None = None
+
+
+class PriceEntry(msgspec.Struct, kw_only=True):
+    """What a model costs, in dollars per million tokens; wins over the price book."""
+
+    model: str
+    input: Dollars
+    output: Dollars = 0
+    cache_read: Dollars | None = None
+    cache_write: Dollars | None = None
+    request: Dollars = 0
+    tiers: list[TierEntry] = []
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+    absent: bool = False
+
+
+class ProviderEntry(Entry, kw_only=True):
+    """An upstream."""
+
+    kind: str = "openai"
+    simulated: bool = False
+    enabled: bool = True
+    price_list: str = ""
+    endpoints: list[EndpointEntry]
+    prices: list[PriceEntry] = []
+    absent: bool = False
+
+
+class TargetEntry(msgspec.Struct, kw_only=True):
+    """One place a route can send a request."""
+
+    provider: str
+    model: str
+    endpoint: str = ""
+
+
+class DeadlinesEntry(msgspec.Struct, kw_only=True):
+    """How long a request may take."""
+
+    connect: Duration = 2_000
+    first_byte: Duration = 6_000
+    idle: Duration = 30_000
+    total: Duration = 120_000
+
+
+class RouteEntry(Entry, kw_only=True):
+    """What apps name as ``model``."""
+
+    aliases: list[str] = []
+    targets: list[TargetEntry]
+    fallback: list[TargetEntry] = []
+    deadlines: DeadlinesEntry = msgspec.field(default_factory=DeadlinesEntry)
+    max_output_tokens: int = 4096
+    max_attempts: int = 3
+    unpriced: Literal["refuse", "zero"] = "refuse"
+    enabled: bool = True
+    absent: bool = False
+
+
+class KeyEntry(Entry, kw_only=True):
+    """A virtual key."""
+
+    secret: Reference | None = None
+    environment: Literal["production", "staging", "development"] = "production"
+    feature: str = ""
+    tags: list[str] = []
+    routes: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    team: str = ""
+    service: str = ""
+    expires_at: Moment | None = None
+    absent: bool = False
+
+
+class BudgetEntry(Entry, kw_only=True):
+    """A spending wall."""
+
+    scope: Literal["organisation", "key"]
+    key: str = ""
+    window: Literal["day", "month"]
+    timezone: str = "UTC"
+    limit: Dollars
+    absent: bool = False
+
+
+class FlagEntry(Entry, kw_only=True):
+    """A switch that on-call flips."""
+
+    kind: Literal["fallback", "kill"]
+    route: str = ""
+    provider: str = ""
+    key: str = ""
+    on: bool = False
+    reason: str = ""
+    until: Moment | None = None
+    owner: str = ""
+    purpose: str = ""
+    absent: bool = False
+
+
+class Document(msgspec.Struct, kw_only=True):
+    """One organisation's config."""
+
+    organisation: str = ""
+    teams: list[TeamEntry] = []
+    credentials: list[CredentialEntry] = []
+    providers: list[ProviderEntry] = []
+    routes: list[RouteEntry] = []
+    keys: list[KeyEntry] = []
+    budgets: list[BudgetEntry] = []
+    flags: list[FlagEntry] = []
+
+
+STRUCTS: tuple[type[msgspec.Struct], ...] = (
+    Document,
+    TeamEntry,
+    ServiceEntry,
+    CredentialEntry,
+    ProviderEntry,
+    EndpointEntry,
+    PriceEntry,
+    TierEntry,
+    RouteEntry,
+    TargetEntry,
+    DeadlinesEntry,
+    KeyEntry,
+    BudgetEntry,
+    FlagEntry,
+)
+"""Every type of the document, in the order in which the manual explains them."""

@@ -1,0 +1,244 @@
+"""Rows -> document, and document -> plain values or YAML. What is written never holds a secret."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, cast, get_args, get_origin, get_type_hints
+
+import msgspec
+import yaml
+from apps.budgets.selectors import budgets_of
+
+from apps.accounts.models import Organisation
+from apps.contracts.money import dollars_text
+from apps.flags.selectors import flags_of
+from apps.keys.selectors import keys_of
+from apps.ownership.selectors import services, teams
+from apps.providers.selectors import credentials_of, manual_prices_of, providers_of
+from apps.routes import choices as route_choices
+from apps.routes import selectors as routes
+from controlplane.configfile.document import (
+    KEPT,
+    BudgetEntry,
+    CredentialEntry,
+    DeadlinesEntry,
+    Document,
+    EndpointEntry,
+    FlagEntry,
+    KeyEntry,
+    PriceEntry,
+    ProviderEntry,
+    RouteEntry,
+    ServiceEntry,
+    TargetEntry,
+    TeamEntry,
+    TierEntry,
+    Unit,
+)
+
+
+def document_of(organisation: Organisation) -> Document:
+    """An organisation's config as a document; applying it again changes nothing."""
+    names = _Names()
+    document = Document(organisation=organisation.slug)
+    document.teams = _teams(organisation)
+    document.credentials = [CredentialEntry(name=row.name, secret=row.source or KEPT) for row in credentials_of(organisation)]
+    document.providers = _providers(organisation, names)
+    document.routes = _routes(organisation, names)
+    document.keys = _keys(organisation, names)
+    document.budgets = [
+        BudgetEntry(
+            name=row.name,
+            scope=cast(Any, row.scope),
+            key=names.of("key", row.scope_id) if row.scope == "key" else "",
+            window=cast(Any, row.window),
+            timezone=row.timezone,
+            limit=row.limit_nano,
+        )
+        for row in budgets_of(organisation)
+    ]
+    document.flags = [
+        FlagEntry(
+            name=row.name,
+            kind=cast(Any, row.kind),
+            **{row.subject_kind: names.of(row.subject_kind, row.subject_id)},
+            on=row.on,
+            reason=row.reason,
+            until=row.until,
+            owner=row.owner.slug if row.owner else "",
+            purpose=row.purpose,
+        )
+        for row in flags_of(organisation)
+    ]
+    return document
+
+
+class _Names(dict[tuple[str, str], str]):
+    """Names of objects by kind and id, for the rows that point at them by id."""
+
+    def of(self, kind: str, object_id: object) -> str:
+        return self.get((kind, str(object_id)), str(object_id))
+
+
+def _teams(organisation: Organisation) -> list[TeamEntry]:
+    owned: dict[str, list[ServiceEntry]] = {}
+    for service in services(organisation=organisation):
+        title = "" if service.name == service.slug else service.name
+        owned.setdefault(service.team.slug, []).append(ServiceEntry(name=service.slug, title=title))
+    return [
+        TeamEntry(
+            name=team.slug, title="" if team.name == team.slug else team.name, contact=team.contact_email, services=owned.get(team.slug, [])
+        )
+        for team in teams(organisation=organisation)
+    ]
+
+
+def _providers(organisation: Organisation, names: _Names) -> list[ProviderEntry]:
+    prices: dict[str, list[PriceEntry]] = {}
+    for price in manual_prices_of(organisation):
+        prices.setdefault(price.model.provider.name, []).append(
+            PriceEntry(
+                model=price.model.name,
+                input=price.input,
+                output=price.output,
+                cache_read=price.cache_read,
+                cache_write=price.cache_write,
+                request=price.request,
+                tiers=[TierEntry(**tier) for tier in price.tiers],
+                valid_from=price.valid_from,
+                valid_to=price.valid_to,
+            )
+        )
+    entries: list[ProviderEntry] = []
+    for row in providers_of(organisation):
+        names["provider", str(row.pk)] = row.name
+        entries.append(
+            ProviderEntry(
+                name=row.name,
+                kind=row.kind,
+                simulated=row.simulated,
+                enabled=row.enabled,
+                price_list=row.price_list,
+                endpoints=[
+                    EndpointEntry(
+                        name=endpoint.name,
+                        base_url=endpoint.base_url,
+                        region=endpoint.region,
+                        credential=endpoint.credential.name if endpoint.credential else "",
+                        max_connections=endpoint.max_connections,
+                        verify_tls=endpoint.verify_tls,
+                        ca_file=endpoint.ca_file,
+                    )
+                    for endpoint in sorted(row.endpoints.all(), key=lambda endpoint: endpoint.position)
+                ],
+                prices=prices.get(row.name, []),
+            )
+        )
+    return entries
+
+
+def _routes(organisation: Organisation, names: _Names) -> list[RouteEntry]:
+    entries: list[RouteEntry] = []
+    for row in routes.routes_of(organisation):
+        names["route", str(row.pk)] = row.name
+        chains = {
+            chain: [
+                TargetEntry(provider=spec.provider, model=spec.model, endpoint=spec.endpoint) for spec in routes.target_specs(row, chain)
+            ]
+            for chain in (route_choices.PRIMARY, route_choices.FALLBACK)
+        }
+        entries.append(
+            RouteEntry(
+                name=row.name,
+                aliases=routes.aliases(row),
+                targets=chains[route_choices.PRIMARY],
+                fallback=chains[route_choices.FALLBACK],
+                deadlines=DeadlinesEntry(connect=row.connect_ms, first_byte=row.first_byte_ms, idle=row.idle_ms, total=row.total_ms),
+                max_output_tokens=row.max_output_tokens,
+                max_attempts=row.max_attempts,
+                unpriced=cast(Any, row.unpriced),
+                enabled=row.enabled,
+            )
+        )
+    return entries
+
+
+def _keys(organisation: Organisation, names: _Names) -> list[KeyEntry]:
+    entries: list[KeyEntry] = []
+    for row in keys_of(organisation):
+        names["key", str(row.pk)] = row.name
+        entries.append(
+            KeyEntry(
+                name=row.name,
+                secret=row.source or None,
+                environment=cast(Any, row.environment),
+                feature=row.feature,
+                tags=list(row.tags),
+                routes=list(row.routes),
+                team="" if row.service or not row.team else row.team.slug,
+                service=f"{row.service.team.slug}/{row.service.slug}" if row.service else "",
+                expires_at=row.expires_at,
+            )
+        )
+    return entries
+
+
+def plain(struct: msgspec.Struct, *, defaults: bool = False) -> dict[str, Any]:
+    """A struct as people write it: names, amounts, durations. Fields at their default are left out unless ``defaults``."""
+    hints = get_type_hints(type(struct), include_extras=True)
+    values: dict[str, Any] = {}
+    for field in msgspec.structs.fields(type(struct)):
+        value = getattr(struct, field.name)
+        if not field.required and not defaults:
+            default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
+            if value == default:
+                continue
+        values[field.name] = _written(value, _unit(hints[field.name]), defaults)
+    return values
+
+
+def _unit(hint: Any) -> Unit | None:
+    for part in (hint, *get_args(hint)):
+        for mark in getattr(part, "__metadata__", ()):
+            if isinstance(mark, Unit) and get_origin(part) is not list:
+                return mark
+    return None
+
+
+def _written(value: Any, unit: Unit | None, defaults: bool) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return plain(value, defaults=defaults)
+    if isinstance(value, list):
+        return [_written(item, unit, defaults) for item in value]
+    if value is None:
+        return None
+    if unit is Unit.DOLLARS:
+        return dollars_text(value)
+    if unit is Unit.DURATION:
+        return duration_text(value)
+    if isinstance(value, datetime):
+        return moment_text(value)
+    return value
+
+
+def duration_text(ms: int) -> str:
+    """``2s``, ``500ms``."""
+    return f"{ms // 1000}s" if ms % 1000 == 0 else f"{ms}ms"
+
+
+def moment_text(at: datetime) -> str:
+    """UTC, ``2027-01-31T00:00:00Z``; milliseconds only where there are some."""
+    text = at.astimezone(UTC).isoformat(timespec="seconds" if at.microsecond == 0 else "milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Block style, no anchors: the same value twice is written twice, because the reader refuses aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def yaml_text(document: Document) -> str:
+    """The document as YAML, fields in the manual's order, defaults left out."""
+    return yaml.dump(plain(document), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=140, default_flow_style=False)
