@@ -1,0 +1,109 @@
+"""A whole Bulkhead of a test's own, started and stopped by the real commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controlplane.launcher import death
+from controlplane.launcher.redis import free_port
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def wait_for(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = "the condition") -> Any:
+    """The first truthy answer; fails after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come about in {seconds:.0f} s")
+        time.sleep(0.02)
+    return answer
+
+
+def clean_environment() -> dict[str, str]:
+    return {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith("BULKHEAD_") and k not in ("DATABASE_URL", "REDIS_URL", "OPENAI_API_KEY", "DJANGO_SETTINGS_MODULE")
+    }
+
+
+class Bulkhead:
+    """``manage.py`` on one data directory and ports of its own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.web_port, self.proxy_port = free_port(), free_port()
+
+    def manage(self, *arguments: str, timeout: float = 110) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), *arguments, "--data-dir", str(self.data_dir)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=clean_environment(),
+            cwd=ROOT,
+        )
+
+    def up(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.manage("up", "--detach", "--web-port", str(self.web_port), "--proxy-port", str(self.proxy_port), *arguments)
+
+    def down(self) -> subprocess.CompletedProcess[str]:
+        return self.manage("down")
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.manage("status", "--json").stdout)
+        return found
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        try:
+            read: dict[str, Any] = json.loads((self.data_dir / "up.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return read
+
+    def processes(self) -> list[int]:
+        """Every living process that belongs to this instance, found by its environment or its working directory."""
+        found = []
+        mark = f"BULKHEAD_DATA_DIR={self.data_dir}".encode()
+        directory = str(self.data_dir)
+        for entry in os.scandir("/proc"):
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                inside = os.readlink(f"/proc/{entry.name}/cwd").startswith(directory)
+                ours = inside or mark in Path(f"/proc/{entry.name}/environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if ours and death.alive(int(entry.name)):
+                found.append(int(entry.name))
+        return found
+
+
+@pytest.fixture
+def make_bulkhead() -> Iterator[Callable[[], Bulkhead]]:
+    import tempfile
+
+    made: list[Bulkhead] = []
+
+    def make() -> Bulkhead:
+        directory = Path(tempfile.mkdtemp(prefix="bulkhead-up-", dir="/tmp"))
+        directory.chmod(0o711)
+        made.append(Bulkhead(directory / "var"))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.down()
+        shutil.rmtree(one.data_dir.parent, ignore_errors=True)

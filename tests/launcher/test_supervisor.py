@@ -1,0 +1,189 @@
+"""The supervisor by itself, on small processes: they come back, they stop in time, they never outlive it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from honcho.printer import Printer
+
+from controlplane.launcher import death
+from controlplane.launcher.procfile import ProcessSpec, Procfile, ProcfileError
+from controlplane.launcher.supervisor import Supervisor
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def spec(script: str, name: str = "one") -> ProcessSpec:
+    return ProcessSpec(name=name, kind=name, argv=(sys.executable, "-S", "-c", textwrap.dedent(script)), environment=dict(os.environ))
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come about"
+        await asyncio.sleep(0.01)
+
+
+def supervise(tmp_path: Path, output: io.StringIO | None = None) -> Supervisor:
+    return Supervisor(directory=tmp_path, logs=tmp_path / "log", printer=Printer(output or io.StringIO()))
+
+
+async def test_a_killed_process_comes_back_with_another_pid(tmp_path: Path) -> None:
+    supervisor = supervise(tmp_path)
+    child = supervisor.start(spec("import time; time.sleep(60)"))
+    first = child.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: child.pid not in (None, first))
+    assert "SIGKILL" in child.tail()
+    await supervisor.stop(["one"], grace=5)
+    assert child.pid is None
+
+
+async def test_a_process_that_keeps_dying_is_retried_ever_less_often(tmp_path: Path) -> None:
+    supervisor = supervise(tmp_path)
+    child = supervisor.start(spec("raise SystemExit(7)"))
+    await until(lambda: child.starts >= 4)
+    assert child.delay >= 0.4
+    assert "ended with code 7" in child.tail(50)
+    await supervisor.stop(["one"], grace=1)
+    starts = child.starts
+    await asyncio.sleep(0)
+    assert child.starts == starts
+
+
+async def test_output_goes_to_its_log_and_the_terminal_line_by_line(tmp_path: Path) -> None:
+    terminal = io.StringIO()
+    supervisor = supervise(tmp_path, terminal)
+    child = await supervisor.run(spec(r"import sys; sys.stdout.write('caf\xe9 ok\nlast without newline'); sys.stdout.flush()"))
+    assert child.last_code == 0
+    await until(lambda: "last without newline" in terminal.getvalue())
+    assert "ok" in child.tail()
+    assert child.log.stat().st_mode & 0o777 == 0o600
+
+
+async def test_what_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
+    supervisor = supervise(tmp_path)
+    child = supervisor.start(spec("import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"))
+    await until(lambda: "deaf" in child.tail())
+    await supervisor.stop(["one"], grace=0.2)
+    assert child.last_code == -signal.SIGKILL
+
+
+async def test_hurry_cuts_a_long_grace_short(tmp_path: Path) -> None:
+    supervisor = supervise(tmp_path)
+    child = supervisor.start(spec("import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"))
+    await until(lambda: "deaf" in child.tail())
+    hurry = asyncio.Event()
+    stopping = asyncio.create_task(supervisor.stop(["one"], grace=60, hurry=hurry))
+    await asyncio.sleep(0)
+    hurry.set()
+    await asyncio.wait_for(stopping, 10)
+    assert child.last_code == -signal.SIGKILL
+
+
+async def test_orphans_of_a_killed_child_are_ended_at_the_stop(tmp_path: Path) -> None:
+    supervisor = supervise(tmp_path)
+    child = supervisor.start(
+        spec("""
+            import os, subprocess, sys, time
+            grandchild = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"], start_new_session=True)
+            print("grandchild", grandchild.pid, flush=True)
+            time.sleep(60)
+        """)
+    )
+    await until(lambda: "grandchild" in child.tail())
+    orphan = int(child.tail().split()[1])
+    await supervisor.stop(["one"], grace=5)
+    assert death.alive(orphan)
+    await supervisor.stop_orphans()
+    assert not death.alive(orphan)
+
+
+async def test_a_program_that_does_not_exist_is_reported_not_fatal(tmp_path: Path) -> None:
+    supervisor = supervise(tmp_path)
+    child = supervisor.start(ProcessSpec(name="one", kind="one", argv=("/no/such/program",), environment=dict(os.environ)))
+    await until(lambda: "cannot be started" in child.tail())
+    await supervisor.stop(["one"], grace=1)
+
+
+@pytest.mark.kill
+def test_kill_9_of_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
+    script = f"""
+        import asyncio, os, sys
+        from pathlib import Path
+        from controlplane.launcher.supervisor import Supervisor
+        from controlplane.launcher.procfile import ProcessSpec
+        async def main():
+            supervisor = Supervisor(directory=Path("."), logs=Path({str(tmp_path)!r}) / "log", printer=None)
+            argv = (sys.executable, "-S", "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)")
+            pids = [supervisor.start(ProcessSpec(name=f"p{{n}}", kind="p", argv=argv, environment=dict(os.environ))).pid for n in range(3)]
+            print(*pids, flush=True)
+            await asyncio.sleep(60)
+        asyncio.run(main())
+    """
+    launcher = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert launcher.stdout is not None
+    pids = [int(word) for word in launcher.stdout.readline().split()]
+    assert len(pids) == 3
+    launcher.kill()
+    launcher.wait()
+    deadline = time.monotonic() + 5
+    while any(death.alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not [pid for pid in pids if death.alive(pid)]
+    with contextlib.suppress(OSError):
+        launcher.stdout.close()
+
+
+def test_the_procfile_names_every_process_and_its_variables() -> None:
+    procfile = Procfile(ROOT / "Procfile")
+    environment = {
+        "BULKHEAD_DATA_DIR": "/data",
+        "BULKHEAD_REDIS_PORT": "1",
+        "BULKHEAD_WEB_HOST": "h",
+        "BULKHEAD_WEB_PORT": "2",
+        "BULKHEAD_SIM_EAST_PORT": "3",
+        "BULKHEAD_SIM_WEST_PORT": "4",
+    }
+    for kind in ("postgres", "redis", "web", "proxy", "shipper", "worker", "beat", "sim-east", "sim-west"):
+        assert "$" not in " ".join(procfile.spec(kind, environment).argv)
+    assert procfile.spec("postgres", environment).last_word == signal.SIGINT
+    with pytest.raises(ProcfileError, match="BULKHEAD_REDIS_PORT"):
+        procfile.spec("redis", {"BULKHEAD_DATA_DIR": "/data"})
+    with pytest.raises(ProcfileError, match="no line"):
+        procfile.spec("nothing", environment)
+
+
+def test_pure_processes_see_no_secret_of_the_control_plane() -> None:
+    environment = {
+        "PATH": "/bin",
+        "DATABASE_URL": "postgresql://owner",
+        "REDIS_URL": "redis://",
+        "OPENAI_API_KEY": "sk-1",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "BULKHEAD_MASTER_KEY_FILE": "/m",
+        "BULKHEAD_SECRET_KEY": "s",
+        "BULKHEAD_DATABASE_URL": "postgresql://owner",
+        "BULKHEAD_PROXY_DATABASE_URL": "postgresql://proxy",
+        "BULKHEAD_SEAL_KEY_FILE": "/s",
+        "BULKHEAD_KEY_PEPPER_FILE": "/p",
+    }
+    assert set(Procfile(ROOT / "Procfile").spec("proxy", environment).environment) == {
+        "PATH",
+        "BULKHEAD_PROXY_DATABASE_URL",
+        "BULKHEAD_SEAL_KEY_FILE",
+        "BULKHEAD_KEY_PEPPER_FILE",
+    }
+    assert set(Procfile(ROOT / "Procfile").spec("shipper", environment).environment) == set(environment)

@@ -1,0 +1,129 @@
+"""The whole instance by its real commands: up, status, down, and back after every kind of death."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+
+import pytest
+
+from controlplane.launcher import death
+from controlplane.launcher.welcome import curl_line
+from tests.launcher.conftest import Bulkhead, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(300), pytest.mark.xdist_group("up")]
+Make = Callable[[], Bulkhead]
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def test_from_nothing_to_a_pasted_curl_line_and_back_to_nothing(make_bulkhead: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    bulkhead = make_bulkhead()
+    up = bulkhead.up()
+    assert up.returncode == 0, up.stdout + up.stderr
+    facts = bulkhead.facts
+    assert (bulkhead.data_dir / "up.json").stat().st_mode & 0o777 == 0o600
+    assert facts["login"]["email"] in up.stdout
+    assert facts["key"] in up.stdout
+    line = curl_line(facts)
+    assert line in up.stdout
+    answer = json.loads(subprocess.run(shlex.split(line), capture_output=True, check=True, timeout=30).stdout)
+    assert answer["choices"][0]["message"]["content"]
+    status = bulkhead.status()
+    assert status["ok"], status
+    assert {one["name"] for one in status["processes"]} >= {"launcher", "postgres", "redis", "web", "proxy-1", "shipper", "worker", "beat"}
+    assert all(one["boot_id"] for one in facts["proxies"])
+
+    second = bulkhead.up()
+    assert second.returncode == 1
+    assert "already runs" in second.stderr
+
+    assert bulkhead.down().returncode == 0
+    assert bulkhead.processes() == []
+    assert not (bulkhead.data_dir / "up.json").exists()
+    assert not (bulkhead.data_dir / "up.lock").exists()
+    assert bulkhead.manage("status").returncode == 3
+
+    began = time.monotonic()
+    assert bulkhead.up().returncode == 0
+    with capsys.disabled():
+        print(f"\nsecond start: {time.monotonic() - began:.1f} s")
+    assert bulkhead.facts["key"] == facts["key"]
+    assert bulkhead.facts["login"] == facts["login"]
+
+
+def test_every_killed_process_comes_back_and_the_launcher_stays(make_bulkhead: Make) -> None:
+    bulkhead = make_bulkhead()
+    up = bulkhead.up("--proxies", "2")
+    assert up.returncode == 0, up.stdout + up.stderr
+    launcher = bulkhead.facts["pids"]["launcher"]
+    for name in ("proxy-1", "shipper", "postgres", "redis", "web", "worker", "beat", "sim-east"):
+        pid = bulkhead.facts["pids"][name]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda name=name, pid=pid: bulkhead.facts["pids"].get(name) not in (None, pid), what=f"{name} with a new pid")
+    wait_for(lambda: bulkhead.status()["ok"], seconds=60, what="everything answering again")
+    facts = bulkhead.facts
+    assert facts["pids"]["launcher"] == launcher
+    assert death.alive(launcher)
+    assert facts["proxies"][0]["pid"] == facts["pids"]["proxy-1"]
+    answer = subprocess.run(shlex.split(curl_line(facts)), capture_output=True, check=True, timeout=30).stdout
+    assert json.loads(answer)["choices"]
+
+
+def test_kill_9_of_the_launcher_takes_everything_and_the_next_start_recovers(make_bulkhead: Make) -> None:
+    bulkhead = make_bulkhead()
+    assert bulkhead.up().returncode == 0
+    key = bulkhead.facts["key"]
+    os.kill(bulkhead.facts["pids"]["launcher"], signal.SIGKILL)
+    wait_for(lambda: bulkhead.processes() == [], what="no process left")
+    assert bulkhead.up().returncode == 0
+    assert bulkhead.facts["key"] == key
+
+
+def test_kill_9_of_everything_then_up_recovers(make_bulkhead: Make) -> None:
+    bulkhead = make_bulkhead()
+    assert bulkhead.up().returncode == 0
+    for pid in [bulkhead.facts["pids"]["launcher"], *bulkhead.processes()]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    up = bulkhead.up()
+    assert up.returncode == 0, up.stdout + up.stderr
+    assert bulkhead.status()["ok"]
+
+
+def test_two_instances_side_by_side(make_bulkhead: Make) -> None:
+    one, other = make_bulkhead(), make_bulkhead()
+    assert one.up("--no-demo").returncode == 0
+    assert other.up("--no-demo").returncode == 0
+    assert answers(f"{one.facts['web_url']}/healthz")
+    assert answers(f"{other.facts['web_url']}/healthz")
+    assert one.down().returncode == 0
+    assert one.processes() == []
+    assert other.status()["ok"]
+
+
+def test_a_taken_port_stops_the_start_with_a_remedy(make_bulkhead: Make) -> None:
+    import socket
+
+    bulkhead = make_bulkhead()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", bulkhead.proxy_port))
+        taken.listen()
+        up = bulkhead.up()
+    assert up.returncode == 1
+    assert "--proxy-port" in up.stderr
+    assert bulkhead.processes() == []
