@@ -169,7 +169,10 @@ def add_statement(tier: str) -> str:
     """Adds a tier's deltas to its table, in the order of its key: two shippers never wait for each other in a circle."""
     names = ", ".join(("bucket", "dimensions", *(NARROW if tier == "10s" else WIDE), *COUNTERS, *HISTOGRAMS))
     sums = ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in COUNTERS)
-    merges = ", ".join(f"{name} = usage_histogram_merge(kept.{name}, excluded.{name})" for name in HISTOGRAMS)
+    merges = ", ".join(
+        f"{name} = CASE excluded.{name} WHEN '{{}}' THEN kept.{name} ELSE usage_histogram_merge(kept.{name}, excluded.{name}) END"
+        for name in HISTOGRAMS
+    )
     return (
         f"INSERT INTO usage_rollup_{tier} AS kept ({names}) SELECT {names} FROM {DELTA} WHERE tier = '{tier}' ORDER BY bucket, dimensions "
         f"ON CONFLICT (bucket, dimensions) DO UPDATE SET {sums}, {merges}"

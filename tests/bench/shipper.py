@@ -9,6 +9,7 @@ and a full record each) while a shipper follows, and the lag of every batch is t
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import subprocess
 import sys
@@ -123,6 +124,8 @@ def measure(url: str, postmaster: int, home: Path, options: argparse.Namespace) 
 
     from apps.settlement.shipper import Shipper
 
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)  # as the command does
     call_command("migrate", verbosity=0, interactive=False)
     root = home / "journal"
     size = write_backlog(root, options.records)

@@ -100,19 +100,18 @@ CREATE INDEX {table}_scope ON {table} (organisation, simulated, bucket);
 
 
 HISTOGRAMS = """
+-- Costs by the smaller, second histogram: the shipper merges a batch's few counts into a bucket's many.
 CREATE FUNCTION usage_histogram_merge(a jsonb, b jsonb) RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE
-        WHEN a IS NULL OR a = '{}' THEN coalesce(b, '{}')
-        WHEN b IS NULL OR b = '{}' THEN a
-        ELSE (
-            SELECT jsonb_object_agg(key, total) FROM (
-                SELECT key, sum(value::bigint) AS total
-                FROM (SELECT * FROM jsonb_each_text(a) UNION ALL SELECT * FROM jsonb_each_text(b)) AS counts
-                GROUP BY key
-            ) AS merged
-        )
-    END
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    IF b IS NULL OR b = '{}' THEN
+        RETURN coalesce(a, '{}');
+    END IF;
+    IF a IS NULL OR a = '{}' THEN
+        RETURN b;
+    END IF;
+    RETURN a || (SELECT jsonb_object_agg(key, value::bigint + coalesce((a ->> key)::bigint, 0)) FROM jsonb_each_text(b));
+END
 $$;
 CREATE AGGREGATE usage_histogram_sum(jsonb) (SFUNC = usage_histogram_merge, STYPE = jsonb, INITCOND = '{}', PARALLEL = SAFE, COMBINEFUNC = usage_histogram_merge);
 """
