@@ -30,3 +30,6 @@ BUDGET_STATES = {
 }
 NEAR_FRACTION = (9, 10)
 """Spent and leased from this part of the limit on counts as nearly used."""
+
+OVERRUN_EVENT = "budget.overrun"
+"""Kind of the event that a provider billed beyond what was reserved."""

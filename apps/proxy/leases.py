@@ -24,7 +24,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
-from apps.contracts.leases import WAIT_SECONDS, BootGone, LeaseReturn, LeaseState, LeaseWant
+from apps.contracts.leases import GONE_SQLSTATE, WAIT_SECONDS, BootGone, LeaseReturn, LeaseState, LeaseWant
 from apps.contracts.money import MAX_NANO
 from apps.contracts.usage import Charge
 
@@ -413,6 +413,9 @@ class Leases:
                     self._drop_everything()
                     return
                 except Exception as error:  # the store's border: any failure of the database is an outage to us
+                    if getattr(error, "sqlstate", None) == GONE_SQLSTATE:
+                        self._drop_everything()
+                        return
                     self._fail(error, loop.time())
             delay = self._delay(loop.time())
             if delay is None:

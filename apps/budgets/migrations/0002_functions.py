@@ -213,13 +213,20 @@ END $$;
 -- What the shipper read in the journals: each cost moves from leased to spent; what the lease did not hold is overrun, also
 -- where the lease is closed. ``granted`` rises by the overrun too, so that the holder's arithmetic comes out. Costs of
 -- a written-off lease are first set against what the write-off assumed. One row per window with an overrun comes back.
-CREATE FUNCTION public.budgets_settle(lease_ids bigint[], costs bigint[])
+-- ``ending``: holders whose journals end with these costs; their leases are released in the same go.
+CREATE FUNCTION public.budgets_settle(lease_ids bigint[], costs bigint[], ending uuid[])
 RETURNS TABLE (budget_id uuid, window_id bigint, overrun bigint, total bigint)
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, public, pg_temp AS $$
 #variable_conflict use_column
+DECLARE
+    boot uuid;
 BEGIN
+    INSERT INTO public.budgets_leaseholder AS h (boot_id, released_at)
+    SELECT DISTINCT e.boot_id, clock_timestamp() FROM unnest(ending) AS e (boot_id) ORDER BY 1
+    ON CONFLICT (boot_id) DO UPDATE SET released_at = coalesce(h.released_at, excluded.released_at);
     PERFORM 1 FROM public.budgets_budgetwindow AS w
-      WHERE w.id IN (SELECT l.window_id FROM public.budgets_lease AS l WHERE l.id = ANY (lease_ids))
+      WHERE w.id IN (SELECT l.window_id FROM public.budgets_lease AS l
+                      WHERE l.id = ANY (lease_ids) OR (l.boot_id = ANY (ending) AND l.state = 'open'))
       ORDER BY w.id FOR UPDATE;
     RETURN QUERY
     WITH charged AS (
@@ -247,6 +254,9 @@ BEGIN
         RETURNING w.budget_id, w.id, least(g.excess, 9223372036854775807)::bigint AS excess, w.overrun_nano
     )
     SELECT w.budget_id, w.id, w.excess, w.overrun_nano FROM windows AS w WHERE w.excess > 0;
+    FOREACH boot IN ARRAY coalesce(ending, '{}') LOOP
+        PERFORM public.budgets_release(boot, false);
+    END LOOP;
 END $$;
 
 -- Closes every lease of a holder, for good. write_off: what it holds counts as spent; else it is free again.
@@ -309,7 +319,7 @@ END $$;
 NAMES = [
     "public.budgets_limit_changed(uuid)",
     "public.budgets_release(uuid, boolean)",
-    "public.budgets_settle(bigint[], bigint[])",
+    "public.budgets_settle(bigint[], bigint[], uuid[])",
     "proxy_api.lease_sync(uuid)",
     "proxy_api.lease_return(uuid, jsonb)",
     "public.budgets_lease_states(uuid, bigint[])",
