@@ -43,11 +43,20 @@ async def get_json(url: str, *, timeout: float = 2.0) -> tuple[int, dict[str, An
     return status, value if isinstance(value, dict) else {}
 
 
-async def until_ok(url: str, *, timeout: float, every: float = 0.03) -> bool:
-    """Whether ``url`` answered 200 within ``timeout`` seconds."""
+WAITING = ["no config yet"]
+"""The one reason not to be ready that is nobody's fault: nothing has been published yet."""
+
+
+def serves(status: int, answer: dict[str, Any]) -> bool:
+    """Whether a proxy's ``/readyz`` says that it takes requests, or would if anything had ever been published."""
+    return status == 200 or (status == 503 and answer.get("reasons") == WAITING)
+
+
+async def until_answered(url: str, *, timeout: float, every: float = 0.03) -> bool:
+    """Whether ``url`` answered anything at all within ``timeout`` seconds."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        if (await get(url))[0] == 200:
+        if (await get(url))[0]:
             return True
         await asyncio.sleep(every)
     return False

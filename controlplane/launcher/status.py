@@ -29,14 +29,14 @@ async def status(instance: Instance) -> dict[str, Any]:
         return found
     answers = await asyncio.gather(*(probe.get_json(f"{one['admin_url']}/readyz") for one in facts["proxies"]))
     for one, (code, answer) in zip(facts["proxies"], answers, strict=True):
-        found["proxies"].append({**one, "ready": code == 200, "detail": answer})
+        found["proxies"].append({**one, "ready": code == 200, "serves": probe.serves(code, answer), "detail": answer})
     web, _ = await probe.get(f"{facts['web_url']}/healthz")
     found["web"] = {"url": facts["web_url"], "ready": web == 200}
     found["proxy_url"] = facts["proxy_url"]
     found["versions"] |= _versions(facts)
     found["ok"] = (
         web == 200
-        and all(one["ready"] for one in found["proxies"])
+        and all(one["serves"] for one in found["proxies"])
         and all(one["state"] == "running" for one in found["processes"])
         and not any(version.startswith("unreachable") for version in found["versions"].values())
     )
@@ -66,10 +66,15 @@ def as_text(found: dict[str, Any]) -> str:
     lines = [f"Bulkhead on {found['data_dir']}: {'everything answers' if found['ok'] else 'NOT everything answers'}", ""]
     lines += [f"  {one['name']:<12} {one['pid'] or '-':>8}  {one['state']}" for one in found["processes"]]
     lines += ["", f"  dashboard    {found['web']['url']}  {_word(found['web']['ready'])}", f"  proxy        {found['proxy_url']}"]
-    lines += [f"  {one['name']:<12} {one['admin_url']}  {_word(one['ready'])}" for one in found["proxies"]]
+    lines += [f"  {one['name']:<12} {one['admin_url']}  {_proxy_word(one)}" for one in found["proxies"]]
     lines += ["", "  " + "  ".join(f"{name} {version}" for name, version in found["versions"].items())]
     return "\n".join(lines)
 
 
 def _word(ready: bool) -> str:
     return "ready" if ready else "NOT ready"
+
+
+def _proxy_word(one: dict[str, Any]) -> str:
+    reasons = one["detail"].get("reasons") or []
+    return "ready" if one["ready"] else f"NOT ready: {', '.join(map(str, reasons)) or 'no answer'}"

@@ -305,19 +305,22 @@ class Up:
         self.facts.setdefault("ports", {}).update({"web": options.web_port, "proxy": options.proxy_port})
         for kind in ("shipper", "worker", "beat"):
             supervisor.start(procfile.spec(kind, environment))
+        # Without the demo nothing may be published yet: then a proxy that waits for its first config is as far as it can be.
+        published = self.options.demo or "openai_key" in self.facts
+        ready = (lambda status, answer: status == 200) if published else probe.serves
         await asyncio.gather(
-            self._answers(web, f"{self.facts['web_url']}/healthz"),
-            *(self._answers(supervisor.children[one["name"]], f"{one['admin_url']}/readyz") for one in proxies),
+            self._answers(web, f"{self.facts['web_url']}/healthz", lambda status, answer: status == 200),
+            *(self._answers(supervisor.children[one["name"]], f"{one['admin_url']}/readyz", ready) for one in proxies),
         )
         await self._boot_ids()
 
-    async def _answers(self, child: Child, url: str) -> None:
+    async def _answers(self, child: Child, url: str, satisfied: Callable[[int, dict[str, Any]], bool]) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while not await probe.until_ok(url, timeout=0.5):
+        while not satisfied(*(found := await probe.get_json(url))):
             self._give_up(child, child.spec.name)
+            await asyncio.sleep(0.03)
             if time.monotonic() > deadline:
-                status, body = await probe.get(url)
-                said = f"{status or 'nothing'} {body[:300].decode(errors='replace')}"
+                said = f"{found[0] or 'nothing'} {json.dumps(found[1])[:300]}"
                 raise LaunchError(
                     f"{child.spec.name} is not ready after {READY_SECONDS:.0f} s ({url} answers {said}); "
                     f"its log ({child.log}) ends with:\n{child.tail()}"
@@ -347,7 +350,7 @@ class Up:
     async def _refresh_boot_ids(self) -> None:
         before = [one["boot_id"] for one in self.facts["proxies"]]
         for one in self.facts["proxies"]:
-            await probe.until_ok(f"{one['admin_url']}/readyz", timeout=10.0, every=0.1)
+            await probe.until_answered(f"{one['admin_url']}/readyz", timeout=10.0, every=0.1)
         await self._boot_ids()
         if [one["boot_id"] for one in self.facts["proxies"]] != before and not self.stopping.is_set():
             self.instance.write(self.facts)
