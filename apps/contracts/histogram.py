@@ -32,6 +32,8 @@ def midpoint(index: int) -> float:
     """The value with the least worst-case relative error in a bucket."""
     if index == ZERO:
         return 0.0
+    low: float
+    high: float
     low, high = 2.0 ** (index / _PER_OCTAVE), 2.0 ** ((index + 1) / _PER_OCTAVE)
     return 2 * low * high / (low + high)
 

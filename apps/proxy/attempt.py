@@ -285,14 +285,13 @@ def constant_head(exchange: Exchange, target: CompiledTarget) -> bytes:
     return head
 
 
+_STREAM_HEAD = (
+    b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+    b"x-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n%b"
+)
+
+
 def stream_head(exchange: Exchange, target: CompiledTarget) -> bytes:
+    """Headers of a streamed answer; what it cost is known only at its end (``GET /v1/requests/{id}``)."""
     request_id = exchange.request_id.encode()
-    return (
-        b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n%b"
-        % (
-            request_id,
-            request_id,
-            len(exchange.attempts) + 1,
-            constant_head(exchange, target),
-        )
-    )
+    return _STREAM_HEAD % (request_id, request_id, len(exchange.attempts) + 1, constant_head(exchange, target))

@@ -106,18 +106,22 @@ async def _try(exchange: Exchange, engine: Engine, target: CompiledTarget) -> No
     if price is not None:
         reserved = price.bound(exchange.input_bound, exchange.max_output, exchange.n)
     elif key.budgets and not route.unpriced_is_zero:
-        message = f"The model {target.model!r} at {target.provider!r} has no price, and a hard budget applies to this key. Set a price, or let the route say 'unpriced: zero'."
+        message = (
+            f"The model {target.model!r} at {target.provider!r} has no price, and a hard budget applies to this key. "
+            "Set a price, or let the route say 'unpriced: zero'."
+        )
         raise Refused(Refusal("unpriced_model", "reserve", message))
     if key.budgets and reserved:
         if exchange.unbounded:
             message = f"A hard budget applies to this key, and the cost of this request has no upper bound: {exchange.unbounded}."
             raise Refused(Refusal("unbounded_cost", "reserve", message))
-        held = engine.leases.reserve(key.budgets, reserved)
-        if held is None:
-            held = await _wait_for_room(engine, key.budgets, reserved)
-            if isinstance(held, Shortage):
-                raise Refused(_shortage(held, reserved))
-        charges = held
+        room = engine.leases.reserve(key.budgets, reserved)
+        if room is None:
+            waited = await _wait_for_room(engine, key.budgets, reserved)
+            if isinstance(waited, Shortage):
+                raise Refused(_shortage(waited, reserved))
+            room = waited
+        charges = room
     attempt = Attempt(exchange, target, price, charges, reserved)
     error: AttemptFailed | None = None
     closed = left = False
@@ -241,7 +245,8 @@ def _shortage(shortage: Shortage, amount: int) -> Refusal:
         return Refusal("budget_unavailable", "reserve", message)
     message = (
         f"The budget {shortage.budget!r} has no room for this request: limit ${dollars_text(shortage.limit)}, "
-        f"spent ${dollars_text(shortage.spent)}, reserved ${dollars_text(shortage.leased)}, this request could cost up to ${dollars_text(amount)}. "
+        f"spent ${dollars_text(shortage.spent)}, reserved ${dollars_text(shortage.leased)}, "
+        f"this request could cost up to ${dollars_text(amount)}. "
         "Ask for fewer tokens (max_tokens), or have the budget raised."
     )
     detail = {

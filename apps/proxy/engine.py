@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("bulkhead.proxy")
 
 JSON = b"content-type: application/json\r\n"
+_JSON_HEAD = (
+    b"content-type: application/json\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n"
+    b"x-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %b\r\nx-bulkhead-overhead-ms: %.3f\r\n%b"
+)
 RECENT = 4096
 """Records kept in memory for ``GET /v1/requests/{id}``, so that it answers before the shipper has settled them."""
 SWEEP_SECONDS = 0.05
@@ -105,18 +109,14 @@ class Engine:
         record = self._write(exchange, "ok", 200)
         request_id = exchange.request_id.encode()
         ours = record.total_us - record.upstream_us
-        head = (
-            b"%bx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\nx-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %b\r\nx-bulkhead-overhead-ms: %.3f\r\n%b"
-            % (
-                JSON,
-                request_id,
-                request_id,
-                len(exchange.attempts),
-                record.cost_nano,
-                dollars_text(record.cost_nano).encode(),
-                ours / 1000,
-                constant_head(exchange, target),
-            )
+        head = _JSON_HEAD % (
+            request_id,
+            request_id,
+            len(exchange.attempts),
+            record.cost_nano,
+            dollars_text(record.cost_nano).encode(),
+            ours / 1000,
+            constant_head(exchange, target),
         )
         for name, value in headers.items():
             if name.startswith((b"x-ratelimit-", b"openai-")):

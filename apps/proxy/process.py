@@ -265,7 +265,7 @@ async def serve(settings: ProxySettings) -> None:
         limits = ServerLimits(body_bytes=settings.max_body_bytes)
         config = uvicorn.Config(
             app=_unused_app,
-            http=make_protocol(PublicApp(engine, store), limits),  # type: ignore[arg-type]
+            http=make_protocol(PublicApp(engine, store), limits),
             loop="none",
             lifespan="off",
             log_config=None,
@@ -278,7 +278,7 @@ async def serve(settings: ProxySettings) -> None:
         server = _Server(config, draining)
         admin_config = uvicorn.Config(
             app=_unused_app, http=make_protocol(admin_app), loop="none", lifespan="off", log_config=None, access_log=False
-        )  # type: ignore[arg-type]
+        )
         admin_task = loop.create_task(_serve_admin(admin_config, admin))
         background.append(admin_task)
         log.info("proxy %s (%s) on %s:%d, admin on %s:%d", settings.name, boot_id, *public.getsockname()[:2], *admin.getsockname()[:2])

@@ -316,8 +316,8 @@ def _recompile_keys(
     for id in ids:
         old = previous.fragments.get("keys", {}).get(id)
         if isinstance(old, KeyFragment):
-            for digest in old.digests:
-                keys.pop(bytes.fromhex(digest), None)
+            for text in old.digests:
+                keys.pop(bytes.fromhex(text), None)
     for id in ids:
         new = full["keys"].get(id)
         if isinstance(new, KeyFragment):

@@ -61,7 +61,10 @@ class PublicApp:
             else:
                 self._wrong_method(reply, "GET")
         else:
-            message = f"There is nothing at {path[:200]!r}. The proxy serves /v1/chat/completions, /v1/embeddings, /v1/models and /v1/requests/{{id}}."
+            message = (
+                f"There is nothing at {path[:200]!r}. The proxy serves /v1/chat/completions, /v1/embeddings, "
+                "/v1/models and /v1/requests/{id}."
+            )
             self._refuse(reply, Refusal("not_found", "address", message))
 
     def _models(self, request: Request, reply: Reply, name: str) -> None:

@@ -118,7 +118,7 @@ class ServerReply:
         if self._state == _DONE:
             return self._late()
         self._state = _DONE
-        self._connection.break_off()
+        self._connection.break_off(flush=self._chunked)
 
     def leave(self) -> None:
         """The client is gone; called by the connection."""

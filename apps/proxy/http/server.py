@@ -274,18 +274,23 @@ class ServerConnection(asyncio.Protocol):
 
         So a new parser takes over, brought into the same state by a head with the same framing.
         """
+        method = self.parser.get_method()
         self.parser = httptools.HttpRequestParser(self)
         length = self.head.get(b"content-length", b"0")
-        if not self.chunked and not int(length):
-            self.upgrade = False
-            self.on_message_complete()
-        else:
-            target, head, headers = self.target, self.head, self.headers
-            framing = b"transfer-encoding: chunked" if self.chunked else b"content-length: " + length
-            self.parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n\r\n")
-            headers.clear()
-            self.target, self.head, self.headers = target, head, headers
-            self.upgrade = False
+        target, head = self.target, self.head
+        whole = not self.chunked and not int(length)
+        framing = b"" if whole else b"transfer-encoding: chunked\r\n" if self.chunked else b"content-length: %b\r\n" % length
+        self.parser.feed_data(b"%b / HTTP/1.1\r\n%b\r\n" % (method, framing))
+        self.target, self.head, self.headers = target, head, {}
+        self.phase = _BODY
+        self.upgrade = False
+        if whole:
+            try:
+                self.on_message_complete()
+            except Refused as refusal:
+                self.broken = True
+                self.refusal = refusal
+                return
         if rest and not self.last:
             self._feed(rest)
 
@@ -361,7 +366,7 @@ class ServerConnection(asyncio.Protocol):
                 raise Refused("expectation_failed", "The only expectation understood is '100-continue'.")
             self.continue_owed = not self.http_10 and (self.chunked or (length is not None and int(length) > 0))
         if b"upgrade" in headers and self.parser.should_upgrade():
-            self.upgrade = True
+            self.upgrade = self.parser.get_method() != b"CONNECT"
 
     def on_body(self, data: bytes) -> None:
         body = self.body
@@ -467,9 +472,16 @@ class ServerConnection(asyncio.Protocol):
             if not self.serving and (self.ready or self.backlog or self.phase != _IDLE or self.broken):
                 self._serve()
 
-    def break_off(self) -> None:
-        """Resets the connection, so that not even an answer delimited by close can look whole."""
+    def break_off(self, *, flush: bool) -> None:
+        """Ends the connection in the middle of an answer.
+
+        flush: what was written still arrives (an error event in a stream), without the last chunk, so that the answer
+        cannot look whole. Otherwise the connection is reset: an answer delimited by close must not look whole either.
+        """
         self.reply = None
+        if flush:
+            self._close()
+            return
         self.closed = True
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
