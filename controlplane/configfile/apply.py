@@ -335,6 +335,7 @@ class _Run:
                 window=entry.window,
                 timezone=entry.timezone,
                 limit_nano=entry.limit,
+                reason=self.reason,
             )
         self.objects["budgets", str(budget.pk)] = path
 
@@ -377,7 +378,7 @@ class _Run:
 
     def remove_budget(self, organisation: Organisation, name: str) -> None:
         for budget in budgets_of(organisation).filter(name=name):
-            budget_delete(actor=self.actor, budget=budget)
+            budget_delete(actor=self.actor, budget=budget, reason=self.reason)
 
     def remove_key(self, organisation: Organisation, name: str) -> None:
         for key in keys_of(organisation).filter(name=name):
