@@ -383,7 +383,7 @@ class Pool:
                 return connection
         return None
 
-    async def connect(self, timeout: float) -> Connection:  # noqa: ASYNC109 (the joint names it so)
+    async def connect(self, timeout: float) -> Connection:
         """A fresh connection, or one that comes free while the pool is full. Raises ``ConnectFailed``. ``timeout`` in seconds covers
         waiting for room, name resolution, TCP and TLS."""
         loop = self._loop
