@@ -23,6 +23,7 @@ _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?")
 def organisation_ensure(*, actor: Actor, slug: str, name: str, simulated: bool = False) -> Organisation:
     """The organisation with this slug, created where missing and renamed where its name differs.
 
+    The admins of ``main`` become admins of a new one: whoever runs the installation can always reach what is in it.
     Raises ServiceError for a bad slug or name, and when it exists with the other ``simulated``: real and simulated never mix.
     """
     permission_require(actor=actor, action="organisation.change")
@@ -46,6 +47,8 @@ def organisation_ensure(*, actor: Actor, slug: str, name: str, simulated: bool =
             subject_name=name,
             after=after,
         )
+        for admin in User.objects.filter(memberships__organisation__slug=MAIN_ORGANISATION, memberships__role=Role.ADMIN.value):
+            membership_set(actor=actor, user=admin, organisation=organisation, role=Role.ADMIN)
         return organisation
     if organisation.simulated != simulated:
         kind = "simulated" if organisation.simulated else "real"

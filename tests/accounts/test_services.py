@@ -110,3 +110,14 @@ def test_a_viewer_changes_nobody() -> None:
     with pytest.raises(PermissionRefused):
         organisation_ensure(actor=actor, slug="mine", name="Mine")
     assert Membership.objects.get(user=viewer).role == "viewer"
+
+
+def test_admins_of_main_reach_every_new_organisation() -> None:
+    user = user_create_first_admin(actor=COMMAND, email="ada@example.com", password="long enough!")
+    viewer = user_create(actor=COMMAND, email="vic@example.com", password="long enough!")
+    membership_set(actor=COMMAND, user=viewer, organisation=Organisation.objects.get(slug="main"), role=Role.VIEWER)
+    organisation_ensure(actor=COMMAND, slug="demo", name="Demo", simulated=True)
+    assert list(Membership.objects.filter(organisation__slug="demo").values_list("user__email", "role")) == [("ada@example.com", "admin")]
+    membership_set(actor=COMMAND, user=user, organisation=Organisation.objects.get(slug="demo"), role=None)
+    organisation_ensure(actor=COMMAND, slug="demo", name="Demo", simulated=True)
+    assert not Membership.objects.filter(organisation__slug="demo").exists(), "taken away on purpose, and not given back by a second start"
