@@ -73,12 +73,19 @@ def fragments(east: str, west: str, dead: str) -> list[Fragment]:
             endpoints=[Endpoint(name="main", base_url=east, credential="c-1", region="eu")],
         ),
         ProviderFragment(
-            id="p-west", name="west", kind="openai", organisation=ORG, simulated=True, endpoints=[Endpoint(name="main", base_url=west, credential="c-1")]
+            id="p-west",
+            name="west",
+            kind="openai",
+            organisation=ORG,
+            simulated=True,
+            endpoints=[Endpoint(name="main", base_url=west, credential="c-1")],
         ),
         ProviderFragment(id="p-dead", name="dead", kind="openai", organisation=ORG, endpoints=[Endpoint(name="main", base_url=dead)]),
         PriceFragment(id="west/sim-small", provider="west", model="sim-small", versions=[price]),
         PriceFragment(id="east/sim-small", provider="east", model="sim-small", versions=[price]),
-        KeyFragment(id="k-1", name="tests", public_id="abcdefghij", organisation=ORG, digests=[digest_of(KEY)], feature="suite", tags=["t1"]),
+        KeyFragment(
+            id="k-1", name="tests", public_id="abcdefghij", organisation=ORG, digests=[digest_of(KEY)], feature="suite", tags=["t1"]
+        ),
         KeyFragment(id="k-2", name="other", public_id="bcdefghijk", organisation=ORG, digests=[digest_of(OTHER_KEY)]),
         KeyFragment(id="k-3", name="gone", public_id="revokedkey", organisation=ORG, digests=[digest_of(REVOKED)], state="revoked"),
         KeyFragment(id="k-4", name="old", public_id="expiredkey", organisation=ORG, digests=[digest_of(EXPIRED)], expires_at_ms=1_000),
@@ -87,7 +94,9 @@ def fragments(east: str, west: str, dead: str) -> list[Fragment]:
         FlagFragment(id="f-1", name="stop-k5", organisation=ORG, kind="kill", subject="key", subject_id="k-5", on=True),
         FlagFragment(id="f-2", name="stop-r", organisation=ORG, kind="kill", subject="route", subject_id="r-killed", on=True),
         FlagFragment(id="f-3", name="use-west", organisation=ORG, kind="fallback", subject="route", subject_id="r-flagged", on=True),
-        RouteFragment(id="r-chat", name="chat", organisation=ORG, aliases=["chat-alias"], targets=[Target(provider="east", model="sim-small")]),
+        RouteFragment(
+            id="r-chat", name="chat", organisation=ORG, aliases=["chat-alias"], targets=[Target(provider="east", model="sim-small")]
+        ),
         RouteFragment(id="r-embed", name="embed", organisation=ORG, targets=[Target(provider="east", model="sim-small")]),
         RouteFragment(id="r-killed", name="killed", organisation=ORG, targets=[Target(provider="east", model="sim-small")]),
         RouteFragment(
@@ -109,6 +118,9 @@ def fragments(east: str, west: str, dead: str) -> list[Fragment]:
             deadlines=SHORT,
         ),
     ]
+    for window, script in (("before-headers", "stall-headers"), ("mid-stream", "stall-mid"), ("json", "stall-headers")):
+        target = Target(provider="east", model=fault_model(script, f"-leave-{window}"))
+        found.append(RouteFragment(id=f"r-leave-{window}", name=f"leave/{window}", organisation=ORG, targets=[target]))
     for number, name in enumerate(FAULTS):
         for kind, more in (("alone", []), ("fallback", [Target(provider="west", model="sim-small")])):
             for shape in ("json", "stream"):

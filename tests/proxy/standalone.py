@@ -48,7 +48,13 @@ class StandaloneProxy:
     """``with StandaloneProxy(fragments, folder) as proxy: proxy.url``; ``database_url`` makes it a full one."""
 
     def __init__(
-        self, fragments: Iterable[Fragment], folder: Path, *, environ: Mapping[str, str] | None = None, port: int | None = None, name: str = "proxy-1"
+        self,
+        fragments: Iterable[Fragment],
+        folder: Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        port: int | None = None,
+        name: str = "proxy-1",
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
