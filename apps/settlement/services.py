@@ -8,7 +8,7 @@ Invariants:
    Postgres refuses goes to ``SettlementReject``, its money does not wait for it.
 3. A dead journal ends in one transaction: its last records, its opens as ``unknown`` at their reservation, the release of
    what its leases still hold, the proxy's farewell, and the state ``drained``. Only then is the directory deleted.
-4. A journal written off had its leases charged in full already: what is found of it later is stored, and charges nothing.
+4. A journal that was written off and turns up after all is settled like any other: ``budgets`` sets its costs against the write-off.
 """
 
 from __future__ import annotations
@@ -115,12 +115,9 @@ def _settle_all(tails: Sequence[JournalTail], unknowns: _Unknowns, records: list
     prunes = [(tail, tail.prune()) for tail in tails]
     with connection.cursor() as cursor:
         rejected = _store_carefully(cursor, records) if careful else _store(cursor, records)
-        written_off: set[str] = set()
         for tail, prune in prunes:
             found, unreadable = unknowns.get(tail.boot_id, ([], []))
-            state = _watermark_advance(cursor, tail, prune, settled.lag_ms, unknown=len(found), ended=tail.boot_id in unknowns)
-            if state == WRITTEN_OFF:
-                written_off.add(tail.boot_id)
+            _watermark_advance(cursor, tail, prune, settled.lag_ms, unknown=len(found), ended=tail.boot_id in unknowns)
             _opens_carry(tail, prune)
             _reject(tail.boot_id, [*tail.taken.rejected, *unreadable])
             settled.records += len(tail.taken.records) + len(found)
@@ -133,19 +130,12 @@ def _settle_all(tails: Sequence[JournalTail], unknowns: _Unknowns, records: list
         for tail, _ in prunes:
             if tail.boot_id in unknowns:
                 _end_record(tail, tail.ending(), len(unknowns[tail.boot_id][0]))
-        # Last, because budget windows are the rows that every shipper and every grant wants.
-        charged = (
-            record
-            for tail in tails
-            if tail.boot_id not in written_off
-            for record in (*tail.taken.records, *unknowns.get(tail.boot_id, ((), ()))[0])
-        )
-        costs = _costs(charged)
-        if costs:
-            budgets.charges_settle(cursor=cursor, costs=costs)
         for boot_id in sorted(unknowns):
-            budgets.leases_release(cursor=cursor, boot_id=UUID(boot_id))
             publishing.proxy_gone(boot_id=UUID(boot_id))
+        # Last, because budget windows are the rows that every shipper and every grant wants.
+        costs = _costs(records)
+        if costs or unknowns:
+            budgets.charges_settle(cursor=cursor, costs=costs, ending=[UUID(boot_id) for boot_id in sorted(unknowns)])
     return _Plan(settled, prunes)
 
 
@@ -208,12 +198,12 @@ def _store_carefully(cursor: Any, records: list[UsageRecord]) -> list[tuple[Usag
     return failed
 
 
-def _watermark_advance(cursor: Any, tail: JournalTail, prune: Prune, lag_ms: int, *, unknown: int, ended: bool) -> str:
-    """Compare-and-set from ``tail.start`` to ``tail.position``; returns the journal's state."""
+def _watermark_advance(cursor: Any, tail: JournalTail, prune: Prune, lag_ms: int, *, unknown: int, ended: bool) -> None:
+    """Compare-and-set from ``tail.start`` to ``tail.position``, the count checked."""
     cursor.execute(
         'UPDATE settlement_journal SET segment = %s, "offset" = %s, first_segment = %s, records = records + %s, unknown = unknown + %s, '
-        "lag_ms = %s, updated_at = clock_timestamp(), state = CASE WHEN %s AND state = 'live' THEN 'drained' ELSE state END "
-        'WHERE boot_id = %s AND segment = %s AND "offset" = %s AND state <> %s RETURNING state',
+        "lag_ms = %s, updated_at = clock_timestamp(), state = CASE WHEN %s THEN 'drained' ELSE state END "
+        'WHERE boot_id = %s AND segment = %s AND "offset" = %s AND state <> %s',
         [
             *tail.position,
             prune.first_segment,
@@ -226,10 +216,8 @@ def _watermark_advance(cursor: Any, tail: JournalTail, prune: Prune, lag_ms: int
             DRAINED,
         ],
     )
-    row = cursor.fetchone()
-    if row is None:
+    if cursor.rowcount != 1:
         raise WatermarkMoved(f"the journal {tail.boot_id} is no longer at {tail.start[0]}:{tail.start[1]}")
-    return str(row[0])
 
 
 def _opens_carry(tail: JournalTail, prune: Prune) -> None:
@@ -314,10 +302,12 @@ def journal_write_off(*, actor: Actor, boot_id: str, reason: str) -> int:
         raise ServiceError(
             f"the journal of {boot} is {journal.state.replace('_', ' ')} already: nothing is left to write off", field="boot_id"
         )
-    with connection.cursor() as cursor:
-        held = budgets.leases_write_off(cursor=cursor, boot_id=boot)
-    if journal is None and held is None:
-        raise ServiceError(f"no proxy with the boot id {boot} ever held a lease or wrote a journal that was settled here", field="boot_id")
+    try:
+        spent = budgets.lease_write_off(actor=actor, boot_id=boot, reason=reason)
+    except ServiceError as error:
+        if journal is None or error.field != "boot_id":
+            raise
+        spent = 0  # its leases are settled; its journal still has to be given up
     SettlementJournal.objects.update_or_create(
         boot_id=boot,
         defaults={"state": WRITTEN_OFF, "updated_at": now},
@@ -332,7 +322,6 @@ def journal_write_off(*, actor: Actor, boot_id: str, reason: str) -> int:
             "updated_at": now,
         },
     )
-    spent = held or 0
     publishing.proxy_gone(boot_id=boot)
     audit_record(
         actor=actor,
