@@ -303,8 +303,7 @@ class Up:
             "data_dir": str(options.data_dir),
         }
         self.facts.setdefault("ports", {}).update({"web": options.web_port, "proxy": options.proxy_port})
-        for kind in ("shipper", "worker", "beat"):
-            supervisor.start(procfile.spec(kind, environment))
+        supervisor.start(procfile.spec("shipper", environment))
         # Without the demo nothing may be published yet: then a proxy that waits for its first config is as far as it can be.
         published = self.options.demo or "openai_key" in self.facts
         ready = (lambda status, answer: status == 200) if published else probe.serves
@@ -313,6 +312,8 @@ class Up:
             *(self._answers(supervisor.children[one["name"]], f"{one['admin_url']}/readyz", ready) for one in proxies),
         )
         await self._boot_ids()
+        for kind in ("worker", "beat"):  # nobody waits for these: they must not slow down what people do wait for
+            supervisor.start(procfile.spec(kind, environment))
 
     async def _answers(self, child: Child, url: str, satisfied: Callable[[int, dict[str, Any]], bool]) -> None:
         deadline = time.monotonic() + READY_SECONDS
