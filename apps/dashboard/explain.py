@@ -14,9 +14,8 @@ def reasons(*, record: Any, attempts: Sequence[dict[str, Any]]) -> list[str]:
     if not attempts:
         if record.outcome == "refused":
             step = f" at the step “{record.error_step}”" if record.error_step else ""
-            return [
-                f"The proxy refused it{step} with {record.error_code or 'no code'}, before any provider was called: it cost nothing upstream."
-            ]
+            code = record.error_code or "no code"
+            return [f"The proxy refused it{step} with {code}, before any provider was called: it cost nothing upstream."]
         if record.outcome == "cancelled":
             return ["The app left before any provider was called."]
         return ["No provider was called."]

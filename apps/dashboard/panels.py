@@ -194,6 +194,11 @@ class Panel:
         return f"dashboard/panels/{self.template or self.name}.html"
 
     @property
+    def has_table(self) -> bool:
+        """For templates, which would call ``table``."""
+        return self.table is not None
+
+    @property
     def url_name(self) -> str:
         return f"dashboard:{self.name}"
 

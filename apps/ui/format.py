@@ -99,3 +99,13 @@ def bytes_text(count: int | None) -> str:
             break
         size /= 1024
     return f"{size:.0f}{THIN}{unit}" if unit == "B" or size >= 99.95 else f"{size:.1f}{THIN}{unit}"
+
+
+def age(seconds: float) -> str:
+    """How long ago, in one unit; a clock that is ahead is now."""
+    if seconds < 1.5:
+        return "now"
+    for limit, divisor, unit in ((90, 1, "s"), (5_400, 60, "min"), (172_800, 3_600, "h")):
+        if seconds < limit:
+            return f"{seconds / divisor:.0f}{THIN}{unit} ago"
+    return f"{seconds / 86_400:.0f} days ago"

@@ -40,7 +40,15 @@ def theme(*, unit: str, start: datetime, end: datetime, **more: Any) -> dict[str
         "font": {"color": "var(--ink-2)", "size": 11, "family": "system-ui, sans-serif"},
         "hovermode": "x unified",
         "hoverlabel": {"bgcolor": "var(--surface)", "bordercolor": "var(--line-strong)", "font": {"color": "var(--ink)", "size": 12}},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom", "font": {"color": "var(--ink-2)"}},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "traceorder": "normal",
+            "font": {"color": "var(--ink-2)"},
+        },
         "showlegend": True,
         "dragmode": "zoom",
         "xaxis": {
@@ -88,7 +96,7 @@ def traffic(series: Series) -> Plot:
     return Plot(
         name="traffic",
         title="Requests per second",
-        figure={"data": data, "layout": theme(unit="", start=series.start, end=series.end, barmode="stack", bargap=0.12)},
+        figure={"data": data, "layout": theme(unit="", start=series.start, end=series.end, barmode="stack", bargap=0)},
         header=("Time (UTC)", "Requests", "Answered", "Failed", "Refused", "Cancelled", "Outcome unknown"),
         rows=[(_at(point.at), t.requests, t.ok, t.error, t.refused, t.cancelled, t.unknown) for point, t in _with_traffic(series.points)],
     )
@@ -100,10 +108,10 @@ def latency(series: Series) -> Plot:
     lines: list[tuple[str, str, str, list[float | None]]] = [
         ("p50", "var(--plot-2)", "solid", [point.total.p50 for point in series.points]),
         ("p95", "var(--plot-1)", "solid", [point.total.p95 for point in series.points]),
-        ("p99", "var(--plot-4)", "solid", [point.total.p99 for point in series.points]),
+        ("p99", "var(--plot-3)", "solid", [point.total.p99 for point in series.points]),
     ]
     if series.first_token.count:
-        lines.append(("first token p95", "var(--plot-3)", "dot", [point.first_token.p95 for point in series.points]))
+        lines.append(("first token p95", "var(--plot-5)", "dot", [point.first_token.p95 for point in series.points]))
     top = max((value for _, _, _, values in lines for value in values if value is not None), default=0)
     unit, divisor = (" s", 1e6) if top >= 2e6 else (" ms", 1e3)
     data = [
@@ -145,7 +153,7 @@ def spend(series: Series) -> Plot:
             "hovertemplate": "$%{y:.6~f}",
         }
     ]
-    layout = theme(unit="", start=series.start, end=series.end, bargap=0.12, showlegend=False)
+    layout = theme(unit="", start=series.start, end=series.end, bargap=0, showlegend=False)
     layout["yaxis"] |= {"tickprefix": "$"}
     layout["margin"] |= {"t": 8}
     return Plot(

@@ -29,7 +29,9 @@ FLAGS = (
 )  # fmt: skip
 COLLECT = """
 window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`));
+document.addEventListener("securitypolicyviolation", (event) => {
+    window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
+});
 """
 
 
@@ -92,8 +94,9 @@ def site(session_postgres: Postgres, template_database: str, tmp_path_factory: p
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def chromium(site: Site) -> Iterator[Any]:
+    """After the site, and closed with the module: playwright keeps a loop running in this thread, where Django refuses to work."""
     found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("NO BROWSER: install Chromium (apt-get install chromium) to run the tests that look at pages")
@@ -105,7 +108,7 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed_in(chromium: Any, site: Site) -> Any:
     """The cookies of a person who signed in through the page."""
     context = chromium.new_context()

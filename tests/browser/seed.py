@@ -63,7 +63,8 @@ def seed(*, requests: int) -> None:
         ProxyProcess.objects.create(
             boot_id=boot, name=name, host="host-a", pid=4_000 + at, public_url="http://127.0.0.1:8080", admin_url="http://127.0.0.1:9090",
             state=state, detail={"reason": "journal_nearly_full"} if state == "unready" else {}, version=version, acked_at=now,
-            registered_at=now - timedelta(hours=5), last_seen_at=now - timedelta(seconds=ago) + (timedelta(days=1) if ago < 10 else timedelta(0)),
+            registered_at=now - timedelta(hours=5),
+            last_seen_at=now - timedelta(seconds=ago) + (timedelta(days=1) if ago < 10 else timedelta(0)),
         )  # fmt: skip
         SettlementJournal.objects.create(
             boot_id=boot, name=name, host="host-a", segment=3, offset=0, first_segment=3, records=2_500 * (at + 1), lag_ms=lag,

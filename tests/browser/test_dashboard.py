@@ -9,9 +9,6 @@ import pytest
 
 pytestmark = pytest.mark.browser
 
-WIDTHS = (1440, 390)
-SCHEMES = ("light", "dark")
-ORGANISATIONS = ("a-lot", "a-little", "nothing")
 PAGES = {"overview": "/", "requests": "/requests/", "spend": "/spend/", "keys": "/keys/", "proxies": "/proxies/"}
 
 
@@ -39,9 +36,10 @@ def overflow(tab: Any) -> int:
     return int(tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
-@pytest.mark.parametrize("organisation", ORGANISATIONS)
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("width", "scheme", "organisation"),
+    [(1440, "light", "a-lot"), (390, "dark", "a-lot"), (1440, "dark", "a-little"), (390, "light", "a-little"), (390, "light", "nothing")],
+)
 def test_pages_hold_and_nothing_is_blocked(open_tab: Callable[..., Any], site: Any, width: int, scheme: str, organisation: str) -> None:
     watched = open_tab(width=width, scheme=scheme)
     for name, path in PAGES.items():
@@ -55,8 +53,7 @@ def test_pages_hold_and_nothing_is_blocked(open_tab: Callable[..., Any], site: A
     assert watched.violations() == []
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
 def test_a_request_is_found_and_explained(open_tab: Callable[..., Any], site: Any, width: int, scheme: str) -> None:
     watched = open_tab(width=width, scheme=scheme)
     tab = watched.tab
@@ -71,15 +68,58 @@ def test_a_request_is_found_and_explained(open_tab: Callable[..., Any], site: An
 
 
 def test_sign_in_page(open_tab: Callable[..., Any], site: Any) -> None:
-    for width in WIDTHS:
-        for scheme in SCHEMES:
-            watched = open_tab(width=width, scheme=scheme, signed=False)
-            watched.tab.goto(f"{site.url}/")
-            watched.shot(f"login-{width}-{scheme}")
-            assert serious(watched.tab) == []
-            watched.tab.get_by_label("Email").fill("nobody@example.test")
-            watched.tab.get_by_label("Password").fill("wrong")
-            watched.tab.get_by_role("button", name="Sign in").click()
-            watched.tab.wait_for_selector("[role=alert]")
-            watched.shot(f"login-wrong-{width}-{scheme}")
-            assert [error for error in watched.violations() if "400" not in error and "429" not in error] == []
+    for width, scheme in ((1440, "dark"), (390, "light")):
+        watched = open_tab(width=width, scheme=scheme, signed=False)
+        watched.tab.goto(f"{site.url}/")
+        watched.shot(f"login-{width}-{scheme}")
+        assert serious(watched.tab) == []
+        watched.tab.get_by_label("Email").fill("nobody@example.test")
+        watched.tab.get_by_label("Password").fill("wrong")
+        watched.tab.get_by_role("button", name="Sign in").click()
+        watched.tab.wait_for_selector("[role=alert]")
+        watched.shot(f"login-wrong-{width}-{scheme}")
+        assert [error for error in watched.violations() if "400" not in error and "429" not in error] == []
+
+
+def test_a_panel_polls_says_how_fresh_it_is_and_marks_itself_stale(open_tab: Callable[..., Any], site: Any) -> None:
+    watched = open_tab()
+    tab = watched.tab
+    tab.goto(f"{site.url}/?org=a-lot")
+    settled(tab)
+    panel = tab.locator("#panel-proxies")
+    panel.locator(".fresh", has_text="updated").wait_for()
+    with tab.expect_response(lambda response: "/proxies/" in response.url, timeout=15_000) as answer:
+        pass
+    assert answer.value.status in (200, 304)
+    table = tab.locator("#panel-traffic details")
+    table.locator("summary").click()
+    tab.route("**/*", lambda route: route.abort())
+    tab.locator("#panel-proxies[data-stale]").wait_for(timeout=20_000)
+    assert "stale" in panel.locator(".fresh").inner_text()
+    watched.shot("overview-stale", whole=False)
+    tab.unroute("**/*")
+    tab.locator("#panel-proxies:not([data-stale])").wait_for(timeout=20_000)
+    assert table.get_attribute("open") is not None
+    assert tab.evaluate("window.violations") == []
+
+
+def test_names_of_any_kind_hold_and_run_nothing(open_tab: Callable[..., Any], site: Any) -> None:
+    watched = open_tab(width=390)
+    dialogs: list[str] = []
+    watched.tab.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    for name, path in (("routes", "/routes/"), ("keys", "/keys/"), ("requests", "/requests/?limit=250")):
+        watched.tab.goto(f"{site.url}{path}{'&' if '?' in path else '?'}org=naughty")
+        settled(watched.tab)
+        watched.shot(f"naughty-{name}-390", whole=False)
+        assert overflow(watched.tab) <= 0, name
+    assert dialogs == []
+    assert watched.violations() == []
+
+
+def test_the_menu_opens_on_a_phone(open_tab: Callable[..., Any], site: Any) -> None:
+    tab = open_tab(width=390).tab
+    tab.goto(f"{site.url}/proxies/?org=a-lot")
+    assert not tab.get_by_role("link", name="Requests").is_visible()
+    tab.get_by_role("button", name="Menu").click()
+    tab.get_by_role("link", name="Requests").click()
+    tab.wait_for_url("**/requests/")

@@ -19,7 +19,8 @@ SELECT n,
        %(start)s::timestamptz + n * %(gap)s::interval AS started_at,
        (%(routes)s::text[])[1 + n %% %(n_routes)s] AS route,
        (%(keys)s::text[])[1 + n %% %(n_keys)s] AS key_id,
-       CASE WHEN n %% 50 = 7 THEN 'error' WHEN n %% 50 = 13 THEN 'refused' WHEN n %% 100 = 23 THEN 'cancelled' WHEN n %% 500 = 29 THEN 'unknown'
+       CASE WHEN n %% 50 = 7 THEN 'error' WHEN n %% 50 = 13 THEN 'refused' WHEN n %% 100 = 23 THEN 'cancelled'
+            WHEN n %% 500 = 29 THEN 'unknown'
             ELSE 'ok' END AS outcome,
        CASE WHEN n %% 50 = 13 THEN '' ELSE (%(providers)s::text[])[1 + (n / 3) %% %(n_providers)s] END AS provider,
        (n %% 3 = 0) AS stream,
@@ -29,11 +30,11 @@ FROM generate_series(0, %(count)s - 1) AS n
 """
 
 _REQUESTS = """
-INSERT INTO usage_request (id, started_at, settled_at, organisation, simulated, key_id, kind, route, requested_model, stream, outcome, status,
-    error_code, error_step, environment, feature, tags, "user", metadata, team, service, config_version, flags, input_hash, provider, endpoint,
-    model, attempt_count, attempts, tokens_input, tokens_output, tokens_cache_read, tokens_cache_write, tokens_reasoning, cost_nano, estimated,
-    first_token_us, total_us, upstream_us, bytes_in, bytes_out, proxy)
-SELECT (lpad(to_hex((extract(epoch FROM started_at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8'
+INSERT INTO usage_request (id, started_at, settled_at, organisation, simulated, key_id, kind, route, requested_model, stream, outcome,
+    status, error_code, error_step, environment, feature, tags, "user", metadata, team, service, config_version, flags, input_hash, provider,
+    endpoint, model, attempt_count, attempts, tokens_input, tokens_output, tokens_cache_read, tokens_cache_write, tokens_reasoning, cost_nano,
+    estimated, first_token_us, total_us, upstream_us, bytes_in, bytes_out, proxy)
+SELECT (lpad(to_hex(floor(extract(epoch FROM started_at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8'
         || substr(md5(n::text), 4, 15))::uuid,
     started_at, started_at + interval '2 seconds', %(organisation)s, %(simulated)s, key_id, 'chat', route, route, stream, outcome,
     CASE outcome WHEN 'ok' THEN 200 WHEN 'error' THEN 502 WHEN 'refused' THEN 429 WHEN 'unknown' THEN 0 ELSE 499 END,
@@ -43,14 +44,16 @@ SELECT (lpad(to_hex((extract(epoch FROM started_at) * 1000)::bigint), 12, '0') |
     CASE provider WHEN '' THEN '' ELSE 'main' END, CASE provider WHEN '' THEN '' ELSE 'sim-model' END,
     CASE WHEN outcome = 'refused' THEN 0 WHEN n %% 50 = 7 THEN 2 ELSE 1 END,
     CASE WHEN outcome = 'refused' THEN '[]'::jsonb ELSE
-        CASE WHEN n %% 50 = 7 THEN jsonb_build_array(jsonb_build_object('provider', 'first-choice', 'endpoint', 'main', 'model', 'sim-model',
+        CASE WHEN n %% 50 = 7 THEN jsonb_build_array(jsonb_build_object('provider', 'first-choice', 'endpoint', 'main', 'model',
+            'sim-model',
             'region', 'eu', 'simulated', true, 'outcome', 'error', 'status', 503, 'error_code', 'upstream_error', 'sent_us', 400,
             'first_byte_us', -1, 'ended_us', total_us / 3, 'tokens', jsonb_build_object('input', 0, 'output', 0, 'cache_read', 0,
             'cache_write', 0, 'reasoning', 0), 'cost_nano', 0, 'price_version', 'list-2026', 'estimated', false, 'charges', '[]'::jsonb,
             'upstream_request_id', '')) ELSE '[]'::jsonb END
         || jsonb_build_array(jsonb_build_object('provider', provider, 'endpoint', 'main', 'model', 'sim-model', 'region', 'eu',
             'simulated', true, 'outcome', outcome, 'status', 200, 'error_code', CASE outcome WHEN 'error' THEN 'upstream_error' ELSE '' END,
-            'sent_us', CASE WHEN n %% 50 = 7 THEN total_us / 3 + 300 ELSE 400 END, 'first_byte_us', total_us / 2, 'ended_us', total_us - 300,
+            'sent_us', CASE WHEN n %% 50 = 7 THEN total_us / 3 + 300 ELSE 400 END, 'first_byte_us', total_us / 2,
+            'ended_us', total_us - 300,
             'tokens', jsonb_build_object('input', tin, 'output', tout, 'cache_read', 0, 'cache_write', 0, 'reasoning', 0),
             'cost_nano', tin * 150 + tout * 600, 'price_version', 'list-2026', 'estimated', outcome = 'unknown', 'charges', '[]'::jsonb,
             'upstream_request_id', 'up-' || n)) END,

@@ -99,8 +99,7 @@ def ago(value: datetime | None) -> SafeString:
     """How long ago, with the time itself in the title."""
     if value is None:
         return mark_safe(formatting.NOTHING)
-    seconds = max(0.0, (datetime.now(UTC) - value).total_seconds())
-    text = f"{formatting.duration(max(1, round(seconds)) * 1e6)} ago" if seconds < 172_800 else f"{seconds / 86_400:.0f} days ago"
+    text = formatting.age((datetime.now(UTC) - value).total_seconds())
     return format_html('<time datetime="{0}" title="{0}">{1}</time>', value.astimezone(UTC).isoformat(timespec="milliseconds"), text)
 
 
