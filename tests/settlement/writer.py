@@ -1,0 +1,45 @@
+"""A proxy's journal side as a process of its own, to be killed: ``python -m tests.settlement.writer ROOT LOG SEED``.
+
+LOG gets a line after each append has returned (one write call each: the kernel keeps it when this process dies):
+``open <id> <reserved>`` or ``full <id> <cost> <tokens>``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+from apps.contracts.usage import OpenRecord, UsageRecord, encode_record
+from apps.proxy.journal import MIN_SEGMENT_BYTES, Journal
+from tests.settlement.records import Traffic
+
+
+def main(root: Path, log: Path, seed: int) -> None:
+    boot = Traffic.boot()
+    journal = Journal.create(root, boot_id=boot, name=f"writer-{seed}", max_bytes=512 * MIN_SEGMENT_BYTES, segment_bytes=MIN_SEGMENT_BYTES)
+    traffic, chance = Traffic(boot, seed=seed), random.Random(seed)
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    running: list[tuple[OpenRecord, UsageRecord]] = []
+    while True:
+        for _ in range(chance.randrange(1, 20)):
+            if not journal.admit():
+                break
+            pair = traffic.pair()
+            journal.append(encode_record(pair[0]))
+            os.write(fd, f"open {pair[0].id.hex()} {pair[0].reserved_nano}\n".encode())
+            running.append(pair)
+        chance.shuffle(running)
+        while len(running) > chance.randrange(1, 30):
+            _, record = running.pop()
+            journal.append(encode_record(record))
+            os.write(fd, f"full {record.id.hex()} {record.cost_nano} {record.tokens.input}\n".encode())
+            journal.retire()
+        journal.upkeep()
+        time.sleep(0.004)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
