@@ -14,10 +14,9 @@ from typing import TypedDict
 from django.conf import settings
 from django.db import transaction
 
-from apps.accounts.models import Organisation, User
-from apps.accounts.rules import Role
-from apps.accounts.selectors import organisation_get, permitted
-from apps.accounts.services import membership_set, organisation_ensure
+from apps.accounts.models import Organisation
+from apps.accounts.selectors import organisation_get
+from apps.accounts.services import organisation_ensure
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.budgets.selectors import budgets_of
@@ -104,15 +103,10 @@ def seed(*, actor: Actor, simulators: Sequence[SimulatorAddress], data_dir: Path
 
 
 def _organisation(actor: Actor) -> Organisation:
-    """The organisation; when it is new, the installation's admins are its admins."""
     found = organisation_get(slug=ORGANISATION)
     if found is not None and found.simulated:
-        return found
-    organisation = organisation_ensure(actor=actor, slug=ORGANISATION, name="Demo (simulated)", simulated=True)
-    for user in User.objects.filter(is_active=True):
-        if permitted(actor=Actor.of_user(user), action="user.change"):
-            membership_set(actor=actor, user=user, organisation=organisation, role=Role.ADMIN)
-    return organisation
+        return found  # under whatever name people gave it
+    return organisation_ensure(actor=actor, slug=ORGANISATION, name="Demo (simulated)", simulated=True)
 
 
 def _provider(actor: Actor, organisation: Organisation, simulator: SimulatorAddress) -> None:
