@@ -101,13 +101,13 @@ def _restore_all(steps: list[_Step], registered: Mapping[str, Section], *, actor
             except (ServiceError, ProtectedError, RestrictedError, DatabaseError) as error:
                 failed.append((step, error))
         if len(failed) == len(waiting):
-            step, error = failed[0]
+            step, cause = failed[0]
             name = getattr(step.fragment, "name", "") or step.object_id
             raise PublishError(
-                f"Nothing was rolled back. {step.section} {name} cannot be restored: {error}",
+                f"Nothing was rolled back. {step.section} {name} cannot be restored: {cause}",
                 section=step.section,
                 object_id=step.object_id,
-            ) from error
+            ) from cause
         waiting = [step for step, _ in failed]
 
 

@@ -57,3 +57,11 @@ def test_a_proxy_is_declared_gone_once() -> None:
     assert proxy_gone(boot_id=uuid.UUID(int=1)) is False
     assert proxy_gone(boot_id=uuid.UUID(int=2)) is False
     assert Event.objects.filter(kind="proxy.gone").count() == 1
+
+
+def test_a_late_heartbeat_does_not_bring_a_proxy_back() -> None:
+    beat(1, 0)
+    proxy_gone(boot_id=uuid.UUID(int=1))
+    beat(1, 5, "ready")
+    assert fleet_status()["total"] == 0
+    assert ProxyProcess.objects.get().state == "gone"

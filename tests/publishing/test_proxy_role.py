@@ -58,8 +58,9 @@ def test_register_heartbeat_and_delta(proxy: psycopg.Connection, fresh_database:
         assert owner.execute("SELECT name, version FROM publishing_proxy").fetchall() == [("renamed", 3)]
 
 
-def test_a_heartbeat_of_an_unknown_boot_gets_no_row(proxy: psycopg.Connection) -> None:
-    assert heartbeat(proxy, 1, boot=uuid.UUID(int=99)) is None
+def test_a_heartbeat_of_an_unknown_boot_reads_as_a_lost_connection(proxy: psycopg.Connection) -> None:
+    with pytest.raises(psycopg.OperationalError, match="is not registered"):
+        heartbeat(proxy, 1, boot=uuid.UUID(int=99))
 
 
 def test_heartbeats_stay_in_place(proxy: psycopg.Connection, fresh_database: FreshDatabase) -> None:

@@ -18,22 +18,29 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_
             left(register.admin_url, 500), 'starting', '{}', 0, clock_timestamp(), clock_timestamp())
     ON CONFLICT (boot_id) DO UPDATE
         SET name = excluded.name, host = excluded.host, pid = excluded.pid, public_url = excluded.public_url,
-            admin_url = excluded.admin_url, last_seen_at = excluded.last_seen_at, gone_at = NULL
+            admin_url = excluded.admin_url, last_seen_at = excluded.last_seen_at
     RETURNING (extract(epoch FROM clock_timestamp()) * 1000)::bigint
 $$;
 
--- No row: the boot id is unknown here (a restored database): register again.
+-- An unknown boot id (a restored database) is answered as a lost connection: the proxy connects and registers again.
+-- gone_at is final: the last heartbeat of a proxy that died may arrive after its end was declared.
 CREATE FUNCTION proxy_api.heartbeat(boot uuid, version bigint, state text, detail jsonb)
 RETURNS TABLE (now_ms bigint, head bigint)
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
     UPDATE public.publishing_proxy AS p
-       SET state = left(heartbeat.state, 20), detail = coalesce(heartbeat.detail, '{}'), version = heartbeat.version,
+       SET state = CASE WHEN p.gone_at IS NULL THEN left(heartbeat.state, 20) ELSE p.state END,
+           detail = coalesce(heartbeat.detail, '{}'), version = heartbeat.version,
            acked_at = CASE WHEN p.version = heartbeat.version THEN p.acked_at ELSE clock_timestamp() END,
-           last_seen_at = clock_timestamp(), gone_at = NULL
-     WHERE p.boot_id = boot
-    RETURNING (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
-              coalesce((SELECT v.number FROM public.publishing_version AS v ORDER BY v.number DESC LIMIT 1), 0)
-$$;
+           last_seen_at = clock_timestamp()
+     WHERE p.boot_id = heartbeat.boot;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'proxy % is not registered', heartbeat.boot USING ERRCODE = 'connection_does_not_exist', HINT = 'Call proxy_api.register.';
+    END IF;
+    RETURN QUERY SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+                        coalesce((SELECT v.number FROM public.publishing_version AS v ORDER BY v.number DESC LIMIT 1), 0);
+END $$;
 
 -- One statement, one snapshot: head and fragments belong together. From base 0, and from a base that this database has
 -- not reached (it was restored), the rows are the whole state: then version < base tells the proxy to start over.
