@@ -558,7 +558,7 @@ class ServerConnection(asyncio.Protocol):
 
     def break_off_stalled(self) -> None:
         reply = self.reply
-        self.break_off()
+        self.break_off(flush=False)
         if reply is not None:
             reply.leave()
 

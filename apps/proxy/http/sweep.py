@@ -8,11 +8,14 @@ The same beat renews the ``Date`` header (RFC 9110 6.6.1) once a second.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Protocol
 from weakref import WeakKeyDictionary
+
+logger = logging.getLogger(__name__)
 
 BEAT = 0.25
 """Seconds between two beats."""
@@ -70,7 +73,10 @@ class Sweep:
     def _beat(self) -> None:
         now = self._tell_time()
         for member in tuple(self.members):
-            member.sweep(now)
+            try:
+                member.sweep(now)
+            except Exception:  # one member's failure must not stop everybody's clock
+                logger.exception("A sweep failed")
         self._timer = self._loop.call_later(BEAT, self._beat) if self.members else None
 
 

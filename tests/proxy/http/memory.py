@@ -134,5 +134,3 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     """``data`` in pieces, cut at the given places (taken modulo its length)."""
     marks = sorted({place % len(data) for place in places} - {0}) if data else []
     return [data[a:b] for a, b in zip([0, *marks], [*marks, len(data)], strict=True) if a < b]
-
-

@@ -4,6 +4,7 @@ means the same to both (method, target, headers, body, and where the next reques
 
 from __future__ import annotations
 
+import random
 import re
 from urllib.parse import unquote
 
@@ -36,7 +37,9 @@ def requests(draw: st.DrawFn) -> bytes:
         if name.lower() not in OURS
     ]
     fields += draw(
-        st.sampled_from([[], [], [], [b"Connection: keep-alive"], [b"connection: close"], [b"Expect: 100-continue"], [b"authorization: Bearer x"]])
+        st.sampled_from(
+            [[], [], [], [b"Connection: keep-alive"], [b"connection: close"], [b"Expect: 100-continue"], [b"authorization: Bearer x"]]
+        )
     )
     framing = draw(st.sampled_from(["none", "length", "length", "chunked", "chunked"]))
     body = b""
@@ -59,7 +62,7 @@ def meaning(request: Request) -> tuple[object, ...]:
     return request.method, request.path, request.query, request.headers, request.body, request.http_10
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(STREAM, PLACES)
 def test_any_chunking_gives_the_same_requests(stream: bytes, places: list[int]) -> None:
     whole, first = serve_bytes([stream])
@@ -120,14 +123,14 @@ def allowed(reason: str, stream: bytes) -> bool:
     """Where we read what h11 refuses, on purpose or without harm, because no framing and no meaning depends on it:
 
     * empty lines before a request line: RFC 9112 2.2 asks servers to skip them (llhttp also skips single CR and LF there);
-    * more than one space between method and target: RFC 9112 3 lets recipients read by whitespace; what is read is the same;
+    * more than one space between the parts of a request line: RFC 9112 3 lets recipients read by whitespace; what is read is the same;
     * ``RTSP/1.x`` in place of ``HTTP/1.x``: llhttp reads both protocols alike; nobody reads that request with other bounds;
     * more than twenty leading zeros in a chunk size: the value is the same, overflows are refused.
     """
     if "no request line received" in reason:
         return True
     if "illegal request line" in reason:
-        return bool(re.search(rb"[A-Z]  +[/h*]", stream) or b" RTSP/1." in stream or BETWEEN.search(stream))
+        return bool(re.search(rb"[A-Z]  +[/h*]|[^ ]  +HTTP/1", stream) or b" RTSP/1." in stream or BETWEEN.search(stream))
     if "illegal chunk header" in reason:
         return bool(re.search(rb"\r\n0{10,}", stream))
     return False
@@ -161,7 +164,7 @@ def compare(stream: bytes) -> None:
         assert len(ours) == len(theirs)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(STREAM)
 def test_valid_requests_mean_the_same_to_h11(stream: bytes) -> None:
     compare(stream)
@@ -169,11 +172,66 @@ def test_valid_requests_mean_the_same_to_h11(stream: bytes) -> None:
     assert b"HTTP/1.1 4" not in transport.written
 
 
-ODD = st.sampled_from(
-    [b"\r", b"\n", b"\r\n", b"\x00", b" ", b"\t", b":", b";", b",", b"0", b"5", b"f", b"x", b"-", b"+", b"\x7f", b"\x80", b"\xff", b"\x0b", b"#", b"%", b"%2", b"/"]
-    + [b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Host: b\r\n", b" chunked", b"chunked, ", b"HTTP/1.0", b"Connection: close\r\n"]
-    + [b"Connection: upgrade\r\nUpgrade: h2c\r\n", b"0\r\n\r\n", b"\r\n\r\n", b"GET / HTTP/1.1\r\nHost: z\r\n\r\n", b"Expect: 1\r\n", b"\r\n folded", b"CONNECT"]
+ODDITIES = [
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"\x00",
+    b" ",
+    b"\t",
+    b":",
+    b";",
+    b",",
+    b"0",
+    b"5",
+    b"f",
+    b"x",
+    b"-",
+    b"+",
+    b"\x7f",
+    b"\x80",
+    b"\xff",
+    b"\x0b",
+    b"#",
+    b"%",
+    b"%2",
+    b"/",
+    b"Content-Length: 3\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Host: b\r\n",
+    b" chunked",
+    b"chunked, ",
+    b"HTTP/1.0",
+    b"Connection: close\r\n",
+    b"Connection: upgrade\r\nUpgrade: h2c\r\n",
+    b"0\r\n\r\n",
+    b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: z\r\n\r\n",
+    b"Expect: 1\r\n",
+    b"\r\n folded",
+    b"CONNECT",
+]
+ODD = st.sampled_from(ODDITIES)
+SEEDS = (
+    b"POST /v1/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX-A: b\r\n\r\nhello",
+    b"POST /v1/x?q HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3;a=b\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\nGET /b HTTP/1.1\r\nHost: b\r\n\r\n",
+    b"PUT http://h:1/p HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhiGET / HTTP/1.1\r\nHost: b\r\n\r\n",
 )
+
+
+def test_many_small_mutations_mean_the_same_to_h11_or_are_refused() -> None:
+    """The same as below without a search for small examples, so that there can be thousands: a fixed sequence."""
+    rng = random.Random(20_260_101)
+    for _ in range(6_000):
+        stream = bytearray(rng.choice(SEEDS))
+        for _ in range(rng.randint(1, 2)):
+            at = rng.randrange(len(stream))
+            stream[at : at + rng.randint(0, 2)] = rng.choice(ODDITIES) if rng.random() < 0.8 else bytes([rng.randrange(256)])
+        try:
+            compare(bytes(stream))
+        except Exception as error:
+            raise AssertionError(f"{error}: {bytes(stream)!r}") from error
 
 
 @st.composite
@@ -203,7 +261,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(stream)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(mutated())
 @example(b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n")
 @example(b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -212,7 +270,7 @@ def test_mutated_requests_mean_the_same_to_h11_or_are_refused(stream: bytes) -> 
     compare(stream)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(mutated(), PLACES)
 def test_chunking_never_changes_what_is_accepted_or_refused(stream: bytes, places: list[int]) -> None:
     whole, first = serve_bytes([stream])

@@ -190,4 +190,7 @@ def test_an_offered_upgrade_is_ignored_and_the_body_is_read(framing: bytes, body
     sent = b"2\r\nhi\r\n0\r\n\r\n" if b"chunked" in framing else body
     raw = POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n" + framing + b"\r\n" + sent + b"GET /next HTTP/1.1\r\nHost: b\r\n\r\n"
     requests, _ = serve_bytes([raw[i : i + step] for i in range(0, len(raw), step)])
-    assert [(r.method, r.path, r.body, r.headers[b"host"]) for r in requests] == [("POST", "/v1/x", body, b"a"), ("GET", "/next", b"", b"b")]
+    assert [(r.method, r.path, r.body, r.headers[b"host"]) for r in requests] == [
+        ("POST", "/v1/x", body, b"a"),
+        ("GET", "/next", b"", b"b"),
+    ]
