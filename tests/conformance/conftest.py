@@ -105,10 +105,16 @@ def stack(request: pytest.FixtureRequest, conformance_sim: SimulatorServer) -> S
     return Stack("simulator", conformance_sim.base_url, UPSTREAM_SECRET, conformance_sim)
 
 
-@pytest.fixture
-def client(stack: Stack) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=stack.base_url, api_key=stack.key, max_retries=0, timeout=20) as client:
+@pytest.fixture(scope="session")
+def any_client() -> Iterator[openai.OpenAI]:
+    """Shared, because each new client reads all of the system's certificates; ``with_options`` makes it a stack's."""
+    with openai.OpenAI(base_url="http://127.0.0.1:1", api_key="none", max_retries=0, timeout=20) as client:
         yield client
+
+
+@pytest.fixture
+def client(stack: Stack, any_client: openai.OpenAI) -> openai.OpenAI:
+    return any_client.with_options(base_url=stack.base_url, api_key=stack.key)
 
 
 @pytest.fixture

@@ -185,13 +185,13 @@ def test_streaming_responses_have_headers_before_the_body(client: openai.OpenAI,
 # errors
 
 
-def test_a_wrong_key(stack: Stack) -> None:
-    with openai.OpenAI(base_url=stack.base_url, api_key="wrong-key-entirely", max_retries=0) as client:
-        with pytest.raises(openai.AuthenticationError) as caught:
-            client.chat.completions.create(model=stack.model("chat"), messages=HELLO)
-        assert caught.value.code == "invalid_api_key"
-        with pytest.raises(openai.AuthenticationError):
-            client.models.list()
+def test_a_wrong_key(client: openai.OpenAI, stack: Stack) -> None:
+    stranger = client.with_options(api_key="wrong-key-entirely")
+    with pytest.raises(openai.AuthenticationError) as caught:
+        stranger.chat.completions.create(model=stack.model("chat"), messages=HELLO)
+    assert caught.value.code == "invalid_api_key"
+    with pytest.raises(openai.AuthenticationError):
+        stranger.models.list()
 
 
 def test_a_bad_request(client: openai.OpenAI, stack: Stack) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -14,10 +13,9 @@ HELLO: Any = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture
-def client(proxy_stack: Stack) -> Iterator[openai.OpenAI]:
+def client(proxy_stack: Stack, any_client: openai.OpenAI) -> openai.OpenAI:
     proxy_stack.sim.reset()
-    with openai.OpenAI(base_url=proxy_stack.base_url, api_key=proxy_stack.key, max_retries=0, timeout=20) as client:
-        yield client
+    return any_client.with_options(base_url=proxy_stack.base_url, api_key=proxy_stack.key)
 
 
 def test_an_unknown_model_is_refused_with_those_that_exist(client: openai.OpenAI) -> None:
@@ -27,10 +25,9 @@ def test_an_unknown_model_is_refused_with_those_that_exist(client: openai.OpenAI
     assert "chat" in caught.value.message and "embed" in caught.value.message
 
 
-def test_a_revoked_key_is_refused_as_revoked(proxy_stack: Stack) -> None:
-    client = openai.OpenAI(base_url=proxy_stack.base_url, api_key=REVOKED, max_retries=0)
-    with client, pytest.raises(openai.AuthenticationError) as caught:
-        client.chat.completions.create(model="chat", messages=HELLO)
+def test_a_revoked_key_is_refused_as_revoked(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError) as caught:
+        client.with_options(api_key=REVOKED).chat.completions.create(model="chat", messages=HELLO)
     assert caught.value.code == "key_revoked"
 
 
