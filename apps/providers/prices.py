@@ -83,7 +83,7 @@ def prices_refresh(*, actor: Actor, organisation: Organisation | None = None, re
 
 @transaction.atomic
 def prices_restore(*, actor: Actor, provider: Provider, name: str, versions: Sequence[PriceVersion], reason: str) -> None:
-    """Prices as an earlier config version had them, labels included; none leaves the model unpriced until the next refresh.
+    """Prices as an earlier config version had them, labels included; none forgets the model until a route targets it again.
 
     Restored prices of the book hold until ``prices_refresh``.
     """
@@ -117,6 +117,8 @@ def prices_restore(*, actor: Actor, provider: Provider, name: str, versions: Seq
         reason=reason,
     )
     section_touch(section="prices", ids=[price_id(model)])
+    if not versions:
+        model.delete()
 
 
 def _at(unix_ms: int) -> datetime:

@@ -91,10 +91,11 @@ def provider_ensure(
     price_list: str = "",
     reason: str = "",
     id: str | None = None,
+    book: bool = True,
 ) -> Provider:
     """Create a provider, or make it as given; the same again changes nothing. Endpoints are known by their names.
 
-    id: the one a new provider gets, where an earlier one is brought back.
+    id: the one a new provider gets, where an earlier one is brought back. book: see ``provider_update``.
     """
     permission_require(actor=actor, action="provider.change", organisation=organisation)
     rules.check_name(name)
@@ -109,6 +110,7 @@ def provider_ensure(
             enabled=enabled,
             price_list=price_list,
             reason=reason,
+            book=book,
         )
     specs = _check(kind=kind, endpoints=endpoints, price_list=price_list)
     provider = Provider.objects.create(
@@ -131,8 +133,12 @@ def provider_update(
     enabled: bool | None = None,
     price_list: str | None = None,
     reason: str = "",
+    book: bool = True,
 ) -> Provider:
-    """Change what is given, leave the rest. A provider's name never changes: routes, prices and records refer to it."""
+    """Change what is given, leave the rest. A provider's name never changes: routes, prices and records refer to it.
+
+    book: False leaves the models' prices as they are even where another list of the book applies now; a rollback brings its own.
+    """
     permission_require(actor=actor, action="provider.change", organisation=provider.organisation)
     provider = Provider.objects.select_for_update().get(pk=provider.pk)
     before = provider_facts(provider)
@@ -152,7 +158,7 @@ def provider_update(
     changed = {key for key in after if after[key] != before[key]}
     _record(actor, "provider.update", "provider", provider, {k: before[k] for k in changed}, {k: after[k] for k in changed}, reason)
     section_touch(section="providers", ids=[str(provider.id)])
-    if changed & {"endpoints", "simulated", "price_list"}:
+    if book and changed & {"endpoints", "simulated", "price_list"}:
         for model in provider.models.all():
             prices.book_refresh(actor=actor, model=model, reason=reason)
     return provider
@@ -186,6 +192,7 @@ def provider_restore(
         price_list=now.price_list if now else "",
         reason=reason,
         id=id,
+        book=False,
     )
 
 

@@ -8,19 +8,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from zoneinfo import available_timezones
 
 import msgspec
-from apps.budgets.selectors import budgets_of
-from apps.budgets.services import budget_delete, budget_set
-from django.db import DatabaseError, transaction
+from django.db import DataError, IntegrityError, transaction
 
 from apps.accounts.models import MAIN_ORGANISATION, Organisation
 from apps.accounts.selectors import organisation_get
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
+from apps.budgets.selectors import budgets_of
+from apps.budgets.services import budget_delete, budget_set
 from apps.contracts.snapshot import Deadlines
 from apps.flags.selectors import flags_of
 from apps.flags.services import flag_delete, flag_set
@@ -46,8 +47,6 @@ from controlplane.configfile.reading import Draft, read_document
 from controlplane.configfile.references import ReferenceRefused, References, write_secret_file
 from controlplane.configfile.text import read_text
 from controlplane.configfile.writing import document_of
-
-REMOVAL_ORDER = ("flags", "budgets", "keys", "routes", "providers", "credentials")
 
 
 class Outcome(msgspec.Struct):
@@ -129,6 +128,14 @@ def _apply(run: _Run, slug: str, outcome: Outcome, *, file: str, dry_run: bool) 
         outcome.written.append(target)
 
 
+class _Task(NamedTuple):
+    """One entry and what applies it. kind: its list's name."""
+
+    kind: str
+    entry: Any
+    run: Callable[[], None]
+
+
 class _Run:
     """One application of one document, inside its transaction."""
 
@@ -147,22 +154,32 @@ class _Run:
         self.draft.problems.append(Problem(self.draft.line(path), path, message))
 
     def all(self, organisation: Organisation) -> None:
-        """Every entry, dependencies first; removals last, dependents first."""
-        document = self.draft.document
-        steps: list[tuple[str, Callable[[Organisation, Any, str], None]]] = [
-            ("teams", self.team),
-            ("credentials", self.credential),
-            ("providers", self.provider),
-            ("routes", self.route),
-            ("keys", self.key),
-            ("budgets", self.budget),
-            ("flags", self.flag),
-        ]
-        for kind, step in steps:
-            for entry in getattr(document, kind):
-                self.by_name[kind, entry.name] = entry
-                if not getattr(entry, "absent", False):
-                    self.attempt(kind, entry, lambda entry, path, step=step: step(organisation, entry, path))
+        """Every entry: dependencies first, removals last, dependents first. What is refused is tried again after the
+        others, because one entry may need another first (a name to become free), until a round brings nothing."""
+        tasks = self.tasks(organisation)
+        while tasks:
+            refused = [(task, problem) for task in tasks if (problem := self.attempt(task)) is not None]
+            if len(refused) in (0, len(tasks)):
+                break
+            tasks = [task for task, _ in refused]
+        else:
+            return
+        self.draft.failed |= {(task.kind, task.entry.name) for task, _ in refused}
+        for task, problem in refused:
+            # An entry that needs one with a problem of its own is passed over: its problem may only be the other's.
+            if not any(needed in self.draft.failed for needed in _needs(task.kind, task.entry)):
+                self.draft.problems.append(problem)
+
+    def tasks(self, organisation: Organisation) -> list[_Task]:
+        steps: dict[str, Callable[[Organisation, Any, str], None]] = {
+            "teams": self.team,
+            "credentials": self.credential,
+            "providers": self.provider,
+            "routes": self.route,
+            "keys": self.key,
+            "budgets": self.budget,
+            "flags": self.flag,
+        }
         removals: dict[str, Callable[[Organisation, str], None]] = {
             "flags": self.remove_flag,
             "budgets": self.remove_budget,
@@ -171,29 +188,30 @@ class _Run:
             "providers": self.remove_provider,
             "credentials": self.remove_credential,
         }
-        for kind in REMOVAL_ORDER:
-            for entry in getattr(document, kind):
+        tasks: list[_Task] = []
+        for kind, step in steps.items():
+            for entry in getattr(self.draft.document, kind):
+                self.by_name[kind, entry.name] = entry
+                if not getattr(entry, "absent", False):
+                    tasks.append(_Task(kind, entry, partial(step, organisation, entry, self.draft.paths[id(entry)])))
+        for kind, remove in removals.items():
+            for entry in getattr(self.draft.document, kind):
                 if entry.absent:
-                    self.attempt(kind, entry, lambda entry, path, kind=kind: removals[kind](organisation, entry.name))
+                    tasks.append(_Task(kind, entry, partial(remove, organisation, entry.name)))
+        return tasks
 
-    def attempt(self, kind: str, entry: Any, step: Callable[[Any, str], None]) -> None:
+    def attempt(self, task: _Task) -> Problem | None:
         """One entry in its own savepoint, so that a refusal leaves the others to be checked."""
-        path = self.draft.paths[id(entry)]
-        if any(needed in self.draft.failed for needed in _needs(kind, entry)):
-            self.draft.failed.add((kind, entry.name))  # its own problem may only be the other's
-            return
+        path = self.draft.paths[id(task.entry)]
         try:
             with transaction.atomic():
-                step(entry, path)
+                task.run()
         except ServiceError as error:
-            self.draft.failed.add((kind, entry.name))
             field = f"{path}.{error.field}" if error.field else path
-            self.problem(field, error.message)
-        except DatabaseError as error:
-            if transaction.get_connection().closed_in_transaction or not transaction.get_connection().is_usable():
-                raise
-            self.draft.failed.add((kind, entry.name))
-            self.problem(path, f"the database refused it: {str(error).splitlines()[0]}")
+            return Problem(self.draft.line(field), field, error.message)
+        except (DataError, IntegrityError) as error:
+            return Problem(self.draft.line(path), path, f"the database refused it: {str(error).splitlines()[0]}")
+        return None
 
     # --- one step per kind -----------------------------------------------------------------------------------------------
 
