@@ -43,13 +43,8 @@ class Reads:
         return usage.traffic_by(self.choice.scope, self.range.start, self.range.end, self.dimensions, now=self.now)
 
     @cached_property
-    def live(self) -> Totals:
-        return usage.live_totals(self.choice.scope, seconds=LIVE_SECONDS, now=self.now)
-
-    @cached_property
-    def spent_today(self) -> int:
-        midnight = self.now.replace(hour=0, minute=0, second=0, microsecond=0)
-        return usage.spend_since(self.choice.scope, midnight, now=self.now)
+    def live_and_today(self) -> tuple[Totals, int]:
+        return usage.live_and_today(self.choice.scope, seconds=LIVE_SECONDS, now=self.now)
 
     @cached_property
     def fleet(self) -> selectors.Fleet:
@@ -72,11 +67,12 @@ def now_data(reads: Reads) -> dict[str, Any]:
     """The tiles: rates of the last minute, latency, tokens and failures of the range, spend of the day."""
     series = reads.series
     seconds = series.step.total_seconds()
+    live, spent_today = reads.live_and_today
     return {
         "series": series,
-        "live": reads.live,
-        "live_rate": reads.live.requests / LIVE_SECONDS,
-        "spent_today": reads.spent_today,
+        "live": live,
+        "live_rate": live.requests / LIVE_SECONDS,
+        "spent_today": spent_today,
         "rates": [point.totals.requests / seconds for point in series.points],
         "failures": [point.totals.failed / seconds for point in series.points],
         "p95s": [point.total.p95 for point in series.points],

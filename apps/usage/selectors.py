@@ -236,23 +236,20 @@ def traffic_by(
     return found
 
 
-def live_totals(scope: Scope, *, seconds: int = 60, now: datetime | None = None) -> Totals:
-    """The last whole ``seconds`` that have been settled: the latest ten seconds are left out, because they still fill."""
-    end = _floor((now or datetime.now(UTC)) - timedelta(seconds=2), 10)
-    [row] = _rows(
-        f"SELECT {_SUMS} FROM usage_rollup_10s WHERE {_WHERE}",
-        [scope.organisation, scope.simulated, end - timedelta(seconds=seconds), end],
-    )
-    return Totals(*(value or 0 for value in row))
+def live_and_today(scope: Scope, *, seconds: int = 60, now: datetime | None = None) -> tuple[Totals, int]:
+    """What a glance needs, in one query: the totals of the last ``seconds``, and the nano-dollars spent since midnight UTC.
 
-
-def spend_since(scope: Scope, start: datetime, *, now: datetime | None = None) -> int:
-    """Nano-dollars spent since a whole hour, up to now."""
+    The latest ten seconds are left out of the rate, because they still fill.
+    """
+    now = now or datetime.now(UTC)
+    end = _floor(now - timedelta(seconds=2), 10)
+    owner = [scope.organisation, scope.simulated]
     [row] = _rows(
-        f"SELECT coalesce(sum(cost_nano), 0)::bigint FROM usage_rollup_1h WHERE {_WHERE}",
-        [scope.organisation, scope.simulated, _floor(start, 3_600), (now or datetime.now(UTC)) + timedelta(hours=1)],
+        f"SELECT (SELECT coalesce(sum(cost_nano), 0)::bigint FROM usage_rollup_1h WHERE {_WHERE}), {_SUMS} FROM usage_rollup_10s WHERE {_WHERE}",
+        [*owner, _floor(now, 86_400), now + timedelta(hours=1), *owner, end - timedelta(seconds=seconds), end],
     )
-    return int(row[0])
+    spent, *sums = row
+    return Totals(*(value or 0 for value in sums)), int(spent)
 
 
 def values_seen(scope: Scope, start: datetime, end: datetime, *, limit: int = 200) -> dict[Dimension, list[str]]:

@@ -30,10 +30,10 @@ FROM generate_series(0, %(count)s - 1) AS n
 """
 
 _REQUESTS = """
-INSERT INTO usage_request (id, started_at, settled_at, organisation, simulated, key_id, kind, route, requested_model, stream, outcome,
-    status, error_code, error_step, environment, feature, tags, "user", metadata, team, service, config_version, flags, input_hash, provider,
-    endpoint, model, attempt_count, attempts, tokens_input, tokens_output, tokens_cache_read, tokens_cache_write, tokens_reasoning, cost_nano,
-    estimated, first_token_us, total_us, upstream_us, bytes_in, bytes_out, proxy)
+INSERT INTO usage_request (id, started_at, settled_at, organisation, simulated, key_id, kind, route, requested_model, stream,
+    outcome, status, error_code, error_step, environment, feature, tags, "user", metadata, team, service, config_version, flags, input_hash,
+    provider, endpoint, model, attempt_count, attempts, tokens_input, tokens_output, tokens_cache_read, tokens_cache_write,
+    tokens_reasoning, cost_nano, estimated, first_token_us, total_us, upstream_us, bytes_in, bytes_out, proxy)
 SELECT (lpad(to_hex(floor(extract(epoch FROM started_at) * 1000)::bigint), 12, '0') || '7' || substr(md5(n::text), 1, 3) || '8'
         || substr(md5(n::text), 4, 15))::uuid,
     started_at, started_at + interval '2 seconds', %(organisation)s, %(simulated)s, key_id, 'chat', route, route, stream, outcome,
