@@ -4,6 +4,8 @@ Dashboards, bills, traces, evidence and replay are derived from it; it never car
 Wire form: MessagePack arrays (msgspec, ``array_like``), framed by ``apps.contracts.journal``.
 New fields are appended at the end with a default; none is ever removed or reordered.
 
+No record can be part of a reference cycle, hence ``gc=False``: the collector need not look at them.
+
 Times are microseconds: ``started_us`` since the epoch (database time as the proxy measured its
 offset), all others relative to it. Money is nano-dollars. Tokens are counts.
 """

@@ -127,8 +127,8 @@ class JournalTail:
             number, offset = self.position
             end = watermark[1] if number == watermark[0] else None
             try:
-                for payload, following in read_frames(self._view(end), offset):
-                    self._follow(payload, number, offset, collect=False)
+                for frame, following in read_frames(self._view(end), offset):
+                    self._follow(frame, number, offset, collect=False)
                     offset = following
             except TornFrame as torn:
                 log.error("the journal of proxy %s is damaged at %d:%d, which was settled before", self.boot_id, number, torn.offset)

@@ -11,7 +11,7 @@ import msgspec
 from apps.contracts.usage import Attempt, UsageRecord
 
 
-class TokensDocument(msgspec.Struct):
+class TokensDocument(msgspec.Struct, gc=False):
     input: int
     output: int
     cache_read: int
@@ -19,12 +19,12 @@ class TokensDocument(msgspec.Struct):
     reasoning: int
 
 
-class ChargeDocument(msgspec.Struct):
+class ChargeDocument(msgspec.Struct, gc=False):
     lease_id: int
     reserved_nano: int
 
 
-class AttemptDocument(msgspec.Struct):
+class AttemptDocument(msgspec.Struct, gc=False):
     """One try at one target; see ``Attempt`` for units."""
 
     provider: str

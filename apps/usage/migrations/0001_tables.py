@@ -46,14 +46,13 @@ CREATE TABLE usage_request (
     metadata jsonb NOT NULL,
     flags jsonb NOT NULL,
     attempts jsonb NOT NULL,
-    PRIMARY KEY (started_at, id)
+    PRIMARY KEY (id, started_at)
 ) PARTITION BY RANGE (started_at);
 
-CREATE INDEX usage_request_id ON usage_request (id);
 CREATE INDEX usage_request_recent ON usage_request (organisation, simulated, started_at DESC);
 CREATE INDEX usage_request_key ON usage_request (key_id, started_at DESC);
-CREATE INDEX usage_request_route ON usage_request (organisation, route, started_at DESC);
-CREATE INDEX usage_request_outcome ON usage_request (organisation, outcome, started_at DESC) WHERE outcome <> 'ok';
+CREATE INDEX usage_request_route ON usage_request (route, started_at DESC);
+CREATE INDEX usage_request_outcome ON usage_request (outcome, started_at DESC) WHERE outcome <> 'ok';
 COMMENT ON TABLE usage_request IS 'One row per request, written once by the shipper; partitioned by UTC day of started_at';
 """
 
