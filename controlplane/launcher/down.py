@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+from controlplane.launcher import death
 from controlplane.launcher.instance import Instance, InstanceError
 
 PATIENCE_SECONDS = 60.0
@@ -34,6 +35,9 @@ def down(instance: Instance) -> int:
             instance.lock_file.unlink(missing_ok=True)
             print(f"Bulkhead on {instance.data_dir} did not stop in time and was killed; the next start recovers.")
             return 0
+    deadline = time.monotonic() + 5.0
+    while death.alive(holder) and time.monotonic() < deadline:  # it gives the lock back shortly before its own end
+        time.sleep(0.01)
     print(f"Bulkhead on {instance.data_dir} is stopped.")
     return 0
 
