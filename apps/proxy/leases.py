@@ -39,6 +39,8 @@ AHEAD_SECONDS = 2.0
 AHEAD_RESERVATIONS = 8
 """How many of the largest recent reservations a slice should cover."""
 TICK_SECONDS = 0.5
+LINGER_MS = 5_000
+"""An ended slice is remembered so long, because the database's clock, which decides, may still be in its window."""
 COOL_SECONDS = 1.0
 """No refill ahead for so long after a recall or a grant that was cut short."""
 CALL_SECONDS = 5.0
@@ -231,7 +233,9 @@ class Leases:
         by_id = self._by_id
         watched = False
         for charge in charges:
-            lease = by_id[charge.lease_id]
+            lease = by_id.get(charge.lease_id)
+            if lease is None:  # nothing was reserved on it, so its ended window did not wait for this charge
+                continue
             lease.reserved -= charge.reserved_nano
             lease.available += charge.reserved_nano - cost
             if lease.watched:
@@ -611,7 +615,7 @@ class Leases:
                 self._give_back(lease)
         for lease in list(self._ended.values()):
             self._give_back(lease)
-            if lease.reserved == 0 and lease.id not in self._unreturned:
+            if lease.reserved == 0 and lease.id not in self._unreturned and self._now_ms() > lease.until_ms + LINGER_MS:
                 del self._ended[lease.id], self._by_id[lease.id]
                 self._retired.add(lease.id)
         if self._away:

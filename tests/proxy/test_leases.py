@@ -258,6 +258,32 @@ def test_a_new_window_is_a_new_slice_and_charges_stay_where_they_were_reserved(s
     play(scene, window_ms=10_000, org=100)
 
 
+def test_a_clock_that_runs_ahead_does_not_lose_the_running_window() -> None:
+    async def scene(world: World) -> None:
+        leases = world.proxy()
+        leases.settle(await taken(leases, 10, "org"), 0)
+        await asyncio.sleep(8.5)
+        leases.settle(await taken(leases, 10, "org"), 0)
+        world.skew_ms = 1_400  # by its own clock the window is over, by the database's it is not
+        await asyncio.sleep(0.8)
+        leases.settle(await taken(leases, 60, "org"), 0)
+        await leases.close()
+        assert [window.leased for window in world.book.windows] == [0]
+
+    play(scene, window_ms=10_000, org=100)
+
+
+def test_a_reservation_of_nothing_outlives_its_window() -> None:
+    async def scene(world: World) -> None:
+        leases = world.proxy()
+        leases.settle(await taken(leases, 10, "org"), 0)
+        held = await taken(leases, 0, "org")
+        await asyncio.sleep(25)
+        leases.settle(held, 0)
+
+    play(scene, window_ms=10_000, org=100)
+
+
 def test_without_the_database_what_is_held_is_spent_and_then_the_answer_is_unavailable() -> None:
     async def scene(world: World) -> None:
         leases = world.proxy()

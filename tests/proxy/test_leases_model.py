@@ -168,7 +168,7 @@ class LeasesMachine(RuleBasedStateMachine):
     def what_fits_is_not_refused(self, who: int, budgets: tuple[str, ...], share: int) -> None:
         for proxy in self.proxies:
             proxy.store.away, proxy.store.lose = False, lambda: False
-        self.turn(3.0)  # long enough for everybody to be back and for waiters to be answered
+        self.turn(1.6)  # everybody is back and waiters are answered, but slices are not idle yet: recalls must find them
         if (self.now_ms() + 300) // WINDOW_MS != self.now_ms() // WINDOW_MS:
             self.turn(0.5)
         fits = min(self.book.limits[budget] - self.used(budget) for budget in budgets)
