@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
         "_data",
         "_dial",
         "_dry",
+        "_ending",
         "_headers",
         "_informational",
         "_interim",
@@ -87,6 +88,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._parser: Any = None
         self._sink: Sink | None = None
+        self._ending: Sink | None = None
         self._data = b""
         self._dial: asyncio.Task[None] | None = None
         self._closing = False
@@ -259,15 +261,17 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._interim:
             self._interim = False
-        else:
+        elif self._phase == _BODY:
             self._phase = _DONE
+            self._ending = self._sink
+            self._sink = None  # whatever follows in the same bytes is not for this sink
 
     # endings ---------------------------------------------------------------------------------------------------------------
 
     def _finish(self) -> None:
         """The answer is whole: back to the pool first, so that the sink may use the connection again."""
-        sink = self._sink
-        self._sink = None
+        sink = self._ending or self._sink
+        self._sink = self._ending = None
         self._data = b""
         if not self._keep or self._spoiled or self._closing:
             self._shut()
@@ -472,6 +476,7 @@ class Pool:
             async with asyncio.timeout(seconds):
                 return await future
         except BaseException as error:
+            # given and given up in the same turn of the loop: it goes to the next
             if future.done() and not future.cancelled():
                 given = future.result()
                 if given is not None:

@@ -256,7 +256,7 @@ async def test_a_slow_reader_pauses_a_fast_producer_and_memory_stays_bounded(ser
     app = Held()
     served = await serve(app)
     wire = await served.wire(limit=65_536)
-    wire.send(GET)
+    wire.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     producer = Producer()
     producer.reply = await app.reply()
     (connection,) = served.state.connections
@@ -266,8 +266,8 @@ async def test_a_slow_reader_pauses_a_fast_producer_and_memory_stays_bounded(ser
     producer.reply.flow = producer
     producer.produce()
     await eventually(lambda: producer.paused and producer.left)
-    status, _, body = await wire.answer()
-    assert status == 200 and len(body) == 2_000 * 8_192
+    answer = await wire.rest()
+    assert answer.count(b"x" * 8_192) == 2_000 and answer.endswith(b"\r\n0\r\n\r\n")
     assert producer.pauses >= 1 and producer.peak < 65_536 + 2 * 8_300
 
 
