@@ -263,7 +263,7 @@ class Up:
         said = "nothing pending"
         if facts is None:
             argv = [
-                "python",
+                sys.executable,
                 "-m",
                 "controlplane.launcher.prepare",
                 str(out),
