@@ -258,11 +258,11 @@ class _Run:
         models: dict[str, list[int]] = {}
         for at, price in enumerate(entry.prices):
             models.setdefault(price.model, []).append(at)
-        for model, at in models.items():
-            with _below("prices", f"prices[{at[0]}]"):
-                specs = [_price_spec(entry.prices[n]) for n in at if not entry.prices[n].absent]
+        for model, places in models.items():
+            with _below("prices", f"prices[{places[0]}]"):
+                specs = [_price_spec(entry.prices[n]) for n in places if not entry.prices[n].absent]
                 prices_set(actor=self.actor, provider=provider, model=model, prices=specs, reason=self.reason)
-            self.objects["prices", f"{provider.pk}/{model}"] = f"{path}.prices[{at[0]}]"
+            self.objects["prices", f"{provider.pk}/{model}"] = f"{path}.prices[{places[0]}]"
 
     def route(self, organisation: Organisation, entry: doc.RouteEntry, path: str) -> None:
         route = route_ensure(

@@ -77,7 +77,7 @@ def _scan(text: str, file: str) -> None:
     problems: list[Problem] = []
     depth = count = documents = 0
     for event in yaml.parse(text, Loader=_LOADER):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
