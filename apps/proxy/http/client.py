@@ -36,7 +36,7 @@ from apps.proxy.http.errors import (
     connect_failed,
 )
 from apps.proxy.http.limits import ClientLimits
-from apps.proxy.http.sweep import BEAT, sweep_of
+from apps.proxy.http.sweep import BEAT, Sweep, sweep_of
 from apps.proxy.http.types import Sink
 
 __all__ = ["ClientLimits", "Connection", "Origin", "Pool", "client_tls"]
@@ -373,6 +373,8 @@ class Pool:
         self._idle: dict[Connection, None] = {}
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._sweeper: Sweep | None = None
+        """Joined from the first idle connection until none is open."""
 
     @property
     def idle(self) -> int:
@@ -428,10 +430,11 @@ class Pool:
             if not future.done():
                 future.set_result(connection)
                 return
-        sweeper = sweep_of(connection._loop)
-        connection.idle_until = sweeper.now + self.limits.idle_seconds + BEAT
-        if not self._idle:
+        sweeper = self._sweeper
+        if sweeper is None:
+            sweeper = self._sweeper = sweep_of(connection._loop)
             sweeper.join(self)
+        connection.idle_until = sweeper.now + self.limits.idle_seconds + BEAT
         self._idle[connection] = None
 
     def forget(self, connection: Connection) -> None:
@@ -456,8 +459,9 @@ class Pool:
             if now <= connection.idle_until:
                 break
             connection.abort()
-        if not self._idle and self._loop is not None:
-            sweep_of(self._loop).leave(self)
+        if not self.open and self._sweeper is not None:
+            self._sweeper.leave(self)
+            self._sweeper = None
 
     def _free(self) -> None:
         """A connection ended: its room goes to who waits longest."""
