@@ -122,11 +122,14 @@ class Resolution:
 
 
 def resolution_for(start: datetime, end: datetime, *, now: datetime, wide: bool = False) -> Resolution:
-    """The finest rollup that answers a range cheaply. ``wide``: the dimension asked for is not in the ten-second rollup."""
+    """The finest rollup that answers a range cheaply; the range is aligned outwards to its buckets, so beyond six hours to whole hours.
+
+    ``wide``: the dimension asked for is not in the ten-second rollup.
+    """
     length = end - start
     if not wide and length <= timedelta(hours=2) and start >= now - timedelta(hours=47):
         table, bucket = "usage_rollup_10s", 10
-    elif length <= timedelta(hours=48):
+    elif length <= timedelta(hours=6):
         table, bucket = "usage_rollup_1m", 60
     else:
         table, bucket = "usage_rollup_1h", 3_600
@@ -245,7 +248,8 @@ def live_and_today(scope: Scope, *, seconds: int = 60, now: datetime | None = No
     end = _floor(now - timedelta(seconds=2), 10)
     owner = [scope.organisation, scope.simulated]
     [row] = _rows(
-        f"SELECT (SELECT coalesce(sum(cost_nano), 0)::bigint FROM usage_rollup_1h WHERE {_WHERE}), {_SUMS} FROM usage_rollup_10s WHERE {_WHERE}",
+        f"SELECT (SELECT coalesce(sum(cost_nano), 0)::bigint FROM usage_rollup_1h WHERE {_WHERE}), {_SUMS} "
+        f"FROM usage_rollup_10s WHERE {_WHERE}",
         [*owner, _floor(now, 86_400), now + timedelta(hours=1), *owner, end - timedelta(seconds=seconds), end],
     )
     spent, *sums = row
