@@ -92,7 +92,8 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class PriceFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
-    """The price book's page of one provider's model; ``id`` is ``<provider name>/<model>``."""
+    """The price book's page of one provider's model; ``id`` is ``<provider id>/<model>`` (a provider's name is unique
+    only in its organisation)."""
 
     provider: str
     model: str
@@ -109,7 +110,7 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One place a route can send a request: a provider's endpoint and the model's name there."""
+    """One place a route can send a request: a provider's endpoint and the model's name there. ``provider`` is its name."""
 
     provider: str
     model: str

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from apps.contracts.journal import MAX_OPEN_PAYLOAD
 from apps.contracts.money import dollars_text
-from apps.contracts.usage import Charge, OpenRecord, Tokens, encode_record
+from apps.contracts.usage import Charge, OpenRecord, Tokens, encode_bounded, encode_record
 from apps.proxy.attempt import Attempt
 from apps.proxy.errors import AttemptFailed, ClientGone, Refusal, Refused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 from apps.proxy.http.errors import ConnectFailed
@@ -206,9 +206,7 @@ def _open_payload(exchange: Exchange, target: CompiledTarget, price: Price | Non
     )
     payload = encode_record(record)
     if len(payload) > MAX_OPEN_PAYLOAD:
-        record.tags, record.user, record.feature = [], record.user[:32], record.feature[:32]
-        record.requested_model = record.requested_model[:64]
-        payload = encode_record(record)
+        payload = encode_bounded(record)
     return payload
 
 

@@ -18,7 +18,7 @@ from apps.contracts.errors import CODES, error_body
 from apps.contracts.identifiers import uuid7_bytes, uuid_text
 from apps.contracts.journal import MAX_PAYLOAD
 from apps.contracts.money import dollars_text
-from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_record
+from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_bounded, encode_record
 from apps.proxy.attempt import Attempt, constant_head, error_code_of
 from apps.proxy.dispatch import dispatch
 from apps.proxy.driver import Driver
@@ -30,7 +30,6 @@ from apps.proxy.http.dial import client_tls
 from apps.proxy.http.limits import ClientLimits
 from apps.proxy.metrics import Metrics
 from apps.proxy.pipeline import steps
-from apps.proxy.steps.attribute import MAX_TAG, MAX_TAGS
 from apps.proxy.steps.authenticate import Authenticator
 
 if TYPE_CHECKING:
@@ -296,7 +295,7 @@ class Engine:
         )
         payload = encode_record(record)
         if len(payload) > MAX_PAYLOAD:
-            payload = encode_record(_trimmed(record))
+            payload = encode_bounded(record)
         self.journal.append(payload)
         self.journal.retire()
         for charges, spent in exchange.held:
@@ -311,10 +310,13 @@ class Engine:
         return record
 
     async def sweep(self) -> None:
-        """Ends attempts whose deadline has passed; until cancelled."""
+        """Ends attempts whose deadline has passed, and flags that have run out; until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now, now_ns = self.loop.time(), perf_counter_ns()
+            good_until_ms = self.holder.current.good_until_ms
+            if good_until_ms is not None and (time_ns() // 1000 + self.offset_us) // 1000 >= good_until_ms:
+                self.holder.refresh()
             for attempt in tuple(self.in_flight):
                 overdue = attempt.overdue(now, now_ns)
                 if overdue is not None:
@@ -342,13 +344,3 @@ class Engine:
 def _pool(origin: Origin) -> Pool:
     tls = client_tls(origin.ca_file, verify=origin.verify_tls) if origin.scheme == "https" else None
     return Pool(HttpOrigin(origin.scheme, origin.host, origin.port), tls, ClientLimits(connections=origin.max_connections))
-
-
-def _trimmed(record: UsageRecord) -> UsageRecord:
-    """A record whose app-given texts are cut so that it fits a frame; numbers and ids stay."""
-    record.metadata = {}
-    record.tags = [tag[:MAX_TAG] for tag in record.tags[:MAX_TAGS]]
-    record.user, record.feature = record.user[:MAX_TAG], record.feature[:MAX_TAG]
-    record.requested_model = record.requested_model[:MAX_TAG]
-    record.attempts = record.attempts[:8]
-    return record

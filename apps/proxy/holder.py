@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from apps.contracts.snapshot import SECTIONS, Change, Delta, Fragment, decode_fragment
 from apps.proxy.runtime import EMPTY, Runtime, Unseal, compile_config
 
@@ -9,8 +12,10 @@ from apps.proxy.runtime import EMPTY, Runtime, Unseal, compile_config
 class Holder:
     """Applies deltas to the fragments it knows and swaps the compiled result in."""
 
-    def __init__(self, unseal: Unseal | None) -> None:
+    def __init__(self, unseal: Unseal | None, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self.current: Runtime = EMPTY
+        self._now_ms = now_ms
+        self._fragments: dict[str, dict[str, Fragment]] = {name: {} for name in SECTIONS}
         self._unseal = unseal
         self._bodies: dict[str, dict[str, bytes]] = {name: {} for name in SECTIONS}
 
@@ -23,7 +28,7 @@ class Holder:
         if delta.base > self.current.version:
             raise ValueError(f"the delta starts at v{delta.base}, this proxy has v{self.current.version}")
         whole = delta.base == 0
-        fragments: dict[str, dict[str, Fragment]] = {name: {} if whole else dict(self.current.fragments[name]) for name in SECTIONS}
+        fragments: dict[str, dict[str, Fragment]] = {name: {} if whole else dict(self._fragments[name]) for name in SECTIONS}
         bodies: dict[str, dict[str, bytes]] = {name: {} if whole else dict(self._bodies[name]) for name in SECTIONS}
         changed: dict[str, set[str]] = {name: set() for name in SECTIONS}
         for change in delta.changes:
@@ -38,10 +43,20 @@ class Holder:
             changed[change.section].add(change.id)
         previous = None if whole else self.current
         runtime = compile_config(
-            fragments, version=delta.version, unseal=self._unseal, previous=previous, changed=None if whole else changed
+            fragments,
+            version=delta.version,
+            unseal=self._unseal,
+            previous=previous,
+            changed=None if whole else changed,
+            now_ms=self._now_ms(),
         )
         self._bodies = bodies
+        self._fragments = fragments
         self.current = runtime
+
+    def refresh(self) -> None:
+        """Compile the same version again, because a flag has run out."""
+        self.current = compile_config(self._fragments, version=self.current.version, unseal=self._unseal, now_ms=self._now_ms())
 
     def whole(self) -> Delta:
         """Everything, as one delta from nothing: what is kept on disk as last-known-good."""

@@ -203,7 +203,13 @@ async def serve(settings: ProxySettings) -> None:
     boot_id = str(uuid7())
     loop = asyncio.get_running_loop()
     fernet = Fernet(settings.seal_key)
-    holder = Holder(lambda sealed: fernet.decrypt(sealed.encode()))
+    clock = {"offset_us": 0}
+
+    def now_ms() -> int:
+        """Database time as last measured."""
+        return (time.time_ns() // 1000 + clock["offset_us"]) // 1000
+
+    holder = Holder(lambda sealed: fernet.decrypt(sealed.encode()), now_ms)
     try:
         saved = lastgood.load(settings.config_file)
         if saved is not None:
@@ -222,8 +228,7 @@ async def serve(settings: ProxySettings) -> None:
     admin = _listen(settings.admin_host, settings.admin_port)
     store = Store(settings.database_url, boot_id) if settings.database_url else None
     authenticator = Authenticator(settings.pepper)
-    clock = {"offset_us": 0}
-    leases = Leases(store or _NoStore(), now_ms=lambda: (time.time_ns() // 1000 + clock["offset_us"]) // 1000)
+    leases = Leases(store or _NoStore(), now_ms=now_ms)
     engine = Engine(boot_id=boot_id, holder=holder, journal=journal, leases=leases, authenticator=authenticator, hash_key=settings.pepper)
     admin_app = AdminApp(engine, store, boot_id=boot_id, name=settings.name)
     background = [loop.create_task(journal.run()), loop.create_task(engine.sweep()), loop.create_task(leases.run())]

@@ -210,7 +210,7 @@ class CompiledKey:
 class Runtime:
     """One config version, compiled. Never changed after it is built; a request keeps the one it started with."""
 
-    __slots__ = ("fragments", "keys", "tables", "version")
+    __slots__ = ("fragments", "good_until_ms", "keys", "tables", "version")
 
     def __init__(
         self, version: int, fragments: Fragments, keys: dict[bytes, CompiledKey], tables: dict[str, dict[str, CompiledRoute]]
@@ -221,6 +221,9 @@ class Runtime:
         """By HMAC digest of the token."""
         self.tables = tables
         """Organisation id -> route name or alias -> route."""
+        flags = cast(Mapping[str, FlagFragment], fragments.get("flags", {})).values()
+        self.good_until_ms: int | None = min((f.until_ms for f in flags if f.on and f.until_ms is not None), default=None)
+        """When the first flag that is on runs out (milliseconds since the epoch): compile again then."""
 
     def routes_of(self, key: CompiledKey) -> dict[str, CompiledRoute]:
         """Every name the key may use, with its route."""
@@ -240,13 +243,20 @@ def compile_config(
     unseal: Unseal | None = None,
     previous: Runtime | None = None,
     changed: Mapping[str, frozenset[str] | set[str]] | None = None,
+    now_ms: int = 0,
 ) -> Runtime:
     """The Runtime of a complete config. Raises CompileError.
 
     unseal: opens a credential; None (in the control plane) checks everything but the secrets.
     previous, changed: what was compiled before and which ids differ by section; sections whose inputs did not change are taken over.
+    now_ms: flags that ran out by then are off; 0 takes every flag as it says.
     """
     full: dict[str, Mapping[str, Fragment]] = {name: fragments.get(name, {}) for name in SECTIONS}
+    full["flags"] = {
+        id: flag
+        for id, flag in full["flags"].items()
+        if not isinstance(flag, FlagFragment) or flag.until_ms is None or flag.until_ms > now_ms or not flag.on
+    }
     if previous is None or changed is None:
         return Runtime(version, full, _compile_keys(full), _compile_tables(full, unseal))
     touched = {section for section, ids in changed.items() if ids}

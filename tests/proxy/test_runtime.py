@@ -1,0 +1,200 @@
+"""What is compiled: refusals by section, id and field; flags; incremental compilation says the same as compiling anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from apps.contracts.snapshot import (
+    SECTIONS,
+    BudgetFragment,
+    Change,
+    CredentialFragment,
+    Deadlines,
+    Delta,
+    Endpoint,
+    FlagFragment,
+    Fragment,
+    KeyFragment,
+    PriceFragment,
+    PriceVersion,
+    ProviderFragment,
+    RouteFragment,
+    Target,
+    encode_fragment,
+)
+from apps.proxy.holder import Holder
+from apps.proxy.runtime import CompileError, Runtime, compile_config
+
+ORG = "o-1"
+BY_TYPE = {kind: name for name, kind in SECTIONS.items()}
+
+
+def provider(**changes: Any) -> ProviderFragment:
+    endpoint = Endpoint(name="main", base_url=changes.pop("base_url", "http://127.0.0.1:1/v1"), credential=changes.pop("credential", None))
+    return ProviderFragment(**{"id": "p-1", "name": "east", "kind": "openai", "organisation": ORG, "endpoints": [endpoint], **changes})
+
+
+def route(**changes: Any) -> RouteFragment:
+    return RouteFragment(**{"id": "r-1", "name": "chat", "organisation": ORG, "targets": [Target(provider="east", model="m")], **changes})
+
+
+def table(*fragments: Fragment) -> dict[str, dict[str, Fragment]]:
+    found: dict[str, dict[str, Fragment]] = {name: {} for name in SECTIONS}
+    for fragment in fragments:
+        found[BY_TYPE[type(fragment)]][fragment.id] = fragment
+    return found
+
+
+@pytest.mark.parametrize(
+    ("fragments", "section", "field"),
+    [
+        ([provider(), route(targets=[])], "routes", "targets"),
+        ([route()], "routes", "targets[0]"),
+        ([provider(), route(targets=[Target(provider="east", endpoint="nowhere", model="m")])], "routes", "targets[0]"),
+        ([provider(), route(targets=[Target(provider="east", model="")])], "routes", "targets[0]"),
+        ([provider(), route(targets=[Target(provider="east", model="a\r\nb")])], "routes", "targets[0]"),
+        ([provider(), route(fallback=[Target(provider="west", model="m")])], "routes", "fallback[0]"),
+        ([provider(kind="telepathy"), route()], "providers", "kind"),
+        ([provider(endpoints=[]), route()], "providers", "endpoints"),
+        ([provider(base_url="ftp://x/v1"), route()], "providers", "base_url"),
+        ([provider(base_url="http://user:word@x/v1"), route()], "providers", "base_url"),
+        ([provider(base_url="http://x/v1?a=1"), route()], "providers", "base_url"),
+        ([provider(credential="c-9"), route()], "providers", "endpoints.main.credential"),
+        ([provider(), route(), route(id="r-2")], "routes", "name"),
+        ([provider(), route(), route(id="r-2", name="other", aliases=["chat"])], "routes", "name"),
+        ([provider(), route(deadlines=Deadlines(idle_ms=0))], "routes", "deadlines.idle_ms"),
+        ([provider(), route(max_attempts=9)], "routes", "max_attempts"),
+        ([provider(), route(max_output_tokens=0)], "routes", "max_output_tokens"),
+        (
+            [KeyFragment(id=f"k-{n}", name=f"k{n}", public_id="", organisation=ORG, digests=["aa"]) for n in (1, 2)],
+            "keys",
+            "digests",
+        ),
+        ([KeyFragment(id="k-1", name="k", public_id="", organisation=ORG, digests=["zz"])], "keys", "digests"),
+        (
+            [BudgetFragment(id="b-1", name="b", organisation=ORG, scope="organisation", scope_id=ORG, window="day", limit_nano=-1)],
+            "budgets",
+            "limit_nano",
+        ),
+        (
+            [
+                provider(),
+                route(),
+                PriceFragment(id="p-1/m", provider="east", model="m", versions=[PriceVersion(version="v", input=-1, output=0)]),
+            ],
+            "prices",
+            "versions",
+        ),
+    ],
+)
+def test_what_cannot_be_served_is_refused_by_name(fragments: list[Fragment], section: str, field: str) -> None:
+    with pytest.raises(CompileError) as caught:
+        compile_config(table(*fragments), version=1)
+    assert (caught.value.section, caught.value.field) == (section, field)
+    assert caught.value.message
+
+
+def test_a_secret_that_would_break_the_header_is_refused() -> None:
+    fragments = table(provider(credential="c-1"), route(), CredentialFragment(id="c-1", sealed="x"))
+    with pytest.raises(CompileError) as caught:
+        compile_config(fragments, version=1, unseal=lambda sealed: b"sk-1\r\nx-evil: 1")
+    assert "sk-1" not in str(caught.value)
+
+
+def test_flags_choose_the_chain_and_stop_what_they_name() -> None:
+    west = provider(id="p-2", name="west")
+    flagged = route(fallback=[Target(provider="west", model="m")])
+    off = FlagFragment(id="f-1", name="use-west", organisation=ORG, kind="fallback", subject="route", subject_id="r-1")
+    on = FlagFragment(id="f-1", name="use-west", organisation=ORG, kind="fallback", subject="route", subject_id="r-1", on=True)
+    stop = FlagFragment(id="f-2", name="stop-east", organisation=ORG, kind="kill", subject="provider", subject_id="p-1", on=True)
+
+    def chat(*flags: FlagFragment) -> Any:
+        return compile_config(table(provider(), west, flagged, *flags), version=1).tables[ORG]["chat"]
+
+    assert [t.provider for t in chat(off).targets] == ["east"]
+    assert [t.provider for t in chat(on).targets] == ["west"] and chat(on).flags == ("use-west",)
+    assert "stop-east" in chat(stop).targets[0].killed
+
+
+def test_a_flag_ends_at_its_time() -> None:
+    now = [1_000]
+    holder = Holder(None, lambda: now[0])
+    stop = FlagFragment(id="f-1", name="stop", organisation=ORG, kind="kill", subject="route", subject_id="r-1", on=True, until_ms=2_000)
+    holder.apply(Delta(0, 7, [Change(BY_TYPE[type(f)], f.id, encode_fragment(f)) for f in (provider(), route(), stop)]))
+    assert holder.current.tables[ORG]["chat"].stopped is not None and holder.current.good_until_ms == 2_000
+    now[0] = 2_000
+    holder.refresh()
+    assert holder.current.tables[ORG]["chat"].stopped is None
+    assert (holder.current.version, holder.current.good_until_ms) == (7, None)
+
+
+NAMES = ["a", "b", "c"]
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> list[tuple[str, str, Fragment | None]]:
+    """A few edits of a small world, each valid by itself."""
+    found: list[tuple[str, str, Fragment | None]] = []
+    for _ in range(draw(st.integers(1, 4))):
+        kind = draw(st.sampled_from(["keys", "budgets", "routes", "flags", "prices"]))
+        name = draw(st.sampled_from(NAMES))
+        gone = draw(st.booleans())
+        fragment: Fragment
+        if kind == "keys":
+            state: Any = draw(st.sampled_from(["active", "revoked"]))
+            digest = draw(st.sampled_from(["aa", "bb"])) + name.encode().hex()
+            fragment = KeyFragment(id=name, name=name, public_id=name, organisation=ORG, digests=[digest], state=state)
+        elif kind == "budgets":
+            scope: Any = draw(st.sampled_from(["organisation", "key"]))
+            subject = ORG if scope == "organisation" else draw(st.sampled_from(NAMES))
+            fragment = BudgetFragment(id=name, name=name, organisation=ORG, scope=scope, scope_id=subject, window="day", limit_nano=5)
+        elif kind == "routes":
+            fragment = route(id=name, name=name, max_attempts=draw(st.integers(1, 8)), fallback=[Target(provider="east", model="n")])
+        elif kind == "flags":
+            flag: Any = draw(st.sampled_from([("fallback", "route"), ("kill", "route"), ("kill", "key"), ("kill", "provider")]))
+            subject = "p-1" if flag[1] == "provider" else draw(st.sampled_from(NAMES))
+            on = draw(st.booleans())
+            fragment = FlagFragment(id=name, name=name, organisation=ORG, kind=flag[0], subject=flag[1], subject_id=subject, on=on)
+        else:
+            price = PriceVersion(version=str(draw(st.integers(1, 9))), input=1, output=1)
+            name = f"p-1/{draw(st.sampled_from(['m', 'n']))}"
+            fragment = PriceFragment(id=name, provider="east", model=name[-1], versions=[price])
+        found.append((kind, name, None if gone else fragment))
+    return found
+
+
+def view(runtime: Runtime) -> Any:
+    """Everything a request could notice."""
+    keys = {digest: (k.id, k.refused, k.budgets, k.allowed) for digest, k in runtime.keys.items()}
+    routes = {
+        name: (
+            r.max_attempts,
+            r.flags,
+            r.stopped,
+            [(t.label, t.killed, (p := t.prices and t.prices.at(1)) and p.version) for t in r.targets],
+        )
+        for name, r in runtime.tables.get(ORG, {}).items()
+    }
+    return keys, routes
+
+
+@given(st.lists(changes(), min_size=1, max_size=6))
+@settings(max_examples=150, deadline=None)
+def test_incremental_compilation_is_compiling_anew(steps: list[list[tuple[str, str, Fragment | None]]]) -> None:
+    holder = Holder(None)
+    world = table(provider())
+    holder.apply(Delta(0, 1, [Change("providers", "p-1", encode_fragment(provider()))]))
+    for number, step in enumerate(steps, start=2):
+        delta = []
+        for section, id, fragment in step:
+            if fragment is None:
+                world[section].pop(id, None)
+            else:
+                world[section][id] = fragment
+            delta.append(Change(section, id, None if fragment is None else encode_fragment(fragment)))
+        holder.apply(Delta(number - 1, number, delta))
+        assert view(holder.current) == view(compile_config(world, version=number))
