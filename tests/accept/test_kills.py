@@ -21,9 +21,7 @@ def test_every_answer_is_recorded_exactly_once(instance: Callable[..., Instance]
     one = instance("--proxies", "2")
     facts = one.facts
     for simulator in facts["simulators"]:
-        httpx.put(
-            f"{simulator['url']}/sim/control", json={"server": {"first_byte_ms": {"kind": "fixed", "value": 30}}}
-        ).raise_for_status()
+        httpx.put(f"{simulator['url']}/sim/control", json={"server": {"first_byte_ms": {"kind": "fixed", "value": 30}}}).raise_for_status()
     crowd = Crowd(facts["proxy_url"], facts["key"], facts["model"])
     rounds = 3 if FULL else 1
 
