@@ -7,9 +7,9 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 import yaml
-from apps.budgets.selectors import budgets_of
 
 from apps.accounts.models import Organisation
+from apps.budgets.selectors import budgets_of
 from apps.contracts.money import dollars_text
 from apps.flags.selectors import flags_of
 from apps.keys.selectors import keys_of
