@@ -167,6 +167,15 @@ def decode_record(payload: bytes | memoryview) -> Record:
         raise RecordError(str(error)) from error
 
 
+def full_record_start(id: bytes) -> bytes:
+    """The first bytes of the full record with this id, as it lies in a journal."""
+    record = UsageRecord(
+        id=id, started_us=0, organisation="", key_id="", kind="chat", route="", requested_model="", stream=False, outcome="ok", status=0
+    )
+    payload = _encoder.encode(record)
+    return payload[: payload.index(id) + len(id)]
+
+
 def encode_bounded(record: Record) -> bytes:
     """The record's bytes, trimmed where the journal's limits ask for it (``MAX_PAYLOAD``, ``MAX_OPEN_PAYLOAD``).
 

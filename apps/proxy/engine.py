@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from hashlib import blake2b
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import msgspec
 from apps.contracts.errors import CODES, error_body
 from apps.contracts.identifiers import uuid7_bytes, uuid_text
 from apps.contracts.journal import MAX_PAYLOAD
-from apps.contracts.money import dollars_text
+from apps.contracts.money import NANO, dollars_text
 from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_bounded, encode_record
 from apps.proxy.attempt import Attempt, constant_head, error_code_of
 from apps.proxy.dispatch import dispatch
@@ -44,10 +43,8 @@ log = logging.getLogger("bulkhead.proxy")
 JSON = b"content-type: application/json\r\n"
 _JSON_HEAD = (
     b"content-type: application/json\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n"
-    b"x-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %b\r\nx-bulkhead-overhead-ms: %.3f\r\n%b"
+    b"x-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %d.%09d\r\nx-bulkhead-overhead-ms: %d.%03d\r\n%b"
 )
-RECENT = 4096
-"""Records kept in memory for ``GET /v1/requests/{id}``, so that it answers before the shipper has settled them."""
 SWEEP_SECONDS = 0.05
 """How often deadlines are looked at: they are met to this precision."""
 
@@ -65,8 +62,6 @@ class Engine:
         self.metrics = Metrics()
         self.in_flight: set[Attempt] = set()
         self.background: set[asyncio.Task[None]] = set()
-        self.recent: OrderedDict[bytes, bytes] = OrderedDict()
-        """Encoded, so that the garbage collector has nothing to walk."""
         self.offset_us = 0
         """Database time minus this host's, microseconds, as last measured."""
         self._steps = steps(authenticator)
@@ -107,19 +102,23 @@ class Engine:
         exchange.bytes_out = len(body)
         record = self._write(exchange, "ok", 200)
         request_id = exchange.request_id.encode()
+        cost = record.cost_nano
         ours = record.total_us - record.upstream_us
         head = _JSON_HEAD % (
             request_id,
             request_id,
             len(exchange.attempts),
-            record.cost_nano,
-            dollars_text(record.cost_nano).encode(),
-            ours / 1000,
+            cost,
+            cost // NANO,
+            cost % NANO,
+            ours // 1000,
+            ours % 1000,
             constant_head(exchange, target),
         )
-        for name, value in headers.items():
-            if name.startswith((b"x-ratelimit-", b"openai-")):
-                head += b"%b: %b\r\n" % (name, value)
+        if b"x-ratelimit-limit-requests" in headers or b"openai-processing-ms" in headers:
+            for name, value in headers.items():
+                if name.startswith((b"x-ratelimit-", b"openai-")):
+                    head += b"%b: %b\r\n" % (name, value)
         self._sent(exchange)
         exchange.reply.send(200, head, body)
 
@@ -303,10 +302,6 @@ class Engine:
                 self.leases.settle(charges, spent)
         exchange.held = []
         self.metrics.count(record)
-        recent = self.recent
-        recent[exchange.id] = payload
-        if len(recent) > RECENT:
-            recent.popitem(last=False)
         return record
 
     async def sweep(self) -> None:
@@ -314,6 +309,7 @@ class Engine:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now, now_ns = self.loop.time(), perf_counter_ns()
+            self.metrics.drain()
             good_until_ms = self.holder.current.good_until_ms
             if good_until_ms is not None and (time_ns() // 1000 + self.offset_us) // 1000 >= good_until_ms:
                 self.holder.refresh()

@@ -51,6 +51,7 @@ import msgspec
 
 from apps.contracts.journal import (
     FIRST_OFFSET,
+    HEADER,
     LOCK_NAME,
     MAGIC,
     MAX_OPEN_PAYLOAD,
@@ -291,6 +292,20 @@ class Journal:
         if self.failed or now - self._measured_at >= MEASURE_SECONDS:
             self._measure(now)
         self._prepare_ahead()
+
+    def find(self, start: bytes) -> bytes | None:
+        """The latest record here whose payload begins with ``start``; reads the segments' files, so call it in a thread."""
+        for path in sorted(self.directory.glob("*.seg"), reverse=True):
+            try:
+                with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+                    at = view.rfind(start)
+                    if at >= FIRST_OFFSET + HEADER.size:
+                        length, _ = HEADER.unpack_from(view, at - HEADER.size)
+                        if len(start) <= length <= MAX_PAYLOAD:
+                            return view[at : at + length]
+            except (FileNotFoundError, ValueError):  # settled and deleted meanwhile
+                continue
+        return None
 
     # -- inside -------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ class Metrics:
     __slots__ = (
         "_credentials",
         "_first_token",
+        "_pending",
         "_requests",
         "_total",
         "_unrecorded",
@@ -34,19 +35,26 @@ class Metrics:
         self._requests: Counter[tuple[str, str, int]] = Counter()
         self._unrecorded: Counter[str] = Counter()
         self._credentials: Counter[tuple[str, int]] = Counter()
+        self._pending: list[UsageRecord] = []
         self._total: dict[int, int] = {}
         self._first_token: dict[int, int] = {}
 
     def count(self, record: UsageRecord) -> None:
+        """Note a finished request; it is added up by ``drain``, many at a time, off the request's path."""
         self.running -= 1
-        self.records += 1
-        self._requests[(record.route, record.outcome, record.status)] += 1
-        self.tokens_in += record.tokens.input
-        self.tokens_out += record.tokens.output
-        self.cost_nano += record.cost_nano
-        histogram.add(self._total, record.total_us)
-        if record.first_token_us >= 0:
-            histogram.add(self._first_token, record.first_token_us)
+        self._pending.append(record)
+
+    def drain(self) -> None:
+        pending, self._pending = self._pending, []
+        self.records += len(pending)
+        for record in pending:
+            self._requests[(record.route, record.outcome, record.status)] += 1
+            self.tokens_in += record.tokens.input
+            self.tokens_out += record.tokens.output
+            self.cost_nano += record.cost_nano
+            histogram.add(self._total, record.total_us)
+            if record.first_token_us >= 0:
+                histogram.add(self._first_token, record.first_token_us)
 
     def unrecorded(self, code: str) -> None:
         self._unrecorded[code] += 1
@@ -56,6 +64,7 @@ class Metrics:
 
     def render(self, gauges: Iterable[tuple[str, str, float]]) -> bytes:
         """Prometheus text. gauges: (name, help, value)."""
+        self.drain()
         lines: list[str] = []
 
         def head(name: str, kind: str, text: str) -> None:

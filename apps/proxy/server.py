@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -9,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from apps.contracts.errors import CODES, error_body
-from apps.contracts.usage import UsageRecord, decode_record
+from apps.contracts.usage import UsageRecord, decode_record, full_record_start
 from apps.proxy.errors import Refusal
 
 if TYPE_CHECKING:
@@ -102,24 +103,26 @@ class PublicApp:
         except ValueError:
             self._refuse(reply, missing)
             return
-        payload = engine.recent.get(id.bytes)
+        task = engine.loop.create_task(self._look_up(reply, id, key.id, missing))
+        engine.background.add(task)
+        task.add_done_callback(engine.background.discard)
+
+    async def _look_up(self, reply: Reply, id: UUID, key_id: str, missing: Refusal) -> None:
+        """In this process's journal first: a record is there before its answer ends, and in the database soon after."""
+        engine = self._engine
+        payload = await asyncio.to_thread(engine.journal.find, full_record_start(id.bytes))
         if payload is not None:
             record = decode_record(payload)
-            if not isinstance(record, UsageRecord) or record.key_id != key.id:
-                self._refuse(reply, missing)
-            else:
+            if isinstance(record, UsageRecord) and record.key_id == key_id:
                 reply.send(200, JSON, _encode(engine.record_view(record)))
+            else:
+                self._refuse(reply, missing)
             return
         if self._store is None:
             self._refuse(reply, missing)
             return
-        task = engine.loop.create_task(self._look_up(reply, id, key.id, missing, self._store))
-        engine.background.add(task)
-        task.add_done_callback(engine.background.discard)
-
-    async def _look_up(self, reply: Reply, id: UUID, key_id: str, missing: Refusal, store: Store) -> None:
         try:
-            found = await store.request_record(id, key_id)
+            found = await self._store.request_record(id, key_id)
         except Exception as error:
             log.warning("a request could not be looked up: %s", error)
             self._refuse(
