@@ -32,8 +32,8 @@ ESTIMATE_SLACK_TOKENS = 64
 """Tokens that a provider may have produced beyond what reached us before a broken stream was noticed."""
 
 
-class Attempt:
-    """``waiter`` resolves when the upstream's answer is whole and fails with an AttemptFailed otherwise."""
+class Attempt(Waiter):
+    """Resolves when the upstream's answer is whole and fails with an AttemptFailed otherwise."""
 
     __slots__ = (
         "charges",
@@ -54,17 +54,19 @@ class Attempt:
         "size",
         "status",
         "target",
-        "waiter",
         "watch",
     )
 
     def __init__(self, exchange: Exchange, target: CompiledTarget, price: Price | None, charges: list[Charge], reserved: int) -> None:
+        self.done = False
+        self._value = None
+        self._error = None
+        self._driver = None
         self.exchange = exchange
         self.target = target
         self.price = price
         self.charges = charges
         self.reserved = reserved
-        self.waiter = Waiter()
         self.connection: Connection | None = None
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
@@ -114,11 +116,11 @@ class Attempt:
             self._commit()
 
     def end(self) -> None:
-        self.waiter.resolve()
+        self.resolve()
 
     def failed(self, error: Exception) -> None:
         self.reset = isinstance(error, http_errors.ConnectionReset)
-        self.waiter.fail(self._translate(error))
+        self.fail(self._translate(error))
 
     # --- flow: called by the reply when the app reads slower than the provider writes ---
 
@@ -138,7 +140,7 @@ class Attempt:
         """End the attempt from our side: a deadline, an answer that is too large, an error inside the stream."""
         if self.connection is not None:
             self.connection.abort()
-        self.waiter.fail(error)
+        self.fail(error)
 
     def overdue(self, now: float, now_ns: int) -> AttemptFailed | None:
         """The deadline that has passed, if one has. now: loop time; now_ns: ``perf_counter_ns``."""

@@ -138,7 +138,7 @@ async def _try(exchange: Exchange, engine: Engine, target: CompiledTarget) -> No
         engine.in_flight.add(attempt)
         attempt.sent_ns = perf_counter_ns()
         connection.send(b"%b%d\r\n\r\n%b" % (target.request_heads[exchange.kind], len(body), body), attempt, replay_safe=False)
-        await attempt.waiter
+        await attempt
         if attempt.watch is not None:
             rest = attempt.finish_stream()
             exchange.held.append((charges, attempt.close("ok", attempt.watch.tokens).cost_nano))
@@ -166,7 +166,7 @@ async def _try(exchange: Exchange, engine: Engine, target: CompiledTarget) -> No
     finally:
         engine.in_flight.discard(attempt)
         if not closed:
-            if attempt.connection is not None and not attempt.waiter.done:
+            if attempt.connection is not None and not attempt.done:
                 attempt.connection.abort()
             tokens: Tokens | None = attempt.watch.tokens if attempt.watch is not None else None
             outcome = "cancelled" if left else "error"

@@ -100,7 +100,7 @@ class Driver:
             while True:
                 waited = coroutine.send(None) if error is None else coroutine.throw(error)
                 error = None
-                if type(waited) is Waiter:
+                if isinstance(waited, Waiter):
                     waited._driver = self
                     self._waiting = waited
                     return

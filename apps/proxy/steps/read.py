@@ -22,6 +22,7 @@ MAX_OUTPUT_TOKENS = 10_000_000
 MAX_DEPTH = 200
 
 _decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
 _KEY_COLON = re.compile(rb'"[ \t\r\n]*:')
 
 
@@ -51,11 +52,14 @@ def read(exchange: Exchange, runtime: Runtime) -> Refusal | None:
         return Refusal("too_deep", STEP, "The JSON is nested too deeply.")
     if type(payload) is not dict:
         return Refusal("invalid_json", STEP, "The body must be a JSON object.")
-    keys = _count_keys(payload, 0)
-    if keys < 0:
-        return Refusal("too_deep", STEP, f"The JSON is nested deeper than {MAX_DEPTH} levels.")
-    if body.count(b":") != keys and len(_KEY_COLON.findall(body)) != keys:
-        twice = duplicate_key(body)
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH or _encode(payload) != body:
+        # not the one compact spelling, which has no key twice: count the keys
+        keys = _count_keys(payload, 0)
+        if keys < 0:
+            return Refusal("too_deep", STEP, f"The JSON is nested deeper than {MAX_DEPTH} levels.")
+        twice = None
+        if body.count(b":") != keys and len(_KEY_COLON.findall(body)) != keys:
+            twice = duplicate_key(body)
         if twice is not None:
             return Refusal("duplicate_key", STEP, f"The key {twice[:80]!r} occurs twice in one object: send it once.", twice[:80])
     exchange.payload = payload
