@@ -38,16 +38,3 @@ def test_import_walls_hold() -> None:
 def test_no_module_is_named_after_nothing(name: str) -> None:
     found = [path for top in ("apps", "controlplane", "tests") for path in (ROOT / top).rglob(f"{name}*") if path.stem == name]
     assert found == []
-
-
-def test_no_file_names_a_package_registry() -> None:
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
-    if tracked.returncode != 0:
-        pytest.skip("not a git checkout")
-    words = ("pypi." + "org", "pythonhosted" + ".org")
-    named = []
-    for name in filter(None, tracked.stdout.split("\0")):
-        path = ROOT / name
-        if path.is_file() and "vendor" not in path.parts and any(word in path.read_text(errors="ignore") for word in words):
-            named.append(name)
-    assert named == []

@@ -1,0 +1,90 @@
+"""What the documents and lists of the repository promise about it: commands, links, decisions, pinned packages, no traces of a machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+GUIDES = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/config.md")
+REGISTRIES = ("pypi." + "org", "pythonhosted" + ".org", "npmjs" + ".org", "anaconda" + ".org", "jsdelivr" + ".net", "unpkg" + ".com")
+MACHINE = re.compile(r"(?<![\w./$}-])/(?:work|root|home/\w+|Users/\w+|opt/\w+)/[\w.-]")
+"""Absolute paths that one machine or person has."""
+
+
+@pytest.fixture(scope="module")
+def tracked() -> dict[str, str]:
+    """Text of every file that is ours: what others wrote (``vendor``) is as they wrote it."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    names = [name for name in listed.stdout.split("\0") if name and "/vendor/" not in name and (ROOT / name).is_file()]
+    return {name: (ROOT / name).read_text(errors="ignore") for name in names}
+
+
+def test_no_file_names_a_package_registry(tracked: dict[str, str]) -> None:
+    assert [name for name, text in tracked.items() if any(host in text for host in REGISTRIES)] == []
+
+
+def test_no_file_holds_a_path_of_one_machine(tracked: dict[str, str]) -> None:
+    assert [f"{name}: {found[0]}" for name, text in tracked.items() if (found := MACHINE.search(text))] == []
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "deploy/uv.lock.txt"])
+def test_a_lock_pins_everything_by_hash_and_names_no_place(name: str) -> None:
+    text = "\n".join(line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#"))
+    requirements = [block for block in re.split(r"\n(?=\S)", text) if block.strip()]
+    assert requirements
+    for requirement in requirements:
+        assert re.match(r"[a-z0-9._-]+(\[[a-z,]+\])?==\S+", requirement), requirement[:80]
+        assert "--hash=sha256:" in requirement, requirement[:80]
+    assert "://" not in text and "index-url" not in text and "find-links" not in text
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_commands_that_a_guide_names_exist(name: str) -> None:
+    text = (ROOT / name).read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    commands = {path.stem for pattern in ("*/management", "*/*/management") for path in ROOT.glob(f"{pattern}/commands/*.py")}
+    code = re.findall(r"`([^`\n]+)`", text)
+    code += [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    for line in code:
+        for target in re.findall(r"\bmake ([a-z-]+)", line):
+            assert target in targets, f"{name} says `make {target}`"
+        for named in re.findall(r"\bmanage\.py ([a-z_|]+)", line):
+            assert set(named.split("|")) <= commands | {"migrate"}, f"{name} says `manage.py {named}`"
+
+
+def test_links_between_documents_lead_somewhere(tracked: dict[str, str]) -> None:
+    for name, text in tracked.items():
+        for link in re.findall(r"\]\(([^)\s]+)\)", text) if name.endswith(".md") else ():
+            if "://" not in link and not link.startswith("#"):
+                assert ((ROOT / name).parent / link.partition("#")[0]).exists(), f"{name} links to {link}"
+
+
+def test_every_target_of_make_is_explained() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = set(re.findall(r"\.PHONY: (.*)", makefile)[0].split())
+    explained = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
+    assert explained == phony == set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+def test_decisions_are_numbered_once_and_complete(tracked: dict[str, str]) -> None:
+    records = {name: text for name, text in tracked.items() if name.startswith("docs/adr/")}
+    numbers = [Path(name).name[:4] for name in records]
+    assert len(numbers) == len(set(numbers)), "two decisions share a number"
+    for name, text in records.items():
+        assert re.fullmatch(r"docs/adr/\d{4}-[a-z0-9-]+\.md", name)
+        assert text.startswith(f"# {Path(name).name[:4]}: "), name
+        parts = re.findall(r"^(?:## |\*\*)(Context|Decision|Consequences)\b", text, re.MULTILINE)
+        assert parts == ["Context", "Decision", "Consequences"], name
+        assert len(text.splitlines()) <= 60, f"{name} is longer than a page"
+
+
+def test_decisions_that_the_text_cites_exist(tracked: dict[str, str]) -> None:
+    numbers = {Path(name).name[:4] for name in tracked if name.startswith("docs/adr/")}
+    for name, text in tracked.items():
+        assert set(re.findall(r"\bADR (\d{4})\b", text)) <= numbers, name
