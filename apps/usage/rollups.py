@@ -182,9 +182,9 @@ def add_statement(tier: str) -> str:
 ADD = tuple(add_statement(tier) for tier in BUCKET_US)
 
 
-def delta_lines(cells: _Cells) -> Iterator[str]:
-    """Lines of ``COPY_DELTA`` for all tiers."""
-    for tier, rows in tiers(cells).items():
+def delta_lines(by_tier: dict[str, _Cells]) -> Iterator[str]:
+    """Lines of ``COPY_DELTA`` for all tiers (``tiers``)."""
+    for tier, rows in by_tier.items():
         for (bucket, *dimensions), (n, h_total, h_first_token) in rows.items():
             organisation, simulated, *texts = dimensions
             texts += [""] * (len(WIDE) - len(dimensions))

@@ -9,13 +9,15 @@ from typing import Any
 from django.db import OperationalError, connection, transaction
 
 from apps.contracts.usage import UsageRecord
-from apps.usage import rollups, rows
+from apps.usage import rollups, rows, summaries
 
 LIVE_ROLLUP_HOURS = 48
 """How long the ten-second rollup is kept."""
 DAY_US = 86_400_000_000
 LOCK_SECONDS = 2
 """How long a partition's removal waits for readers; the next run tries again."""
+MINUTE_DAYS = 8
+"""How long summaries of a minute and of ten minutes are kept; older ranges begin and end at whole hours."""
 COMPACT_ROWS = 20_000
 """Rows deleted in one transaction: short locks, and vacuum keeps up."""
 
@@ -32,12 +34,14 @@ def usage_settle(*, cursor: Any, records: Sequence[UsageRecord]) -> None:
     copy_line = rows.copy_line
     with cursor.copy(rows.COPY) as copy:
         copy.write("".join([copy_line(record) for record in records]))
+    by_tier = rollups.tiers(rollups.summed(records))
     cursor.execute(rollups.CREATE_DELTA)
     with cursor.copy(rollups.COPY_DELTA) as copy:
-        copy.write("".join(rollups.delta_lines(rollups.summed(records))))
+        copy.write("".join(rollups.delta_lines(by_tier)))
     for statement in rollups.ADD:
         cursor.execute(statement)
     cursor.execute(rollups.CLEAR_DELTA)  # at COMMIT it is empty anyway; a second call in this transaction must not add twice
+    cursor.execute(summaries.ADD, [summaries.delta_json(by_tier)])
 
 
 def record_day(record: UsageRecord) -> int:
@@ -99,11 +103,29 @@ def _minutes_drop(*, before: dt.datetime) -> int:
 
 
 def rollups_compact(*, keep_hours: int = LIVE_ROLLUP_HOURS) -> int:
-    """Delete ten-second rows older than ``keep_hours``; returns how many. Oldest first, in short transactions."""
+    """Delete ten-second rows older than ``keep_hours``, and summaries past their own time; returns how many.
+
+    Oldest first, in short transactions.
+    """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT now() - make_interval(hours => %s)", [keep_hours])
-        before: dt.datetime = cursor.fetchone()[0]
-    return _delete_in_steps("usage_rollup_10s", before)
+        cursor.execute("SELECT now() - make_interval(hours => %s), now() - make_interval(days => %s)", [keep_hours, MINUTE_DAYS])
+        live, minutes = cursor.fetchone()
+    _summaries_drop(10, live)
+    _summaries_drop(60, minutes)
+    _summaries_drop(600, minutes)
+    return _delete_in_steps("usage_rollup_10s", live)
+
+
+def _summaries_drop(seconds: int, before: dt.datetime) -> None:
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM usage_summary WHERE ctid = ANY (ARRAY("
+                "SELECT ctid FROM usage_summary WHERE seconds = %s AND bucket < %s ORDER BY bucket LIMIT %s FOR UPDATE))",
+                [seconds, before, COMPACT_ROWS],
+            )
+            if cursor.rowcount < COMPACT_ROWS:
+                return
 
 
 def _delete_in_steps(table: str, before: dt.datetime) -> int:

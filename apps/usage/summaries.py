@@ -1,0 +1,120 @@
+"""Summaries of a batch: what pages read. By time alone, and by one dimension at a time, at several widths of a bucket.
+
+A rollup by all dimensions has as many rows as there are combinations; a page that asks one question of it must merge all
+of their histograms. A summary is that merge, kept while settling: ``(organisation, simulated, seconds, dimension, bucket, value)``
+-> counters and histograms. A range is then covered by few rows: minutes at its ragged edges, hours and days inside
+(``apps.usage.selectors.cover``).
+
+Invariant: for each width and dimension, every counter's sum equals the sum over the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from apps.contracts.histogram import merge
+from apps.usage.rollups import COUNTERS, Cell
+from apps.usage.rows import timestamp
+
+EVERYTHING = ""
+"""The dimension of rows that hold all traffic of their bucket."""
+DIMENSIONS = ("route", "provider", "key_id")
+SECONDS_ALL = (10, 60, 600, 3_600, 10_800, 86_400)
+"""Widths of a bucket of ``EVERYTHING``: one for each length of a plot's step, so that a point is a row or a few."""
+SECONDS_EACH = (60, 3_600, 86_400)
+"""Widths of a bucket of one dimension: a range's edges, its hours, its days."""
+SUMMED = tuple(
+    name for name in COUNTERS if name not in ("tokens_cache_write", "tokens_reasoning", "total_us", "upstream_us", "bytes_in", "bytes_out")
+)
+"""The counters that pages show; the others are in the rollups."""
+
+MOST = 2**55
+"""A delta's counter is cut here ($36 million, or as many tokens, in one batch): a nonsensical figure of one answer must not make a
+sum overflow and so refuse its neighbours. The request keeps what was reported."""
+
+_PLACES = tuple(COUNTERS.index(name) for name in SUMMED)
+_encode = msgspec.json.Encoder().encode
+
+_KEY = ("organisation", "simulated", "seconds", "dimension", "bucket", "value")
+_NAMES = ", ".join((*_KEY, *SUMMED, "h_total", "h_first_token"))
+_RECORD = (
+    "organisation text, simulated boolean, seconds integer, dimension text, bucket timestamptz, value text, "
+    + ", ".join(f"{name} bigint" for name in SUMMED)
+    + ", h_total jsonb, h_first_token jsonb"
+)
+ADD = (
+    f"INSERT INTO usage_summary AS kept ({_NAMES}) SELECT {_NAMES} FROM jsonb_to_recordset(%s::jsonb) AS delta ({_RECORD}) "
+    f"ORDER BY {', '.join(_KEY)} ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET "
+    + ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in SUMMED)
+    + "".join(
+        f", {name} = CASE excluded.{name} WHEN '{{}}' THEN kept.{name} ELSE usage_histogram_merge(kept.{name}, excluded.{name}) END"
+        for name in ("h_total", "h_first_token")
+    )
+)
+"""Adds a batch's deltas (one parameter, ``delta_json``), in the order of the key: two shippers never wait in a circle."""
+
+_Sums = dict[tuple[Any, ...], Cell]
+
+
+def _added(sums: _Sums, key: tuple[Any, ...], cell: Cell) -> None:
+    known = sums.get(key)
+    if known is None:
+        sums[key] = (cell[0].copy(), dict(cell[1]), dict(cell[2]))
+        return
+    known[0][:] = map(int.__add__, known[0], cell[0])
+    merge(known[1], cell[1])
+    merge(known[2], cell[2])
+
+
+def summaries(tier: dict[str, dict[tuple[Any, ...], Cell]]) -> Iterator[tuple[tuple[Any, ...], Cell]]:
+    """The deltas of a batch by ``(organisation, simulated, seconds, dimension, bucket in microseconds, value)``.
+
+    ``tier``: of ``apps.usage.rollups.tiers``. Each width is summed from the next finer one, of which a batch has few.
+    """
+    everything: _Sums = {}
+    each: _Sums = {}
+    for (bucket, organisation, simulated, route, provider, *_), cell in tier["10s"].items():
+        _added(everything, (organisation, simulated, EVERYTHING, bucket, ""), cell)
+        minute = bucket // 60_000_000 * 60_000_000
+        _added(each, (organisation, simulated, "route", minute, route), cell)
+        _added(each, (organisation, simulated, "provider", minute, provider), cell)
+    for (minute, organisation, simulated, _route, _provider, _endpoint, _model, key_id, *_), cell in tier["1m"].items():
+        _added(each, (organisation, simulated, "key_id", minute, key_id), cell)
+    yield from _widened(everything, SECONDS_ALL)
+    yield from _widened(each, SECONDS_EACH)
+
+
+def _widened(finest: _Sums, widths: Iterable[int]) -> Iterator[tuple[tuple[Any, ...], Cell]]:
+    """``finest``: sums of the first of ``widths`` already."""
+    sums = finest
+    for at, seconds in enumerate(widths):
+        if at:
+            micros = seconds * 1_000_000
+            wider: _Sums = {}
+            for (organisation, simulated, dimension, bucket, value), cell in sums.items():
+                _added(wider, (organisation, simulated, dimension, bucket // micros * micros, value), cell)
+            sums = wider
+        for (organisation, simulated, dimension, bucket, value), cell in sums.items():
+            yield (organisation, simulated, seconds, dimension, bucket, value), cell
+
+
+def delta_json(tier: dict[str, dict[tuple[Any, ...], Cell]]) -> str:
+    """The parameter of ``ADD``."""
+    rows = []
+    for (organisation, simulated, seconds, dimension, bucket, value), (counts, h_total, h_first_token) in summaries(tier):
+        row = {name: max(-MOST, min(counts[place], MOST)) for name, place in zip(SUMMED, _PLACES, strict=True)}
+        row.update(
+            organisation=organisation,
+            simulated=simulated,
+            seconds=seconds,
+            dimension=dimension,
+            bucket=timestamp(bucket),
+            value=value,
+            h_total=h_total,
+            h_first_token=h_first_token,
+        )
+        rows.append(row)
+    return _encode(rows).decode()
