@@ -7,12 +7,13 @@ transport to transport and wakes nobody until it ends.
 from __future__ import annotations
 
 import json
+from copy import copy
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from apps.contracts.usage import Attempt as AttemptRecord
-from apps.contracts.usage import Charge, Tokens
+from apps.contracts.usage import Charge, Outcome, Tokens
 from apps.proxy.driver import Waiter
 from apps.proxy.errors import AttemptFailed, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 from apps.proxy.http import errors as http_errors
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from apps.proxy.dialects.base import StreamWatch
     from apps.proxy.exchange import Exchange
     from apps.proxy.http.client import Connection
+    from apps.proxy.records import Templates
     from apps.proxy.runtime import CompiledTarget
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -54,16 +56,20 @@ class Attempt(Waiter):
         "size",
         "status",
         "target",
+        "templates",
         "watch",
     )
 
-    def __init__(self, exchange: Exchange, target: CompiledTarget, price: Price | None, charges: list[Charge], reserved: int) -> None:
+    def __init__(
+        self, exchange: Exchange, target: CompiledTarget, templates: Templates, price: Price | None, charges: list[Charge], reserved: int
+    ) -> None:
         self.done = False
         self._value = None
         self._error = None
         self._driver = None
         self.exchange = exchange
         self.target = target
+        self.templates = templates
         self.price = price
         self.charges = charges
         self.reserved = reserved
@@ -181,7 +187,7 @@ class Attempt(Waiter):
             exchange.bytes_out += len(held)
             exchange.reply.write(held)
 
-    def close(self, outcome: str, tokens: Tokens | None, error: AttemptFailed | None = None) -> AttemptRecord:
+    def close(self, outcome: Outcome, tokens: Tokens | None, error: AttemptFailed | None = None) -> AttemptRecord:
         """Fix tokens and cost, exactly once. tokens None: the provider reported none, an upper bound is taken and marked.
 
         Nothing is charged for an error the provider answered with, nor for a request that was never written.
@@ -189,7 +195,7 @@ class Attempt(Waiter):
         assert not self.closed
         self.closed = True
         now = perf_counter_ns()
-        exchange, target, price = self.exchange, self.target, self.price
+        exchange, price = self.exchange, self.price
         estimated = False
         cost = 0
         if tokens is None:
@@ -206,25 +212,25 @@ class Attempt(Waiter):
         started = exchange.started
         if self.sent_ns:
             exchange.upstream_ns += now - self.sent_ns
-        record = AttemptRecord(
-            provider=target.provider,
-            endpoint=target.endpoint,
-            model=target.model,
-            region=target.region,
-            simulated=target.simulated,
-            outcome=outcome,  # type: ignore[arg-type]
-            status=self.status,
-            error_code="" if error is None else error_code_of(error),
-            sent_us=(self.sent_ns - started) // 1000 if self.sent_ns else 0,
-            first_byte_us=(self.first_byte_ns - started) // 1000 if self.first_byte_ns else -1,
-            ended_us=(now - started) // 1000,
-            tokens=tokens,
-            cost_nano=cost,
-            price_version=price.version if price is not None else "",
-            estimated=estimated,
-            charges=self.charges,
-            upstream_request_id=self.headers.get(b"x-request-id", b"")[:128].decode("latin-1"),
-        )
+        record: AttemptRecord = copy(self.templates.attempt)
+        if error is not None or outcome != "ok":
+            record.outcome = outcome
+            record.error_code = "" if error is None else error_code_of(error)
+            record.status = self.status
+        if self.sent_ns:
+            record.sent_us = (self.sent_ns - started) // 1000
+        if self.first_byte_ns:
+            record.first_byte_us = (self.first_byte_ns - started) // 1000
+        record.ended_us = (now - started) // 1000
+        record.tokens = tokens
+        record.cost_nano = cost
+        if price is not None:
+            record.price_version = price.version
+        record.estimated = estimated
+        record.charges = self.charges
+        upstream_id = self.headers.get(b"x-request-id")
+        if upstream_id is not None:
+            record.upstream_request_id = upstream_id[:128].decode("latin-1")
         exchange.attempts.append(record)
         return record
 

@@ -17,21 +17,24 @@ from __future__ import annotations
 
 import asyncio
 import random
+from copy import copy
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from apps.contracts.journal import MAX_OPEN_PAYLOAD
 from apps.contracts.money import dollars_text
-from apps.contracts.usage import Charge, OpenRecord, Tokens, encode_bounded, encode_record
+from apps.contracts.usage import Charge, Outcome, Tokens, encode_bounded, encode_record
 from apps.proxy.attempt import Attempt
 from apps.proxy.errors import AttemptFailed, ClientGone, Refusal, Refused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 from apps.proxy.http.errors import ConnectFailed
 from apps.proxy.leases import Shortage
+from apps.proxy.records import templates_of
 
 if TYPE_CHECKING:
     from apps.proxy.engine import Engine
     from apps.proxy.exchange import Exchange
     from apps.proxy.pricing import Price
+    from apps.proxy.records import Templates
     from apps.proxy.runtime import CompiledTarget
 
 RETRY_PAUSE_SECONDS = (0.02, 0.12)
@@ -122,11 +125,12 @@ async def _try(exchange: Exchange, engine: Engine, target: CompiledTarget) -> No
                 raise Refused(_shortage(waited, reserved))
             room = waited
         charges = room
-    attempt = Attempt(exchange, target, price, charges, reserved)
+    templates = exchange.templates = templates_of(exchange.kind, key, route, target, exchange.runtime, engine.boot_id)
+    attempt = Attempt(exchange=exchange, target=target, templates=templates, price=price, charges=charges, reserved=reserved)
     error: AttemptFailed | None = None
     closed = left = False
     try:
-        engine.journal.append(_open_payload(exchange, target, price, charges, reserved))
+        engine.journal.append(_open_payload(exchange, templates, price, charges, reserved))
         pool = engine.pool(target.origin)
         connection = pool.take()
         if connection is None:
@@ -169,41 +173,23 @@ async def _try(exchange: Exchange, engine: Engine, target: CompiledTarget) -> No
             if attempt.connection is not None and not attempt.done:
                 attempt.connection.abort()
             tokens: Tokens | None = attempt.watch.tokens if attempt.watch is not None else None
-            outcome = "cancelled" if left else "error"
+            outcome: Outcome = "cancelled" if left else "error"
             exchange.held.append((charges, attempt.close(outcome, tokens, error).cost_nano))
 
 
-def _open_payload(exchange: Exchange, target: CompiledTarget, price: Price | None, charges: list[Charge], reserved: int) -> bytes:
+def _open_payload(exchange: Exchange, templates: Templates, price: Price | None, charges: list[Charge], reserved: int) -> bytes:
     """The open record: what may have been spent if this process dies before the full record."""
-    key, route = exchange.key, exchange.route
-    assert key is not None and route is not None
-    feature, tags, user, _ = exchange.attribution
-    record = OpenRecord(
-        id=exchange.id,
-        started_us=exchange.started_us,
-        organisation=key.organisation,
-        key_id=key.id,
-        kind=exchange.kind,
-        route=route.name,
-        requested_model=exchange.requested_model,
-        stream=exchange.stream,
-        provider=target.provider,
-        endpoint=target.endpoint,
-        model=target.model,
-        region=target.region,
-        simulated=target.simulated,
-        price_version=price.version if price is not None else "",
-        charges=charges,
-        reserved_nano=reserved,
-        attempt=len(exchange.attempts),
-        environment=key.environment,
-        feature=feature,
-        tags=tags,
-        user=user,
-        team=key.team,
-        service=key.service,
-        config_version=exchange.runtime.version,
-    )
+    record = copy(templates.open)
+    record.id = exchange.id
+    record.started_us = exchange.started_us
+    record.requested_model = exchange.requested_model
+    record.stream = exchange.stream
+    if price is not None:
+        record.price_version = price.version
+    record.charges = charges
+    record.reserved_nano = reserved
+    record.attempt = len(exchange.attempts)
+    record.feature, record.tags, record.user, _ = exchange.attribution
     payload = encode_record(record)
     if len(payload) > MAX_OPEN_PAYLOAD:
         payload = encode_bounded(record)

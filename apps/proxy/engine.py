@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from copy import copy
 from hashlib import blake2b
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from apps.contracts.errors import CODES, error_body
 from apps.contracts.identifiers import uuid7_bytes, uuid_text
 from apps.contracts.journal import MAX_PAYLOAD
 from apps.contracts.money import NANO, dollars_text
+from apps.contracts.usage import Attempt as AttemptRecord
 from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_bounded, encode_record
 from apps.proxy.attempt import Attempt, constant_head, error_code_of
 from apps.proxy.dispatch import dispatch
@@ -29,6 +31,7 @@ from apps.proxy.http.dial import client_tls
 from apps.proxy.http.limits import ClientLimits
 from apps.proxy.metrics import Metrics
 from apps.proxy.pipeline import steps
+from apps.proxy.records import usage_template
 from apps.proxy.steps.authenticate import Authenticator
 
 if TYPE_CHECKING:
@@ -232,66 +235,43 @@ class Engine:
 
     def _write(self, exchange: Exchange, outcome: Outcome, status: int, code: str = "", step: str = "") -> UsageRecord:
         """Journal the full record, then release what its attempts held. Exactly once per admitted request."""
-        key, route, request = exchange.key, exchange.route, exchange.request
-        feature, tags, user, metadata = exchange.attribution
+        request = exchange.request
         attempts = exchange.attempts
-        tokens = Tokens()
-        cost = 0
-        estimated = simulated = False
+        if exchange.templates is not None:
+            record = copy(exchange.templates.usage)
+        else:
+            record = usage_template(exchange.kind, exchange.key, exchange.route, exchange.runtime, self.boot_id)
+        record.id = exchange.id
+        record.started_us = exchange.started_us
+        record.requested_model = exchange.requested_model
+        record.stream = exchange.stream
+        if code or status != 200:
+            record.outcome = outcome
+            record.status = status
+            record.error_code = code
+            record.error_step = step
+        record.feature, record.tags, record.user, record.metadata = exchange.attribution
+        record.attempts = attempts
         if len(attempts) == 1:
             only = attempts[0]
-            tokens, cost, estimated, simulated = only.tokens, only.cost_nano, only.estimated, only.simulated
+            record.tokens, record.cost_nano, record.estimated = only.tokens, only.cost_nano, only.estimated
+        elif attempts:
+            record.tokens = _sum_of(attempts)
+            record.cost_nano = sum(attempt.cost_nano for attempt in attempts)
+            record.estimated = any(attempt.estimated for attempt in attempts)
+            record.simulated = any(attempt.simulated for attempt in attempts)
         else:
-            for attempt in attempts:
-                part = attempt.tokens
-                tokens.input += part.input
-                tokens.output += part.output
-                tokens.cache_read += part.cache_read
-                tokens.cache_write += part.cache_write
-                tokens.reasoning += part.reasoning
-                cost += attempt.cost_nano
-                estimated = estimated or attempt.estimated
-                simulated = simulated or attempt.simulated
-        if not attempts and route is not None:
-            simulated = any(target.simulated for target in route.targets)
+            record.tokens = Tokens()
         digest = self._hash.copy()
         digest.update(request.body)
-        now = perf_counter_ns()
-        record = UsageRecord(
-            id=exchange.id,
-            started_us=exchange.started_us,
-            organisation=key.organisation if key is not None else "",
-            key_id=key.id if key is not None else "",
-            kind=exchange.kind,
-            route=route.name if route is not None else "",
-            requested_model=exchange.requested_model,
-            stream=exchange.stream,
-            outcome=outcome,
-            status=status,
-            error_code=code,
-            error_step=step,
-            environment=key.environment if key is not None else "production",
-            feature=feature,
-            tags=tags,
-            user=user,
-            metadata=metadata,
-            team=key.team if key is not None else "",
-            service=key.service if key is not None else "",
-            simulated=simulated,
-            config_version=exchange.runtime.version,
-            flags=list(route.flags) if route is not None else [],
-            input_hash=digest.hexdigest(),
-            attempts=attempts,
-            tokens=tokens,
-            cost_nano=cost,
-            estimated=estimated,
-            first_token_us=(exchange.first_token_ns - exchange.started) // 1000 if exchange.first_token_ns else -1,
-            total_us=(now - exchange.started) // 1000,
-            upstream_us=exchange.upstream_ns // 1000,
-            bytes_in=len(request.body),
-            bytes_out=exchange.bytes_out,
-            proxy=self.boot_id,
-        )
+        record.input_hash = digest.hexdigest()
+        started = exchange.started
+        if exchange.first_token_ns:
+            record.first_token_us = (exchange.first_token_ns - started) // 1000
+        record.total_us = (perf_counter_ns() - started) // 1000
+        record.upstream_us = exchange.upstream_ns // 1000
+        record.bytes_in = len(request.body)
+        record.bytes_out = exchange.bytes_out
         payload = encode_record(record)
         if len(payload) > MAX_PAYLOAD:
             payload = encode_bounded(record)
@@ -335,6 +315,14 @@ class Engine:
             for attempt in record.attempts
         ]
         return msgspec.to_builtins(view)  # type: ignore[no-any-return]
+
+
+def _sum_of(attempts: list[AttemptRecord]) -> Tokens:
+    total = Tokens()
+    for attempt in attempts:
+        for name in Tokens.__struct_fields__:
+            setattr(total, name, getattr(total, name) + getattr(attempt.tokens, name))
+    return total
 
 
 def _pool(origin: Origin) -> Pool:

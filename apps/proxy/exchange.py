@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from apps.proxy.driver import Driver
     from apps.proxy.engine import Engine
     from apps.proxy.http.types import Reply, Request
+    from apps.proxy.records import Templates
     from apps.proxy.runtime import CompiledKey, CompiledRoute, CompiledTarget, Runtime
 
 __all__ = ["Exchange", "Refusal"]
@@ -46,6 +47,7 @@ class Exchange:
         "started",
         "started_us",
         "stream",
+        "templates",
         "unbounded",
         "upstream_ns",
         "usage_asked",
@@ -85,6 +87,8 @@ class Exchange:
         """Reservations of finished attempts with what they cost. Released only after the record is journalled: were this process
         killed in between, each attempt's open record would still be settled at its whole reservation."""
         self.answered = False
+        self.templates: Templates | None = None
+        """Of the target last tried; None before the first attempt."""
         self.first_token_ns = 0
         self.upstream_ns = 0
         self.bytes_out = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from apps.contracts.snapshot import (
@@ -26,6 +26,9 @@ from apps.contracts.snapshot import (
 )
 from apps.proxy.dialects import DIALECTS, Dialect
 from apps.proxy.pricing import Price, PriceError, compile_price
+
+if TYPE_CHECKING:
+    from apps.proxy.records import Templates
 
 Fragments = Mapping[str, Mapping[str, Fragment]]
 Unseal = Callable[[str], bytes]
@@ -147,6 +150,7 @@ class CompiledRoute:
         "reply_heads",
         "stopped",
         "targets",
+        "templates",
         "total",
         "unpriced_is_zero",
     )
@@ -169,6 +173,8 @@ class CompiledRoute:
         self.max_output = fragment.max_output_tokens
         self.max_attempts = fragment.max_attempts
         self.unpriced_is_zero = fragment.unpriced == "zero"
+        self.templates: dict[tuple[object, ...], Templates] = {}
+        """Records with what is known beforehand (see ``apps.proxy.records``)."""
         self.reply_heads: dict[str, bytes] = {}
         """Rendered constant reply headers by target label; filled at first use, lives as long as this config."""
 
