@@ -39,7 +39,7 @@ class Reads:
         return usage.traffic_series(self.choice.scope, self.range.start, self.range.end, now=self.now)
 
     @cached_property
-    def groups(self) -> dict[Dimension, list[Group]]:
+    def groups(self) -> dict[str, list[Group]]:
         return usage.traffic_by(self.choice.scope, self.range.start, self.range.end, self.dimensions, now=self.now)
 
     @cached_property
@@ -66,15 +66,14 @@ class Table:
 def now_data(reads: Reads) -> dict[str, Any]:
     """The tiles: rates of the last minute, latency, tokens and failures of the range, spend of the day."""
     series = reads.series
-    seconds = series.step.total_seconds()
     live, spent_today = reads.live_and_today
     return {
         "series": series,
         "live": live,
         "live_rate": live.requests / LIVE_SECONDS,
         "spent_today": spent_today,
-        "rates": [point.totals.requests / seconds for point in series.points],
-        "failures": [point.totals.failed / seconds for point in series.points],
+        "rates": [point.totals.requests / point.seconds for point in series.points],
+        "failures": [point.totals.failed / point.seconds for point in series.points],
         "p95s": [point.total.p95 for point in series.points],
         "first_p95s": [point.first_token.p95 for point in series.points],
         "tokens": [point.totals.tokens_input + point.totals.tokens_output for point in series.points],

@@ -15,7 +15,7 @@ from apps.contracts.money import NANO, dollars_text
 from apps.usage.selectors import Point, Series
 
 MOST_POINTS = 1_000
-"""Per trace. A series has at most ``apps.usage.selectors.MOST_POINTS`` already."""
+"""Per trace. A series has at most 400 (``apps.usage.selectors.step_for``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,6 @@ def _at(moment: datetime) -> str:
 
 def traffic(series: Series) -> Plot:
     """Requests per second by outcome, stacked: how much, and how much of it went wrong."""
-    seconds = series.step.total_seconds()
     outcomes = (
         ("ok", "Answered", "var(--plot-1)"),
         ("cancelled", "Cancelled", "var(--plot-5)"),
@@ -85,7 +84,7 @@ def traffic(series: Series) -> Plot:
             "type": "bar",
             "name": label,
             "x": times,
-            "y": [round(getattr(point.totals, name) / seconds, 4) for point in series.points],
+            "y": [round(getattr(point.totals, name) / point.seconds, 4) for point in series.points],
             "marker": {"color": colour, "line": {"width": 0}},
             "offset": 0,
             "hovertemplate": "%{y:.3~f}/s",

@@ -130,4 +130,5 @@ def usage_generate(
         cursor.execute("DROP TABLE made")
         for table, seconds, wide in (("usage_rollup_10s", 10, False), ("usage_rollup_1m", 60, True), ("usage_rollup_1h", 3_600, True)):
             cursor.execute(_rollup(table, seconds, wide), parameters)
-        cursor.execute("ANALYZE usage_request, usage_rollup_10s, usage_rollup_1m, usage_rollup_1h")
+        cursor.execute("SELECT usage_summary_rebuild()")
+        cursor.execute("ANALYZE usage_request, usage_rollup_10s, usage_rollup_1m, usage_rollup_1h, usage_summary")
