@@ -9,6 +9,9 @@ VENV := .venv/bin
 ARGS ?=
 WORKERS ?= 2
 
+# Usual in containers, and right for a program that starts once. Here it would compile Django anew for every process.
+unexport PYTHONDONTWRITEBYTECODE
+
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##/  make \1\t/' | expand -t 22
 

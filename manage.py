@@ -9,12 +9,24 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
     from controlplane.launcher import cli
 
-    if sys.argv[1:2] and sys.argv[1] in cli.COMMANDS:
-        sys.exit(cli.main(sys.argv[1:]))
+    argv = sys.argv
+    if argv[1:2] and argv[1] in cli.COMMANDS:
+        sys.exit(cli.main(argv[1:]))
+    # Every command takes --data-dir: settings are read from the instance that it names.
+    argv = cli.choose_data_dir(argv)
+    if missing := cli.missing_instance(argv):
+        sys.exit(f"{argv[1]}: {missing}")
 
     from django.core.management import execute_from_command_line
+    from django.db import OperationalError, ProgrammingError
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(argv)
+    except (OperationalError, ProgrammingError) as error:
+        advice = cli.database_advice(error.__cause__)
+        if not advice or "--traceback" in argv:
+            raise
+        sys.exit(f"{argv[1]}: {advice}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from pathlib import Path
 from controlplane.launcher.instance import Instance, InstanceError
 
 COMMANDS = ("up", "down", "status")
+NEED_DATABASE = ("apply", "export", "publish", "rollback", "versions", "shipper", "journal_write_off", "audit_verify", "migrate")
+"""Commands that do nothing without a database: ``DATABASE_URL``, or that of the instance that runs on the data directory."""
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
 
@@ -32,6 +34,67 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         parser.add_argument("--no-demo", action="store_true", help="no simulated providers, no demo organisation")
     if command == "status":
         parser.add_argument("--json", action="store_true", help="machine-readable")
+
+
+def choose_data_dir(argv: Sequence[str]) -> list[str]:
+    """``argv`` without ``--data-dir X``, which becomes ``BULKHEAD_DATA_DIR``. Words behind ``--`` are left alone."""
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            return [*kept, word, *words]
+        flag, equals, value = word.partition("=")
+        if flag != "--data-dir":
+            kept.append(word)
+            continue
+        if not equals:
+            value = next(words, "")
+        if not value:
+            sys.exit("--data-dir needs a directory, such as --data-dir var")
+        os.environ["BULKHEAD_DATA_DIR"] = str(Path(value).absolute())
+    return kept
+
+
+def missing_instance(argv: Sequence[str]) -> str:
+    """Why this command has no database to work on, and what to do; empty where it has one, or needs none."""
+    from controlplane import env
+
+    needed = argv[1:2] and argv[1] in NEED_DATABASE and not {"-h", "--help"} & set(argv)
+    if not needed or _named_database():
+        return ""
+    data_dir = default_data_dir()
+    holder = Instance(data_dir).launcher() if data_dir.is_dir() else None
+    if holder is not None and env.running():
+        return ""
+    if holder is not None:
+        return (
+            f"Bulkhead on {data_dir} is starting or stopping: try again when `manage.py status --data-dir {data_dir}` shows its processes"
+        )
+    return (
+        f"no Bulkhead runs on {data_dir}: `make up` starts one, --data-dir names the directory of one that runs, "
+        "DATABASE_URL names a database of your own"
+    )
+
+
+def database_advice(error: BaseException | None) -> str:
+    """What to do about a database that a command could not use; empty where it is there and migrated."""
+    import psycopg
+
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName | psycopg.errors.UndefinedFunction):
+        said = str(error).splitlines()[0]
+        return f"the database is not migrated to this version: `make up` or `manage.py migrate` does it ({said})"
+    if not isinstance(error, psycopg.OperationalError) or error.sqlstate is not None:
+        return ""
+    said = str(error).strip()
+    if named := _named_database():
+        from controlplane.launcher.preflight import without_password
+
+        return f"DATABASE_URL ({without_password(named)}) cannot be reached: {said}"
+    return f"the database of the Bulkhead on {default_data_dir()} does not answer: `manage.py status` shows what does ({said})"
+
+
+def _named_database() -> str:
+    return os.environ.get("DATABASE_URL") or os.environ.get("BULKHEAD_DATABASE_URL") or ""
 
 
 def _port(text: str) -> int:

@@ -72,6 +72,8 @@ class Up:
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
         self.facts: dict[str, Any] = {}
+        self.database: Postgres | str = ""
+        self.broker: Redis | str = ""
         self.ready = False
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -152,7 +154,12 @@ class Up:
         environment = self._environment()
         if self.options.demo:
             environment |= self._simulator_ports()
-        environment |= await self._stores(supervisor, procfile, environment, made)
+            for name in SIMULATORS:
+                supervisor.start(procfile.spec(name, environment))
+        environment |= self._start_stores(supervisor, procfile, environment, made)
+        # The dashboard's process imports for a second before it needs the database: it does so while that starts.
+        supervisor.start(procfile.spec("web", environment))
+        environment["BULKHEAD_PROXY_DATABASE_URL"] = await self._stores_answer(supervisor, made)
         async with self._step("database and first login") as note:
             note(await self._prepare(supervisor, environment, made["key_pepper"]))
         async with self._step("processes") as note:
@@ -170,6 +177,7 @@ class Up:
         environment = dict(os.environ)
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "/usr/bin:/bin")])
         environment.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # usual in containers; here every start would compile Django anew
         environment |= {
             "PYTHONUNBUFFERED": "1",
             "BULKHEAD_DATA_DIR": str(data_dir),
@@ -189,38 +197,44 @@ class Up:
                 environment[f"{variable}_FILE"] = str(data_dir / "secrets" / name)
         return environment
 
-    async def _stores(
+    def _start_stores(
         self, supervisor: Supervisor, procfile: Procfile, environment: dict[str, str], made: dict[str, str]
     ) -> dict[str, str]:
-        """Postgres and Redis, embedded or the operator's own; the variables that name them."""
-        database = stores.database(self.options.data_dir)
-        broker = stores.broker(self.options.data_dir, made["redis_password"])
-        # Both start before either is waited for.
-        if isinstance(database, Postgres):
-            database.prepare(replace=True)  # what is wrong surfaces here with its advice, not in a log
+        """Start Postgres and Redis where they are embedded, without waiting; the variables that name them or the operator's own."""
+        self.database = stores.database(self.options.data_dir)
+        self.broker = stores.broker(self.options.data_dir, made["redis_password"])
+        database_url, redis_url = self.database, self.broker
+        if isinstance(self.database, Postgres):
+            self.database.prepare(replace=True)  # what is wrong surfaces here with its advice, not in a log
             supervisor.start(procfile.spec("postgres", environment))
-        if isinstance(broker, Redis):
-            supervisor.start(procfile.spec("redis", {**environment, "BULKHEAD_REDIS_PORT": str(broker.port)}))
-            self.facts.setdefault("ports", {})["redis"] = broker.port
+            database_url = self.database.url(user=OWNER)
+        if isinstance(self.broker, Redis):
+            supervisor.start(procfile.spec("redis", {**environment, "BULKHEAD_REDIS_PORT": str(self.broker.port)}))
+            self.facts.setdefault("ports", {})["redis"] = self.broker.port
+            redis_url = self.broker.url
+        self.facts |= {"database_url": database_url, "redis_url": redis_url}
+        return {"DATABASE_URL": str(database_url), "REDIS_URL": str(redis_url)}
+
+    async def _stores_answer(self, supervisor: Supervisor, made: dict[str, str]) -> str:
+        """Wait for Postgres and Redis and check that they will do; the proxies' database URL."""
+        database, broker = self.database, self.broker
         if isinstance(database, Postgres):
             async with self._step("PostgreSQL, embedded") as note:
                 await self._until(lambda: stores.answers(database), supervisor.children["postgres"], what="PostgreSQL")
                 note(stores.roles(database))
-            database_url, proxy_url = database.url(user=OWNER), database.url(user=PROXY)
+            proxy_url = database.url(user=PROXY)
         else:
             async with self._step("PostgreSQL, yours") as note:
                 version, warnings = preflight.check_database(database)
-                database_url, proxy_url = database, stores.own_proxy_role(database, made["proxy_db_password"])
+                proxy_url = stores.own_proxy_role(database, made["proxy_db_password"])
                 note(version)
             for warning in warnings:
                 self._line(f"  !!  {warning}")
         async with self._step("Redis, embedded" if isinstance(broker, Redis) else "Redis, yours") as note:
             if isinstance(broker, Redis):
                 await self._until(broker.answers, supervisor.children["redis"], what="Redis")
-            redis_url = broker.url if isinstance(broker, Redis) else broker
-            note(preflight.check_redis(redis_url))
-        self.facts |= {"database_url": database_url, "redis_url": redis_url}
-        return {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "BULKHEAD_PROXY_DATABASE_URL": proxy_url}
+            note(preflight.check_redis(self.facts["redis_url"]))
+        return proxy_url
 
     def _simulator_ports(self) -> dict[str, str]:
         """Ports and URLs of the simulated providers, kept between starts because the demo's providers point at them."""
@@ -282,18 +296,15 @@ class Up:
     async def _processes(self, supervisor: Supervisor, procfile: Procfile, environment: dict[str, str]) -> None:
         """Start ours, and wait until the dashboard and every proxy answer."""
         options = self.options
-        simulators = []
-        if options.demo:
-            for name in SIMULATORS:
-                simulators.append({"name": name, "url": f"http://127.0.0.1:{self.facts['ports'][name]}"})
-                supervisor.start(procfile.spec(name, environment))
+        simulators = [
+            {"name": name, "url": f"http://127.0.0.1:{self.facts['ports'][name]}"} for name in SIMULATORS if name in supervisor.children
+        ]
         proxies = []
         for number in range(1, options.proxies + 1):
             name, admin_port = f"proxy-{number}", free_port()
             proxies.append({"name": name, "admin_url": f"http://127.0.0.1:{admin_port}", "boot_id": ""})
             own = {"BULKHEAD_PROXY_NAME": name, "BULKHEAD_PROXY_ADMIN_PORT": str(admin_port)}
             supervisor.start(procfile.spec("proxy", {**environment, **own}, name=name))
-        web = supervisor.start(procfile.spec("web", environment))
         shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
         self.facts |= {
             "web_url": f"http://{shown.get(self.web_host, self.web_host)}:{options.web_port}",
@@ -303,16 +314,15 @@ class Up:
             "data_dir": str(options.data_dir),
         }
         self.facts.setdefault("ports", {}).update({"web": options.web_port, "proxy": options.proxy_port})
-        supervisor.start(procfile.spec("shipper", environment))
         # Without the demo nothing may be published yet: then a proxy that waits for its first config is as far as it can be.
         published = self.options.demo or "openai_key" in self.facts
         ready = (lambda status, answer: status == 200) if published else probe.serves
         await asyncio.gather(
-            self._answers(web, f"{self.facts['web_url']}/healthz", lambda status, answer: status == 200),
+            self._answers(supervisor.children["web"], f"{self.facts['web_url']}/healthz", lambda status, answer: status == 200),
             *(self._answers(supervisor.children[one["name"]], f"{one['admin_url']}/readyz", ready) for one in proxies),
         )
         await self._boot_ids()
-        for kind in ("worker", "beat"):  # nobody waits for these: they must not slow down what people do wait for
+        for kind in ("shipper", "worker", "beat"):  # nobody waits for these: they must not slow down what people do wait for
             supervisor.start(procfile.spec(kind, environment))
 
     async def _answers(self, child: Child, url: str, satisfied: Callable[[int, dict[str, Any]], bool]) -> None:
