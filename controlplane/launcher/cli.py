@@ -68,7 +68,7 @@ def missing_instance(argv: Sequence[str]) -> str:
         return ""
     if holder is not None:
         return (
-            f"Bulkhead on {data_dir} is starting or stopping: try again when `manage.py status --data-dir {data_dir}` shows its processes"
+            f"Bulkhead on {data_dir} is starting or stopping: `manage.py status` tells when it is up"
         )
     return (
         f"no Bulkhead runs on {data_dir}: `make up` starts one, --data-dir names the directory of one that runs, "
