@@ -52,6 +52,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "controlplane.urls"
 ASGI_APPLICATION = "controlplane.asgi.application"
 AUTH_USER_MODEL = "accounts.User"
+SILENCED_SYSTEM_CHECKS = ["auth.E003"]  # emails are unique by a constraint on their lower case, which the check does not see
 CSRF_FAILURE_VIEW = "apps.ui.views.csrf_failure"
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "dashboard:overview"
