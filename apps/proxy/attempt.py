@@ -7,6 +7,7 @@ transport to transport and wakes nobody until it ends.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from copy import copy
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
@@ -58,6 +59,7 @@ class Attempt(Waiter):
         "target",
         "templates",
         "watch",
+        "write_raw",
     )
 
     def __init__(
@@ -87,6 +89,7 @@ class Attempt(Waiter):
         self.sent_ns = 0
         self.first_byte_ns = 0
         self.closed = False
+        self.write_raw: Callable[[bytes], None]
 
     # --- the sink: called by the connection ---
 
@@ -120,6 +123,15 @@ class Attempt(Waiter):
         self.held += passed
         if watch.has_output or len(self.held) > MAX_HELD_BYTES:
             self._commit()
+
+    def raw(self, wire: bytes, start: int) -> bool:
+        """One whole chunk of a stream that has begun: from transport to transport when nothing in it concerns us."""
+        watch = self.watch
+        if watch is None or not watch.passes(wire, start):
+            return False
+        self.exchange.bytes_out += len(wire) - start - 2
+        self.write_raw(wire)
+        return True
 
     def end(self) -> None:
         self.resolve()
@@ -186,6 +198,10 @@ class Attempt(Waiter):
         if held:
             exchange.bytes_out += len(held)
             exchange.reply.write(held)
+        writer = exchange.reply.raw_writer()
+        if writer is not None and self.connection is not None:
+            self.write_raw = writer
+            self.connection.raw = self.raw
 
     def close(self, outcome: Outcome, tokens: Tokens | None, error: AttemptFailed | None = None) -> AttemptRecord:
         """Fix tokens and cost, exactly once. tokens None: the provider reported none, an upper bound is taken and marked.

@@ -34,6 +34,9 @@ class StreamWatch(Protocol):
 
     def feed(self, chunk: bytes) -> bytes: ...
 
+    def passes(self, wire: bytes, start: int) -> bool:
+        """True when this chunk, as it lies on the wire (its data from ``start`` on), may go to the app as it is; it is counted then."""
+
     def close(self) -> bool:
         """The upstream's body ended. True when the stream was whole: it said so, or gave a finish reason."""
 

@@ -135,6 +135,15 @@ class OpenAIDialect:
 
 
 _KEEP_RAW = 64 * 1024
+_ORDINARY = (
+    b'"finish_reason":null}]}\n\n',
+    b'"finish_reason":null}],"usage":null}\n\n',
+    b'"logprobs":null,"finish_reason":null}]}\n\n',
+    b'"finish_reason":null,"logprobs":null}]}\n\n',
+    b'"finish_reason": null}]}\n\n',
+)
+"""How an event ends that is one more piece of the answer, in the spellings of common servers."""
+_ORDINARY_WIRE = tuple(end + b"\r\n" for end in _ORDINARY)
 
 
 class OpenAIStream:
@@ -172,6 +181,19 @@ class OpenAIStream:
         self._text_bytes = 0
 
     def feed(self, chunk: bytes) -> bytes:
+        if (
+            chunk.endswith(_ORDINARY)
+            and self.has_output
+            and not self._carry
+            and not self.finished
+            and chunk.find(b"\n\n") == len(chunk) - 2
+        ):
+            # one event in the usual shape, in the middle of an answer: nothing in it concerns us
+            self._raw.append(chunk)
+            self._raw_size += len(chunk)
+            if self._raw_size > _KEEP_RAW:
+                self._compact()
+            return chunk
         if self._carry or chunk[-2:] != b"\n\n":
             chunk = self._frame(chunk)
             if not chunk:
@@ -185,6 +207,21 @@ class OpenAIStream:
         if b'"usage":{' in chunk or b"[DONE]" in chunk or b'"error"' in chunk or not self.has_output or b'"usage": {' in chunk:
             return self._look(chunk)
         return chunk
+
+    def passes(self, wire: bytes, start: int) -> bool:
+        if (
+            not wire.endswith(_ORDINARY_WIRE)
+            or not self.has_output
+            or self._carry
+            or self.finished
+            or wire.find(b"\n\n", start) != len(wire) - 4
+        ):
+            return False
+        self._raw.append(wire)  # its size line is no ``data:`` field, so it is ignored when this is measured
+        self._raw_size += len(wire)
+        if self._raw_size > _KEEP_RAW:
+            self._compact()
+        return True
 
     def _frame(self, chunk: bytes) -> bytes:
         """Whole events only; a partial one is carried over. CRLF line ends are normalised, as the SSE specification allows any."""
@@ -264,7 +301,7 @@ class OpenAIStream:
 
     def _recover_usage(self) -> None:
         """Usage written in an unusual spelling was passed through unseen: look for it once, at the end."""
-        for event in b"".join(self._raw[-8:]).split(b"\n\n"):
+        for event in b"".join(self._raw).split(b"\n\n"):
             if b'"usage"' in event and (data := _event_data(event)) is not None and data != b"[DONE]":
                 try:
                     parsed = _decode_event(data)

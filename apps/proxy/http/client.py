@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
@@ -75,9 +77,11 @@ class Connection(asyncio.Protocol):
         "_time",
         "_transport",
         "_unsent",
+        "_whole",
         "counted",
         "idle_until",
         "last_byte_at",
+        "raw",
         "replayed",
     )
 
@@ -111,6 +115,10 @@ class Connection(asyncio.Protocol):
         self.idle_until = 0.0
         self.last_byte_at = loop.time()
         self.replayed = False
+        self._whole = False
+        self.raw: Callable[[bytes, int], bool] | None = None
+        """Set by a sink that can use chunks as they lie on the wire: called with one whole chunk (size line, data, CRLF) and where its
+        data starts; False gives it back to the parser. The parser stays right because it stands between two chunks then."""
 
     # the caller's ----------------------------------------------------------------------------------------------------------
 
@@ -121,6 +129,8 @@ class Connection(asyncio.Protocol):
         self._informational = 0
         self._dry = 0
         self.replayed = False
+        self._whole = False
+        self.raw = None
         self.last_byte_at = self._time()
         if self._closing or self._transport.is_closing():
             self._send_later(data)
@@ -146,6 +156,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Closes the socket at once, which tells the upstream to stop its work. The sink hears nothing more."""
         self._sink = None
+        self.raw = None
         if self._dial is not None:
             self._dial.cancel()
         self._shut()
@@ -170,6 +181,13 @@ class Connection(asyncio.Protocol):
         if self._sink is None:
             self._shut()
             return
+        raw = self.raw
+        if raw is not None:
+            if self._whole:
+                line = data.find(b"\r\n", 0, 8)
+                if line > 0 and _chunk_size(data[:line]) == len(data) - line - 4 and raw(data, line + 2):
+                    return
+            self._whole = False
         self._dry += len(data)
         try:
             self._parser.feed_data(data)
@@ -179,6 +197,8 @@ class Connection(asyncio.Protocol):
             else:
                 self._fail(self._malformed(error))
                 return
+        if data[-2:] != b"\r\n":
+            self._whole = False  # a chunk's beginning was read behind the end of the one before
         if self._phase == _DONE:
             self._finish()
         elif self._dry > self._pool.limits.head_bytes and self._sink is not None:
@@ -258,6 +278,12 @@ class Connection(asyncio.Protocol):
         if self._sink is not None:
             self._sink.data(data)
 
+    def on_chunk_header(self) -> None:
+        self._whole = False
+
+    def on_chunk_complete(self) -> None:
+        self._whole = True
+
     def on_message_complete(self) -> None:
         if self._interim:
             self._interim = False
@@ -272,6 +298,7 @@ class Connection(asyncio.Protocol):
         """The answer is whole: back to the pool first, so that the sink may use the connection again."""
         sink = self._ending or self._sink
         self._sink = self._ending = None
+        self.raw = None
         self._data = b""
         if not self._keep or self._spoiled or self._closing:
             self._shut()
@@ -286,6 +313,7 @@ class Connection(asyncio.Protocol):
     def _fail(self, error: UpstreamError) -> None:
         sink = self._sink
         self._sink = None
+        self.raw = None
         self._shut()
         if sink is not None:
             sink.failed(error)
@@ -357,6 +385,22 @@ class Connection(asyncio.Protocol):
             logger.error("A sink failed", exc_info=cause)
             return MalformedResponse(f"The answer of {self._pool.origin} could not be taken: {type(cause).__name__}.")
         return MalformedResponse(f"{self._pool.origin} did not answer in valid HTTP/1.1: {error}.")
+
+
+_SIZES: dict[bytes, int] = {}
+_SIZE = re.compile(rb"[0-9a-fA-F]{1,6}")
+
+
+def _chunk_size(line: bytes) -> int:
+    """The size that a chunk's first line says; negative for anything but plain hexadecimal digits."""
+    size = _SIZES.get(line)
+    if size is None:
+        if _SIZE.fullmatch(line) is None:
+            return -1
+        size = int(line, 16)
+        if len(_SIZES) < 4096:
+            _SIZES[line] = size
+    return size
 
 
 class Pool:

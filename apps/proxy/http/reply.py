@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from apps.proxy.http.types import Flow, Gone
@@ -105,6 +106,12 @@ class ServerReply:
                 self._connection.write(b"\r\n")
         elif not self._bodiless:
             self._connection.write(data)
+
+    def raw_writer(self) -> Callable[[bytes], None] | None:
+        """What takes whole chunks as they lie on the wire (size line, data, CRLF); None where this answer is not chunked."""
+        if self._state == _STREAMING and self._chunked and not self.gone:
+            return self._connection.write
+        return None
 
     def finish(self) -> None:
         if self._state != _STREAMING:

@@ -6,6 +6,7 @@ connection is idle runs from ``data_received`` to ``transport.write`` without a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -66,6 +67,9 @@ class Reply(Protocol):
 
     def write(self, data: bytes) -> None:
         """A piece of the body; never empty."""
+
+    def raw_writer(self) -> Callable[[bytes], None] | None:
+        """After ``start``: what takes whole chunks as they lie on the wire; None where this answer is not chunked."""
 
     def finish(self) -> None:
         """The body is whole."""
