@@ -80,9 +80,11 @@ def carried_opens(*, boot_id: str) -> list[tuple[bytes, bytes]]:
     return [(request.bytes, bytes(payload)) for request, payload in rows]
 
 
-def batch_settle(*, tails: Sequence[JournalTail], ended: Sequence[JournalTail] = ()) -> Settled:
+def batch_settle(*, tails: Sequence[JournalTail], ended: Sequence[JournalTail] = (), fold: bool = True) -> Settled:
     """Settle what the tails have taken; ``ended``: those of them that are dead and read to their end.
 
+    ``fold``: also bring the rollups up to date; else their deltas are kept beside them until a later call does
+    (``apps.usage.services.usage_settle``).
     On return everything is committed and the tails know it. On any exception nothing is, and the tails must be thrown
     away. Raises WatermarkMoved, and Django's OperationalError or InterfaceError when Postgres is away.
     """
@@ -92,12 +94,19 @@ def batch_settle(*, tails: Sequence[JournalTail], ended: Sequence[JournalTail] =
     days = {usage.record_day(record) for record in records}
     try:
         _partitions_ensure(days)
-        plan = _settle_all(tails, unknowns, records, careful=False)
+        plan = _settle_all(tails, unknowns, records, careful=False, fold=fold)
     except UNSTORABLE:
-        plan = _settle_all(tails, unknowns, records, careful=True)
+        plan = _settle_all(tails, unknowns, records, careful=True, fold=fold)
     for tail, prune in plan.prunes:
         tail.settled(prune)
     return plan.settled
+
+
+@transaction.atomic
+def rollups_fold() -> int:
+    """Bring the rollups up to date in a transaction of its own; returns how many batches were waiting for it."""
+    with connection.cursor() as cursor:
+        return usage.rollups_fold(cursor=cursor)
 
 
 @dataclass(slots=True)
@@ -110,11 +119,17 @@ _Unknowns = dict[str, tuple[list[UsageRecord], list[Rejected]]]
 
 
 @transaction.atomic
-def _settle_all(tails: Sequence[JournalTail], unknowns: _Unknowns, records: list[UsageRecord], *, careful: bool) -> _Plan:
+def _settle_all(tails: Sequence[JournalTail], unknowns: _Unknowns, records: list[UsageRecord], *, careful: bool, fold: bool) -> _Plan:
     settled = Settled(lag_ms=_lag_ms(tails))
     prunes = [(tail, tail.prune()) for tail in tails]
     with connection.cursor() as cursor:
-        rejected = _store_carefully(cursor, records) if careful else _store(cursor, records)
+        rejected: list[tuple[UsageRecord, str]] = []
+        if careful:
+            rejected = _store_carefully(cursor, records)
+            if fold:
+                usage.rollups_fold(cursor=cursor)
+        else:
+            _store(cursor, records, fold=fold)
         for tail, prune in prunes:
             found, unreadable = unknowns.get(tail.boot_id, ([], []))
             _watermark_advance(cursor, tail, prune, settled.lag_ms, unknown=len(found), ended=tail.boot_id in unknowns)
@@ -168,11 +183,10 @@ def _partitions_ensure(days: set[int]) -> None:
         _known_days.update(missing)
 
 
-def _store(cursor: Any, records: list[UsageRecord]) -> list[tuple[UsageRecord, str]]:
+def _store(cursor: Any, records: list[UsageRecord], *, fold: bool) -> None:
     """Store all records, or raise."""
     with connection.wrap_database_errors:  # COPY bypasses Django's wrapping
-        usage.usage_settle(cursor=cursor, records=records)
-    return []
+        usage.usage_settle(cursor=cursor, records=records, fold=fold)
 
 
 def _store_carefully(cursor: Any, records: list[UsageRecord]) -> list[tuple[UsageRecord, str]]:
@@ -185,7 +199,7 @@ def _store_carefully(cursor: Any, records: list[UsageRecord]) -> list[tuple[Usag
     def store(part: list[tuple[UsageRecord, UsageRecord]]) -> None:
         try:
             with transaction.atomic():
-                _store(cursor, [clean for _, clean in part])
+                _store(cursor, [clean for _, clean in part], fold=False)
         except UNSTORABLE as error:
             if len(part) == 1:
                 failed.append((part[0][0], str(error).strip()))

@@ -29,6 +29,10 @@ log = logging.getLogger("bulkhead.shipper")
 BATCH_ROWS = 5_000
 BATCH_FRAMES = 20_000
 BATCH_SECONDS = 0.25
+FOLD_SECONDS = 1.0
+FOLD_ROWS = 1_000
+"""Rollups are brought up to date with every batch, but with large ones only once a second: adding to a row of a
+rollup costs as much as storing a record, and the same rows take part in every batch."""
 BUSY_SECONDS = 0.02
 IDLE_SECONDS = 0.2
 DISCOVER_SECONDS = 0.2
@@ -80,10 +84,13 @@ class Shipper:
         self._tails: dict[str, JournalTail] = {}
         self._discovered_at = self._death_checked_at = self._status_at = 0.0
         self._batch_at: float | None = None
+        self._folded_at = 0.0
+        self._unfolded = True
+        """Whether batches may wait for a fold: at first, those of a shipper that was killed."""
         self._failures = 0
         self._state = "starting"
         self._error = ""
-        self._lag_ms = 0
+        self.lag_ms = 0
         self._damaged: dict[str, float] = {}
         self._unreadable_names: set[str] = set()
 
@@ -139,9 +146,13 @@ class Shipper:
         rows = sum(len(tail.taken.records) for tail in waiting)
         due = self._batch_at is not None and (force or ended or rows >= BATCH_ROWS or now - self._batch_at >= BATCH_SECONDS)
         if due:
-            self._settle(waiting, [tail for tail in waiting if tail.boot_id in ended])
+            fold = force or rows < FOLD_ROWS or now - self._folded_at >= FOLD_SECONDS
+            self._settle(waiting, [tail for tail in waiting if tail.boot_id in ended], fold=fold)
         elif not waiting:
-            self._lag_ms = 0
+            self.lag_ms = 0
+            if self._unfolded:
+                due = services.rollups_fold() > 0
+                self._unfolded = due
         self._status_write()
         return read, due
 
@@ -173,11 +184,14 @@ class Shipper:
             self._watch_damage(tail, now)
         return read, ended
 
-    def _settle(self, waiting: list[JournalTail], ended: list[JournalTail]) -> None:
-        settled = services.batch_settle(tails=waiting, ended=ended)
+    def _settle(self, waiting: list[JournalTail], ended: list[JournalTail], *, fold: bool) -> None:
+        settled = services.batch_settle(tails=waiting, ended=ended, fold=fold)
         self._batch_at = None
+        if fold:
+            self._folded_at = time.monotonic()
+        self._unfolded = True
         self.records += settled.records
-        self._lag_ms = settled.lag_ms
+        self.lag_ms = settled.lag_ms
         if settled.rejected:
             log.error("%d records could not be stored as usage; they are kept in settlement_reject", settled.rejected)
         for tail in ended:
@@ -255,6 +269,7 @@ class Shipper:
     def _failed(self, error: Exception) -> None:
         """Forget what was read and the connection: the next round starts from the watermarks."""
         self.close()
+        self._unfolded = True
         self._batch_at = None
         self._discovered_at = 0.0
         self._failures += 1
@@ -313,7 +328,7 @@ class Shipper:
 
     def _lag(self) -> int:
         oldest = min(_ends(self._tails.values()), default=None)
-        return self._lag_ms if oldest is None else max(self._lag_ms, time.time_ns() // 1_000_000 - oldest)
+        return self.lag_ms if oldest is None else max(self.lag_ms, time.time_ns() // 1_000_000 - oldest)
 
 
 def _ends(tails: Iterable[JournalTail]) -> Iterable[int]:

@@ -19,6 +19,7 @@ import fcntl
 import logging
 import mmap
 import os
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from apps.contracts.journal import (
     MAGIC,
     MAX_PAYLOAD,
     META_NAME,
+    SEALED,
     JournalMeta,
     TornFrame,
     frame_size,
@@ -127,9 +129,8 @@ class JournalTail:
             number, offset = self.position
             end = watermark[1] if number == watermark[0] else None
             try:
-                for frame, following in read_frames(self._view(end), offset):
-                    self._follow(frame, number, offset, collect=False)
-                    offset = following
+                for frame, _ in read_frames(self._view(end), offset):
+                    self._follow(frame, number)
             except TornFrame as torn:
                 log.error("the journal of proxy %s is damaged at %d:%d, which was settled before", self.boot_id, number, torn.offset)
             self.position = (number + 1, FIRST_OFFSET)
@@ -180,14 +181,9 @@ class JournalTail:
                 break
             view = self._view()
             try:
-                for payload, following in read_frames(view, offset):
-                    rows -= self._follow(payload, number, offset, collect=True)
-                    frames -= 1
-                    offset = following
-                    if rows <= 0 or frames <= 0:
-                        break
+                rows, frames, offset = self._take_segment(view, number, offset, rows, frames)
             except TornFrame as torn:
-                self.position = (number, offset)
+                self.position = (number, torn.offset)
                 self.waiting_for_frame = not self.dead
                 if self.dead:
                     self.torn = torn
@@ -201,28 +197,64 @@ class JournalTail:
             self.position = (number + 1, FIRST_OFFSET)
         return self.position != before
 
-    def _follow(self, payload: memoryview, number: int, offset: int, *, collect: bool) -> int:
-        """One frame's effect on memory; 1 for a full record."""
-        taken = self.taken
-        taken.frames += 1
+    def _take_segment(self, view: memoryview, number: int, offset: int, rows: int, frames: int) -> tuple[int, int, int]:
+        """``read_frames`` and ``_follow`` in one loop for the two frames that every request has; returns what is left, and where it stands.
+
+        Raises TornFrame at the frame's offset, with everything before it taken.
+        """
+        taken, opens, counts = self.taken, self.opens, self._open_counts
+        decode, header, checksum_of, room = _decode, HEADER.unpack_from, zlib.crc32, len(view) - HEADER.size
+        append, opened_here, first_frames = taken.records.append, 0, frames
+        try:
+            while rows > 0 and frames > 0 and offset <= room:
+                length, checksum = header(view, offset)
+                if length == 0 or length == SEALED:
+                    break
+                start = offset + 8
+                payload = view[start : start + length]
+                if length > MAX_PAYLOAD or len(payload) != length or checksum_of(payload) != checksum:
+                    raise TornFrame(offset)
+                frames -= 1
+                try:
+                    record = decode(payload)
+                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                    taken.rejected.append(Rejected(number, offset, bytes(payload), str(error)))
+                else:
+                    if type(record) is _Open:
+                        request = record.id
+                        known = opens.get(request)
+                        if known is None:
+                            opens[request] = [(number, bytes(payload))]
+                        else:
+                            known.append((number, bytes(payload)))
+                        opened_here += 1
+                    else:
+                        for segment, _ in opens.pop(record.id, ()):
+                            if segment == number:
+                                opened_here -= 1
+                            else:
+                                counts[segment] -= 1
+                                if segment == CARRIED:
+                                    taken.closed_carried.append(record.id)
+                        append(record)
+                        rows -= 1
+                offset = start + (length + 7 & ~7)
+        finally:
+            counts[number] = counts.get(number, 0) + opened_here
+            taken.frames += first_frames - frames
+        return rows, frames, offset
+
+    def _follow(self, payload: memoryview, number: int) -> None:
+        """One frame's effect on ``opens``, for a journal that is read again."""
         try:
             record = _decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            taken.rejected.append(Rejected(number, offset, bytes(payload), str(error)))
-            return 0
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return  # it was set aside when it was settled
         if type(record) is _Open:
             self._opened(record.id, number, bytes(payload))
-            return 0
-        opens = self.opens.pop(record.id, None)
-        if opens:
-            counts = self._open_counts
-            for segment, _ in opens:
-                counts[segment] -= 1
-                if segment == CARRIED and collect:
-                    taken.closed_carried.append(record.id)
-        if collect:
-            taken.records.append(record)
-        return 1
+            return
+        for segment, _ in self.opens.pop(record.id, ()):
+            self._open_counts[segment] -= 1
 
     def _opened(self, request: bytes, segment: int, payload: bytes) -> None:
         self.opens.setdefault(request, []).append((segment, payload))

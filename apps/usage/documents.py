@@ -6,6 +6,8 @@ read by people, SQL and apps. Both carry the same values in the same units.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from apps.contracts.usage import Attempt, UsageRecord
@@ -74,9 +76,56 @@ def attempt_document(a: Attempt) -> AttemptDocument:
     )
 
 
-def attempts_json(attempts: list[Attempt]) -> bytes:
-    """The column ``attempts`` of a record."""
-    return _encode([attempt_document(a) for a in attempts]) if attempts else b"[]"
+def attempts_json(r: UsageRecord) -> bytes | None:
+    """The column ``attempts``; None (NULL) for no attempt, and for a single one of which the other columns tell everything."""
+    attempts = r.attempts
+    if len(attempts) < 2:
+        if not attempts:
+            return None
+        a = attempts[0]
+        if (
+            a.cost_nano == r.cost_nano
+            and a.tokens == r.tokens
+            and a.outcome == r.outcome
+            and a.error_code == r.error_code
+            and a.estimated is r.estimated
+            and a.simulated is r.simulated
+        ):
+            return None
+    return _encode([attempt_document(a) for a in attempts])
+
+
+def attempt_of_columns(row: Any) -> dict[str, Any]:
+    """The single attempt of a row whose ``attempts`` is NULL; the SQL function ``usage_attempts`` says the same.
+
+    ``row``: anything with the columns of ``usage_request`` as attributes.
+    """
+    charges = row.charges
+    return {
+        "provider": row.provider,
+        "endpoint": row.endpoint,
+        "model": row.model,
+        "region": row.region,
+        "simulated": row.simulated,
+        "outcome": row.outcome,
+        "status": row.upstream_status,
+        "error_code": row.error_code,
+        "sent_us": row.upstream_sent_us,
+        "first_byte_us": row.upstream_first_byte_us,
+        "ended_us": row.upstream_ended_us,
+        "tokens": {
+            "input": row.tokens_input,
+            "output": row.tokens_output,
+            "cache_read": row.tokens_cache_read,
+            "cache_write": row.tokens_cache_write,
+            "reasoning": row.tokens_reasoning,
+        },
+        "cost_nano": row.cost_nano,
+        "price_version": row.price_version,
+        "estimated": row.estimated,
+        "charges": [{"lease_id": charges[n], "reserved_nano": charges[n + 1]} for n in range(0, len(charges), 2)],
+        "upstream_request_id": row.upstream_request_id,
+    }
 
 
 def attempts_read(text: str | bytes) -> list[AttemptDocument]:

@@ -8,17 +8,23 @@ microseconds, ``started_at`` is database time as the proxy measured it. Every ro
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Collection, Sequence
+from typing import Any, ClassVar
 
 from django.db import models
+
+from apps.usage.documents import attempt_of_columns
+from apps.usage.fields import ChargesField, DocumentField
 
 
 class UsageRequest(models.Model):
     """One request, once. Written only by the shipper (``services.usage_settle``); dropped by whole days.
 
     Filter by a range of ``started_at`` whenever possible: it selects the partitions. ``provider``, ``endpoint`` and
-    ``model`` are those of the attempt that answered, or of the last one; ``attempts`` holds every attempt
-    (``apps.usage.documents.AttemptDocument``). ``first_token_us`` is -1 where no token came.
+    ``model`` are those of the attempt that answered, or of the last one, and so are ``region`` to ``charges`` (lease, reserved
+    nano-dollars, in turn). ``attempts`` gives every attempt (``apps.usage.documents.AttemptDocument``); stored it is NULL for no
+    attempt and for a single one that the columns tell, which ``from_db``, and ``usage_attempts(usage_request)`` in SQL, make whole.
+    ``first_token_us`` is -1 where no token came.
     """
 
     pk = models.CompositePrimaryKey("started_at", "id")
@@ -38,19 +44,27 @@ class UsageRequest(models.Model):
     error_step = models.TextField()
     environment = models.TextField()
     feature = models.TextField()
-    tags = models.JSONField()
+    tags = DocumentField(default=list)
     user = models.TextField()
-    metadata = models.JSONField()
+    metadata = DocumentField(default=dict)
     team = models.TextField()
     service = models.TextField()
     config_version = models.BigIntegerField()
-    flags = models.JSONField()
+    flags = DocumentField(default=list)
     input_hash = models.TextField()
     provider = models.TextField()
     endpoint = models.TextField()
     model = models.TextField()
     attempt_count = models.IntegerField()
-    attempts = models.JSONField()
+    region = models.TextField()
+    price_version = models.TextField()
+    upstream_status = models.IntegerField()
+    upstream_sent_us = models.BigIntegerField()
+    upstream_first_byte_us = models.BigIntegerField()
+    upstream_ended_us = models.BigIntegerField()
+    upstream_request_id = models.TextField()
+    charges = ChargesField()
+    attempts = models.JSONField(null=True)
     tokens_input = models.BigIntegerField()
     tokens_output = models.BigIntegerField()
     tokens_cache_read = models.BigIntegerField()
@@ -72,6 +86,14 @@ class UsageRequest(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Sequence[Any]) -> UsageRequest:
+        """The row with all its attempts; a row without the column ``attempts`` stays without."""
+        row: UsageRequest = super().from_db(db, field_names, values)
+        if row.__dict__.get("attempts", ()) is None:
+            row.attempts = [attempt_of_columns(row)] if row.attempt_count else []
+        return row
 
 
 class Rollup(models.Model):

@@ -5,22 +5,24 @@ records, to the token and nano-dollar. A request counts at the attempt that answ
 tokens and cost count at its own target, and the record's total less those at the answering one, so that nothing is
 lost where a provider's figures do not add up.
 
-Records are summed once, at the finest grain (ten seconds by all dimensions); the three tiers are derived from
-those cells, of which a batch has few.
+Records are summed once, at the finest grain (ten seconds by all dimensions, ``apps.usage.batch``); the tiers are derived
+from those cells, of which a batch has few. Under load several batches' cells are added to the tables at once: meanwhile they
+are kept in ``usage_rollup_pending`` (``apps.usage.services.rollups_fold``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+import time
+from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import md5
 from typing import Any
 
 import msgspec
 
-from apps.contracts.histogram import index_of, merge
-from apps.contracts.usage import Attempt, UsageRecord
-from apps.usage.documents import serving_attempt
-from apps.usage.rows import escaped, timestamp
+from apps.contracts.histogram import merge
+from apps.contracts.usage import UsageRecord
 
 NARROW = ("organisation", "simulated", "route", "provider", "endpoint", "model")
 WIDE = (*NARROW, "key_id", "team", "service", "feature", "environment")
@@ -35,101 +37,63 @@ BUCKET_US = {"10s": 10_000_000, "1m": 60_000_000, "1h": 3_600_000_000}
 """Tier -> microseconds of a bucket."""
 
 _ZERO = [0] * len(COUNTERS)
-_OUTCOME = {"ok": 1, "error": 2, "cancelled": 3, "refused": 4, "unknown": 5}
-_ESTIMATED, _ATTEMPTS, _ATTEMPT_ERRORS, _TOKENS, _COST = 6, 7, 8, 9, 14
+OUTCOME_PLACES = {"ok": 1, "error": 2, "cancelled": 3, "refused": 4, "unknown": 5}
+_ATTEMPTS, _ATTEMPT_ERRORS, _TOKENS = 7, 8, 9
+MOST = 2**55
+"""A delta's counter is cut here ($36 million, or as many tokens, in one second): one nonsensical figure of a provider must not make a
+sum overflow. The request keeps what was reported."""
 _json = msgspec.json.Encoder().encode
 
 Cell = tuple[list[int], dict[int, int], dict[int, int]]
 """Counters in the order of COUNTERS, then the two histograms."""
-_Cells = dict[tuple[Any, ...], Cell]
+Cells = dict[tuple[Any, ...], Cell]
+"""By ``(bucket of ten seconds, *WIDE)`` as ``apps.usage.batch`` sums them; ``tiers`` keys them by the bucket's start in microseconds."""
 
 
-def summed(records: Iterable[UsageRecord]) -> _Cells:
-    """Cells by ``(bucket of ten seconds, *WIDE)``; runs once per request."""
-    cells: _Cells = {}
-    for r in records:
-        attempts = r.attempts
-        bucket = r.started_us // 10_000_000
-        if len(attempts) == 1:
-            a = attempts[0]
-            key: tuple[Any, ...] = (
-                bucket,
-                r.organisation,
-                r.simulated,
-                r.route,
-                a.provider,
-                a.endpoint,
-                a.model,
-                r.key_id,
-                r.team,
-                r.service,
-                r.feature,
-                r.environment,
-            )
-            errors = 1 if a.outcome == "error" else 0
-        else:
-            key, errors = _spread(cells, r, bucket)
-        cell = cells.get(key)
-        if cell is None:
-            cell = cells[key] = (_ZERO.copy(), {}, {})
-        n, h_total, h_first_token = cell
-        t = r.tokens
-        outcome = r.outcome
-        n[0] += 1
-        n[_OUTCOME[outcome]] += 1
-        if r.estimated:
-            n[6] += 1
-        if attempts:
-            n[7] += 1
-        n[8] += errors
-        n[9] += t.input
-        n[10] += t.output
-        n[11] += t.cache_read
-        n[12] += t.cache_write
-        n[13] += t.reasoning
-        n[14] += r.cost_nano
-        n[15] += r.total_us
-        n[16] += r.upstream_us
-        n[17] += r.bytes_in
-        n[18] += r.bytes_out
-        if outcome == "ok" or outcome == "error":
-            index = index_of(r.total_us)
-            h_total[index] = h_total.get(index, 0) + 1
-        if r.first_token_us >= 0:
-            index = index_of(r.first_token_us)
-            h_first_token[index] = h_first_token.get(index, 0) + 1
-    return cells
+def cell_new() -> Cell:
+    return _ZERO.copy(), {}, {}
 
 
-def _key(r: UsageRecord, bucket: int, a: Attempt | None) -> tuple[Any, ...]:
-    target = (a.provider, a.endpoint, a.model) if a else ("", "", "")
-    return (bucket, r.organisation, r.simulated, r.route, *target, r.key_id, r.team, r.service, r.feature, r.environment)
-
-
-def _spread(cells: _Cells, r: UsageRecord, bucket: int) -> tuple[tuple[Any, ...], int]:
-    """No attempt or several: move what other targets used to their cells, off the answering one's.
-
-    Returns the answering attempt's key and its errors.
-    """
-    serving = serving_attempt(r)
-    if serving < 0:
-        return _key(r, bucket, None), 0
-    home = _key(r, bucket, r.attempts[serving])
-    rest = cells.setdefault(home, (_ZERO.copy(), {}, {}))[0]
-    for index, a in enumerate(r.attempts):
-        if index == serving:
+def spread(cells: Cells, r: UsageRecord, bucket: int, serving: int, home: list[int]) -> None:
+    """Several attempts: count what other targets used at their own cells, and take it off ``home``, the answering one's counters."""
+    for at, a in enumerate(r.attempts):
+        if at == serving:
             continue
-        n = cells.setdefault(_key(r, bucket, a), (_ZERO.copy(), {}, {}))[0]
+        key = (
+            bucket, r.organisation, r.simulated, r.route, a.provider, a.endpoint, a.model, r.key_id, r.team, r.service, r.feature,
+            r.environment,
+        )  # fmt: skip
+        n = cells.setdefault(key, cell_new())[0]
         n[_ATTEMPTS] += 1
         n[_ATTEMPT_ERRORS] += a.outcome == "error"
         t = a.tokens
         for slot, count in enumerate((t.input, t.output, t.cache_read, t.cache_write, t.reasoning, a.cost_nano), start=_TOKENS):
             n[slot] += count
-            rest[slot] -= count
-    return home, int(r.attempts[serving].outcome == "error")
+            home[slot] -= count
 
 
-def tiers(cells: _Cells) -> dict[str, _Cells]:
+_decode_cells = msgspec.msgpack.Decoder(list[tuple[tuple[int, str, bool, str, str, str, str, str, str, str, str, str], Cell]]).decode
+_encode_cells = msgspec.msgpack.Encoder().encode
+
+
+def cells_encode(cells: Cells) -> bytes:
+    """Cells as ``usage_rollup_pending`` keeps them until they are added to the rollups."""
+    return _encode_cells([(key, _bounded(cell)) for key, cell in cells.items()])
+
+
+def cells_add(cells: Cells, encoded: bytes) -> None:
+    """Add what ``cells_encode`` made."""
+    _merge(cells, iter(_decode_cells(encoded)))
+
+
+def _bounded(cell: Cell) -> Cell:
+    n = cell[0]
+    if max(n) > MOST or min(n) < -MOST:
+        return [max(-MOST, min(count, MOST)) for count in n], cell[1], cell[2]
+    return cell
+
+
+def tiers(cells: Cells) -> dict[str, Cells]:
     """The cells of each tier, keyed ``(bucket start in microseconds, *dimensions)``."""
     minute = _regrouped((((key[0] // 6 * BUCKET_US["1m"], *key[1:]), cell) for key, cell in cells.items()))
     hour_us = BUCKET_US["1h"]
@@ -140,17 +104,21 @@ def tiers(cells: _Cells) -> dict[str, _Cells]:
     }
 
 
-def _regrouped(items: Iterator[tuple[tuple[Any, ...], Cell]]) -> _Cells:
-    result: _Cells = {}
+def _regrouped(items: Iterator[tuple[tuple[Any, ...], Cell]]) -> Cells:
+    result: Cells = {}
+    _merge(result, items)
+    return result
+
+
+def _merge(into: Cells, items: Iterator[tuple[tuple[Any, ...], Cell]]) -> None:
     for key, (n, h_total, h_first_token) in items:
-        known = result.get(key)
+        known = into.get(key)
         if known is None:
-            result[key] = (n.copy(), dict(h_total), dict(h_first_token))
+            into[key] = (n.copy(), dict(h_total), dict(h_first_token))
             continue
         known[0][:] = map(int.__add__, known[0], n)
         merge(known[1], h_total)
         merge(known[2], h_first_token)
-    return result
 
 
 DELTA = "usage_rollup_delta"
@@ -182,15 +150,39 @@ def add_statement(tier: str) -> str:
 ADD = tuple(add_statement(tier) for tier in BUCKET_US)
 
 
-def delta_lines(by_tier: dict[str, _Cells]) -> Iterator[str]:
+def saturated(statement: str) -> str:
+    """The same statement with sums that stop at the largest number instead of failing: for the day that a sum gets there."""
+    return _SUM.sub(r"\1 = least(kept.\1::numeric + excluded.\1, 9223372036854775807)::bigint", statement)
+
+
+_SUM = re.compile(r"(\w+) = kept\.\1 \+ excluded\.\1")
+
+
+@lru_cache(maxsize=4096)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
+
+
+def timestamp(micros: int) -> str:
+    """Microseconds since the epoch as Postgres reads a timestamptz."""
+    second, rest = divmod(micros, 1_000_000)
+    return f"{_second(second)}.{rest:06d}+00"
+
+
+def _escaped(text: str) -> str:
+    """Text as a field of COPY's text format."""
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def delta_lines(by_tier: dict[str, Cells]) -> Iterator[str]:
     """Lines of ``COPY_DELTA`` for all tiers (``tiers``)."""
     for tier, rows in by_tier.items():
         for (bucket, *dimensions), (n, h_total, h_first_token) in rows.items():
             organisation, simulated, *texts = dimensions
             texts += [""] * (len(WIDE) - len(dimensions))
-            text = "\t".join((escaped(organisation), "t" if simulated else "f", *map(escaped, texts)))
+            text = "\t".join((_escaped(organisation), "t" if simulated else "f", *map(_escaped, texts)))
             digest = md5("\x1f".join((organisation, str(simulated), *texts)).encode(), usedforsecurity=False).hexdigest()
-            counters = "\t".join(map(str, n))
+            counters = "\t".join([str(max(-MOST, min(count, MOST))) for count in n])
             yield f"{tier}\t{timestamp(bucket)}\t{digest}\t{text}\t{counters}\t{_histogram(h_total)}\t{_histogram(h_first_token)}\n"
 
 

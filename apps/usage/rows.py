@@ -1,94 +1,110 @@
-"""A usage record as one line of ``COPY usage_request ... FROM STDIN`` (text format). Pure; runs once per request.
+"""A usage record as one row of ``COPY usage_request ... FROM STDIN (FORMAT binary)``. Pure; runs once per request.
 
-Text, not binary: an f-string of forty fields is a third of the price of packing them, and Postgres parses
-either at the same speed. Almost no record holds a character that COPY's text format must escape, so a line is built
-without escaping and looked over as a whole; only where a tab, line end, backslash or NUL shows up is it built again, field by field.
+What many requests share (who asked, for what, who answered) is packed once per combination and kept
+(``constants``); the fifteen numbers are packed by one call; what is left are three texts and four documents that are
+mostly empty. Postgres takes the binary form without parsing numbers or times, for half the price of text.
 """
 
 from __future__ import annotations
 
-import time
-from functools import lru_cache
-from typing import Any, TypeVar
+import struct
+from typing import Any
 
 import msgspec
 
 from apps.contracts.money import MAX_NANO
-from apps.contracts.usage import Attempt, UsageRecord
-from apps.usage.documents import attempts_json, serving_attempt
+from apps.contracts.usage import Attempt, Charge, UsageRecord
+from apps.usage.documents import attempts_json
 
-COLUMNS = (
-    "id", "started_at", "organisation", "simulated", "key_id", "kind", "route", "requested_model", "stream", "outcome", "status",
-    "error_code", "error_step", "environment", "feature", "tags", '"user"', "metadata", "team", "service", "config_version", "flags",
-    "input_hash", "provider", "endpoint", "model", "attempt_count", "attempts", "tokens_input", "tokens_output", "tokens_cache_read",
-    "tokens_cache_write", "tokens_reasoning", "cost_nano", "estimated", "first_token_us", "total_us", "upstream_us", "bytes_in",
-    "bytes_out", "proxy",
+CONSTANTS = (
+    "organisation", "key_id", "kind", "route", "requested_model", "outcome", "error_code", "error_step", "environment", "feature", "team",
+    "service", "proxy", "provider", "endpoint", "model", "region", "price_version", "simulated", "stream", "estimated", "status",
+    "upstream_status", "attempt_count", "config_version",
 )  # fmt: skip
-COPY = f"COPY usage_request ({', '.join(COLUMNS)}) FROM STDIN"
+NUMBERS = (
+    "started_at", "tokens_input", "tokens_output", "tokens_cache_read", "tokens_cache_write", "tokens_reasoning", "cost_nano",
+    "first_token_us", "total_us", "upstream_us", "bytes_in", "bytes_out", "upstream_sent_us", "upstream_first_byte_us", "upstream_ended_us",
+)  # fmt: skip
+TEXTS = ('"user"', "input_hash", "upstream_request_id")
+DOCUMENTS = ("tags", "metadata", "flags", "attempts")
+COLUMNS = ("id", *CONSTANTS, *NUMBERS, *TEXTS, *DOCUMENTS, "charges")
+COPY = f"COPY usage_request ({', '.join(COLUMNS)}) FROM STDIN (FORMAT binary)"
+SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+TRAILER = b"\xff\xff"
+
 MAX_STATUS = 2**31 - 1
 MAX_MICROS = 4_102_444_800_000_000
 """2100-01-01: no clock is further off than this."""
+NO_ATTEMPT = Attempt(provider="", endpoint="", model="")
 
-S = TypeVar("S", bound=msgspec.Struct)
+_POSTGRES_EPOCH_US = 946_684_800_000_000
+"""2000-01-01, from which Postgres counts."""
+_NULL = b"\xff\xff\xff\xff"
+_EMPTY = bytes(4)
+_INT8_OID = 20
 
-_TABS = len(COLUMNS) - 1
 _json = msgspec.json.Encoder().encode
-_NO_ATTEMPT = Attempt(provider="", endpoint="", model="")
+_length = struct.Struct("!i").pack
+_head = struct.Struct("!hi16s").pack
+_numbers = struct.Struct("!" + "iq" * len(NUMBERS)).pack
+_switches = struct.Struct("!i?i?i?iiiiiiiq").pack
+_array = [struct.Struct("!iiiiii" + "iq" * count).pack for count in range(17)]
 
 
-@lru_cache(maxsize=4096)
-def _second(second: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
-
-
-def timestamp(micros: int) -> str:
-    """Microseconds since the epoch as Postgres reads a timestamptz."""
-    second, rest = divmod(micros, 1_000_000)
-    return f"{_second(second)}.{rest:06d}+00"
-
-
-def copy_line(r: UsageRecord) -> str:
-    """The record's line, with its line end."""
-    index = serving_attempt(r)
-    line = _line(
-        r,
-        r.attempts[index] if index >= 0 else _NO_ATTEMPT,
-        _json(r.tags).decode() if r.tags else "[]",
-        _json(r.metadata).decode() if r.metadata else "{}",
-        _json(r.flags).decode() if r.flags else "[]",
-        attempts_json(r.attempts).decode(),
+def constants(r: UsageRecord, a: Attempt) -> bytes:
+    """The columns ``CONSTANTS`` of a record answered by ``a``."""
+    texts = (
+        r.organisation, r.key_id, r.kind, r.route, r.requested_model, r.outcome, r.error_code, r.error_step, r.environment, r.feature,
+        r.team, r.service, r.proxy, a.provider, a.endpoint, a.model, a.region, a.price_version,
+    )  # fmt: skip
+    return b"".join(map(_text, texts)) + _switches(
+        1, r.simulated, 1, r.stream, 1, r.estimated, 4, r.status, 4, a.status, 4, len(r.attempts), 8, r.config_version
     )
-    if "\\" in line or "\0" in line or "\r" in line or line.count("\t") != _TABS or line.count("\n") != 1:
-        return _escaped_line(cleaned(r), index)
-    return line
 
 
-def _line(r: UsageRecord, a: Attempt, tags: str, metadata: str, flags: str, attempts: str) -> str:
+def row(r: UsageRecord, a: Attempt, shared: bytes) -> bytes:
+    """The record's row, answered by ``a``; ``shared``: its ``constants``. Raises struct.error for numbers beyond their columns."""
     t = r.tokens
-    return (
-        f"{r.id.hex()}\t{timestamp(r.started_us)}\t{r.organisation}\t{'t' if r.simulated else 'f'}\t{r.key_id}\t{r.kind}\t{r.route}\t"
-        f"{r.requested_model}\t{'t' if r.stream else 'f'}\t{r.outcome}\t{r.status}\t{r.error_code}\t{r.error_step}\t{r.environment}\t"
-        f"{r.feature}\t{tags}\t{r.user}\t{metadata}\t{r.team}\t{r.service}\t{r.config_version}\t{flags}\t{r.input_hash}\t{a.provider}\t"
-        f"{a.endpoint}\t{a.model}\t{len(r.attempts)}\t{attempts}\t{t.input}\t{t.output}\t{t.cache_read}\t{t.cache_write}\t{t.reasoning}\t"
-        f"{r.cost_nano}\t{'t' if r.estimated else 'f'}\t{r.first_token_us}\t{r.total_us}\t{r.upstream_us}\t{r.bytes_in}\t{r.bytes_out}\t"
-        f"{r.proxy}\n"
-    )
+    documents = attempts_json(r)
+    return b"".join(
+        (
+            _head(len(COLUMNS), 16, r.id),
+            shared,
+            _numbers(
+                8, r.started_us - _POSTGRES_EPOCH_US, 8, t.input, 8, t.output, 8, t.cache_read, 8, t.cache_write, 8, t.reasoning,
+                8, r.cost_nano, 8, r.first_token_us, 8, r.total_us, 8, r.upstream_us, 8, r.bytes_in, 8, r.bytes_out,
+                8, a.sent_us, 8, a.first_byte_us, 8, a.ended_us,
+            ),
+            _text(r.user) if r.user else _EMPTY,
+            _text(r.input_hash) if r.input_hash else _EMPTY,
+            _text(a.upstream_request_id) if a.upstream_request_id else _EMPTY,
+            _document(_json(r.tags)) if r.tags else _NULL,
+            _document(_json(r.metadata)) if r.metadata else _NULL,
+            _document(_json(r.flags)) if r.flags else _NULL,
+            _NULL if documents is None else _document(documents),
+            _charges(a.charges) if a.charges else _NULL,
+        )
+    )  # fmt: skip
 
 
-def escaped(text: str) -> str:
-    """Text as a field of COPY's text format."""
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+def _text(text: str) -> bytes:
+    raw = text.encode()
+    return _length(len(raw)) + raw
 
 
-def _escaped_line(r: UsageRecord, index: int) -> str:
-    attempt = r.attempts[index] if index >= 0 else _NO_ATTEMPT
-    documents = [escaped(text) for text in (_json(r.tags).decode(), _json(r.metadata).decode(), _json(r.flags).decode())]
-    return _line(_escaped_texts(r), _escaped_texts(attempt), *documents, escaped(attempts_json(r.attempts).decode()))
+def _document(text: bytes) -> bytes:
+    """``jsonb``: a version byte, then JSON text."""
+    return _length(len(text) + 1) + b"\x01" + text
 
 
-def _escaped_texts(struct: S) -> S:
-    values = ((name, getattr(struct, name)) for name in struct.__struct_fields__)
-    return msgspec.structs.replace(struct, **{name: escaped(value) for name, value in values if isinstance(value, str)})
+def _charges(charges: list[Charge]) -> bytes:
+    """``bigint[]`` of one dimension, no NULLs, from index 1."""
+    numbers: list[int] = []
+    for charge in charges:
+        numbers += (8, charge.lease_id, 8, charge.reserved_nano)
+    count = len(charges) * 2
+    pack = _array[count] if count < len(_array) else struct.Struct("!iiiiii" + "iq" * count).pack
+    return pack(20 + 12 * count, 1, 0, _INT8_OID, count, 1, *numbers)
 
 
 def cleaned(record: UsageRecord) -> UsageRecord:
@@ -98,8 +114,16 @@ def cleaned(record: UsageRecord) -> UsageRecord:
     """
     clean: UsageRecord = _clean(record)
     return msgspec.structs.replace(
-        clean, started_us=min(max(clean.started_us, 0), MAX_MICROS), status=min(max(clean.status, -MAX_STATUS), MAX_STATUS)
+        clean,
+        id=clean.id[:16].rjust(16, b"\0"),
+        started_us=min(max(clean.started_us, 0), MAX_MICROS),
+        status=_status(clean.status),
+        attempts=[msgspec.structs.replace(attempt, status=_status(attempt.status)) for attempt in clean.attempts],
     )
+
+
+def _status(number: int) -> int:
+    return min(max(number, -MAX_STATUS), MAX_STATUS)
 
 
 def _clean(value: Any) -> Any:

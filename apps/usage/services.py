@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import OperationalError, connection, transaction
+import psycopg
+from django.db import DataError, OperationalError, connection, transaction
 
 from apps.contracts.usage import UsageRecord
-from apps.usage import rollups, rows, summaries
+from apps.usage import batch, rollups, rows, summaries
 
 LIVE_ROLLUP_HOURS = 48
 """How long the ten-second rollup is kept."""
@@ -18,30 +19,67 @@ LOCK_SECONDS = 2
 """How long a partition's removal waits for readers; the next run tries again."""
 MINUTE_DAYS = 8
 """How long summaries of a minute and of ten minutes are kept; older ranges begin and end at whole hours."""
+FOLD_ROWS = 200
+"""Pending batches folded at once."""
 COMPACT_ROWS = 20_000
 """Rows deleted in one transaction: short locks, and vacuum keeps up."""
 
 
-def usage_settle(*, cursor: Any, records: Sequence[UsageRecord]) -> None:
-    """Store each record once and add it to the rollups, in the cursor's open transaction.
+def usage_settle(*, cursor: Any, records: Sequence[UsageRecord], fold: bool = True) -> None:
+    """Store each record once and add it to the rollups and summaries, in the cursor's open transaction.
 
     ``cursor``: of a psycopg connection (Django's wrapper will do). The days of the records must have their partitions
-    (``partitions_ensure``). Raises psycopg's or Django's DataError or IntegrityError where a row cannot be stored; nothing is
-    committed here.
+    (``partitions_ensure``). ``fold``: False leaves the sums in ``usage_rollup_pending``, in the same transaction, for the next
+    ``rollups_fold``: a busy shipper adds the sums of many batches at once. Raises psycopg's or Django's DataError or
+    IntegrityError, OverflowError or ValueError where a row cannot be stored; nothing is committed here.
     """
-    if not records:
-        return
-    copy_line = rows.copy_line
-    with cursor.copy(rows.COPY) as copy:
-        copy.write("".join([copy_line(record) for record in records]))
-    by_tier = rollups.tiers(rollups.summed(records))
-    cursor.execute(rollups.CREATE_DELTA)
-    with cursor.copy(rollups.COPY_DELTA) as copy:
-        copy.write("".join(rollups.delta_lines(by_tier)))
+    cells: rollups.Cells = {}
+    if records:
+        with cursor.copy(rows.COPY) as copy:
+            for piece in batch.encoded(records, cells):
+                copy.write(piece)
+    if fold:
+        rollups_fold(cursor=cursor, cells=cells)
+    elif cells:
+        cursor.execute("INSERT INTO usage_rollup_pending (cells) VALUES (%b)", [rollups.cells_encode(cells)])
+
+
+def rollups_fold(*, cursor: Any, cells: rollups.Cells | None = None) -> int:
+    """Add ``cells`` and all pending sums to the rollups and summaries, in the cursor's open transaction; returns how many were pending.
+
+    Each pending row is deleted in the transaction that adds it, so it counts once, whoever folds it: any shipper, or a task
+    where its shipper is gone. Rows that another one folds at this moment are passed over.
+    """
+    cells = {} if cells is None else cells
+    cursor.execute(
+        "DELETE FROM usage_rollup_pending WHERE id = ANY (ARRAY("
+        "SELECT id FROM usage_rollup_pending ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING cells",
+        [FOLD_ROWS],
+    )
+    pending = cursor.fetchall()
+    for (encoded,) in pending:
+        rollups.cells_add(cells, bytes(encoded))
+    if cells:
+        by_tier = rollups.tiers(cells)
+        summed = summaries.delta_json(by_tier)
+        cursor.execute(rollups.CREATE_DELTA)
+        cursor.execute(rollups.CLEAR_DELTA)  # at COMMIT it is empty anyway; a second call in this transaction must not add twice
+        with cursor.copy(rollups.COPY_DELTA) as copy:
+            copy.write("".join(rollups.delta_lines(by_tier)))
+        cursor.execute("SAVEPOINT usage_fold")
+        try:
+            _deltas_add(cursor, summed, lambda statement: statement)
+        except (DataError, psycopg.DataError):
+            cursor.execute("ROLLBACK TO SAVEPOINT usage_fold")
+            _deltas_add(cursor, summed, rollups.saturated)
+        cursor.execute("RELEASE SAVEPOINT usage_fold")
+    return len(pending)
+
+
+def _deltas_add(cursor: Any, summed: str, form: Callable[[str], str]) -> None:
     for statement in rollups.ADD:
-        cursor.execute(statement)
-    cursor.execute(rollups.CLEAR_DELTA)  # at COMMIT it is empty anyway; a second call in this transaction must not add twice
-    cursor.execute(summaries.ADD, [summaries.delta_json(by_tier)])
+        cursor.execute(form(statement))
+    cursor.execute(form(summaries.ADD), [summed])
 
 
 def record_day(record: UsageRecord) -> int:

@@ -16,8 +16,7 @@ from typing import Any
 import msgspec
 
 from apps.contracts.histogram import merge
-from apps.usage.rollups import COUNTERS, Cell
-from apps.usage.rows import timestamp
+from apps.usage.rollups import COUNTERS, Cell, timestamp
 
 EVERYTHING = ""
 """The dimension of rows that hold all traffic of their bucket."""

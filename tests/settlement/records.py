@@ -12,11 +12,32 @@ from apps.contracts.usage import Attempt, Charge, OpenRecord, Tokens, UsageRecor
 ORGANISATION = "0190aaaa-0000-7000-8000-000000000001"
 
 
-class Traffic:
-    """Made-up requests of one proxy: ``keys`` keys over ``routes`` routes, two targets each."""
+ENDPOINTS = ("sim-east", "sim-west", "sim-north")
 
-    def __init__(self, boot_id: str, *, seed: int = 1, keys: int = 50, routes: int = 5, leases: tuple[int, ...] = ()) -> None:
+
+class Traffic:
+    """Made-up requests of one proxy: ``keys`` keys over ``routes`` routes and ``targets`` targets.
+
+    features: so many for each key; 0 makes it one of seven that follows from the key. documents: the share of requests
+    that carry tags and metadata.
+    """
+
+    def __init__(
+        self,
+        boot_id: str,
+        *,
+        seed: int = 1,
+        keys: int = 50,
+        routes: int = 5,
+        targets: int = 2,
+        features: int = 0,
+        documents: float = 1.0,
+        leases: tuple[int, ...] = (),
+    ) -> None:
         self.boot_id = boot_id
+        self._endpoints = ENDPOINTS[:targets]
+        self._features = features
+        self._documents = documents
         self._random = random.Random(seed)
         self._keys = [str(UUID(int=self._random.getrandbits(128))) for _ in range(keys)]
         self._routes = [f"route-{n}" for n in range(routes)]
@@ -30,7 +51,9 @@ class Traffic:
         number = r.randrange(len(self._keys))
         key = self._keys[number]
         route = r.choice(self._routes)
-        endpoint = r.choice(("sim-east", "sim-west"))
+        endpoint = r.choice(self._endpoints)
+        feature = r.randrange(self._features) if self._features else number % 7
+        documents = r.random() < self._documents
         tokens = Tokens(
             input=r.randrange(1, 4000), output=r.randrange(1, 800), cache_read=r.randrange(0, 100), reasoning=r.randrange(0, 50)
         )
@@ -38,7 +61,7 @@ class Traffic:
         charges = [Charge(lease, cost * 2) for lease in self._leases]
         total = r.randrange(1000, 9_000_000)
         names = {"key_id": key, "route": route, "organisation": ORGANISATION, "kind": "chat", "requested_model": route, "stream": True}
-        who = {"feature": f"feature-{number % 7}", "team": "team-1", "service": f"service-{number % 20}", "user": "someone@example.org"}
+        who = {"feature": f"feature-{feature}", "team": "team-1", "service": f"service-{number % 20}", "user": "someone@example.org"}
         opened = OpenRecord(
             id=request,
             started_us=now,
@@ -74,8 +97,8 @@ class Traffic:
             started_us=now,
             outcome="ok",
             status=200,
-            tags=["blue", "batch"],
-            metadata={"session": "s-123", "tier": "gold"},
+            tags=["blue", "batch"] if documents else [],
+            metadata={"session": "s-123", "tier": "gold"} if documents else {},
             simulated=True,
             config_version=7,
             input_hash="0f" * 16,

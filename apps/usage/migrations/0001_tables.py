@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+import apps.usage.fields
+
 REQUEST = """
 CREATE TABLE usage_request (
     id uuid NOT NULL,
@@ -42,10 +44,20 @@ CREATE TABLE usage_request (
     "user" text COLLATE "C" NOT NULL,
     input_hash text COLLATE "C" NOT NULL,
     proxy text COLLATE "C" NOT NULL,
-    tags jsonb NOT NULL,
-    metadata jsonb NOT NULL,
-    flags jsonb NOT NULL,
-    attempts jsonb NOT NULL,
+    -- The rest of the attempt that answered, or was the last one; what it shares with the request is not said twice.
+    region text COLLATE "C" NOT NULL DEFAULT '',
+    price_version text COLLATE "C" NOT NULL DEFAULT '',
+    upstream_status integer NOT NULL DEFAULT 0,
+    upstream_sent_us bigint NOT NULL DEFAULT 0,
+    upstream_first_byte_us bigint NOT NULL DEFAULT -1,
+    upstream_ended_us bigint NOT NULL DEFAULT 0,
+    upstream_request_id text COLLATE "C" NOT NULL DEFAULT '',
+    charges bigint[],
+    -- NULL where empty, because most are: parsing and storing four empty documents would cost more than the numbers do.
+    tags jsonb,
+    metadata jsonb,
+    flags jsonb,
+    attempts jsonb,
     PRIMARY KEY (id, started_at)
 ) PARTITION BY RANGE (started_at);
 
@@ -115,6 +127,39 @@ $$;
 CREATE AGGREGATE usage_histogram_sum(jsonb) (SFUNC = usage_histogram_merge, STYPE = jsonb, INITCOND = '{}', PARALLEL = SAFE, COMBINEFUNC = usage_histogram_merge);
 """
 
+PENDING = """
+-- Rollups' deltas of batches that are committed and not yet added to the rollups: apps/usage/rollups.py. Few rows, soon gone.
+CREATE TABLE usage_rollup_pending (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    cells bytea NOT NULL
+) WITH (autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+ALTER TABLE usage_rollup_pending ALTER COLUMN cells SET STORAGE EXTERNAL;
+COMMENT ON TABLE usage_rollup_pending IS 'Deltas on their way into the rollups, at most seconds old while a shipper runs';
+"""
+
+ATTEMPTS = """
+-- Every attempt of a request, as documents: the stored ones, or the single one that the columns tell.
+CREATE FUNCTION usage_attempts(r usage_request) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT CASE
+        WHEN r.attempts IS NOT NULL THEN r.attempts
+        WHEN r.attempt_count = 0 THEN '[]'
+        ELSE jsonb_build_array(jsonb_build_object(
+            'provider', r.provider, 'endpoint', r.endpoint, 'model', r.model, 'region', r.region, 'simulated', r.simulated,
+            'outcome', r.outcome, 'status', r.upstream_status, 'error_code', r.error_code, 'sent_us', r.upstream_sent_us,
+            'first_byte_us', r.upstream_first_byte_us, 'ended_us', r.upstream_ended_us,
+            'tokens', jsonb_build_object('input', r.tokens_input, 'output', r.tokens_output, 'cache_read', r.tokens_cache_read,
+                                         'cache_write', r.tokens_cache_write, 'reasoning', r.tokens_reasoning),
+            'cost_nano', r.cost_nano, 'price_version', r.price_version, 'estimated', r.estimated,
+            'charges', (SELECT coalesce(jsonb_agg(jsonb_build_object('lease_id', r.charges[n], 'reserved_nano', r.charges[n + 1])
+                                                  ORDER BY n), '[]')
+                        FROM generate_series(1, coalesce(cardinality(r.charges), 0), 2) AS n),
+            'upstream_request_id', r.upstream_request_id))
+        END
+$$;
+"""
+
 PARTITIONS = """
 -- One UTC day's partition; true when this call made it. Attaching takes no lock that readers or COPY would wait for.
 CREATE FUNCTION usage_partition_ensure(day date) RETURNS boolean
@@ -150,7 +195,9 @@ DECLARE
     found jsonb;
 BEGIN
     FOREACH slack IN ARRAY ARRAY[interval '10 minutes', interval '1 day'] LOOP
-        SELECT to_jsonb(r) INTO found
+        SELECT to_jsonb(r) || jsonb_build_object('attempts', usage_attempts(r), 'tags', coalesce(r.tags, '[]'),
+                                                 'metadata', coalesce(r.metadata, '{}'), 'flags', coalesce(r.flags, '[]'))
+        INTO found
         FROM usage_request r
         WHERE r.id = request AND r.key_id = key AND r.started_at BETWEEN made - slack AND made + slack;
         EXIT WHEN found IS NOT NULL;
@@ -173,7 +220,8 @@ DROP = """
 DROP FUNCTION IF EXISTS proxy_api.request_record(uuid, text);
 DROP AGGREGATE usage_histogram_sum(jsonb);
 DROP FUNCTION usage_partition_ensure(date);
-DROP TABLE usage_request, usage_rollup_10s, usage_rollup_1m, usage_rollup_1h;
+DROP FUNCTION usage_attempts(usage_request);
+DROP TABLE usage_rollup_pending, usage_request, usage_rollup_10s, usage_rollup_1m, usage_rollup_1h;
 DROP FUNCTION usage_histogram_merge(jsonb, jsonb);
 """
 
@@ -184,6 +232,8 @@ CREATE = "".join(
         rollup("usage_rollup_1m", WIDE),
         rollup("usage_rollup_1h", WIDE),
         HISTOGRAMS,
+        PENDING,
+        ATTEMPTS,
         PARTITIONS,
         RECORD,
     )
@@ -217,19 +267,27 @@ class Migration(migrations.Migration):
                 ("error_step", models.TextField()),
                 ("environment", models.TextField()),
                 ("feature", models.TextField()),
-                ("tags", models.JSONField()),
+                ("tags", apps.usage.fields.DocumentField(default=list)),
                 ("user", models.TextField()),
-                ("metadata", models.JSONField()),
+                ("metadata", apps.usage.fields.DocumentField(default=dict)),
                 ("team", models.TextField()),
                 ("service", models.TextField()),
                 ("config_version", models.BigIntegerField()),
-                ("flags", models.JSONField()),
+                ("flags", apps.usage.fields.DocumentField(default=list)),
                 ("input_hash", models.TextField()),
                 ("provider", models.TextField()),
                 ("endpoint", models.TextField()),
                 ("model", models.TextField()),
                 ("attempt_count", models.IntegerField()),
-                ("attempts", models.JSONField()),
+                ("region", models.TextField()),
+                ("price_version", models.TextField()),
+                ("upstream_status", models.IntegerField()),
+                ("upstream_sent_us", models.BigIntegerField()),
+                ("upstream_first_byte_us", models.BigIntegerField()),
+                ("upstream_ended_us", models.BigIntegerField()),
+                ("upstream_request_id", models.TextField()),
+                ("charges", apps.usage.fields.ChargesField()),
+                ("attempts", models.JSONField(null=True)),
                 ("tokens_input", models.BigIntegerField()),
                 ("tokens_output", models.BigIntegerField()),
                 ("tokens_cache_read", models.BigIntegerField()),
