@@ -67,9 +67,7 @@ def missing_instance(argv: Sequence[str]) -> str:
     if holder is not None and env.running():
         return ""
     if holder is not None:
-        return (
-            f"Bulkhead on {data_dir} is starting or stopping: `manage.py status` tells when it is up"
-        )
+        return f"Bulkhead on {data_dir} is starting or stopping: `manage.py status` tells when it is up"
     return (
         f"no Bulkhead runs on {data_dir}: `make up` starts one, --data-dir names the directory of one that runs, "
         "DATABASE_URL names a database of your own"

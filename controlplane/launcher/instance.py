@@ -34,7 +34,7 @@ class Instance:
             self.data_dir.chmod(mode)
         if not self.data_dir.is_dir() or not os.access(self.data_dir, os.W_OK | os.X_OK):
             raise InstanceError(f"{self.data_dir} is not a directory we may write to: choose another with --data-dir")
-        for name, mode in (("journal", 0o700), ("proxy", 0o700), ("log", 0o700), ("beat", 0o700)):
+        for name, mode in (("journal", 0o700), ("proxy", 0o700), ("log", 0o700), ("beat", 0o700), ("static", 0o700)):
             (self.data_dir / name).mkdir(mode=mode, exist_ok=True)
 
     def launcher(self) -> int | None:

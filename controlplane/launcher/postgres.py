@@ -246,18 +246,22 @@ class Postgres:
         if self._user is None or self._runs(wheel, self._user):
             return wheel.root
         copy = _elsewhere(self._user) / f"postgresql-{wheel.fingerprint}"
+        root = copy / wheel.root.parent.name / wheel.root.name
         if not copy.exists():
             _need_space(copy.parent, MINIMUM_FREE_BYTES)
             part = copy.with_name(f"{copy.name}.{os.getpid()}.part")
             shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(wheel.root, part, symlinks=True)
+            shutil.copytree(wheel.root, part / root.relative_to(copy), symlinks=True)
+            libraries = wheel.root.parent.with_name(f"{wheel.root.parent.name}.libs")
+            if libraries.is_dir():  # where the binaries look for what they were linked with, relative to themselves
+                shutil.copytree(libraries, part / libraries.name, symlinks=True)
             for path in [part, *part.rglob("*")]:
                 if not path.is_symlink():
                     path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
             with contextlib.suppress(OSError):  # another instance was quicker: its copy is the same
                 part.rename(copy)
             shutil.rmtree(part, ignore_errors=True)
-        return copy
+        return root
 
     @staticmethod
     def _runs(wheel: Installation, user: ServiceUser) -> bool:
@@ -266,7 +270,7 @@ class Postgres:
             return False
         try:
             subprocess.run(
-                [wheel.bin / "postgres", "--version"], user=user.uid, group=user.gid, extra_groups=[], capture_output=True, check=True
+                [wheel.bin / "initdb", "--version"], user=user.uid, group=user.gid, extra_groups=[], capture_output=True, check=True
             )
         except (OSError, subprocess.CalledProcessError):
             return False
