@@ -20,25 +20,47 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvloop
 
-ANSWER = b'{"id":"chatcmpl-bench","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"%b"}}]}' % (
-    b"x" * 300
-)
+ANSWER = (
+    b'{"id":"chatcmpl-bench","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"%b"},'
+    b'"finish_reason":"stop"}],"usage":{"prompt_tokens":57,"completion_tokens":42,"total_tokens":99}}'
+) % (b"x" * 300)
 JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
 SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-EVENT = b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" word"}}]}\n\n'
+EVENT = (
+    b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":" word"},'
+    b'"finish_reason":null}]}\n\n'
+)
+LAST = (
+    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    b'data: {"choices":[],"usage":{"prompt_tokens":57,"completion_tokens":50,"total_tokens":107}}\n\ndata: [DONE]\n\n'
+)
 CHUNK = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
+END = b"%x\r\n%b\r\n0\r\n\r\n" % (len(LAST), LAST)
 EVENTS = 50
 GAP = 0.002
+STREAM_BODY = (
+    b'{"model":"bench","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"A few words."}]}'
+)
 BODY = b'{"model":"bench","messages":[{"role":"user","content":"Say a few words about bulkheads in ships, please."}]}'
-HEADERS = b"host: 127.0.0.1\r\nauthorization: Bearer bench\r\ncontent-type: application/json\r\nuser-agent: bench\r\naccept: */*\r\n"
+KEY = "bench-virtual-key"
+HEADERS = (
+    b"host: 127.0.0.1\r\nauthorization: Bearer bench-virtual-key\r\ncontent-type: application/json\r\nuser-agent: bench\r\naccept: */*\r\n"
+)
 
 
-def rendered(path: bytes) -> bytes:
-    return b"POST %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n%b" % (path, HEADERS, len(BODY), BODY)
+class Ask(NamedTuple):
+    """What is asked again and again."""
+
+    path: bytes
+    stream: bool = False
+
+    def rendered(self) -> bytes:
+        body = STREAM_BODY if self.stream else BODY
+        return b"POST %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n%b" % (self.path, HEADERS, len(body), body)
 
 
 class MockUpstream(asyncio.Protocol):
@@ -49,7 +71,7 @@ class MockUpstream(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
 
     def data_received(self, data: bytes) -> None:
-        if b"/stream " in data[:40]:
+        if b"/stream " in data[:40] or b'"stream":true' in data:
             self.transport.write(SSE)
             self.loop.call_later(GAP, self.tick, 1)
         else:
@@ -62,7 +84,7 @@ class MockUpstream(asyncio.Protocol):
             self.transport.write(CHUNK)
             self.loop.call_later(GAP, self.tick, number + 1)
         else:
-            self.transport.write(CHUNK + b"0\r\n\r\n")
+            self.transport.write(CHUNK + END)
 
 
 async def upstream(port: int) -> None:
@@ -212,12 +234,12 @@ class Load(asyncio.Protocol):
             self.transport.write(self.request)
 
 
-async def drive(port: int, path: bytes, connections: int, seconds: float) -> int:
+async def drive(port: int, ask: Ask, connections: int, seconds: float) -> int:
     loop = asyncio.get_running_loop()
-    length = 0 if path == b"/stream" else len(ANSWER)
+    length = 0 if ask.stream else len(ANSWER)
     Load.answers = 0
     pairs = [
-        await loop.create_connection(lambda: Load(rendered(path), b"0\r\n\r\n", length), "127.0.0.1", port) for _ in range(connections)
+        await loop.create_connection(lambda: Load(ask.rendered(), b"0\r\n\r\n", length), "127.0.0.1", port) for _ in range(connections)
     ]
     await asyncio.sleep(seconds)
     for transport, _ in pairs:
@@ -225,13 +247,13 @@ async def drive(port: int, path: bytes, connections: int, seconds: float) -> int
     return Load.answers
 
 
-def wrk(port: int, connections: int, seconds: float) -> int:
+def wrk(port: int, ask: Ask, connections: int, seconds: float) -> int:
     lua = f"/tmp/bulkhead-bench-{os.getpid()}.lua"
     with open(lua, "w") as script:
         headers = "".join(f'wrk.headers["{n}"]="{v}"\n' for n, v in (line.split(": ", 1) for line in HEADERS.decode().split("\r\n")[1:-1]))
         script.write(f"wrk.method='POST'\nwrk.body=[[{BODY.decode()}]]\n{headers}")
     try:
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{int(seconds)}s", "-s", lua, f"http://127.0.0.1:{port}/json"]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{int(seconds)}s", "-s", lua, f"http://127.0.0.1:{port}{ask.path.decode()}"]
         said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     finally:
         os.unlink(lua)
@@ -242,11 +264,11 @@ def wrk(port: int, connections: int, seconds: float) -> int:
     return int(found[1])
 
 
-def measure(name: str, pid: int, port: int, path: bytes, connections: int, seconds: float) -> float:
+def measure(name: str, pid: int, port: int, ask: Ask, connections: int, seconds: float) -> float:
     def load(how_long: float) -> int:
-        if path == b"/json" and shutil.which("wrk"):
-            return wrk(port, connections, how_long)
-        return uvloop.run(drive(port, path, connections, how_long))
+        if not ask.stream and shutil.which("wrk"):
+            return wrk(port, ask, connections, how_long)
+        return uvloop.run(drive(port, ask, connections, how_long))
 
     load(1)
     before, started = cpu_seconds(pid), time.monotonic()
@@ -280,10 +302,10 @@ def main() -> None:
         processes.append(start("upstream", cores[0], up))
         processes.append(start("toy", cores[-1], toy_port, up))
         processes.append(start("bare", cores[-1], bare_port))
-        yardstick = measure("bare uvicorn hello-world", processes[2].pid, bare_port, b"/json", options.connections, options.seconds)
-        json = measure("layer, both sides, JSON", processes[1].pid, toy_port, b"/json", options.connections, options.seconds)
+        yardstick = measure("bare uvicorn hello-world", processes[2].pid, bare_port, Ask(b"/json"), options.connections, options.seconds)
+        json = measure("layer, both sides, JSON", processes[1].pid, toy_port, Ask(b"/json"), options.connections, options.seconds)
         stream = measure(
-            f"layer, both sides, {EVENTS} events", processes[1].pid, toy_port, b"/stream", options.connections, options.seconds
+            f"layer, both sides, {EVENTS} events", processes[1].pid, toy_port, Ask(b"/stream", True), options.connections, options.seconds
         )
         print(f"JSON / yardstick: {json / yardstick:.2f}   stream: {stream / EVENTS:.1f} us an event")
     finally:

@@ -1,0 +1,117 @@
+"""The proxy's CPU per request, everything on, beside a bare uvicorn hello-world in the same run.
+
+usage: python -m tests.bench [--seconds 5] [--connections 32] [--streams 100]
+
+A whole instance is started (embedded Postgres and Redis, shipper, workers) with one proxy, and a config of its own: a provider with
+a credential, a route with a price, a fallback flag, a key under two hard budgets (organisation and key). So every request is
+authenticated, routed, bounded, reserved three times over, journalled twice and settled in Postgres. Measured process and yardstick
+are pinned to the last core, everything else to the first. Ratios are the point; absolute figures belong to the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.bench.http_layer import EVENTS, KEY, Ask, free_port, measure, start
+from tests.launcher.conftest import Bulkhead, clean_environment
+
+CONFIG = """\
+organisation: main
+credentials:
+- name: bench
+  secret: env:BENCH_API_KEY
+providers:
+- name: bench
+  endpoints:
+  - name: main
+    base_url: http://127.0.0.1:{upstream}/v1
+    credential: bench
+  prices:
+  - model: bench
+    input: '0.15'
+    output: '0.6'
+routes:
+- name: bench
+  targets:
+  - provider: bench
+    model: bench
+keys:
+- name: bench
+  secret: env:BENCH_KEY
+budgets:
+- name: bench-day
+  scope: organisation
+  window: day
+  limit: '100000'
+- name: bench-key
+  scope: key
+  key: bench
+  window: month
+  limit: '100000'
+"""
+
+
+def rss_mb(pid: int) -> float:
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) / 1024
+
+
+def pin(pid: int, core: int) -> None:
+    """Every thread of a process, also those it starts later."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(thread), {core})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--streams", type=int, default=100)
+    options = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[0]})
+    home = Path(tempfile.mkdtemp(prefix="bulkhead-bench-", dir="/tmp"))
+    home.chmod(0o711)
+    instance = Bulkhead(home / "var")
+    processes: list[subprocess.Popen[Any]] = []
+    try:
+        upstream_port, bare_port = free_port(), free_port()
+        processes.append(start("upstream", cores[0], upstream_port))
+        processes.append(start("bare", cores[-1], bare_port))
+        done = instance.up("--no-demo")
+        if done.returncode:
+            raise SystemExit(done.stdout + done.stderr)
+        document = home / "bench.yaml"
+        document.write_text(CONFIG.format(upstream=upstream_port))
+        environ = {**clean_environment(), "BULKHEAD_DATA_DIR": str(instance.data_dir), "BENCH_API_KEY": "sk-bench", "BENCH_KEY": KEY}
+        subprocess.run([sys.executable, "manage.py", "apply", "-f", str(document)], check=True, env=environ, stdout=subprocess.DEVNULL)
+        proxy = instance.facts["pids"]["proxy-1"]
+        pin(proxy, cores[-1])
+        chat = b"/v1/chat/completions"
+        bare = measure("bare uvicorn hello-world", processes[1].pid, bare_port, Ask(b"/json"), options.connections, options.seconds)
+        json = measure("proxy, everything on, JSON", proxy, instance.proxy_port, Ask(chat), options.connections, options.seconds)
+        stream = measure(
+            f"proxy, everything on, {EVENTS} events", proxy, instance.proxy_port, Ask(chat, True), options.streams, options.seconds
+        )
+        again = measure("bare uvicorn hello-world, again", processes[1].pid, bare_port, Ask(b"/json"), options.connections, options.seconds)
+        print(f"JSON / bare hello-world: {json / ((bare + again) / 2):.2f} (hold: at most 1.9)   stream: {stream / EVENTS:.1f} us an event")
+        print(f"memory of the proxy: {rss_mb(proxy):.0f} MB (hold: at most 120 MB without open streams)")
+    finally:
+        instance.down()
+        for process in processes:
+            process.terminate()
+            process.wait(10)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
