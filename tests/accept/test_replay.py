@@ -3,35 +3,60 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from tests.accept.conftest import FULL, MATERIAL, Instance
+from tests.accept import ledger
+from tests.accept.conftest import FULL, MATERIAL, Instance, summary_of
 from tests.launcher.conftest import wait_for
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("accept")]
+
+DASHBOARD = """
+import json, datetime as dt
+from apps.accounts.models import Organisation
+from apps.usage import selectors
+scope = selectors.Scope(str(Organisation.objects.get(slug="demo").pk), True)
+now = dt.datetime.now(dt.UTC)
+start, end = now - dt.timedelta(hours=5), now + dt.timedelta(minutes=5)
+series = selectors.traffic_series(scope, start, end, now=now)
+pick = lambda t: [t.requests, t.ok, t.error, t.unknown, t.tokens_input, t.tokens_output, t.cost_nano]
+print(json.dumps({"all": pick(series.totals), "keys": {g.value: pick(g.totals) for g in selectors.traffic_by(scope, start, end, "key_id")}}))
+"""
 
 
-def test_totals_equal_the_replays_summary(instance: Callable[..., Instance]) -> None:
+def dashboard(one: Instance) -> dict[str, Any]:
+    """What the Overview would show: totals of the range, and by key: requests, ok, error, unknown, tokens in and out, nano-dollars."""
+    found: dict[str, Any] = json.loads(one.command("shell", "--no-imports", "-c", DASHBOARD).splitlines()[-1])
+    return found
+
+
+def test_totals_equal_the_replays_summary(instance: Instance) -> None:
     trace = MATERIAL / "traces" / "azure" / "AzureLLMInferenceTrace_conv.csv"
     if not trace.is_file():
         pytest.skip(f"LOUD SKIP: the Azure trace is not at {trace}")
-    limit = 5000 if FULL else 400
-    one = instance("--proxies", "2")
-    out = one.command("replay", str(trace), "--speed", "20", "--limit", str(limit), "--data-dir", str(one.data_dir), "--json", timeout=900)
-    summary = json.loads(out[out.index("{") :])
+    one, limit = instance, 5000 if FULL else 400
+    key = one.new_key("replayed", dollars="50")
+    before = dashboard(one)
+    one.simulate(first_byte_ms=2)
+    options = ("--speed", "20", "--limit", str(limit), "--key", key, "--mixed", "--json")
+    summary = summary_of(one.command("replay", str(trace), *options, timeout=800))
+    print(summary)
     assert (summary["sent"], summary["ok"], summary["failed"]) == (limit, limit, 0), summary
-    rows = wait_for(
-        lambda: (
-            (found := one.query("SELECT count(*), sum(tokens_input), sum(tokens_output), sum(cost_nano) FROM usage_request"))[0][0] == limit
-            and found
-        ),
-        what="every record is settled",
-    )
-    print(rows, summary)
-    _, tokens_in, tokens_out, cost = rows[0]
-    assert (int(tokens_in), int(tokens_out), int(cost)) == (summary["input_tokens"], summary["output_tokens"], summary["cost_nano"])
-    rolled = one.query("SELECT sum(tokens_input), sum(tokens_output), sum(cost_nano) FROM usage_rollup_1m")
-    assert tuple(map(int, rolled[0])) == (int(tokens_in), int(tokens_out), int(cost))
-    assert one.query("SELECT DISTINCT spent_nano FROM budgets_budgetwindow") == [(int(cost),)]
+    key_id = one.query("SELECT id::text FROM keys_virtualkey WHERE name = 'replayed'")[0][0]
+    statement = "SELECT count(*), sum(tokens_input), sum(tokens_output), sum(cost_nano) FROM usage_request WHERE key_id = %s"
+    rows = wait_for(lambda: (found := one.query(statement, key_id))[0][0] == limit and found, what="every record is settled")
+    totals = [limit, limit, 0, 0, *map(int, rows[0][1:])]
+    shown = dashboard(one)
+    assert shown["keys"][key_id] == totals
+    assert [now - then for now, then in zip(shown["all"], before["all"], strict=True)] == totals
+    billed = one.billed()
+    assert totals[4:] == [billed["input_tokens"], billed["output_tokens"], billed["cost_nano"]]
+    assert totals[4:6] == [summary["input_tokens"], summary["output_tokens"]]
+    told = one.query("SELECT sum(cost_nano) FROM usage_request WHERE key_id = %s AND NOT stream", key_id)[0][0]
+    assert summary["cost_nano"] == int(told)
+    ledger.wait_settled(one)
+    ledger.check_sums(one)
+    spent = "SELECT sum(w.spent_nano) FROM budgets_budgetwindow w JOIN budgets_budget b ON b.id = w.budget_id WHERE b.name = 'replayed'"
+    assert one.query(spent) == [(totals[6],)]

@@ -8,19 +8,25 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import psycopg
 import pytest
 
+from apps.contracts.money import NANO
+from tests.accept import ledger
 from tests.accept.conftest import FULL, Instance
-from tests.accept.load import Crowd
-from tests.launcher.conftest import wait_for
+from tests.accept.load import Crowd, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.kill]
+pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(600), pytest.mark.xdist_group("accept")]
+
+CALLERS = 100
+UNPRICED = "routes:\n- name: unpriced\n  targets:\n  - provider: sim-east\n    model: nobody-knows-its-price\n"
 
 
 class Watcher(threading.Thread):
-    """Asks Postgres again and again what is spent and held."""
+    """Asks Postgres again and again what is spent and held; goes on asking when it was killed."""
 
     def __init__(self, one: Instance, budget: str) -> None:
         super().__init__(daemon=True)
@@ -28,76 +34,146 @@ class Watcher(threading.Thread):
         self.done = threading.Event()
         self.looks = 0
         self.most = 0
-        self.over: list[tuple[int, int, int, int]] = []
+        self.over: list[tuple[int, ...]] = []
 
     def run(self) -> None:
-        with self._one.connect() as connection:
-            while not self.done.is_set():
-                rows = connection.execute(
-                    "SELECT w.spent_nano, w.leased_nano, w.overrun_nano, w.limit_nano FROM budgets_budgetwindow w"
-                    " JOIN budgets_budget b ON b.id = w.budget_id WHERE b.name = %s",
-                    (self._budget,),
-                ).fetchall()
-                for spent, leased, overrun, limit in rows:
-                    self.looks += 1
-                    self.most = max(self.most, spent + leased)
-                    if spent + leased + overrun > limit:
-                        self.over.append((spent, leased, overrun, limit))
-                time.sleep(0.002)
+        while not self.done.is_set():
+            try:
+                with self._one.connect() as connection:
+                    while not self.done.is_set():
+                        self._look(connection)
+                        time.sleep(0.003)
+            except psycopg.OperationalError:
+                time.sleep(0.05)
+
+    def _look(self, connection: psycopg.Connection[tuple[int, ...]]) -> None:
+        rows = connection.execute(
+            "SELECT w.spent_nano, w.leased_nano, w.overrun_nano, w.limit_nano FROM budgets_budgetwindow w"
+            " JOIN budgets_budget b ON b.id = w.budget_id WHERE b.name = %s",
+            (self._budget,),
+        ).fetchall()
+        for spent, leased, overrun, limit in rows:
+            self.looks += 1
+            self.most = max(self.most, spent + leased + overrun)
+            if spent + leased + overrun > limit:
+                self.over.append((spent, leased, overrun, limit))
 
 
-def test_settled_and_held_never_exceed_the_limit(instance: Callable[..., Instance]) -> None:
-    one = instance("--proxies", "4")
-    document = one.data_dir / "wall.yaml"
-    dollars = "0.05" if FULL else "0.01"
-    document.write_text(
-        "organisation: demo\n"
-        "keys:\n- name: walled\n  service: demo/demo-app\n  secret: file:walled.key\n"
-        f"budgets:\n- name: wall\n  scope: key\n  key: walled\n  window: day\n  limit: '{dollars}'\n"
-    )
-    print(one.command("apply", "-f", str(document)))
-    key = (one.data_dir / "walled.key").read_text().strip()
-    facts = one.facts
-    watcher = Watcher(one, "wall")
+@contextmanager
+def watched(one: Instance, budget: str) -> Iterator[Watcher]:
+    watcher = Watcher(one, budget)
     watcher.start()
-    crowd = Crowd(facts["proxy_url"], key, facts["model"])
+    try:
+        yield watcher
+    finally:
+        watcher.done.set()
+        watcher.join()
+
+
+def walled_crowd(one: Instance, name: str, dollars: str) -> Crowd:
+    key = one.new_key(name, dollars=dollars, rest=UNPRICED)
+    return Crowd(one.facts["proxy_url"], key, one.facts["model"], unpriced="unpriced", max_tokens=(200, 800))
+
+
+def spent_of(one: Instance, name: str) -> tuple[int, int]:
+    """What the budget counts, and what the records of its key say; nano-dollars."""
+    window = one.query(
+        "SELECT coalesce(sum(w.spent_nano + w.overrun_nano), 0) FROM budgets_budgetwindow w JOIN budgets_budget b ON b.id = w.budget_id"
+        " WHERE b.name = %s",
+        name,
+    )[0][0]
+    recorded = one.query(
+        "SELECT coalesce(sum(cost_nano), 0) FROM usage_request WHERE key_id = (SELECT id::text FROM keys_virtualkey WHERE name = %s)", name
+    )[0][0]
+    return int(window), int(recorded)
+
+
+def check_refusals(crowd: Crowd, *, budget: str, limit: int) -> None:
+    """In OpenAI's shape, with the numbers."""
+    for refusal in crowd.refusals["budget_exceeded"]:
+        error = refusal["error"]
+        assert refusal["status"] == 429
+        assert error.keys() >= {"message", "type", "param", "code"}
+        assert error["type"] == "insufficient_quota"
+        assert (error["budget"], error["limit_nano"]) == (budget, limit)
+        assert budget in error["message"]
+        assert 0 <= error["spent_nano"] <= limit
+        assert error["spent_nano"] + error["reserved_nano"] <= limit
+        assert error["bound_nano"] > 0
+    for refusal in crowd.refusals["unpriced_model"]:
+        assert refusal["status"] == 403 and "has no price" in refusal["error"]["message"]
+
+
+def test_settled_and_held_never_exceed_the_limit(instance: Instance) -> None:
+    one, dollars = instance, "1.00" if FULL else "0.15"
+    limit = int(float(dollars) * NANO)
+    one.simulate(first_byte_ms=60, tokens_per_event=50)
+    crowd = walled_crowd(one, "wall", dollars)
     dice = random.Random(7)
+    victims = [f"proxy-{dice.randint(1, 4)}" for _ in range(8 if FULL else 3)]
+    if FULL:
+        victims[2:2], victims[5:5] = ["shipper"], ["postgres"]
+    left = dict(one.query("SELECT id::text, cost_nano FROM usage_request WHERE outcome = 'unknown'"))
 
     async def fire() -> None:
-        for _ in range(6 if FULL else 3):
+        for name in victims:
             await asyncio.sleep(dice.uniform(0.8, 1.6))
-            name = f"proxy-{dice.randint(1, 4)}"
-            os.kill(one.facts["pids"][name], signal.SIGKILL)
+            if name.startswith("proxy"):
+                left.update(await asyncio.to_thread(ledger.kill_proxy, one, name))
+            else:
+                os.kill(await asyncio.to_thread(one.pid, name), signal.SIGKILL)
             print(f"killed {name} after {len(crowd.answered)} answers")
-        until = time.monotonic() + 60
-        while crowd.codes["budget_exceeded"] < 200 and time.monotonic() < until:
-            await asyncio.sleep(0.1)
-        crowd.stop.set()
+        refused = crowd.codes["budget_exceeded"]
+        await until(lambda: crowd.codes["budget_exceeded"] > refused + CALLERS, seconds=100, what="the wall")
 
-    async def both() -> None:
-        await asyncio.gather(crowd.run(100, 120), fire())
+    with watched(one, "wall") as watcher:
+        crowd.play(CALLERS, fire, seconds=200)
+        print(dict(crowd.codes), "broken", dict(crowd.broken))
+        ledger.wait_settled(one, crowd)
 
-    asyncio.run(both())
-    print(dict(crowd.codes), "broken", crowd.broken, "looks", watcher.looks, "most", watcher.most)
-    assert crowd.codes["budget_exceeded"] > 0, "the wall was reached"
-    missing = lambda: set(crowd.answered) - {str(r[0]) for r in one.query("SELECT id FROM usage_request")}  # noqa: E731
-    wait_for(lambda: not missing(), seconds=60, what="every answered request is in the database")
-    wait_for(
-        lambda: one.query("SELECT count(*) FROM publishing_proxy WHERE gone_at IS NULL")[0][0] == 4,
-        seconds=60,
-        what="the dead proxies are settled",
-    )
-    watcher.done.set()
-    watcher.join()
+        async def rest() -> None:
+            """What leases of the dead held is usable again: on until small requests are refused."""
+            refused = crowd.codes["budget_exceeded"]
+            await until(lambda: crowd.codes["budget_exceeded"] > refused + CALLERS, seconds=100, what="the wall")
+
+        crowd.max_tokens = (8, 40)
+        crowd.play(CALLERS // 4, rest, seconds=200)
+        ledger.wait_settled(one, crowd)
+    print(dict(crowd.codes), "broken", dict(crowd.broken))
+    print(f"{watcher.looks} looks, most {watcher.most} of {limit}")
     assert watcher.looks > 100
     assert watcher.over == []
-    limit = int(float(dollars) * 1e9)
-    key_id = one.query("SELECT id::text FROM keys_virtualkey WHERE name = 'walled'")[0][0]
-    spent = one.query(
-        "SELECT w.spent_nano, w.overrun_nano FROM budgets_budgetwindow w JOIN budgets_budget b ON b.id = w.budget_id WHERE b.name = 'wall'"
-    )[0]
-    recorded = int(one.query("SELECT sum(cost_nano) FROM usage_request WHERE key_id::text = %s", key_id)[0][0])
-    assert spent == (recorded, 0)
-    assert recorded <= limit
-    print(f"spent {recorded / limit:.1%} of the limit")
-    assert recorded > 0.9 * limit
+    ledger.check_answers(one, crowd)
+    ledger.check_unknown(one, left)
+    ledger.check_sums(one)
+    check_refusals(crowd, budget="wall", limit=limit)
+    spent, recorded = spent_of(one, "wall")
+    print(f"spent {spent / limit:.2%} of the limit")
+    assert spent == recorded <= limit
+    assert spent >= 0.9 * limit
+    ledger.check_logs(one)
+
+
+def test_without_kills_the_spend_is_the_providers_bill(instance: Instance) -> None:
+    one, dollars = instance, "0.50" if FULL else "0.10"
+    limit = int(float(dollars) * NANO)
+    one.simulate(first_byte_ms=20, tokens_per_event=50)
+    crowd = walled_crowd(one, "exact", dollars)
+
+    async def wall() -> None:
+        await until(lambda: crowd.codes["budget_exceeded"] > 3 * CALLERS, seconds=100, what="the wall")
+
+    with watched(one, "exact") as watcher:
+        crowd.play(CALLERS, wall, seconds=200)
+        ledger.wait_settled(one, crowd)
+    print(dict(crowd.codes), "broken", dict(crowd.broken), watcher.looks, "looks, most", watcher.most, "of", limit)
+    assert set(crowd.codes) == {"ok", "budget_exceeded", "unpriced_model"}
+    assert crowd.broken == {}
+    assert watcher.over == []
+    ledger.check_answers(one, crowd)
+    ledger.check_sums(one)
+    check_refusals(crowd, budget="exact", limit=limit)
+    spent, recorded = spent_of(one, "exact")
+    assert spent == recorded == one.billed()["cost_nano"]
+    assert spent <= limit
+    ledger.check_logs(one)
