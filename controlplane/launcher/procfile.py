@@ -19,6 +19,9 @@ PURE = ("proxy", "sim-east", "sim-west")
 PURE_ENVIRONMENT = re.compile(r"PATH|HOME|LANG|LC_.*|TZ|TMPDIR|PYTHON.*|VIRTUAL_ENV|SSL_CERT_.*|BULKHEAD_.*")
 PRIVATE_ENVIRONMENT = re.compile(r"BULKHEAD_(MASTER_KEY|SECRET_KEY|DATABASE_URL|REDIS_URL)(_FILE)?")
 
+QUIET = ("postgres", "redis")
+"""Processes whose own lines go to their logs only: other people's programs, at length about nothing, before the welcome."""
+
 LAST_WORD = {"postgres": signal.SIGINT, "redis": signal.SIGTERM}
 """What the kernel sends when the launcher dies: the stores shut down cleanly, everything else is crash-safe by design."""
 
@@ -40,6 +43,7 @@ class ProcessSpec:
     environment: Mapping[str, str] = field(repr=False)
     stop_signal: int = signal.SIGTERM
     last_word: int = signal.SIGKILL
+    quiet: bool = False
 
 
 class Procfile:
@@ -70,4 +74,5 @@ class Procfile:
             environment=environment,
             stop_signal=STOP_SIGNAL.get(kind, signal.SIGTERM),
             last_word=LAST_WORD.get(kind, signal.SIGKILL),
+            quiet=kind in QUIET,
         )

@@ -169,7 +169,7 @@ class Supervisor:
         if not data:
             self._loop.remove_reader(read_end)
             os.close(read_end)
-            if rest:
+            if rest and not child.spec.quiet:
                 self._print(child, bytes(rest))
             output.close()
             return
@@ -184,7 +184,7 @@ class Supervisor:
         rest += data
         *lines, last = bytes(rest).split(b"\n")
         rest[:] = last if len(last) < LINE_BYTES else b""
-        for line in lines:
+        for line in lines if not child.spec.quiet else ():
             self._print(child, line)
 
     def say(self, child: Child, sentence: str) -> None:
