@@ -5,11 +5,14 @@ for name in "$BULKHEAD_CHROMIUM" chromium chromium-browser google-chrome google-
 done
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     echo "  ..  Chromium for the browser tests (apt-get)"
+    log=$(mktemp)
     if { apt-get install -y --no-install-recommends chromium || { apt-get update && apt-get install -y --no-install-recommends chromium; }; } \
-        >/tmp/bulkhead-chromium.log 2>&1; then
+        >"$log" 2>&1; then
         echo "  ok  Chromium"
+        rm -f "$log"
         exit 0
     fi
-    tail -n 5 /tmp/bulkhead-chromium.log
+    tail -n 5 "$log"
+    rm -f "$log"
 fi
 echo "  !!  NO CHROME OR CHROMIUM: the browser tests will be SKIPPED. Install one, or name it in BULKHEAD_CHROMIUM."

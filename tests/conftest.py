@@ -69,6 +69,18 @@ class Session:
 
 session_services = Session()
 
+GROUPS = {"accept": "accept", "launcher/test_up.py": "accept", "browser": "browser"}
+"""Tests that start a whole instance, or share a browser, follow one another on one worker: two cores carry one of each at a time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        inside = item.path.relative_to(here) if item.path.is_relative_to(here) else item.path
+        group = GROUPS.get(inside.as_posix()) or GROUPS.get(inside.parts[0])
+        if group and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(group))
+
 
 def pytest_configure_node(node: pytest.Item) -> None:
     """xdist's controller tells each worker where the session's server is."""

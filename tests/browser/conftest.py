@@ -24,6 +24,8 @@ from tests.browser.seed import EMAIL, PASSWORD
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = os.environ.get("BULKHEAD_SHOTS")
 """Where screenshots go, for a person to look at; none are taken without it."""
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+"""As ``deploy/chromium.sh`` looks for them."""
 FLAGS = (
     "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
@@ -76,7 +78,7 @@ def site(session_postgres: Postgres, template_database: str, tmp_path_factory: p
     )  # fmt: skip
     try:
         url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
@@ -97,7 +99,7 @@ def site(session_postgres: Postgres, template_database: str, tmp_path_factory: p
 @pytest.fixture(scope="module")
 def chromium(site: Site) -> Iterator[Any]:
     """After the site, and closed with the module: playwright keeps a loop running in this thread, where Django refuses to work."""
-    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    found = next((path for name in (os.environ.get("BULKHEAD_CHROMIUM"), *BROWSERS) if name and (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("NO BROWSER: install Chromium (apt-get install chromium) to run the tests that look at pages")
     from playwright.sync_api import sync_playwright

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,18 @@ from controlplane.launcher.supervisor import Supervisor
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+@pytest.fixture(autouse=True)
+def adopts_nobody() -> Iterator[None]:
+    """A supervisor lets its process adopt orphans; the tests' own process goes back to not doing so."""
+    yield
+    assert death._libc.prctl(death.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
+
+
 def spec(script: str, name: str = "one") -> ProcessSpec:
     return ProcessSpec(name=name, kind=name, argv=(sys.executable, "-S", "-c", textwrap.dedent(script)), environment=dict(os.environ))
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come about"
@@ -93,22 +100,33 @@ async def test_hurry_cuts_a_long_grace_short(tmp_path: Path) -> None:
     assert child.last_code == -signal.SIGKILL
 
 
-async def test_orphans_of_a_killed_child_are_ended_at_the_stop(tmp_path: Path) -> None:
-    supervisor = supervise(tmp_path)
-    child = supervisor.start(
-        spec("""
-            import os, subprocess, sys, time
-            grandchild = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"], start_new_session=True)
-            print("grandchild", grandchild.pid, flush=True)
-            time.sleep(60)
-        """)
-    )
-    await until(lambda: "grandchild" in child.tail())
-    orphan = int(child.tail().split()[1])
-    await supervisor.stop(["one"], grace=5)
-    assert death.alive(orphan)
-    await supervisor.stop_orphans()
-    assert not death.alive(orphan)
+def test_orphans_of_a_killed_child_are_ended_at_the_stop(tmp_path: Path) -> None:
+    # In a process of its own: ending whatever it has for children would end the services of the other tests too.
+    script = f"""
+        import asyncio, io
+        from pathlib import Path
+        from honcho.printer import Printer
+        from controlplane.launcher import death
+        from controlplane.launcher.supervisor import Supervisor
+        from tests.launcher.test_supervisor import spec, until
+        async def main():
+            supervisor = Supervisor(directory=Path("."), logs=Path({str(tmp_path)!r}) / "log", printer=Printer(io.StringIO()))
+            child = supervisor.start(spec(
+                "import subprocess, sys, time\\n"
+                "grandchild = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(60)'], start_new_session=True)\\n"
+                "print('grandchild', grandchild.pid, flush=True)\\n"
+                "time.sleep(60)"
+            ))
+            await until(lambda: "grandchild" in child.tail())
+            orphan = int(child.tail().split()[1])
+            await supervisor.stop(["one"], grace=5)
+            print(death.alive(orphan))
+            await supervisor.stop_orphans()
+            print(death.alive(orphan))
+        asyncio.run(main())
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout.split() == ["True", "False"], done.stderr
 
 
 async def test_a_program_that_does_not_exist_is_reported_not_fatal(tmp_path: Path) -> None:
@@ -139,7 +157,7 @@ def test_kill_9_of_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
     assert len(pids) == 3
     launcher.kill()
     launcher.wait()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while any(death.alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not [pid for pid in pids if death.alive(pid)]

@@ -16,7 +16,7 @@ from controlplane.launcher import death
 from controlplane.launcher.welcome import curl_line
 from tests.launcher.conftest import Bulkhead, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(300), pytest.mark.xdist_group("up")]
+pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(300)]
 Make = Callable[[], Bulkhead]
 
 

@@ -89,7 +89,7 @@ class StandaloneProxy:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start(self, deadline: float = 20) -> None:
+    def start(self, deadline: float = 60) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([sys.executable, "-m", "apps.proxy"], cwd=ROOT, env=self._environ, stdout=log, stderr=log)
         until = time.monotonic() + deadline

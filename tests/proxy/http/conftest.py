@@ -18,9 +18,9 @@ from apps.proxy.http.types import Request
 PATIENCE = 10.0
 
 
-@pytest.fixture
-def event_loop_policy() -> uvloop.EventLoopPolicy:
-    return uvloop.EventLoopPolicy()
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The proxy runs on uvloop; so do the tests of its sockets."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 async def eventually(condition: Callable[[], Any], what: str = "") -> None:
