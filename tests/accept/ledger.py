@@ -143,7 +143,8 @@ def check_sums(one: Instance) -> int:
         rolled = one.query(f"SELECT sum(requests), sum(cost_nano), sum(tokens_input + tokens_output) FROM {table}")[0]
         assert rolled == records, table
     budgets = one.query(
-        "SELECT b.name, b.scope, b.key_id::text, sum(w.spent_nano), sum(w.overrun_nano), sum(w.leased_nano), bool_and(w.spent_nano <= w.limit_nano)"
+        "SELECT b.name, b.scope, b.key_id::text, sum(w.spent_nano), sum(w.overrun_nano), sum(w.leased_nano),"
+        " bool_and(w.spent_nano <= w.limit_nano)"
         " FROM budgets_budgetwindow w JOIN budgets_budget b ON b.id = w.budget_id GROUP BY 1, 2, 3"
     )
     assert budgets
@@ -154,7 +155,8 @@ def check_sums(one: Instance) -> int:
     leases = one.query("SELECT count(*) FROM budgets_lease WHERE granted_nano <> returned_nano + settled_nano")
     assert leases == [(0,)]
     released = one.query(
-        "SELECT count(*) FROM budgets_lease l JOIN publishing_proxy p ON p.boot_id = l.boot_id WHERE p.gone_at IS NOT NULL AND l.state = 'open'"
+        "SELECT count(*) FROM budgets_lease l JOIN publishing_proxy p ON p.boot_id = l.boot_id"
+        " WHERE p.gone_at IS NOT NULL AND l.state = 'open'"
     )
     assert released == [(0,)], "leases of proxies that are gone"
     assert one.query("SELECT count(*) FROM settlement_reject") == [(0,)]

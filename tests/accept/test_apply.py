@@ -28,7 +28,8 @@ def acknowledged_after(one: Instance) -> tuple[int, float]:
     """(proxies, seconds until the slowest said so) of the head version."""
     found = one.query(
         "SELECT count(*), extract(epoch FROM max(p.acked_at) - v.created_at) FROM publishing_version v"
-        " JOIN publishing_proxy p ON p.version = v.number WHERE p.gone_at IS NULL GROUP BY v.number, v.created_at ORDER BY v.number DESC LIMIT 1"
+        " JOIN publishing_proxy p ON p.version = v.number WHERE p.gone_at IS NULL GROUP BY v.number, v.created_at"
+        " ORDER BY v.number DESC LIMIT 1"
     )[0]
     return int(found[0]), float(found[1])
 
