@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from copy import copy
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -228,7 +227,7 @@ class Attempt(Waiter):
         started = exchange.started
         if self.sent_ns:
             exchange.upstream_ns += now - self.sent_ns
-        record: AttemptRecord = copy(self.templates.attempt)
+        record: AttemptRecord = self.templates.new_attempt()
         if error is not None or outcome != "ok":
             record.outcome = outcome
             record.error_code = "" if error is None else error_code_of(error)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from copy import copy
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +178,7 @@ async def _try(exchange: Exchange, engine: Engine, target: CompiledTarget) -> No
 
 def _open_payload(exchange: Exchange, templates: Templates, price: Price | None, charges: list[Charge], reserved: int) -> bytes:
     """The open record: what may have been spent if this process dies before the full record."""
-    record = copy(templates.open)
+    record = templates.new_open()
     record.id = exchange.id
     record.started_us = exchange.started_us
     record.requested_model = exchange.requested_model

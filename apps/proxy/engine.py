@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from copy import copy
 from hashlib import blake2b
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
@@ -238,7 +237,7 @@ class Engine:
         request = exchange.request
         attempts = exchange.attempts
         if exchange.templates is not None:
-            record = copy(exchange.templates.usage)
+            record = exchange.templates.new_usage()
         else:
             record = usage_template(exchange.kind, exchange.key, exchange.route, exchange.runtime, self.boot_id)
         record.id = exchange.id

@@ -14,6 +14,8 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,11 +176,22 @@ class ConfigFollower:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, telling us when it begins to drain."""
+    """uvicorn's server, telling us when it begins to drain, and leaving the process alive to put its things in order."""
 
-    def __init__(self, config: uvicorn.Config, draining: Any) -> None:
+    def __init__(self, config: uvicorn.Config, draining: Callable[[], None]) -> None:
         super().__init__(config)
         self._draining = draining
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn raises the signal again once it is done, which would end us before the journal is sealed."""
+        handled = (signal.SIGTERM, signal.SIGINT)
+        before = {sig: signal.signal(sig, self.handle_exit) for sig in handled}
+        try:
+            yield
+        finally:
+            for sig in handled:
+                signal.signal(sig, before[sig])
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._draining()
@@ -202,7 +215,10 @@ def _listen(host: str, port: int) -> socket.socket:
 async def serve(settings: ProxySettings) -> None:
     boot_id = str(uuid7())
     loop = asyncio.get_running_loop()
-    fernet = Fernet(settings.seal_key)
+    try:
+        fernet = Fernet(settings.seal_key)
+    except ValueError:
+        raise StartError("BULKHEAD_SEAL_KEY is no Fernet key: 32 random bytes in url-safe base64.") from None
     clock = {"offset_us": 0}
 
     def now_ms() -> int:

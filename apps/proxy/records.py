@@ -5,6 +5,7 @@ Copying a record and setting what differs costs a fifth of building it from thir
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from apps.contracts.usage import Attempt, Kind, OpenRecord, UsageRecord
@@ -17,12 +18,12 @@ MAX_TEMPLATES = 4096
 
 
 class Templates:
-    """Never changed; ``copy`` them. Lists inside are shared: set a new one, do not append."""
+    """``new_open``, ``new_attempt`` and ``new_usage`` give a fresh copy each. Lists inside are shared: set a new one, do not append."""
 
-    __slots__ = ("attempt", "open", "usage")
+    __slots__ = ("new_attempt", "new_open", "new_usage")
 
     def __init__(self, kind: Kind, key: CompiledKey, route: CompiledRoute, target: CompiledTarget, runtime: Runtime, proxy: str) -> None:
-        self.attempt = Attempt(
+        attempt = Attempt(
             provider=target.provider,
             endpoint=target.endpoint,
             model=target.model,
@@ -31,7 +32,7 @@ class Templates:
             outcome="ok",
             status=200,
         )
-        self.open = OpenRecord(
+        opened = OpenRecord(
             id=b"",
             started_us=0,
             organisation=key.organisation,
@@ -50,8 +51,12 @@ class Templates:
             service=key.service,
             config_version=runtime.version,
         )
-        self.usage = usage_template(kind, key, route, runtime, proxy)
-        self.usage.simulated = target.simulated
+        usage = usage_template(kind, key, route, runtime, proxy)
+        usage.simulated = target.simulated
+        # the structs' own copies: copy.copy() looks its way to the same function each time
+        self.new_attempt: Callable[[], Attempt] = attempt.__copy__  # type: ignore[attr-defined]
+        self.new_open: Callable[[], OpenRecord] = opened.__copy__  # type: ignore[attr-defined]
+        self.new_usage: Callable[[], UsageRecord] = usage.__copy__  # type: ignore[attr-defined]
 
 
 def usage_template(kind: Kind, key: CompiledKey | None, route: CompiledRoute | None, runtime: Runtime, proxy: str) -> UsageRecord:
