@@ -7,6 +7,7 @@ of them must be safe to run twice.
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any
 
 from celery import Celery
@@ -14,6 +15,9 @@ from celery.schedules import crontab
 from kombu import Exchange, Queue
 
 from controlplane import env
+
+# As root (a container) everything of ours runs as root but Postgres; a worker that takes JSON only is no worse than the rest.
+warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
 
@@ -29,6 +33,7 @@ ROUTES: dict[str, dict[str, str]] = {
 SCHEDULE: dict[str, dict[str, Any]] = {
     "usage partitions": {"task": "apps.usage.tasks.partitions_maintain", "schedule": crontab(minute="5")},
     "usage rollups, slow tier": {"task": "apps.usage.tasks.rollups_compact", "schedule": 60.0},
+    "sign-in upkeep": {"task": "apps.accounts.tasks.signin_upkeep", "schedule": 900.0},
     "provider checks": {"task": "apps.providers.tasks.providers_check", "schedule": 300.0},
 }
 """Name -> entry, all of them. ``expires`` is added below: a run that waited longer than its own period is worth nothing."""

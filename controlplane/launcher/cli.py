@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         parser.add_argument("--proxy-port", type=_port, default=8080, help="the proxies' shared public port (default: 8080)")
         parser.add_argument("--proxies", type=_count, default=1, help="proxy processes; one per core at most (default: 1)")
         parser.add_argument("--no-demo", action="store_true", help="no simulated providers, no demo organisation")
+        parser.add_argument("--no-welcome", action="store_true", help="do not print the first login and the keys: they are in up.json")
     if command == "status":
         parser.add_argument("--json", action="store_true", help="machine-readable")
 
@@ -114,7 +115,9 @@ def run(command: str, arguments: argparse.Namespace) -> int:
         if command == "up":
             from controlplane.launcher.up import Options, Up, detach
 
-            options = Options(data_dir, arguments.web_port, arguments.proxy_port, arguments.proxies, not arguments.no_demo)
+            options = Options(
+                data_dir, arguments.web_port, arguments.proxy_port, arguments.proxies, not arguments.no_demo, not arguments.no_welcome
+            )
             return detach(options) if arguments.detach else asyncio.run(_up(Up, options))
         if command == "down":
             from controlplane.launcher.down import down

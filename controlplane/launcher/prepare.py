@@ -123,9 +123,11 @@ def main() -> None:
     applied = _migrate()
     print(f"migrated: {applied} applied" if applied else "migrated: nothing pending")
     facts: dict[str, Any] = {"login": _first_login(kept)}
+    if "openai_key" in kept:  # a start without the variable changes nothing
+        facts["openai_key"] = kept["openai_key"]
     _write(arguments.out, {"facts": {**kept, **facts}})  # the password exists nowhere else if the next step fails
     if arguments.demo:
-        facts |= {name: value for name, value in {**kept, **_demo()}.items() if name != "login"}
+        facts |= _demo()
         print("demo: seeded")
     if api_key := os.environ.get("OPENAI_API_KEY", ""):
         facts["openai_key"] = _openai(api_key)

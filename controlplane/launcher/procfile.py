@@ -19,8 +19,8 @@ PURE = ("proxy", "sim-east", "sim-west")
 PURE_ENVIRONMENT = re.compile(r"PATH|HOME|LANG|LC_.*|TZ|TMPDIR|PYTHON.*|VIRTUAL_ENV|SSL_CERT_.*|BULKHEAD_.*")
 PRIVATE_ENVIRONMENT = re.compile(r"BULKHEAD_(MASTER_KEY|SECRET_KEY|DATABASE_URL|REDIS_URL)(_FILE)?")
 
-QUIET = ("postgres", "redis")
-"""Processes whose own lines go to their logs only: other people's programs, at length about nothing, before the welcome."""
+QUIET = ("postgres", "redis", "worker", "beat")
+"""Processes whose own lines go to their logs only: other people's programs, at length about nothing."""
 
 LAST_WORD = {"postgres": signal.SIGINT, "redis": signal.SIGTERM}
 """What the kernel sends when the launcher dies: the stores shut down cleanly, everything else is crash-safe by design."""

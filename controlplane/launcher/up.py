@@ -52,6 +52,8 @@ class Options:
     proxy_port: int = 8080
     proxies: int = 1
     demo: bool = True
+    greet: bool = True
+    """False in the background: the terminal shows the welcome, its password and its keys; a log file must not keep them."""
 
     def arguments(self) -> list[str]:
         return [
@@ -97,7 +99,8 @@ class Up:
                 try:
                     await self._unless_stopped(self._start(supervisor))
                     if not self.stopping.is_set():
-                        self._line(welcome(self.facts, seconds=time.monotonic() - began))
+                        if self.options.greet:
+                            self._line(welcome(self.facts, seconds=time.monotonic() - began))
                         await self.stopping.wait()
                 finally:
                     await self._stop(supervisor)
@@ -409,7 +412,7 @@ def detach(options: Options) -> int:
     began = time.monotonic()
     log = instance.logs / "up.log"
     with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as output:
-        command = [sys.executable, str(ROOT / "manage.py"), "up", *options.arguments()]
+        command = [sys.executable, str(ROOT / "manage.py"), "up", *options.arguments(), "--no-welcome"]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=ROOT, start_new_session=True)
     with log.open() as follow:
         while True:

@@ -21,9 +21,11 @@ def welcome(facts: Mapping[str, Any], *, seconds: float, foreground: bool = True
     if login:
         lines.append(f"  First login  {login['email']}  password {login['password']}")
     lines.append(f"  Proxy        {facts['proxy_url']}/v1")
+    if own := facts.get("openai_key"):
+        lines.append(f"  OpenAI key   {own['key']}  at most $5 a day, model {own['model']}")
     if facts.get("key"):
         lines += [f"  Virtual key  {facts['key']}", "", "Try it (the demo's providers are simulated):", "", curl_line(facts)]
-    else:
+    elif not own:
         lines += ["", "No keys yet: write a bulkhead.yaml (docs/config.md) and run `.venv/bin/python manage.py apply -f bulkhead.yaml`."]
     return "\n".join([*lines, ""])
 
