@@ -14,11 +14,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
 from django.db import connection
+from django.db.models import Q
 
 from apps.contracts.histogram import midpoint
 from apps.contracts.identifiers import uuid7_unix_ms
@@ -125,6 +127,8 @@ class Segment:
 
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
+COVERING = (MINUTE, 600, HOUR, 10_800, DAY)
+"""Widths of the summaries that cover a range; each is a multiple of the one before."""
 LIVE_HOURS = 47
 """How far back ten-second summaries are relied on; they are kept 48 hours."""
 MINUTE_DAYS = 8
@@ -148,23 +152,24 @@ def aligned(start: datetime, end: datetime, *, now: datetime) -> tuple[datetime,
 
 
 def cover(start: datetime, end: datetime, *, now: datetime) -> list[Segment]:
-    """The few segments that make up an aligned range, none twice: days inside, hours around them, minutes at the edges.
+    """The few segments that make up an aligned range, none twice: days inside, narrower and narrower buckets towards its edges.
 
     A range that ends now takes the hour and the day that are not over: they hold nothing later than now.
     """
     if end >= _floor(now, MINUTE):
         end = _ceil(end, DAY)
-    segments, low, high = [], start, end
-    outer: list[Segment] = []
-    for seconds, width in ((MINUTE, HOUR), (HOUR, DAY)):
-        inner_low, inner_high = _ceil(low, width), _floor(high, width)
-        if inner_low >= inner_high:
+    before: list[Segment] = []
+    after: list[Segment] = []
+    for seconds, wider in pairwise(COVERING):
+        low, high = _ceil(start, wider), _floor(end, wider)
+        if low > high:  # no edge of a wider bucket lies inside
             break
-        segments.append(Segment(seconds, low, inner_low))
-        outer.append(Segment(seconds, inner_high, high))
-        low, high = inner_low, inner_high
-    segments.append(Segment((MINUTE, HOUR, DAY)[len(outer)], low, high))
-    return [segment for segment in (*segments, *reversed(outer)) if segment.start < segment.end]
+        before.append(Segment(seconds, start, low))
+        after.append(Segment(seconds, high, end))
+        start, end = low, high
+    else:
+        seconds = COVERING[-1]
+    return [segment for segment in (*before, Segment(seconds, start, end), *reversed(after)) if segment.start < segment.end]
 
 
 def step_for(start: datetime, end: datetime, *, now: datetime) -> tuple[int, int]:
@@ -228,27 +233,55 @@ def _latency(texts: str | None) -> Latency:
 
 
 def traffic_series(scope: Scope, start: datetime, end: datetime, *, now: datetime | None = None) -> Series:
-    """Counts and latency of a range, by step and as a whole: two queries."""
+    """Counts and latency of a range, by step and as a whole: three queries, two where nothing came since the last time."""
     now = now or datetime.now(UTC)
     start, end = aligned(start, end, now=now)
     [whole] = traffic_by(scope, start, end, (), now=now)[EVERYTHING] or [Group("", Totals(), Latency(), Latency())]
     bucket, step = step_for(start, end, now=now)
     first, until = _floor(start, step), max(min(end, now), start)
-    rows = _rows(
-        f"SELECT date_bin('{step} seconds', bucket, 'epoch'::timestamptz), {_SUMS}, {_HISTOGRAMS} "
-        f"FROM usage_summary WHERE {_WHERE} GROUP BY 1",
-        [scope.organisation, scope.simulated, bucket, EVERYTHING, first, until],
-    )
-    found = {at: (Totals(*sums), total, first_token) for at, *sums, total, first_token in rows}
-    points, at, none = [], first, (Totals(), None, None)
+    where = [scope.organisation, scope.simulated, bucket, EVERYTHING, first, until]
+    place = f"date_bin('{step} seconds', bucket, 'epoch'::timestamptz)"
+    counts = {at: Totals(*sums) for at, *sums in _rows(f"SELECT {place}, {_SUMS} FROM usage_summary WHERE {_WHERE} GROUP BY 1", where)}
+    latencies = _step_latencies(scope, step, place, where, counts)
+    points, at, nothing = [], first, (Latency(), Latency())
     while at < until:
         seconds = min(step, (until - at).total_seconds())
         # a step that has only begun says nothing yet; records take a second or two to arrive
         if seconds == step or seconds >= max(SETTLING_SECONDS, step / 4):
-            totals, total, first_token = found.get(at, none)
-            points.append(Point(at, seconds, totals, _latency(total), _latency(first_token)))
+            points.append(Point(at, seconds, counts.get(at, Totals()), *latencies.get(at, nothing)))
         at += timedelta(seconds=step)
     return Series(start, end, timedelta(seconds=step), points, whole.totals, whole.total, whole.first_token)
+
+
+_known_steps: dict[tuple[str, bool, int, int], tuple[int, Latency, Latency]] = {}
+"""(organisation, simulated, seconds of the step, its start) -> requests counted, and the latencies that were found for them.
+
+A histogram changes only together with the count of requests beside it, so a step whose count is the same has the same latency: of a
+plot that is drawn again only the steps with new requests are merged, however late those came.
+"""
+MOST_KNOWN_STEPS = 50_000
+
+
+def _step_latencies(
+    scope: Scope, step: int, place: str, where: list[Any], counts: Mapping[datetime, Totals]
+) -> dict[datetime, tuple[Latency, Latency]]:
+    """By step, total and first token; one query for the steps that are not known, none where all are."""
+    keys = {at: (scope.organisation, scope.simulated, step, int(at.timestamp())) for at in counts}
+    found: dict[datetime, tuple[Latency, Latency]] = {}
+    for at, totals in counts.items():
+        known = _known_steps.get(keys[at])
+        if known is not None and known[0] == totals.requests:
+            found[at] = known[1:]
+    missing = [at for at in counts if at not in found]
+    if not missing:
+        return found
+    if len(_known_steps) + len(missing) > MOST_KNOWN_STEPS:
+        _known_steps.clear()
+    sql = f"SELECT {place}, sum(requests)::bigint, {_HISTOGRAMS} FROM usage_summary WHERE {_WHERE} AND {place} = ANY (%s) GROUP BY 1"
+    for at, requests, total, first_token in _rows(sql, [*where, missing]):
+        found[at] = (_latency(total), _latency(first_token))
+        _known_steps[keys[at]] = (requests, *found[at])
+    return found
 
 
 def traffic_by(
@@ -361,8 +394,22 @@ def _listed(scope: Scope, start: datetime, end: datetime, filters: Mapping[str, 
     for name, value in filters.items():
         if name not in FILTERS:
             raise ValueError(f"{name!r} is no filter of requests: one of {', '.join(FILTERS)}")
-        rows = rows.filter(**{name: value})
+        if name == "provider":
+            rows = rows.filter(Q(provider=value) | Q(attempts__contains=[{"provider": value}]))
+        else:
+            rows = rows.filter(**{name: value})
     return rows.only(*_LISTED)
+
+
+def _narrowed(scope: Scope, start: datetime, end: datetime, filters: Mapping[str, str]) -> tuple[datetime, datetime]:
+    """The part of a range in which a provider was called at all: no index leads to its requests, its hours do. One query, or none."""
+    if "provider" not in filters:
+        return start, end
+    [(first, last)] = _rows(
+        f"SELECT min(bucket), max(bucket) FROM usage_summary WHERE {_WHERE} AND value = %s",
+        [scope.organisation, scope.simulated, HOUR, "provider", _floor(start, HOUR), end, filters["provider"]],
+    )
+    return (start, start) if first is None else (max(start, first), min(end, last + timedelta(hours=1)))
 
 
 def request_page(
@@ -375,8 +422,12 @@ def request_page(
     before: str = "",
     limit: int = 50,
 ) -> RequestPage:
-    """Requests of a range, newest first, from a cursor on: one query, by an index, whatever the page. Raises CursorError."""
-    rows = _listed(scope, start, end, filters or {})
+    """Requests of a range, newest first, from a cursor on, by an index, whatever the page: one query, two with a provider.
+
+    ``provider`` finds the requests that called it in any attempt. Raises CursorError.
+    """
+    filters = filters or {}
+    rows = _listed(scope, *_narrowed(scope, start, end, filters), filters)
     backwards = bool(before) and not after
     if after or before:
         cursor = Cursor.parse(after or before)
@@ -406,7 +457,8 @@ def request_rows(
     scope: Scope, start: datetime, end: datetime, *, filters: Mapping[str, str] | None = None, limit: int = 10_000
 ) -> Iterable[UsageRequest]:
     """The same rows for a file: streamed, newest first, at most ``limit``."""
-    rows = _listed(scope, start, end, filters or {}).order_by("-started_at", "-id")[:limit]
+    filters = filters or {}
+    rows = _listed(scope, *_narrowed(scope, start, end, filters), filters).order_by("-started_at", "-id")[:limit]
     return rows.iterator(chunk_size=1_000)
 
 

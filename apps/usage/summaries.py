@@ -23,8 +23,8 @@ EVERYTHING = ""
 DIMENSIONS = ("route", "provider", "key_id")
 SECONDS_ALL = (10, 60, 600, 3_600, 10_800, 86_400)
 """Widths of a bucket of ``EVERYTHING``: one for each length of a plot's step, so that a point is a row or a few."""
-SECONDS_EACH = (60, 3_600, 86_400)
-"""Widths of a bucket of one dimension: a range's edges, its hours, its days."""
+SECONDS_EACH = SECONDS_ALL[1:]
+"""Widths of a bucket of one dimension: a range is covered by few, from minutes at its edges to days inside."""
 SUMMED = tuple(
     name for name in COUNTERS if name not in ("tokens_cache_write", "tokens_reasoning", "total_us", "upstream_us", "bytes_in", "bytes_out")
 )

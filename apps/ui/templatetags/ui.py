@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -130,6 +131,20 @@ def query_value(context: template.Context, name: str) -> str:
     """A parameter of this page's URL, for a form that keeps it."""
     request: HttpRequest = context["request"]
     return request.GET.get(name, "")
+
+
+def _cell(value: Any) -> str:
+    return str(value) if isinstance(value, int) else html.escape(str(value))
+
+
+@register.filter
+def table_rows(rows: Sequence[Sequence[Any]]) -> SafeString:
+    """The rows of a plot's table. Built here and not in a template, because hundreds of cells cost a template tens of milliseconds."""
+    lines = (
+        f'<tr><td class="nowrap">{_cell(first)}</td>{"".join(f"""<td class="num">{_cell(cell)}</td>""" for cell in rest)}</tr>'
+        for first, *rest in rows
+    )
+    return mark_safe("".join(lines))
 
 
 @register.filter

@@ -55,8 +55,12 @@ FILLS = "".join(
         _fill("usage_rollup_10s", 10, ""),
         *(_fill("usage_rollup_1m", seconds, "") for seconds in (60, 600)),
         *(_fill("usage_rollup_1h", seconds, "") for seconds in (3_600, 10_800, 86_400)),
-        *(_fill("usage_rollup_1m", 60, dimension) for dimension in ("route", "provider", "key_id")),
-        *(_fill("usage_rollup_1h", seconds, dimension) for dimension in ("route", "provider", "key_id") for seconds in (3_600, 86_400)),
+        *(_fill("usage_rollup_1m", seconds, dimension) for dimension in ("route", "provider", "key_id") for seconds in (60, 600)),
+        *(
+            _fill("usage_rollup_1h", seconds, dimension)
+            for dimension in ("route", "provider", "key_id")
+            for seconds in (3_600, 10_800, 86_400)
+        ),
     )
 )
 REBUILD = f"""
