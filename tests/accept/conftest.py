@@ -79,12 +79,16 @@ class Instance(Bulkhead):
         with self.connect() as connection:
             return connection.execute(statement, values).fetchall()  # type: ignore[arg-type]
 
-    def simulate(self, *, first_byte_ms: float, tokens_per_event: int = 1) -> None:
-        """How the simulated providers answer; their bills begin anew."""
+    def simulate(self, *, first_byte_ms: float, output_tokens: int = 16, tokens_per_event: int = 4) -> None:
+        """How the simulated providers answer; ``output_tokens`` unless a request allows fewer. Their bills begin anew."""
+        server = {
+            "first_byte_ms": {"kind": "fixed", "value": first_byte_ms},
+            "output_tokens": {"kind": "fixed", "value": output_tokens},
+            "tokens_per_event": tokens_per_event,
+        }
         for simulator in self.facts["simulators"]:
             httpx.post(f"{simulator['url']}/sim/reset").raise_for_status()
-            behaviour = {"server": {"first_byte_ms": {"kind": "fixed", "value": first_byte_ms}, "tokens_per_event": tokens_per_event}}
-            httpx.put(f"{simulator['url']}/sim/control", json=behaviour).raise_for_status()
+            httpx.put(f"{simulator['url']}/sim/control", json={"server": server}).raise_for_status()
 
     def billed(self) -> dict[str, int]:
         """What the simulated providers have served since ``simulate``: requests, tokens, cost in nano-dollars; none of it still running."""

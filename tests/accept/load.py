@@ -51,12 +51,9 @@ class Crowd:
 
     async def run(self, callers: int, seconds: float) -> None:
         """``callers`` at once, for ``seconds`` or until ``stop`` is set; all of them have come to an end then."""
-        limits = httpx.Limits(max_connections=callers, max_keepalive_connections=callers)
-        headers = {"authorization": f"Bearer {self.key}"}
-        async with httpx.AsyncClient(base_url=self.url, headers=headers, limits=limits, timeout=self.timeout) as client:
-            timer = asyncio.get_running_loop().call_later(seconds, self.stop.set)
-            await asyncio.gather(*(self._caller(client, number) for number in range(callers)))
-            timer.cancel()
+        timer = asyncio.get_running_loop().call_later(seconds, self.stop.set)
+        await asyncio.gather(*(self._caller(number) for number in range(callers)))
+        timer.cancel()
 
     def play(self, callers: int, script: Callable[[], Awaitable[None]], *, seconds: float = 100.0) -> None:
         """Run the crowd while ``script`` does what it does to the instance; the crowd stops at its end."""
@@ -78,8 +75,14 @@ class Crowd:
         """The ids that Postgres must have."""
         return {id for id, answer in self.answered.items() if answer.code not in UNRECORDED}
 
-    async def _caller(self, client: httpx.AsyncClient, number: int) -> None:
+    async def _caller(self, number: int) -> None:
         dice = random.Random(number)
+        headers = {"authorization": f"Bearer {self.key}"}
+        # A client each: httpx's pool walks all of its connections for every request.
+        async with httpx.AsyncClient(base_url=self.url, headers=headers, timeout=self.timeout, verify=False, trust_env=False) as client:
+            await self._calls(client, dice)
+
+    async def _calls(self, client: httpx.AsyncClient, dice: random.Random) -> None:
         while not self.stop.is_set():
             body = self._body(dice)
             try:
@@ -110,11 +113,11 @@ class Crowd:
             self.twice.append(id)
         code, whole = "", True
         if answer.status_code != 200:
-            error = json.loads(text)["error"]
-            code = error["code"]
+            body = json.loads(text)
+            code = body["error"]["code"]
             kept = self.refusals.setdefault(code, [])
             if len(kept) < KEPT_REFUSALS:
-                kept.append({"status": answer.status_code, "error": error})
+                kept.append({"status": answer.status_code, **body})
         elif stream:
             whole = "data: [DONE]" in text
         cost = answer.headers.get("x-bulkhead-cost-nano")

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.accept.conftest import FULL, Instance
+from tests.launcher.conftest import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("accept")]
 
@@ -51,8 +52,6 @@ def test_a_changed_target_reaches_four_proxies(instance: Instance) -> None:
 
     head = one.query("SELECT max(number) FROM publishing_version")[0][0]
     one.command("rollback", str(head - 1), "--reason", "not that one")
-    from tests.launcher.conftest import wait_for
-
     wait_for(lambda: acknowledged_after(one)[0] == 4, what="the rollback is acknowledged")
     check_everywhere(one, key, "sim-east")
 
