@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.contrib.auth import authenticate, login, logout
+from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
@@ -80,6 +81,11 @@ def sign_out(*, request: HttpRequest) -> None:
 def attempts_prune() -> int:
     """Remove attempts that no longer count; returns how many."""
     return SignInAttempt.objects.filter(at__lt=timezone.now() - WINDOW).delete()[0]
+
+
+def sessions_prune() -> int:
+    """Remove sessions that have ended by their age; returns how many."""
+    return Session.objects.filter(expire_date__lt=timezone.now()).delete()[0]
 
 
 def _seconds_to_wait(attempt: SignInAttempt) -> int:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from django.db.models import QuerySet
 
-from apps.audit.errors import ServiceError
 from apps.flags.models import Flag
 
 if TYPE_CHECKING:
@@ -21,12 +20,3 @@ def flags_of(organisation: Organisation) -> QuerySet[Flag]:
 def flags_on(organisation: Organisation) -> QuerySet[Flag]:
     """The flags that are on now: what the top bar shows."""
     return flags_of(organisation).filter(on=True)
-
-
-def flag_named(organisation: Organisation, name: str, *, field: str = "flag") -> Flag:
-    """The flag of that name. Raises ServiceError that lists the names there are."""
-    found = flags_of(organisation).filter(name=name).first()
-    if found is None:
-        names = ", ".join(flags_of(organisation).values_list("name", flat=True)[:20]) or "none yet"
-        raise ServiceError(f"there is no flag {name!r}; there are: {names}", field)
-    return found

@@ -10,7 +10,7 @@ from django.db.models import Prefetch, QuerySet
 
 from apps.audit.errors import ServiceError
 from apps.providers import choices
-from apps.providers.models import Credential, Endpoint, Price, Provider, ProviderCheck, ProviderModel
+from apps.providers.models import Credential, Endpoint, Price, Provider, ProviderModel
 from apps.providers.rules import PriceSpec
 
 if TYPE_CHECKING:
@@ -97,8 +97,3 @@ def endpoints_to_check() -> QuerySet[Endpoint]:
         .select_related("provider", "credential", "check_state")
         .order_by("provider_id", "position")
     )
-
-
-def checks_of(organisation: Organisation) -> QuerySet[ProviderCheck]:
-    """The latest check of every endpoint of an organisation."""
-    return ProviderCheck.objects.filter(endpoint__provider__organisation=organisation).select_related("endpoint", "endpoint__provider")

@@ -61,11 +61,6 @@ def versions() -> QuerySet[Version]:
     return Version.objects.defer("diff").order_by("-number")
 
 
-def version_get(*, number: int) -> Version | None:
-    """One version with its stored diff, or None."""
-    return Version.objects.filter(number=number).first()
-
-
 def version_diff(*, number: int, base: int | None = None) -> Diff:
     """Everything that differs at ``number`` from ``base`` (default: the version before; 0: the empty config).
 

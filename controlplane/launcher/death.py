@@ -47,14 +47,6 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
-def start_ticks(pid: int) -> int | None:
-    """When ``pid`` started, in clock ticks since boot; with the pid it names one process even after pids wrap. None: gone."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (OSError, IndexError):
-        return None
-
-
 def processes_in(directory: Path) -> list[int]:
     """Processes whose working directory is ``directory``; those of other users that we may not look at are left out."""
     wanted = str(directory.resolve())

@@ -7,14 +7,17 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.models import Session
 from django.db import connections
 from django.http import HttpResponse
 from django.test import Client, override_settings
 from django.urls import include, path
+from django.utils import timezone
 
 from apps.accounts import signin
 from apps.accounts.models import SignInAttempt, User
 from apps.accounts.services import user_create_first_admin
+from apps.accounts.tasks import signin_upkeep
 from apps.audit.actors import Actor
 from apps.audit.models import AuditEvent, Event
 
@@ -124,6 +127,19 @@ def test_failures_are_limited_even_with_the_right_password_and_end_with_the_wind
         SignInAttempt.objects.filter(pk=attempt.pk).update(at=attempt.at - signin.WINDOW - timedelta(seconds=1))
     assert post(Client()).status_code == 302
     assert signin.attempts_prune() == 0
+
+
+def test_upkeep_forgets_what_has_ended_and_nothing_else(client: Client, user: User) -> None:
+    assert post(client).status_code == 302
+    other = Client()
+    assert post(other).status_code == 302
+    Session.objects.filter(pk=other.session.session_key).update(expire_date=timezone.now() - timedelta(seconds=1))
+    for age in (signin.WINDOW - timedelta(minutes=1), signin.WINDOW + timedelta(minutes=1)):
+        attempt = SignInAttempt.objects.create(email=EMAIL, address="192.0.2.1")
+        SignInAttempt.objects.filter(pk=attempt.pk).update(at=timezone.now() - age)
+    assert signin_upkeep() == {"attempts": 1, "sessions": 1}
+    assert signin_upkeep() == {"attempts": 0, "sessions": 0}
+    assert SESSION_KEY in client.session
 
 
 def test_one_address_is_limited_over_many_emails(client: Client, user: User) -> None:

@@ -1,0 +1,13 @@
+"""Celery envelopes."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from apps.accounts import signin
+
+
+@shared_task(name="apps.accounts.tasks.signin_upkeep", ignore_result=True)
+def signin_upkeep() -> dict[str, int]:
+    """Forget failed sign-ins that no longer count and sessions that have ended; returns how many of each."""
+    return {"attempts": signin.attempts_prune(), "sessions": signin.sessions_prune()}

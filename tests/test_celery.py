@@ -1,0 +1,27 @@
+"""What runs by itself: every entry of the timetable is a task that exists, on a queue that the worker listens to."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from controlplane.celery import QUEUES, SCHEDULE, app
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("name", SCHEDULE)
+def test_a_scheduled_task_exists_and_has_a_queue(name: str) -> None:
+    app.loader.import_default_modules()
+    task = SCHEDULE[name]["task"]
+    assert task in app.tasks
+    assert app.amqp.router.route({}, task)["queue"].name in QUEUES
+    assert app.conf.beat_schedule[name]["options"]["expires"] > 0
+
+
+def test_the_worker_listens_to_every_queue() -> None:
+    line = next(line for line in (ROOT / "Procfile").read_text().splitlines() if line.startswith("worker:"))
+    words = shlex.split(line)
+    assert sorted(words[words.index("--queues") + 1].split(",")) == sorted(QUEUES)
