@@ -1,32 +1,29 @@
-"""States of budgets and leases as value, label, tone and icon; the calendar windows a budget can have."""
+"""States of budgets and leases; the calendar windows a budget can have."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class State(NamedTuple):
-    """How a value is shown. tone: ``neutral``, ``good``, ``warning`` or ``bad``. icon: a name of the icon set."""
-
-    label: str
-    tone: str
-    icon: str
-
+from apps.ui.status import Status
 
 SCOPES = {"organisation": "Organisation", "key": "Key"}
 WINDOWS = {"day": "day", "month": "month"}
 
-LEASE_STATES = {
-    "open": State("Open", "good", "check"),
-    "released": State("Released", "neutral", "circle"),
-    "written_off": State("Written off", "warning", "alert"),
+LEASE_STATES: dict[str, Status] = {
+    state.value: state
+    for state in (
+        Status("open", "Open", "good"),
+        Status("released", "Released", "neutral"),
+        Status("written_off", "Written off", "warn"),
+    )
 }
 
-BUDGET_STATES = {
-    "within": State("Within", "good", "check"),
-    "near": State("Nearly used", "warning", "alert"),
-    "exhausted": State("Exhausted", "bad", "x"),
-    "overrun": State("Overrun", "bad", "x"),
+BUDGET_STATES: dict[str, Status] = {
+    state.value: state
+    for state in (
+        Status("within", "Within", "good"),
+        Status("near", "Nearly used", "warn"),
+        Status("exhausted", "Exhausted", "bad", "block"),
+        Status("overrun", "Overrun", "bad", hint="A provider billed more than was reserved; see the requests of this window."),
+    )
 }
 NEAR_FRACTION = (9, 10)
 """Spent and leased from this part of the limit on counts as nearly used."""

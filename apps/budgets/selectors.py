@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 
 from apps.budgets import choices, rules
 from apps.budgets.models import Budget
+from apps.ui.status import Status
 
 if TYPE_CHECKING:
     from apps.accounts.models import Organisation
@@ -36,7 +37,7 @@ class BudgetStatus(NamedTuple):
     state: str
 
     @property
-    def shown(self) -> choices.State:
+    def shown(self) -> Status:
         return choices.BUDGET_STATES[self.state]
 
 

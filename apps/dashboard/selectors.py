@@ -130,7 +130,7 @@ class BudgetBar:
     @property
     def status(self) -> Status:
         """Within, nearly used, exhausted or overrun."""
-        return choices.budget_state(limit=self.limit, spent=self.spent, overrun=self.overrun)
+        return choices.budget_state(limit=self.limit, spent=self.spent, leased=self.leased, overrun=self.overrun)
 
 
 def budget_bars(organisation: Organisation, *, now: datetime) -> list[BudgetBar]:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from apps.contracts.snapshot import Environment
+from apps.ui.status import Status
 
-
-class KeyState(NamedTuple):
-    """How a state is shown. tone: one of the status vocabulary's tones."""
-
-    label: str
-    tone: str
-    icon: str
-
-
-STATES: dict[str, KeyState] = {
-    "active": KeyState("Active", "good", "check"),
-    "revoked": KeyState("Revoked", "bad", "x"),
+STATES: dict[str, Status] = {
+    state.value: state
+    for state in (
+        Status("active", "Active", "good"),
+        Status("revoked", "Revoked", "bad", "block"),
+    )
 }
 
 ENVIRONMENTS = [(name, name.capitalize()) for name in get_args(Environment)]

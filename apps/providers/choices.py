@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from apps.ui.status import Status
+
 
 class Kind(NamedTuple):
     """A wire format that the proxy has a dialect for.
@@ -28,19 +30,13 @@ SOURCES = [(SOURCE_MANUAL, "Manual"), (SOURCE_BOOK, "genai-prices")]
 CHECK_EVENT = "provider.check"
 """Kind of the event that records a change of an endpoint's state."""
 
-
-class CheckState(NamedTuple):
-    """How a check's result is shown. tone: one of the status vocabulary's tones."""
-
-    label: str
-    tone: str
-    icon: str
-
-
-CHECK_STATES: dict[str, CheckState] = {
-    "up": CheckState("Reachable", "good", "check"),
-    "refused": CheckState("Credential refused", "bad", "key"),
-    "failing": CheckState("Answers with errors", "warn", "alert"),
-    "down": CheckState("Unreachable", "bad", "x"),
+CHECK_STATES: dict[str, Status] = {
+    state.value: state
+    for state in (
+        Status("up", "Reachable", "good"),
+        Status("refused", "Credential refused", "bad", "keys"),
+        Status("failing", "Answers with errors", "warn"),
+        Status("down", "Unreachable", "bad", "plug"),
+    )
 }
 """up: answered 2xx (or 404/405: alive, but lists no models). refused: 401 or 403. failing: any other answer. down: no answer."""

@@ -1,24 +1,16 @@
-"""States of a journal as the shipper sees it: value, label, tone, icon."""
+"""States of a journal as the shipper sees it."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class State(NamedTuple):
-    value: str
-    label: str
-    tone: str
-    icon: str
-
+from apps.ui.status import Status
 
 LIVE, DRAINED, WRITTEN_OFF = "live", "drained", "written_off"
 
-JOURNAL_STATES: dict[str, State] = {
+JOURNAL_STATES: dict[str, Status] = {
     state.value: state
     for state in (
-        State(LIVE, "Being settled", "good", "play"),
-        State(DRAINED, "Settled to its end", "neutral", "check"),
-        State(WRITTEN_OFF, "Written off", "bad", "cross"),
+        Status(LIVE, "Being settled", "good", "progress"),
+        Status(DRAINED, "Settled to its end", "neutral", "check"),
+        Status(WRITTEN_OFF, "Written off", "bad", hint="An operator gave the journal up; what its leases held counts as spent."),
     )
 }

@@ -1,27 +1,16 @@
-"""States of a usage record as pages show them: value, label, tone, icon."""
+"""How a request and an attempt can end (``apps.contracts.usage.Outcome``), as pages show it."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from apps.ui.status import Status
 
-
-class State(NamedTuple):
-    """value: as stored. label: words for people. tone: of the status vocabulary. icon: name in the icon set."""
-
-    value: str
-    label: str
-    tone: str
-    icon: str
-
-
-OUTCOMES: dict[str, State] = {
-    state.value: state
-    for state in (
-        State("ok", "Answered", "good", "check"),
-        State("error", "Failed", "bad", "cross"),
-        State("cancelled", "Cancelled by the app", "neutral", "stop"),
-        State("refused", "Refused", "warning", "shield"),
-        State("unknown", "Outcome unknown", "unknown", "question"),
+OUTCOMES: dict[str, Status] = {
+    status.value: status
+    for status in (
+        Status("ok", "Answered", "good", hint="A whole answer was given."),
+        Status("error", "Failed", "bad", hint="The app got an error or a broken stream."),
+        Status("cancelled", "Cancelled", "neutral", "stop", hint="The app left before the answer was whole."),
+        Status("refused", "Refused", "warn", "shield", hint="The proxy said no before any upstream was called."),
+        Status("unknown", "Outcome unknown", "unknown", hint="The proxy died meanwhile; settled at its reservation."),
     )
 }
-"""``apps.contracts.usage.Outcome`` for pages."""

@@ -71,7 +71,7 @@ def seed(*, requests: int) -> None:
             started_at=now, updated_at=now,
         )  # fmt: skip
     for name, limit, spent, leased, overrun in (
-        ("Whole company", 250, 61, 12, 0), ("Checkout", 20, 19, 1, 0), ("Experiments", 5, 5, 0, 0), ("Batch", 10, 4, 0, 1),
+        ("Whole company", 250, 61, 12, 0), ("Checkout", 20, 19, 1, 0), ("Experiments", 5, 5, 0, 0), ("Batch", 10, 10, 0, 1),
     ):  # fmt: skip
         budget = Budget.objects.create(
             organisation=lot, name=name, scope="organisation" if limit == 250 else "key", window="day", limit_nano=limit * 10**9,
