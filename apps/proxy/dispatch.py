@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from apps.contracts.journal import MAX_OPEN_PAYLOAD
 from apps.contracts.money import dollars_text
+from apps.contracts.snapshot import BudgetFragment
 from apps.contracts.usage import Charge, Outcome, Tokens, encode_bounded, encode_record
 from apps.proxy.attempt import Attempt
 from apps.proxy.errors import AttemptFailed, ClientGone, Refusal, Refused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
@@ -121,7 +122,7 @@ async def _try(exchange: Exchange, engine: Engine, target: CompiledTarget) -> No
         if room is None:
             waited = await _wait_for_room(engine, key.budgets, reserved)
             if isinstance(waited, Shortage):
-                raise Refused(_shortage(waited, reserved))
+                raise Refused(_shortage(exchange, waited, reserved))
             room = waited
         charges = room
     templates = exchange.templates = templates_of(exchange.kind, key, route, target, exchange.runtime, engine.boot_id)
@@ -222,18 +223,20 @@ async def _wait_for_room(engine: Engine, budgets: tuple[str, ...], amount: int) 
         raise
 
 
-def _shortage(shortage: Shortage, amount: int) -> Refusal:
+def _shortage(exchange: Exchange, shortage: Shortage, amount: int) -> Refusal:
     if shortage.kind == "unavailable":
         message = "Spending cannot be checked right now, and a hard budget applies to this key. Try again in a moment."
         return Refusal("budget_unavailable", "reserve", message)
+    fragment = exchange.runtime.fragments["budgets"].get(shortage.budget)
+    name = fragment.name if isinstance(fragment, BudgetFragment) else shortage.budget
     message = (
-        f"The budget {shortage.budget!r} has no room for this request: limit ${dollars_text(shortage.limit)}, "
+        f"The budget {name!r} has no room for this request: limit ${dollars_text(shortage.limit)}, "
         f"spent ${dollars_text(shortage.spent)}, reserved ${dollars_text(shortage.leased)}, "
         f"this request could cost up to ${dollars_text(amount)}. "
         "Ask for fewer tokens (max_tokens), or have the budget raised."
     )
     detail = {
-        "budget": shortage.budget,
+        "budget": name,
         "limit_nano": shortage.limit,
         "spent_nano": shortage.spent,
         "reserved_nano": shortage.leased,

@@ -462,28 +462,35 @@ class Leases:
         return max(0.0, max(min(due), self._retry_at) - now) if due else None
 
     def _wants(self, now: float) -> list[LeaseWant]:
-        """One row per budget: the first waiter's lack as need, everybody's lack and the slice's target as want."""
-        needs: dict[str, tuple[int, bool]] = {}
+        """One row per budget: a waiter's lack as need, everybody's lack and the slice's target as want.
+
+        Whose lack: of the waiters up to the one that holds the line, the first that fits into what the database told last,
+        else the smallest, so that nobody is refused for standing behind somebody who does not fit.
+        """
+        lacks: dict[str, list[int]] = {}
+        lined: set[str] = set()
         totals: dict[str, int] = {}
         for waiter in self._waiters:
-            patient = now < waiter.patient_until
             for budget in waiter.budgets:
                 totals[budget] = totals.get(budget, 0) + waiter.amount
             for budget in self._short(waiter):
-                found = needs.get(budget)
-                if found is None or (patient and not found[1]):
-                    lease = self._current.get(budget)
-                    needs[budget] = (waiter.amount - (lease.available if lease is not None else 0), patient)
+                lease = self._current.get(budget)
+                if budget not in lined:
+                    lacks.setdefault(budget, []).append(waiter.amount - (lease.available if lease is not None else 0))
+                    if now < waiter.patient_until:
+                        lined.add(budget)
         wants = []
-        for budget, (need, _) in needs.items():
+        for budget, asked in lacks.items():
             told = self._told.get(budget)
             if told is not None and told.next_ask > now:
                 continue
+            room = told.limit - told.spent - told.leased if told is not None else _NEVER
+            need = next((lack for lack in asked if lack <= room), min(asked))
             lease = self._current.get(budget)
             ahead = 0 if lease is not None and lease.cool_until > now else lease.target if lease is not None else need * AHEAD_RESERVATIONS
             lack = totals[budget] - (lease.available if lease is not None else 0)
             wants.append(LeaseWant(budget=budget, need=min(need, MAX_NANO), want=min(max(need, lack) + ahead, MAX_NANO)))
-        for budget in self._refills - needs.keys():
+        for budget in self._refills - lacks.keys():
             lease = self._current.get(budget)
             if lease is not None and lease.available < lease.target:
                 wants.append(LeaseWant(budget=budget, need=0, want=min(lease.target - lease.available, MAX_NANO)))

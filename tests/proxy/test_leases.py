@@ -195,6 +195,23 @@ def test_a_big_one_that_does_not_fit_holds_small_ones_up_for_its_patience_only()
     play(scene, org=100)
 
 
+def test_a_small_one_that_fits_gets_in_although_bigger_ones_keep_coming() -> None:
+    async def scene(world: World) -> None:
+        other = world.proxy("other")
+        held = await taken(other, 900, "org")
+        leases = world.proxy()
+        big = [asyncio.ensure_future(leases.reserve_wait(("org",), 200))]  # might fit one day: the limit is not spent
+        small = asyncio.ensure_future(leases.reserve_wait(("org",), 50))
+        for _ in range(8):  # there is always one that may still hold the line
+            await asyncio.sleep(WAIT_SECONDS / 10)
+            big.append(asyncio.ensure_future(leases.reserve_wait(("org",), 200)))
+        assert isinstance(await small, list)
+        assert all(isinstance(answer, Shortage) and answer.kind == "exceeded" for answer in await asyncio.gather(*big))
+        other.settle(held, 0)
+
+    play(scene, org=1_000)
+
+
 def test_an_exhausted_key_does_not_hold_up_its_organisations_other_keys() -> None:
     async def scene(world: World) -> None:
         leases = world.proxy()
