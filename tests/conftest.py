@@ -17,9 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from controlplane.launcher.postgres import OWNER, PROXY, SUPERUSER, Passwords, Postgres
 from controlplane.launcher.redis import Redis
+
+# No deadlines: a busy machine is not a bug. The long run looks further and elsewhere each time; the short one repeats itself under CI.
+settings.register_profile(
+    "short", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ, print_blob=True, max_examples=60
+)
+settings.register_profile("long", parent=settings.get_profile("short"), derandomize=False, max_examples=500)
+settings.load_profile("long" if os.environ.get("BULKHEAD_ACCEPT") == "1" else "short")
 
 TEMPLATE = "bulkhead_template"
 FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "autovacuum_naptime": "10s"}
