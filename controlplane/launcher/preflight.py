@@ -95,13 +95,18 @@ def check_database(url: str) -> tuple[str, list[str]]:
     """An own server (``DATABASE_URL``): reachable and new enough. Returns its version and warnings."""
     import psycopg
 
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise PreflightError("DATABASE_URL must start with postgresql://: correct it, or unset it to use the embedded PostgreSQL")
     try:
         with psycopg.connect(url, connect_timeout=5) as connection:
             number = connection.info.server_version
             version = str(connection.info.parameter_status("server_version"))
             vector = connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'").fetchone()
-    except psycopg.OperationalError as error:
-        raise PreflightError(f"DATABASE_URL ({without_password(url)}) cannot be reached: {str(error).strip()}") from None
+    except psycopg.Error as error:
+        raise PreflightError(
+            f"DATABASE_URL ({without_password(url)}) cannot be reached: {str(error).strip()}\n"
+            "Correct it (user, password, host, database), or unset it to use the embedded PostgreSQL."
+        ) from None
     if number < 160000:
         raise PreflightError(f"DATABASE_URL is PostgreSQL {version}, Bulkhead needs 16 or newer: upgrade it, or unset DATABASE_URL")
     return version, [] if vector else ["pgvector is not installed on this server: semantic search stays off"]
@@ -115,7 +120,9 @@ def check_redis(url: str) -> str:
         with redis.Redis.from_url(url, socket_connect_timeout=5) as connection:
             version = str(connection.info("server")["redis_version"])
     except (redis.RedisError, ValueError) as error:
-        raise PreflightError(f"REDIS_URL ({without_password(url)}) cannot be used: {error}") from None
+        raise PreflightError(
+            f"REDIS_URL ({without_password(url)}) cannot be used: {error}\nCorrect it, or unset it to use the embedded Redis."
+        ) from None
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < (6, 2):
         raise PreflightError(f"REDIS_URL is Redis {version}, Bulkhead needs 6.2 or newer (or Valkey): upgrade it, or unset REDIS_URL")
     return version

@@ -424,6 +424,7 @@ def detach(options: Options) -> int:
                 print(welcome(instance.read(), seconds=time.monotonic() - began, foreground=False))
                 return 0
             if code is not None:
-                print("\n".join(log.read_text(errors="replace").splitlines()[-25:]), file=sys.stderr)
+                unseen = [line for line in log.read_text(errors="replace").splitlines() if not line.startswith(("  ok  ", "  !!  "))]
+                print("\n".join(unseen[-25:]), file=sys.stderr)
                 return code or 1
             time.sleep(0.05)
