@@ -36,6 +36,7 @@ from apps.settlement.models import SettlementJournal, SettlementOpen, Settlement
 from apps.settlement.tail import Ending, JournalTail, Prune, Rejected
 from apps.settlement.unknown import unknown_record
 from apps.usage import services as usage
+from apps.usage.rollups import Cells
 from apps.usage.rows import cleaned
 
 UNSTORABLE = (DataError, IntegrityError, ValueError, OverflowError, OSError)
@@ -48,12 +49,13 @@ class WatermarkMoved(Exception):
 
 @dataclass(slots=True)
 class Settled:
-    """What one transaction did. lag_ms: how long the oldest of its records had waited."""
+    """What one transaction did. lag_ms: how long the oldest of its records had waited. fold_seconds: spent on the rollups' tables."""
 
     records: int = 0
     unknown: int = 0
     rejected: int = 0
     lag_ms: int = 0
+    fold_seconds: float = 0.0
 
 
 def journal_adopt(*, directory_name: str, name: str, started_us: int) -> SettlementJournal:
@@ -124,12 +126,16 @@ def _settle_all(tails: Sequence[JournalTail], unknowns: _Unknowns, records: list
     prunes = [(tail, tail.prune()) for tail in tails]
     with connection.cursor() as cursor:
         rejected: list[tuple[UsageRecord, str]] = []
+        cells = None
         if careful:
             rejected = _store_carefully(cursor, records)
-            if fold:
-                usage.rollups_fold(cursor=cursor)
         else:
-            _store(cursor, records, fold=fold)
+            cells = _store(cursor, records, keep=not fold)
+        if fold:
+            started = time.monotonic()
+            with connection.wrap_database_errors:
+                usage.rollups_fold(cursor=cursor, cells=cells)
+            settled.fold_seconds = time.monotonic() - started
         for tail, prune in prunes:
             found, unreadable = unknowns.get(tail.boot_id, ([], []))
             _watermark_advance(cursor, tail, prune, settled.lag_ms, unknown=len(found), ended=tail.boot_id in unknowns)
@@ -183,10 +189,13 @@ def _partitions_ensure(days: set[int]) -> None:
         _known_days.update(missing)
 
 
-def _store(cursor: Any, records: list[UsageRecord], *, fold: bool) -> None:
-    """Store all records, or raise."""
+def _store(cursor: Any, records: list[UsageRecord], *, keep: bool) -> Cells:
+    """Store all records, or raise. ``keep``: their sums too, for a later fold; else that is the caller's to do now."""
     with connection.wrap_database_errors:  # COPY bypasses Django's wrapping
-        usage.usage_settle(cursor=cursor, records=records, fold=fold)
+        cells = usage.requests_store(cursor=cursor, records=records)
+        if keep:
+            usage.cells_keep(cursor=cursor, cells=cells)
+    return cells
 
 
 def _store_carefully(cursor: Any, records: list[UsageRecord]) -> list[tuple[UsageRecord, str]]:
@@ -199,7 +208,7 @@ def _store_carefully(cursor: Any, records: list[UsageRecord]) -> list[tuple[Usag
     def store(part: list[tuple[UsageRecord, UsageRecord]]) -> None:
         try:
             with transaction.atomic():
-                _store(cursor, [clean for _, clean in part], fold=False)
+                _store(cursor, [clean for _, clean in part], keep=True)
         except UNSTORABLE as error:
             if len(part) == 1:
                 failed.append((part[0][0], str(error).strip()))

@@ -29,10 +29,11 @@ log = logging.getLogger("bulkhead.shipper")
 BATCH_ROWS = 5_000
 BATCH_FRAMES = 20_000
 BATCH_SECONDS = 0.25
-FOLD_SECONDS = 1.0
+FOLD_SECONDS = (0.5, 2.0)
+FOLD_SHARE = 0.1
 FOLD_ROWS = 1_000
-"""Rollups are brought up to date with every batch, but with large ones only once a second: adding to a row of a
-rollup costs as much as storing a record, and the same rows take part in every batch."""
+"""Rollups are brought up to date with every batch, but under load only so often that it takes about FOLD_SHARE of the time, within
+FOLD_SECONDS: adding to a row of a rollup costs several times what storing a record does, and every batch adds to the same rows."""
 BUSY_SECONDS = 0.02
 IDLE_SECONDS = 0.2
 DISCOVER_SECONDS = 0.2
@@ -84,7 +85,7 @@ class Shipper:
         self._tails: dict[str, JournalTail] = {}
         self._discovered_at = self._death_checked_at = self._status_at = 0.0
         self._batch_at: float | None = None
-        self._folded_at = 0.0
+        self._fold_at = 0.0
         self._unfolded = True
         """Whether batches may wait for a fold: at first, those of a shipper that was killed."""
         self._failures = 0
@@ -146,7 +147,7 @@ class Shipper:
         rows = sum(len(tail.taken.records) for tail in waiting)
         due = self._batch_at is not None and (force or ended or rows >= BATCH_ROWS or now - self._batch_at >= BATCH_SECONDS)
         if due:
-            fold = force or rows < FOLD_ROWS or now - self._folded_at >= FOLD_SECONDS
+            fold = rows < FOLD_ROWS or now >= self._fold_at
             self._settle(waiting, [tail for tail in waiting if tail.boot_id in ended], fold=fold)
         elif not waiting:
             self.lag_ms = 0
@@ -187,8 +188,9 @@ class Shipper:
     def _settle(self, waiting: list[JournalTail], ended: list[JournalTail], *, fold: bool) -> None:
         settled = services.batch_settle(tails=waiting, ended=ended, fold=fold)
         self._batch_at = None
-        if fold:
-            self._folded_at = time.monotonic()
+        if settled.fold_seconds:
+            least, most = FOLD_SECONDS
+            self._fold_at = time.monotonic() + min(max(settled.fold_seconds / FOLD_SHARE, least), most)
         self._unfolded = True
         self.records += settled.records
         self.lag_ms = settled.lag_ms

@@ -178,12 +178,21 @@ def delta_lines(by_tier: dict[str, Cells]) -> Iterator[str]:
     """Lines of ``COPY_DELTA`` for all tiers (``tiers``)."""
     for tier, rows in by_tier.items():
         for (bucket, *dimensions), (n, h_total, h_first_token) in rows.items():
-            organisation, simulated, *texts = dimensions
-            texts += [""] * (len(WIDE) - len(dimensions))
-            text = "\t".join((_escaped(organisation), "t" if simulated else "f", *map(_escaped, texts)))
-            digest = md5("\x1f".join((organisation, str(simulated), *texts)).encode(), usedforsecurity=False).hexdigest()
-            counters = "\t".join([str(max(-MOST, min(count, MOST))) for count in n])
-            yield f"{tier}\t{timestamp(bucket)}\t{digest}\t{text}\t{counters}\t{_histogram(h_total)}\t{_histogram(h_first_token)}\n"
+            if max(n) > MOST or min(n) < -MOST:
+                n = [max(-MOST, min(count, MOST)) for count in n]
+            counters = "\t".join(map(str, n))
+            yield (
+                f"{tier}\t{timestamp(bucket)}\t{_dimension_fields(*dimensions)}\t{counters}\t"
+                f"{_histogram(h_total)}\t{_histogram(h_first_token)}\n"
+            )
+
+
+@lru_cache(maxsize=20_000)
+def _dimension_fields(organisation: str, simulated: bool, *texts: str) -> str:
+    """The columns ``dimensions`` and WIDE; kept, because the same combinations come back with every fold."""
+    texts += ("",) * (len(WIDE) - 2 - len(texts))
+    digest = md5("\x1f".join((organisation, str(simulated), *texts)).encode(), usedforsecurity=False).hexdigest()
+    return "\t".join((digest, _escaped(organisation), "t" if simulated else "f", *map(_escaped, texts)))
 
 
 def _histogram(counts: dict[int, int]) -> str:

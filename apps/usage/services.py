@@ -21,27 +21,50 @@ MINUTE_DAYS = 8
 """How long summaries of a minute and of ten minutes are kept; older ranges begin and end at whole hours."""
 FOLD_ROWS = 200
 """Pending batches folded at once."""
+STALE_SECONDS = 30
+"""Pending batches this old have no shipper: one that runs folds within seconds."""
 COMPACT_ROWS = 20_000
 """Rows deleted in one transaction: short locks, and vacuum keeps up."""
 
 
-def usage_settle(*, cursor: Any, records: Sequence[UsageRecord], fold: bool = True) -> None:
+def usage_settle(*, cursor: Any, records: Sequence[UsageRecord]) -> None:
     """Store each record once and add it to the rollups and summaries, in the cursor's open transaction.
 
+    The shipper calls the parts: ``requests_store``, then ``rollups_fold``, or under load ``cells_keep`` and a fold later on.
+    """
+    rollups_fold(cursor=cursor, cells=requests_store(cursor=cursor, records=records))
+
+
+def requests_store(*, cursor: Any, records: Sequence[UsageRecord]) -> rollups.Cells:
+    """Store each record once, in the cursor's open transaction; returns their sums, for the rollups.
+
     ``cursor``: of a psycopg connection (Django's wrapper will do). The days of the records must have their partitions
-    (``partitions_ensure``). ``fold``: False leaves the sums in ``usage_rollup_pending``, in the same transaction, for the next
-    ``rollups_fold``: a busy shipper adds the sums of many batches at once. Raises psycopg's or Django's DataError or
-    IntegrityError, OverflowError or ValueError where a row cannot be stored; nothing is committed here.
+    (``partitions_ensure``). Raises psycopg's or Django's DataError or IntegrityError, OverflowError or ValueError where a row cannot
+    be stored; nothing is committed here.
     """
     cells: rollups.Cells = {}
     if records:
         with cursor.copy(rows.COPY) as copy:
             for piece in batch.encoded(records, cells):
                 copy.write(piece)
-    if fold:
-        rollups_fold(cursor=cursor, cells=cells)
-    elif cells:
+    return cells
+
+
+def cells_keep(*, cursor: Any, cells: rollups.Cells) -> None:
+    """Keep sums in ``usage_rollup_pending`` for the next ``rollups_fold``: a busy shipper adds those of many batches at once."""
+    if cells:
         cursor.execute("INSERT INTO usage_rollup_pending (cells) VALUES (%b)", [rollups.cells_encode(cells)])
+
+
+@transaction.atomic
+def rollups_catch_up(*, older_seconds: int = STALE_SECONDS) -> int:
+    """Fold what a shipper that will not come back has left pending; returns how many batches. A running one leaves nothing that old."""
+    total = 0
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM usage_rollup_pending WHERE at < now() - make_interval(secs => %s))", [older_seconds])
+        if cursor.fetchone()[0]:
+            total = rollups_fold(cursor=cursor)
+    return total
 
 
 def rollups_fold(*, cursor: Any, cells: rollups.Cells | None = None) -> int:

@@ -19,5 +19,6 @@ def partitions_maintain() -> None:
 
 @shared_task(name="apps.usage.tasks.rollups_compact")
 def rollups_compact() -> None:
-    """Ten-second rollups past their 48 hours away."""
+    """Ten-second rollups past their 48 hours away; sums that a lost shipper left behind added."""
+    services.rollups_catch_up()
     services.rollups_compact()

@@ -61,10 +61,10 @@ CREATE TABLE usage_request (
     PRIMARY KEY (id, started_at)
 ) PARTITION BY RANGE (started_at);
 
-CREATE INDEX usage_request_recent ON usage_request (organisation, simulated, started_at DESC);
-CREATE INDEX usage_request_key ON usage_request (key_id, started_at DESC);
-CREATE INDEX usage_request_route ON usage_request (route, started_at DESC);
-CREATE INDEX usage_request_outcome ON usage_request (outcome, started_at DESC) WHERE outcome <> 'ok';
+CREATE INDEX usage_request_recent ON usage_request (organisation, simulated, started_at);
+CREATE INDEX usage_request_key ON usage_request (key_id, started_at);
+CREATE INDEX usage_request_route ON usage_request (route, started_at);
+CREATE INDEX usage_request_outcome ON usage_request (outcome, started_at) WHERE outcome <> 'ok';
 COMMENT ON TABLE usage_request IS 'One row per request, written once by the shipper; partitioned by UTC day of started_at';
 """
 
