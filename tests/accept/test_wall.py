@@ -105,7 +105,7 @@ def check_refusals(crowd: Crowd, *, budget: str, limit: int) -> None:
 
 
 def test_settled_and_held_never_exceed_the_limit(instance: Instance) -> None:
-    one, dollars = instance, "5.00" if FULL else "1.00"
+    one, dollars = instance, "3.00" if FULL else "0.25"
     limit = int(float(dollars) * NANO)
     one.simulate(first_byte_ms=100, output_tokens=400, tokens_per_event=50)
     crowd = walled_crowd(one, "wall", dollars)
