@@ -100,7 +100,8 @@ and run make again. What is there already is kept."""
 
 
 def install():
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"]
+    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"]
+    pip += ["--require-hashes", "--only-binary=:all:"]
     if not os.path.exists(os.path.join(TOOLS, "bin", "uv")) or not fresh(os.path.join(TOOLS, ".locked"), UV_LOCK):
         if subprocess.call([*pip, "--upgrade", "--target", TOOLS, "-r", UV_LOCK]) != 0:
             fail(UNREACHABLE)
