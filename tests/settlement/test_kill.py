@@ -19,6 +19,18 @@ ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 60.0
 
 
+MIGRATE = """
+import django; django.setup()
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+from apps.accounts.models import Organisation
+from apps.budgets.models import Budget
+made = Organisation.objects.create(name="Acme", slug="acme")
+for window in ("day", "month"):
+    print(Budget.objects.create(organisation=made, name=window, scope="organisation", window=window, limit_nano=10**16).pk)
+"""
+
+
 class Stage:
     """A Postgres, a shipper and writers, all real processes."""
 
@@ -37,6 +49,7 @@ class Stage:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.shipper_log = (directory / "shipper.log").open("wb")
         self.seeds = 0
+        self.budgets: list[str] = []
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
         process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=self.environ, **options)
@@ -44,15 +57,20 @@ class Stage:
         return process
 
     def migrate(self) -> None:
-        code = "import django; django.setup(); from django.core.management import call_command; call_command('migrate', verbosity=0)"
-        assert self.start("-c", code).wait(DEADLINE_SECONDS) == 0
+        """The schema, and two budgets of one organisation, whose leases the writers take."""
+        process = self.start("-c", MIGRATE, stdout=subprocess.PIPE)
+        said, _ = process.communicate(timeout=DEADLINE_SECONDS)
+        assert process.returncode == 0
+        self.budgets = said.decode().split()
 
     def shipper(self) -> subprocess.Popen[bytes]:
         return self.start("manage.py", "shipper", stderr=self.shipper_log)
 
     def writer(self) -> subprocess.Popen[bytes]:
         self.seeds += 1
-        return self.start("-m", "tests.settlement.writer", str(self.journals), str(self.logs / f"{self.seeds}"), str(self.seeds))
+        return self.start(
+            "-m", "tests.settlement.writer", str(self.journals), str(self.logs / f"{self.seeds}"), str(self.seeds), *self.budgets
+        )
 
     def logged(self) -> int:
         return sum(path.stat().st_size for path in self.logs.iterdir())
@@ -130,6 +148,14 @@ def test_nothing_is_lost_or_counted_twice_whoever_is_killed(stage: Stage) -> Non
         request: reserved for request, reserved in unclosed.items() if request not in late
     }
     assert len(rows.keys() - opened.keys()) <= stage.seeds
+    # Two walls, real leases: what every window says was spent is what the requests cost, and nothing is held any more.
+    (cost,) = stage.query("SELECT sum(cost_nano) FROM usage_request")[0]
+    windows = stage.query(
+        "SELECT budget_id::text, sum(spent_nano), sum(leased_nano), sum(overrun_nano) FROM budgets_budgetwindow GROUP BY budget_id"
+    )
+    assert sorted(windows) == sorted((budget, cost, 0, 0) for budget in stage.budgets)
+    assert stage.query("SELECT count(*) FROM budgets_lease WHERE state = 'open'") == [(0,)]
+    assert stage.query("SELECT count(*) FROM usage_rollup_pending") == [(0,)]
     for table in ("10s", "1m", "1h"):
         sums = stage.query(f"SELECT sum(requests), sum(cost_nano), sum(tokens_input), sum(unknown) FROM usage_rollup_{table}")
         assert sums == stage.query(

@@ -1,26 +1,42 @@
-"""A proxy's journal side as a process of its own, to be killed: ``python -m tests.settlement.writer ROOT LOG SEED``.
+"""A proxy's journal side as a process of its own, to be killed: ``python -m tests.settlement.writer ROOT LOG SEED [BUDGET...]``.
 
+For each BUDGET it takes one large lease from ``DATABASE_URL`` at its start, and every request is charged to all of them.
 LOG gets a line after each append has returned (one write call each: the kernel keeps it when this process dies):
 ``open <id> <reserved>`` or ``full <id> <cost> <tokens>``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import sys
 import time
 from pathlib import Path
 
+import psycopg
+
 from apps.contracts.usage import OpenRecord, UsageRecord, encode_record
 from apps.proxy.journal import MIN_SEGMENT_BYTES, Journal
 from tests.settlement.records import Traffic
 
+SLICE_NANO = 10**13
+"""More than any run of the test spends."""
 
-def main(root: Path, log: Path, seed: int) -> None:
+
+def leases(boot: str, budgets: list[str]) -> tuple[int, ...]:
+    wants = json.dumps([{"budget": budget, "need": SLICE_NANO, "want": SLICE_NANO} for budget in budgets])
+    with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+        found = connection.execute("SELECT lease, granted FROM proxy_api.lease_grant(%s, %s)", [boot, wants]).fetchall()
+    assert [granted for _, granted in found] == [SLICE_NANO] * len(budgets)
+    return tuple(lease for lease, _ in found)
+
+
+def main(root: Path, log: Path, seed: int, budgets: list[str]) -> None:
     boot = Traffic.boot()
+    charged = leases(boot, budgets) if budgets else ()
     journal = Journal.create(root, boot_id=boot, name=f"writer-{seed}", max_bytes=512 * MIN_SEGMENT_BYTES, segment_bytes=MIN_SEGMENT_BYTES)
-    traffic, chance = Traffic(boot, seed=seed), random.Random(seed)
+    traffic, chance = Traffic(boot, seed=seed, leases=charged), random.Random(seed)
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     running: list[tuple[OpenRecord, UsageRecord]] = []
     while True:
@@ -42,4 +58,4 @@ def main(root: Path, log: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
