@@ -13,6 +13,7 @@ from apps.dashboard.scope import Choice
 from apps.ui.status import Status
 from apps.ui.timerange import TimeRange
 from apps.usage import selectors as usage
+from apps.usage.choices import OUTCOMES
 from apps.usage.models import UsageRequest
 
 DEFAULT_FROM = "now-6h"
@@ -71,6 +72,11 @@ class Listing:
             self.problem = f"{str(error).capitalize()}."
             return usage.request_page(*window, filters=self.filters, limit=self.limit)
 
+    @property
+    def tails(self) -> bool:
+        """Whether the newest requests are shown, so that new ones belong on top."""
+        return self.range.live and not self.query.get("after") and not self.query.get("before")
+
     @cached_property
     def key_names(self) -> dict[str, str]:
         return selectors.key_names(self.choice.organisation)
@@ -90,7 +96,7 @@ class Listing:
     def fields(self) -> list[tuple[str, str, list[Option]]]:
         """(parameter, label, options) of each select. What is applied is always among the options."""
         pairs: dict[str, list[tuple[str, str]]] = {
-            "outcome": [(status.value, status.label) for status in choices.OUTCOMES.values()],
+            "outcome": [(status.value, status.label) for status in OUTCOMES.values()],
             "route": [(value, value) for value in self.seen["route"]],
             "provider": [(value, value) for value in self.seen["provider"]],
             "key": selectors.named(self.seen["key_id"], self.key_names),
@@ -107,7 +113,7 @@ class Listing:
         """A filter's value in words."""
         if name == "key":
             return self.key_names.get(value, value)
-        return choices.OUTCOMES[value].label if name == "outcome" and value in choices.OUTCOMES else value
+        return OUTCOMES[value].label if name == "outcome" and value in OUTCOMES else value
 
     @property
     def chips(self) -> list[Chip]:

@@ -46,12 +46,10 @@ class Fleet:
     """The proxies, and how far the newest config has come."""
 
     version: int
+    current: int
+    """Proxies that run the newest config and have been heard of (``fleet_status``)."""
+    total: int
     proxies: list[ProxyRow]
-
-    @property
-    def current(self) -> int:
-        """Proxies that run the newest config and have been heard of."""
-        return sum(proxy.current and proxy.status.value != "silent" for proxy in self.proxies)
 
     @property
     def status(self) -> Status:
@@ -61,7 +59,7 @@ class Fleet:
     @property
     def tone(self) -> str:
         """Of ``current`` of all: every proxy has it, some do not yet, or there is none to ask."""
-        return "unknown" if not self.proxies else "good" if self.current == len(self.proxies) else "warn"
+        return "unknown" if not self.proxies else "good" if self.current == self.total else "warn"
 
     @property
     def lag_ms(self) -> int | None:
@@ -93,7 +91,7 @@ def fleet() -> Fleet:
                 public_url=proxy["public_url"],
             )
         )
-    return Fleet(version=status["head"], proxies=rows)
+    return Fleet(version=status["head"], current=status["applied"], total=status["total"], proxies=rows)
 
 
 def fleet_of(request: HttpRequest) -> Fleet:

@@ -20,6 +20,7 @@ from apps.dashboard.listing import DEFAULT_FROM, Listing, csv_header, csv_rows
 from apps.dashboard.panels import PANELS, Panel, Reads
 from apps.dashboard.request_page import request_page_data
 from apps.dashboard.scope import Choice, scoped
+from apps.ui import outage
 from apps.ui.csvfile import csv_response
 from apps.ui.timerange import PRESETS, TimeRange, from_query
 from apps.usage.selectors import request_get
@@ -124,7 +125,9 @@ def requests(request: HttpRequest, *, choice: Choice) -> HttpResponseBase:
     listing = Listing(choice, time_range, request.GET)
     if request.GET.get("format") == "csv":
         return csv_response("bulkhead-requests.csv", csv_header(), csv_rows(listing))
-    context = {"listing": listing, "range": time_range, "presets": PRESETS, "choice": choice, "asked": wanted}
+    context = {"listing": listing, "rows": listing.rows, "range": time_range, "presets": PRESETS, "choice": choice, "asked": wanted}
+    if request.htmx:  # type: ignore[attr-defined]
+        return _tagged(request, render(request, "dashboard/request_rows.html", context))
     return render(request, "dashboard/requests.html", context)
 
 
@@ -147,6 +150,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except Error as error:
+        outage.failed()
         log.error("health: the database does not answer: %s", error)
         reason = "PostgreSQL does not answer; the web process's log says why"
         return JsonResponse({"status": "unavailable", "database": {"ok": False, "reason": reason}}, status=503)

@@ -106,7 +106,7 @@ def fleet_status() -> FleetStatus:
         )
         for proxy in ProxyProcess.objects.filter(gone_at=None).order_by("name", "registered_at")
     ]
-    applied = sum(proxy["applied"] for proxy in proxies)
+    applied = sum(proxy["applied"] and not proxy["silent"] for proxy in proxies)  # what is not heard of is not known to have it
     return FleetStatus(head=head, applied=applied, total=len(proxies), label=f"v{head} · {applied}/{len(proxies)}", proxies=proxies)
 
 

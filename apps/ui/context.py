@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 
 from apps.ui.views import THEME_COOKIE, THEMES
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
-    """``theme`` and ``current_place``."""
+    """``theme``, ``current_place`` and ``environment_name``."""
     match = request.resolver_match
     theme = request.COOKIES.get(THEME_COOKIE, "")
     return {
         "theme": theme if theme in THEMES else "",
+        "environment_name": settings.ENVIRONMENT_NAME,
         "current_place": match.view_name if match else "",
     }

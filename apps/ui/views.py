@@ -12,6 +12,8 @@ from django.template.loader import render_to_string
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
+from apps.ui import outage
+
 log = logging.getLogger(__name__)
 
 THEME_COOKIE = "theme"
@@ -61,7 +63,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
     error = sys.exc_info()[1]
     if isinstance(error, (OperationalError, InterfaceError)):
         log.error("database unreachable: %s", error)
-        response = _error_page(request, "database", 503)
+        since = outage.failed()
+        response = _error_page(request, "database", 503, since=since)
         response["Retry-After"] = "5"
         return response
     return _error_page(request, "500", 500)

@@ -9,6 +9,8 @@ DATA_DIR = env.data_dir()
 
 SECRET_KEY = (env.secret("BULKHEAD_SECRET_KEY", "django_secret") or b"").decode()
 DEBUG = False
+ENVIRONMENT_NAME = env.read.text("BULKHEAD_ENVIRONMENT_NAME", "local")[:40]
+"""What the bar of every page calls this installation, so that nobody flips a switch in the wrong one."""
 ALLOWED_HOSTS = env.read.text("BULKHEAD_ALLOWED_HOSTS", "127.0.0.1,localhost,[::1]").split(",")
 
 INSTALLED_APPS = [
@@ -82,7 +84,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = DATA_DIR / "static"
-WHITENOISE_USE_FINDERS = True
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
+WHITENOISE_USE_FINDERS = True  # what was not collected is served from where it lies
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "controlplane.static_storage.StaticFiles"},
+}
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

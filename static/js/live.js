@@ -8,7 +8,8 @@
 
   const isPanel = (element) => element instanceof HTMLElement && element.matches("[data-live]");
   const busy = (panel) =>
-    panel.querySelector("form:focus-within, details.menu[open], dialog[open]") !== null || document.querySelector("dialog[open]") !== null;
+    panel.querySelector("form:focus-within, details.menu[open]") !== null ||
+    document.querySelector("dialog[open], form.filters:focus-within") !== null;
 
   function words(ms) {
     const seconds = Math.round(ms / 1000);
