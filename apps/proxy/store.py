@@ -2,14 +2,17 @@
 
 The proxy's role may EXECUTE the functions of schema ``proxy_api`` and nothing else. Two connections: one listens
 (``bulkhead_config``, ``bulkhead_recall``), one calls. Everything reconnects by itself with back-off; while Postgres is away
-calls fail at once with ``StoreAway`` and the proxy goes on with what it holds.
+calls fail at once with ``StoreAway`` and the proxy goes on with what it holds. A server that hangs, or a network that swallows
+packets, is away too: a call that gets no answer in time ends its connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
+import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,9 +21,11 @@ from uuid import UUID
 import msgspec
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from apps.contracts.leases import RECALL_CHANNEL, LeaseReturn, LeaseState, LeaseWant
 from apps.contracts.snapshot import Change, Delta
+from apps.proxy.errors import StartError
 
 log = logging.getLogger("bulkhead.store")
 
@@ -29,6 +34,12 @@ POLL_SECONDS = 5.0
 """The backstop for a lost notification; also the heartbeat's rhythm."""
 CONNECT_SECONDS = 3
 BACKOFF_SECONDS = (0.1, 2.0)
+CALL_SECONDS = 4.0
+"""A call without an answer for so long ends its connection; below the leases' own patience."""
+FETCH_SECONDS = 30.0
+"""The same for a delta, which may be the whole config."""
+_PROBES = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "15000"}
+"""So that the listening connection notices within half a minute that nobody is there any more."""
 
 _encode = msgspec.json.Encoder().encode
 _GRANT = "SELECT * FROM proxy_api.lease_grant(%s, %s::jsonb)"
@@ -41,10 +52,13 @@ class StoreAway(Exception):
 
 
 class Store:
-    """on_config(head), on_recall(window), on_clock(offset_us): called on the event loop."""
+    """on_config(head), on_recall(window), on_clock(offset_us): called on the event loop. Raises StartError for a URL that is none."""
 
     def __init__(self, url: str, boot_id: str) -> None:
-        self._url = url
+        try:
+            self._url = make_conninfo("", **{**_PROBES, **conninfo_to_dict(url)})
+        except psycopg.ProgrammingError as error:
+            raise StartError(f"BULKHEAD_PROXY_DATABASE_URL cannot be read: {str(error).strip()}") from None
         self._boot = boot_id
         self._calls: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
@@ -62,11 +76,12 @@ class Store:
 
     # --- calls ---
 
-    async def _query(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    async def _query(self, query: str, *values: Any, seconds: float = CALL_SECONDS) -> list[tuple[Any, ...]]:
         async with self._lock:
             connection = self._calls
             if connection is None:
                 raise StoreAway("Postgres is away")
+            timer = asyncio.get_running_loop().call_later(seconds, _hang_up, connection)
             try:
                 cursor = await connection.execute(query, values)
                 return await cursor.fetchall() if cursor.description is not None else []
@@ -80,6 +95,8 @@ class Store:
                 self._wake.set()
                 await connection.close()
                 raise
+            finally:
+                timer.cancel()
 
     async def _lost(self, error: Exception) -> None:
         if self.connected:
@@ -106,7 +123,7 @@ class Store:
 
     async def config_delta(self, base: int) -> Delta:
         """What leads from ``base`` to the head. Base 0 gives the whole config."""
-        rows = await self._query("SELECT version, section, object_id, body FROM proxy_api.config_delta(%s)", base)
+        rows = await self._query("SELECT version, section, object_id, body FROM proxy_api.config_delta(%s)", base, seconds=FETCH_SECONDS)
         changes = [Change(section, id, None if body is None else bytes(body)) for _, section, id, body in rows if section]
         return Delta(base, rows[0][0] if rows else base, changes)
 
@@ -168,10 +185,17 @@ class Store:
         connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, connect_timeout=CONNECT_SECONDS)
         connection.prepare_threshold = 1
         who = self.identity
-        await connection.execute(
-            "SELECT proxy_api.register(%s, %s, %s, %s, %s, %s)",
-            (self._boot, who["name"], who["host"], who["pid"], who["public_url"], who["admin_url"]),
-        )
+        timer = asyncio.get_running_loop().call_later(CALL_SECONDS, _hang_up, connection)
+        try:
+            await connection.execute(
+                "SELECT proxy_api.register(%s, %s, %s, %s, %s, %s)",
+                (self._boot, who["name"], who["host"], who["pid"], who["public_url"], who["admin_url"]),
+            )
+        except BaseException:
+            await connection.close()
+            raise
+        finally:
+            timer.cancel()
         self._calls = connection
         self.connected = True
 
@@ -202,6 +226,15 @@ class Store:
             self.on_config(number)
         else:
             self.on_recall(number)
+
+
+def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:
+    """End a connection under a call that waits for its answer. Cancelling the call instead would wait for the server's word."""
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as handle:
+            handle.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg.OperationalError):
+        return  # closed already
 
 
 def _states(rows: list[tuple[Any, ...]]) -> list[LeaseState]:
