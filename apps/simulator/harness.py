@@ -105,7 +105,7 @@ class SimulatorServer:
         """POST /sim/reset: bill, scripts and chance begin anew."""
         self._call("POST", "/sim/reset")
 
-    def wait_for(self, condition: Callable[[dict[str, Any]], bool], *, seconds: float = 10.0) -> dict[str, Any]:
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], *, seconds: float = 30.0) -> dict[str, Any]:
         """The first bill that fulfils a condition. Raises TimeoutError with the last bill."""
         deadline = time.monotonic() + seconds
         while True:
@@ -117,7 +117,7 @@ class SimulatorServer:
             time.sleep(0.01)
 
     def _call(self, method: str, path: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request(method, path, body=None if document is None else json.dumps(document))
             response = connection.getresponse()

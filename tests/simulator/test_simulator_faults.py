@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 from apps.simulator.faults import Fault, FaultError, Script, parse_fault, parse_script
 from apps.simulator.harness import SimulatorServer
 
+QUIET_SECONDS = 0.2
+
 
 def chat(model: str = "m", **more: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": "hello"}], **more}
 
 
-def raw(sim: SimulatorServer, body: dict[str, Any], *, timeout: float = 5) -> socket.socket:
+def raw(sim: SimulatorServer, body: dict[str, Any], *, timeout: float = 30) -> socket.socket:
     """A connection on which the request has been sent."""
     connection = socket.create_connection(("127.0.0.1", sim.port), timeout=timeout)
     data = json.dumps(body).encode()
@@ -29,11 +31,13 @@ def raw(sim: SimulatorServer, body: dict[str, Any], *, timeout: float = 5) -> so
     return connection
 
 
-def read_to_end(connection: socket.socket) -> tuple[bytes, str]:
-    """All bytes, and how it ended: ``fin``, ``reset`` or ``timeout``."""
+def read_to_end(connection: socket.socket, *, enough: Callable[[bytes], bool] = lambda received: False) -> tuple[bytes, str]:
+    """All bytes, and how it ended: ``fin``, ``reset``, or ``timeout``: after what is ``enough``, nothing came for a while."""
     received = b""
     with connection:
         while True:
+            if enough(received):
+                connection.settimeout(QUIET_SECONDS)
             try:
                 data = connection.recv(65536)
             except ConnectionResetError:
@@ -143,7 +147,9 @@ def test_the_error_mix_has_its_shares_and_repeats_by_seed(sim: SimulatorServer, 
 @pytest.mark.parametrize("events", [0, 1, 3])
 @pytest.mark.parametrize(("option", "ending", "closed"), [("", "fin", False), (",clean", "timeout", True), (",rst", "reset", False)])
 def test_a_stream_is_cut_after_so_many_events(sim: SimulatorServer, events: int, option: str, ending: str, closed: bool) -> None:
-    received, ended = read_to_end(raw(sim, chat(f"sim-fault/cut:events={events}{option}", stream=True), timeout=0.3))
+    received, ended = read_to_end(
+        raw(sim, chat(f"sim-fault/cut:events={events}{option}", stream=True)), enough=lambda received: chunks_of(received)[1]
+    )
     written, whole = chunks_of(received)
     assert (len(written), whole, ended) == (events, closed, ending)
     assert b"[DONE]" not in received
@@ -155,7 +161,7 @@ def test_a_json_body_is_cut(sim: SimulatorServer) -> None:
     head, _, body = received.partition(b"\r\n\r\n")
     length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
     assert (ended, 0 < len(body) < length) == ("fin", True)
-    clean, _ = read_to_end(raw(sim, chat("sim-fault/cut:clean"), timeout=0.3))
+    clean, _ = read_to_end(raw(sim, chat("sim-fault/cut:clean")), enough=lambda received: chunks_of(received)[1])
     written, whole = chunks_of(clean)
     assert whole
     with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
@@ -177,7 +183,7 @@ def test_reset_instead_of_an_answer(sim: SimulatorServer) -> None:
 def test_reset_on_connect(sim: SimulatorServer, client: httpx.Client) -> None:
     sim.control(reset_connections=1)
     try:
-        connection = socket.create_connection(("127.0.0.1", sim.port), timeout=5)
+        connection = socket.create_connection(("127.0.0.1", sim.port), timeout=30)
     except ConnectionResetError:
         pass  # it was quicker than connect()
     else:
@@ -187,19 +193,22 @@ def test_reset_on_connect(sim: SimulatorServer, client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_stall_before_the_headers(sim: SimulatorServer, stream: bool) -> None:
-    assert read_to_end(raw(sim, chat("sim-fault/stall", stream=stream), timeout=0.2)) == (b"", "timeout")
-    assert sim.wait_for(lambda bill: bill["running"] == 0)["cancelled"] == 1
+    assert read_to_end(raw(sim, chat("sim-fault/stall", stream=stream)), enough=lambda _: True) == (b"", "timeout")
+    sim.wait_for(lambda bill: (bill["cancelled"], bill["running"]) == (1, 0))
 
 
 def test_stall_before_the_first_token(sim: SimulatorServer) -> None:
-    received, ended = read_to_end(raw(sim, chat("sim-fault/stall:where=first_token", stream=True), timeout=0.2))
+    received, ended = read_to_end(raw(sim, chat("sim-fault/stall:where=first_token", stream=True)), enough=lambda head: b"\r\n\r\n" in head)
     assert (chunks_of(received), ended) == (([], False), "timeout")
     assert received.startswith(b"HTTP/1.1 200 OK")
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_stall_in_the_middle(sim: SimulatorServer, stream: bool) -> None:
-    received, ended = read_to_end(raw(sim, chat("sim-fault/stall:where=mid,events=2", stream=stream), timeout=0.2))
+    received, ended = read_to_end(
+        raw(sim, chat("sim-fault/stall:where=mid,events=2", stream=stream)),
+        enough=lambda received: len(chunks_of(received)[0]) == 2 if stream else b"\r\n\r\n" in received,
+    )
     assert ended == "timeout"
     if stream:
         assert len(chunks_of(received)[0]) == 2
