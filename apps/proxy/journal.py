@@ -83,6 +83,11 @@ class JournalError(Exception):
     """Base: the journal cannot do what was asked; the message says what to do."""
 
 
+def segment_bytes_for(max_bytes: int) -> int:
+    """Segments so small that one more or less is no step from "has room" to "full": a bound of 64 MiB or less would hold four."""
+    return max(MIN_SEGMENT_BYTES, min(SEGMENT_BYTES, max_bytes // 32))
+
+
 class JournalUnusable(JournalError):
     """The directory cannot be made, locked or allocated: the proxy must not start."""
 

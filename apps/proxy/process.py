@@ -35,7 +35,7 @@ from apps.proxy.errors import StartError
 from apps.proxy.holder import Holder
 from apps.proxy.http.limits import ServerLimits
 from apps.proxy.http.server import make_protocol
-from apps.proxy.journal import Journal
+from apps.proxy.journal import Journal, segment_bytes_for
 from apps.proxy.leases import Leases
 from apps.proxy.runtime import CompileError
 from apps.proxy.server import PublicApp
@@ -238,7 +238,12 @@ async def serve(settings: ProxySettings) -> None:
     if not settings.database_url and holder.current.version == 0:
         raise StartError(f"There is no database (BULKHEAD_PROXY_DATABASE_URL) and no config at {settings.config_file}.")
     journal = Journal.create(
-        settings.journal_dir, boot_id=boot_id, name=settings.name, max_bytes=settings.journal_max_bytes, fsync_ms=settings.journal_fsync_ms
+        settings.journal_dir,
+        boot_id=boot_id,
+        name=settings.name,
+        max_bytes=settings.journal_max_bytes,
+        fsync_ms=settings.journal_fsync_ms,
+        segment_bytes=segment_bytes_for(settings.journal_max_bytes),
     )
     public = _listen(settings.host, settings.port)
     admin = _listen(settings.admin_host, settings.admin_port)

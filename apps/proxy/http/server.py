@@ -26,6 +26,7 @@ import httptools
 from apps.contracts.errors import CODES, error_body
 from apps.proxy.http.errors import Refused
 from apps.proxy.http.heads import METHODS, check_host, check_trailers, merge_repeated, read_target
+from apps.proxy.http.known import PATIENCE, KnownHead, learn
 from apps.proxy.http.limits import ServerLimits
 from apps.proxy.http.reply import CLOSE, KEEP, KEEP_10, ServerReply
 from apps.proxy.http.sweep import BEAT, Sweep, sweep_of
@@ -92,6 +93,7 @@ class ServerConnection(asyncio.Protocol):
         "headers",
         "http_10",
         "keep",
+        "known",
         "last",
         "limits",
         "loop",
@@ -107,6 +109,7 @@ class ServerConnection(asyncio.Protocol):
         "serving",
         "stalled_at",
         "state",
+        "strangers",
         "sweeper",
         "target",
         "transport",
@@ -157,6 +160,9 @@ class ServerConnection(asyncio.Protocol):
         self.http_10 = False
         self.continue_owed = False
         self.upgrade = False
+        # the head that this client repeats
+        self.known: KnownHead | None = None
+        self.strangers = 0
 
     # asyncio -------------------------------------------------------------------------------------------------------------
 
@@ -198,10 +204,33 @@ class ServerConnection(asyncio.Protocol):
         if self.reply is not None or self.write_paused or self.broken or self.last or self.closed:
             self._early(data)
             return
+        known = self.known
+        if known is not None and self.phase == _IDLE and not self.fed:
+            start = known.body_start(data, self.limits.body_bytes)
+            if start >= 0:
+                headers = known.headers.copy()
+                body = data[start:]
+                headers[b"content-length"] = b"%d" % len(body)
+                request = Request(known.method, known.path, known.query, headers, body, perf_counter_ns(), self.peer, False)
+                self.ready.append((request, ServerReply(self, KEEP, False, False)))
+                self.strangers = 0
+                self._serve()
+                return
         if len(data) > _SLICE:
             self._feed_slices(data)
         else:
+            fresh = self.phase == _IDLE and not self.fed
             self._feed(data)
+            if (
+                fresh
+                and self.strangers < PATIENCE
+                and self.phase == _IDLE
+                and len(self.ready) == 1
+                and self.keep == KEEP
+                and not self.broken
+            ):
+                self.strangers += 1
+                self.known = learn(data, self.ready[0][0])
         self._serve()
 
     def shutdown(self) -> None:
