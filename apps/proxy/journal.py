@@ -402,12 +402,16 @@ class Journal:
 
         ``os.fsync`` lets other threads run; ``mmap.flush`` would hold the interpreter's lock.
         """
-        records, current = self.records, self._current
+        records = self.records
+        current: _Segment | None = self._current
         try:
             while self._retired:
-                os.fsync(self._retired[0].fd)
+                segment = self._retired[0]
+                os.fsync(segment.fd)
                 self._retired.popleft().close()
-            if not self._closed:
+                if segment is current:  # rotated away meanwhile: synced with the others, and its descriptor is gone
+                    current = None
+            if current is not None and not self._closed:
                 os.fsync(current.fd)
             if self._directory_dirty:
                 self._directory_dirty = False

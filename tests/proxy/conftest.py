@@ -159,5 +159,5 @@ def proxy(east: SimulatorServer, west: SimulatorServer, tmp_path_factory: pytest
 
 @pytest.fixture(scope="session")
 def client(proxy: StandaloneProxy) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=proxy.url, headers={"authorization": f"Bearer {KEY}"}, timeout=10) as session:
+    with httpx.Client(base_url=proxy.url, headers={"authorization": f"Bearer {KEY}"}, timeout=60) as session:
         yield session

@@ -97,7 +97,7 @@ class StandaloneProxy:
             if self.process.poll() is not None:
                 break
             try:
-                with urllib.request.urlopen(f"{self.admin_url}/readyz", timeout=1) as answer:
+                with urllib.request.urlopen(f"{self.admin_url}/readyz", timeout=5) as answer:
                     if answer.status == 200:
                         return
             except OSError:

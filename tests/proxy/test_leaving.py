@@ -17,7 +17,7 @@ from tests.proxy.conftest import KEY
 from tests.proxy.standalone import StandaloneProxy
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 10) -> None:
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"not within {seconds} s: {what}"
@@ -26,7 +26,7 @@ def wait_for(condition: Callable[[], bool], what: str, seconds: float = 10) -> N
 
 def send(proxy: StandaloneProxy, body: dict[str, Any]) -> socket.socket:
     data = json.dumps(body).encode()
-    sock = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+    sock = socket.create_connection(("127.0.0.1", proxy.port), timeout=60)
     sock.sendall(
         b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n"
         b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (KEY.encode(), len(data), data)

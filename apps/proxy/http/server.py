@@ -221,16 +221,10 @@ class ServerConnection(asyncio.Protocol):
         else:
             fresh = self.phase == _IDLE and not self.fed
             self._feed(data)
-            if (
-                fresh
-                and self.strangers < PATIENCE
-                and self.phase == _IDLE
-                and len(self.ready) == 1
-                and self.keep == KEEP
-                and not self.broken
-            ):
+            if fresh and self.strangers < PATIENCE and len(self.ready) == 1:
                 self.strangers += 1
-                self.known = learn(data, self.ready[0][0])
+                whole = self.phase == _IDLE and self.keep == KEEP and not self.broken
+                self.known = learn(data, self.ready[0][0]) if whole else None
         self._serve()
 
     def shutdown(self) -> None:

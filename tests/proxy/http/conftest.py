@@ -15,7 +15,7 @@ from apps.proxy.http.limits import ServerLimits
 from apps.proxy.http.server import make_protocol
 from apps.proxy.http.types import Request
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
