@@ -73,7 +73,7 @@ def test_parallel_transactions_make_one_line() -> None:
 
     def work(worker: int) -> None:
         try:
-            start.wait(timeout=30)
+            start.wait(timeout=120)
             for round_number in range(10):
                 try:
                     with transaction.atomic():
@@ -92,7 +92,7 @@ def test_parallel_transactions_make_one_line() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=200)
     assert not errors
     report = chain_verify()
     assert report.broken == ""
@@ -117,8 +117,8 @@ def test_the_chain_is_locked_at_commit_only() -> None:
         mine = audit_record(actor=ACTOR, action="test.slow", subject_kind="test", subject_id="a")
         thread = threading.Thread(target=other)
         thread.start()
-        assert done.wait(timeout=20)
-        thread.join(timeout=20)
+        assert done.wait(timeout=120)
+        thread.join(timeout=200)
     mine.refresh_from_db()
     assert mine.seq is not None and mine.seq > 1
     assert chain_verify().broken == ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 PAGES = {"overview": "/", "requests": "/requests/", "spend": "/spend/", "keys": "/keys/", "proxies": "/proxies/"}
 

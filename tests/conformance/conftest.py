@@ -108,7 +108,7 @@ def stack(request: pytest.FixtureRequest, conformance_sim: SimulatorServer) -> S
 @pytest.fixture(scope="session")
 def any_client() -> Iterator[openai.OpenAI]:
     """Shared, because each new client reads all of the system's certificates; ``with_options`` makes it a stack's."""
-    with openai.OpenAI(base_url="http://127.0.0.1:1", api_key="none", max_retries=0, timeout=20) as client:
+    with openai.OpenAI(base_url="http://127.0.0.1:1", api_key="none", max_retries=0, timeout=60) as client:
         yield client
 
 
@@ -119,5 +119,5 @@ def client(stack: Stack, any_client: openai.OpenAI) -> openai.OpenAI:
 
 @pytest.fixture
 async def async_client(stack: Stack) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=stack.base_url, api_key=stack.key, max_retries=0, timeout=20) as client:
+    async with openai.AsyncOpenAI(base_url=stack.base_url, api_key=stack.key, max_retries=0, timeout=60) as client:
         yield client

@@ -20,7 +20,7 @@ from controlplane.launcher.redis import free_port
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def wait_for(condition: Callable[[], Any], *, seconds: float = 30.0, what: str = "the condition") -> Any:
+def wait_for(condition: Callable[[], Any], *, seconds: float = 90.0, what: str = "the condition") -> Any:
     """The first truthy answer; fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
@@ -45,7 +45,7 @@ class Bulkhead:
         self.data_dir = data_dir
         self.web_port, self.proxy_port = free_port(), free_port()
 
-    def manage(self, *arguments: str, timeout: float = 110) -> subprocess.CompletedProcess[str]:
+    def manage(self, *arguments: str, timeout: float = 250) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(ROOT / "manage.py"), *arguments, "--data-dir", str(self.data_dir)],
             capture_output=True,

@@ -49,7 +49,7 @@ def test_versions_are_strictly_ordered_and_lose_nothing(committed_rows: None) ->
 
     def work(worker: int) -> None:
         try:
-            start.wait(timeout=30)
+            start.wait(timeout=120)
             for round_number in range(ROUNDS):
                 with transaction.atomic():
                     # Everybody writes one key of their own and one that all fight over.
@@ -66,7 +66,7 @@ def test_versions_are_strictly_ordered_and_lose_nothing(committed_rows: None) ->
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=90)
+        thread.join(timeout=200)
     assert not errors
     total = WORKERS * ROUNDS
     assert sorted(numbers) == list(range(1, total + 1))
@@ -91,7 +91,7 @@ def test_a_change_committed_while_another_is_published_is_not_lost(committed_row
 
     def slow_compiler(fragments: Any, **fields: Any) -> Any:
         ready.set()
-        assert proceed.wait(timeout=30)
+        assert proceed.wait(timeout=120)
         return compile_config(fragments, **fields)
 
     def publisher() -> None:
@@ -102,10 +102,10 @@ def test_a_change_committed_while_another_is_published_is_not_lost(committed_row
 
     thread = threading.Thread(target=publisher)
     thread.start()
-    assert ready.wait(timeout=30)
+    assert ready.wait(timeout=120)
     rows_write("keys", key("k2"))
     proceed.set()
-    thread.join(timeout=30)
+    thread.join(timeout=200)
     assert Version.objects.get().counts["keys"]["added"] == 1
     version = publish(actor=ACTOR, sections=sections())
     assert version is not None and version.number == 2 and "k2" in version.diff["keys"]

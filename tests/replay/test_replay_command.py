@@ -145,7 +145,7 @@ def test_an_answer_without_a_cost_is_said_so(sim: SimulatorServer) -> None:
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "manage.py", "replay", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "manage.py", "replay", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=180, check=False,
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "controlplane.settings.dev", **environment},
     )  # fmt: skip
 
@@ -227,9 +227,9 @@ def test_ctrl_c_prints_the_summary_so_far(sim: SimulatorServer, tmp_path: Path) 
         "--json",
     ]
     process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    sim.wait_for(lambda bill: bill["ok"] == 2, seconds=20)
+    sim.wait_for(lambda bill: bill["ok"] == 2, seconds=90)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=90)
     found = json.loads(out)
     assert (process.returncode, found["interrupted"], found["ok"]) == (130, True, 2)
 

@@ -29,5 +29,5 @@ def sim(_running: SimulatorServer) -> SimulatorServer:
 
 @pytest.fixture
 def client(sim: SimulatorServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=sim.base_url, timeout=10) as client:
+    with httpx.Client(base_url=sim.base_url, timeout=60) as client:
         yield client

@@ -34,7 +34,7 @@ def request_bytes(body: dict[str, Any], *, version: str = "1.1", headers: str = 
 
 @pytest.fixture
 def wire(sim: SimulatorServer) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", sim.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", sim.port), timeout=60) as connection:
         yield connection
 
 
@@ -276,7 +276,7 @@ def test_interleaved_models_do_not_disturb_each_others_chance(sim: SimulatorServ
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "apps.simulator", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_a_process_of_its_own_with_a_scenario(tmp_path: Path) -> None:
@@ -309,4 +309,4 @@ def test_it_stops_when_told_to_even_with_a_stream_open(number: signal.Signals) -
     with process.stdout, socket.create_connection(("127.0.0.1", port)) as wire:
         wire.sendall(request_bytes(chat(bulkhead_sim={"fault": "stall"})))
         process.send_signal(number)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=60) == 0
