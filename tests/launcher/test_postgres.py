@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,22 +104,25 @@ def test_a_full_disk_is_named_before_anything_starts(postgres_server: Factory, m
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become another user")
-def test_root_moves_what_the_service_user_cannot_reach(tmp_path: Path) -> None:
+def test_root_moves_what_the_service_user_cannot_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = Path(tempfile.mkdtemp(prefix="bulkhead-elsewhere-", dir="/tmp"))
+    elsewhere.chmod(0o711)
+    monkeypatch.setattr("controlplane.launcher.postgres.ELSEWHERE", (elsewhere / "missing" / "there", elsewhere))
+    monkeypatch.setattr(Postgres, "_runs", staticmethod(lambda wheel, user: False))  # as in a checkout below a private directory
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     server = Postgres(private / "postgres", passwords=Passwords.random(), settings={"fsync": "off"})
     try:
         server.start()
-        assert not server.location.data.is_relative_to(private)
+        assert server.location.data.is_relative_to(elsewhere)
+        assert server.location.binaries.is_relative_to(elsewhere)
         assert server.location.data.stat().st_uid != 0
         assert private.stat().st_mode & 0o777 == 0o700
         again = Postgres(private / "postgres", passwords=server.passwords)
         assert again.location.data == server.location.data
     finally:
         server.stop()
-        import shutil
-
-        shutil.rmtree(server.location.data.parent, ignore_errors=True)
+        shutil.rmtree(elsewhere, ignore_errors=True)
 
 
 def test_stop_leaves_no_process_and_no_lock(postgres_server: Factory) -> None:
