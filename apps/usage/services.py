@@ -116,17 +116,19 @@ def partitions_ensure(*, cursor: Any, days: Sequence[int]) -> None:
         cursor.execute("SELECT usage_partition_ensure(%s)", [dt.date(1970, 1, 1) + dt.timedelta(days=day)])
 
 
-def partitions_maintain(*, days_ahead: int = 3, retention_days: int) -> tuple[list[str], list[str]]:
+def partitions_maintain(*, days_ahead: int = 3, retention_days: int, today: dt.date | None = None) -> tuple[list[str], list[str]]:
     """Make the partitions from yesterday to ``days_ahead`` days from now, drop those older than the retention.
 
-    Returns the names made and dropped. A partition that a long query holds is left for the next run.
-    Raises ValueError for a retention below one day.
+    ``today``: the UTC day to go by, the database's where not given. Returns the names made and dropped. A partition that a
+    long query holds is left for the next run. A record that comes later than its partition's end gets that day's partition again
+    (``partitions_ensure``) and stays until the next run. Raises ValueError for a retention below one day.
     """
     if retention_days < 1:
         raise ValueError(f"BULKHEAD_USAGE_RETENTION_DAYS={retention_days} is too small: keep at least one day")
     with connection.cursor() as cursor:
-        cursor.execute("SELECT (now() AT TIME ZONE 'UTC')::date")
-        today: dt.date = cursor.fetchone()[0]
+        if today is None:
+            cursor.execute("SELECT (now() AT TIME ZONE 'UTC')::date")
+            today = cursor.fetchone()[0]
         made = []
         for offset in range(-1, days_ahead + 1):
             day = today + dt.timedelta(days=offset)

@@ -358,3 +358,31 @@ async def test_run_syncs_and_prepares_in_a_thread(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     journal.close()
+
+
+def test_a_segment_that_rotates_while_it_is_synced_is_synced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop goes on appending while the upkeep's thread waits for the disk."""
+    journal = create(tmp_path)
+
+    def rotate() -> None:
+        number = journal.position[0]
+        while journal.position[0] == number:
+            assert journal.admit()
+            journal.append(b"x" * MAX_PAYLOAD)
+            journal.retire()
+
+    real, calls = os.fsync, 0
+
+    def fsync(fd: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            rotate()  # what was current when this sync began is retired now, and this sync will come to it
+        real(fd)
+
+    rotate()
+    monkeypatch.setattr(module.os, "fsync", fsync)
+    journal._sync(0.0)
+    assert (journal.failed, journal.admit()) == ("", True)
+    assert calls >= 2
+    journal.close()
