@@ -22,8 +22,8 @@ now = dt.datetime.now(dt.UTC)
 start, end = now - dt.timedelta(hours=5), now + dt.timedelta(minutes=5)
 series = selectors.traffic_series(scope, start, end, now=now)
 pick = lambda t: [t.requests, t.ok, t.error, t.unknown, t.tokens_input, t.tokens_output, t.cost_nano]
-keys = {g.value: pick(g.totals) for g in selectors.traffic_by(scope, start, end, "key_id")}
-print(json.dumps({"all": pick(series.totals), "keys": keys}))
+by_key = selectors.traffic_by(scope, start, end, ["key_id"], now=now)["key_id"]
+print(json.dumps({"all": pick(series.totals), "keys": {group.value: pick(group.totals) for group in by_key}}))
 """
 
 
