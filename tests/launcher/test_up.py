@@ -32,8 +32,8 @@ def test_from_nothing_to_a_pasted_curl_line_and_back_to_nothing(make_bulkhead: M
     assert line in up.stdout
     answer = json.loads(subprocess.run(shlex.split(line), capture_output=True, check=True, timeout=120).stdout)
     assert answer["choices"][0]["message"]["content"]
+    wait_for(lambda: bulkhead.status()["ok"], what="everything is well")
     status = bulkhead.status()
-    assert status["ok"], status
     assert {one["name"] for one in status["processes"]} >= {"launcher", "postgres", "redis", "web", "proxy-1", "shipper", "worker", "beat"}
     assert all(one["boot_id"] for one in facts["proxies"])
 
@@ -48,7 +48,7 @@ def test_from_nothing_to_a_pasted_curl_line_and_back_to_nothing(make_bulkhead: M
     assert not (bulkhead.data_dir / "up.json").exists()
     assert not (bulkhead.data_dir / "up.lock").exists()
     assert bulkhead.manage("status").returncode == 3
-    assert neighbour.status()["ok"]
+    wait_for(lambda: neighbour.status()["ok"], what="the neighbour is well")
     assert neighbour.down().returncode == 0
 
     began = time.monotonic()
@@ -91,7 +91,7 @@ def test_whatever_is_killed_comes_back_alone_together_or_with_the_launcher(make_
             continue
     up = bulkhead.up()
     assert up.returncode == 0, up.stdout + up.stderr
-    assert bulkhead.status()["ok"]
+    wait_for(lambda: bulkhead.status()["ok"], what="everything is well after the crash")
     assert bulkhead.facts["key"] == key
 
 

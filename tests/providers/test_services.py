@@ -47,7 +47,7 @@ def test_a_credential_is_encrypted_audited_without_its_value_and_sealed(organisa
     services.credential_set(actor=actor, organisation=organisation, name="openai", value=SECRET + "x", source="env:OPENAI_API_KEY")
     assert touched() == {("credentials", str(row.pk))}
     events = list(AuditEvent.objects.filter(subject_kind="credential"))
-    assert [event.action for event in events] == ["credential.create", "credential.update"]
+    assert sorted(event.action for event in events) == ["credential.create", "credential.update"]
     assert SECRET not in repr([(event.before, event.after, event.reason, event.subject_name) for event in events])
     fragment = snapshot.credentials.build({str(row.pk)})[str(row.pk)]
     assert isinstance(fragment, CredentialFragment)
