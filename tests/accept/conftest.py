@@ -72,6 +72,16 @@ class Instance(Bulkhead):
         found: int = wait_for(lambda: self.facts.get("pids", {}).get(name), what=f"{name} runs")
         return found
 
+    def readiness(self) -> dict[str, dict[str, Any]]:
+        """What each proxy's ``/readyz`` says, by the proxy's name; empty where nobody answers."""
+        found: dict[str, dict[str, Any]] = {}
+        for proxy in self.facts["proxies"]:
+            try:
+                found[proxy["name"]] = httpx.get(f"{proxy['admin_url']}/readyz", timeout=2, trust_env=False).json()
+            except httpx.HTTPError:
+                found[proxy["name"]] = {}
+        return found
+
     def connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.facts["database_url"], autocommit=True)
 

@@ -80,7 +80,7 @@ def _journal_of(one: Instance, pid: int) -> Path | None:
 
 def wait_settled(one: Instance, *crowds: Crowd, seconds: float = 60) -> None:
     """Until the proxies are ready, every answered request is in Postgres, the dead are buried, and unused leases are back."""
-    wait_for(lambda: all(p["ready"] for p in one.status()["proxies"]), seconds=seconds, what="every proxy is ready again")
+    wait_for(lambda: all(p.get("ready") for p in one.readiness().values()), seconds=seconds, what="every proxy is ready again")
     asked = {id for crowd in crowds for id in crowd.recorded}
     missing: set[str] = set()
 

@@ -9,8 +9,8 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import httpx
 import pytest
 
 from controlplane.launcher.postgres import PROXY, Postgres
@@ -47,8 +47,7 @@ def outage(one: Instance, *, away: Callable[[], None], back: Callable[[], None],
                 pid = one.pid("proxy-1")
                 left.update(await asyncio.to_thread(ledger.kill_proxy, one, "proxy-1"))
                 await until(lambda: one.facts["pids"].get("proxy-1", pid) != pid, seconds=30, what="a new proxy-1")
-                admin = next(p["admin_url"] for p in one.facts["proxies"] if p["name"] == "proxy-1")
-                await until(lambda: ready(admin), seconds=30, what="proxy-1 is ready from last-known-good")
+                await until(lambda: booted_alone(one.readiness()["proxy-1"]), seconds=30, what="proxy-1 is ready from last-known-good")
             answered = free.codes["ok"]
             await asyncio.sleep(max(2.0, began + AWAY_SECONDS - time.monotonic()))
             during["free"] = free.codes["ok"] - answered
@@ -60,12 +59,8 @@ def outage(one: Instance, *, away: Callable[[], None], back: Callable[[], None],
         free.stop.set()
         walled.stop.set()
 
-    def ready(admin: str) -> bool:
-        try:
-            answer = httpx.get(f"{admin}/readyz", timeout=2)
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == 200 and answer.json()["config_version"] > 0 and not answer.json()["database"]
+    def booted_alone(answer: dict[str, Any]) -> bool:
+        return bool(answer) and answer["ready"] and answer["config_version"] > 0 and not answer["database"]
 
     async def both() -> None:
         await asyncio.gather(free.run(8, 300), walled.run(8, 300), play())

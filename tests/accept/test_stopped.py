@@ -22,7 +22,7 @@ def test_a_stopped_proxy_is_not_declared_dead(instance: Instance) -> None:
     unknown = dict(one.query("SELECT id::text, cost_nano FROM usage_request WHERE outcome = 'unknown'"))
     one.simulate(first_byte_ms=200)
     pid = one.pid("proxy-3")
-    boot = next(p["detail"]["boot_id"] for p in one.status()["proxies"] if p["name"] == "proxy-3")
+    boot = one.readiness()["proxy-3"]["boot_id"]
     seconds = 15.0 if FULL else 4.0  # well beyond the shipper's look at locks and the proxies' heartbeats
 
     async def stop_and_continue() -> None:
