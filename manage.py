@@ -27,6 +27,9 @@ def main() -> None:
         if not advice or "--traceback" in argv:
             raise
         sys.exit(f"{argv[1]}: {advice}")
+    except BrokenPipeError:  # the reader (`| head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -372,7 +372,7 @@ class Up:
     # ---- stopping ----------------------------------------------------------------------------------------------
 
     async def _stop(self, supervisor: Supervisor) -> None:
-        """Proxies drain, the shipper settles what they wrote, then the rest, and the stores last."""
+        """Proxies drain, the shipper settles what they wrote while the rest ends, and the stores last."""
         self.stopping.set()
         for task in self._tasks:
             task.cancel()
@@ -380,9 +380,8 @@ class Up:
         kinds = {name: child.spec.kind for name, child in supervisor.children.items()}
         proxies = [name for name, kind in kinds.items() if kind == "proxy"]
         await supervisor.stop(proxies, grace=DRAIN_SECONDS, hurry=self.hurry)
-        await supervisor.stop(["shipper"], grace=SETTLE_SECONDS, hurry=self.hurry)
         stores = ["redis", "postgres"]
-        rest = [name for name in kinds if name not in (*proxies, "shipper", *stores)]
+        rest = [name for name in kinds if name not in (*proxies, *stores)]
         await supervisor.stop(rest, grace=SETTLE_SECONDS, hurry=self.hurry)
         for name in stores:
             await supervisor.stop([name], grace=STORE_SECONDS)
