@@ -131,7 +131,7 @@ class Listing:
     @property
     def proxy_url(self) -> str:
         """Where a first request could be sent: a proxy that is there, else a word to replace."""
-        return next((proxy.public_url for proxy in selectors.fleet().proxies if proxy.public_url), "PROXY_URL")
+        return selectors.fleet().proxy_url
 
 
 _COLUMNS: tuple[tuple[str, Any], ...] = (

@@ -47,6 +47,11 @@ class Reads:
         return usage.live_and_today(self.choice.scope, seconds=LIVE_SECONDS, now=self.now)
 
     @cached_property
+    def nothing_yet(self) -> bool:
+        """Whether this scope never had a request; asks only where the range shows none."""
+        return not self.series.totals.requests and not usage.any_request(self.choice.scope)
+
+    @cached_property
     def fleet(self) -> selectors.Fleet:
         return selectors.fleet_of(self.request)
 

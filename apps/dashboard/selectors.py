@@ -62,6 +62,11 @@ class Fleet:
         return "unknown" if not self.proxies else "good" if self.current == self.total else "warn"
 
     @property
+    def proxy_url(self) -> str:
+        """Where a request could be sent: a proxy that is there, else a word to replace."""
+        return next((proxy.public_url for proxy in self.proxies if proxy.public_url), "PROXY_URL")
+
+    @property
     def lag_ms(self) -> int | None:
         """The worst shipping lag."""
         return max((proxy.lag_ms for proxy in self.proxies if proxy.lag_ms is not None), default=None)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from apps.accounts.models import Membership, Organisation, User
+from apps.contracts.identifiers import uuid7
+from apps.publishing.models import ProxyProcess
+from apps.publishing.selectors import fleet_status
 from apps.usage.models import UsageRequest
 from tests.dashboard.generate import usage_generate
 
@@ -37,6 +42,35 @@ def test_a_page_asks_no_more_queries_than_committed(page: Callable[..., str], or
         page(url)
     allowed = json.loads(COUNTS.read_text()).get(url, 0)
     assert len(queries) <= allowed <= 12, (f"{url}: {len(queries)}", [query["sql"][:110] for query in queries])
+
+
+def test_the_page_of_a_request_and_the_live_list_ask_no_more_than_committed(page: Callable[..., str], organisation: Organisation) -> None:
+    usage_generate(organisation=organisation, count=120)
+    record = UsageRequest.objects.filter(organisation=str(organisation.pk), attempt_count=2).first()
+    assert record is not None
+    allowed = json.loads(COUNTS.read_text())
+    for name, url, headers in (
+        ("/requests/<id>/", f"/requests/{record.id}/", {}),
+        ("/requests/?provider=", "/requests/?provider=first-choice", {}),
+        ("/requests/ fragment", "/requests/", {"HX-Request": "true"}),
+        ("/ fragment", "/overview/now/", {"HX-Request": "true"}),
+    ):
+        with CaptureQueriesContext(connection) as queries:
+            page(url, **headers)
+        assert len(queries) <= allowed[name] <= 12, (f"{name}: {len(queries)}", [query["sql"][:110] for query in queries])
+
+
+def test_the_bar_names_the_environment_and_counts_only_proxies_that_are_heard_of(page: Callable[..., str]) -> None:
+    now = timezone.now()
+    for name, ago in (("alive", 0), ("silent", 300)):
+        ProxyProcess.objects.create(
+            boot_id=uuid7(), name=name, host="h", pid=1, public_url="", admin_url="", state="ready", detail={}, version=0, acked_at=now,
+            registered_at=now, last_seen_at=now - timedelta(seconds=ago),
+        )  # fmt: skip
+    text = page("/proxies/")
+    assert ">local</span>" in text
+    assert "1/2<" in text
+    assert fleet_status()["label"].endswith("1/2")
 
 
 def test_a_signed_out_person_is_sent_to_sign_in(client: Client, db: None) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +63,35 @@ def test_filters_narrow_and_chips_remove_them(page: Callable[..., str], organisa
     assert text.count('class="chip"') == 2
     assert "Answered</span>" not in text.split("<tbody>")[1]
     assert 'href="?route=demo-chat"' in text and 'href="?outcome=error"' in text
+
+
+def test_a_provider_finds_the_requests_that_tried_it_and_failed_over(organisation: Organisation) -> None:
+    usage_generate(organisation=organisation, count=200)
+    scope = Scope(str(organisation.pk), True)
+    with connection.cursor() as cursor:  # as the shipper counts an attempt that failed: at its own target
+        cursor.execute(
+            "INSERT INTO usage_summary SELECT organisation, simulated, seconds, dimension, bucket, 'first-choice', "
+            "0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, '{}', '{}' FROM usage_summary WHERE dimension = 'provider' AND seconds = 3600 AND value = 'sim-east'"
+        )
+    found = request_page(scope, *_window(), filters={"provider": "first-choice"})
+    assert len(found.rows) == UsageRequest.objects.filter(attempt_count=2).count() > 0
+    assert {row.provider for row in found.rows} <= {"sim-east", "sim-west"}
+    assert request_page(scope, *_window(), filters={"provider": "never-called"}).rows == []
+
+
+def test_the_newest_requests_are_followed_and_older_pages_stand_still(client: Client, person: User, organisation: Organisation) -> None:
+    usage_generate(organisation=organisation, count=120)
+    client.force_login(person)
+    first = client.get("/requests/").content.decode()
+    assert 'id="request-rows" data-live' in first
+    older = re.search(r'rel="next" href="([^"]+)"', first)
+    assert older is not None
+    assert "data-live" not in client.get("/requests/" + older[1].replace("&amp;", "&")).content.decode()
+    assert "data-live" not in client.get("/requests/?from=now-2h&to=now-1m").content.decode()
+    rows = client.get("/requests/?outcome=ok", headers={"HX-Request": "true"})
+    assert "<form" not in rows.content.decode() and "?outcome=ok" in rows.content.decode()
+    same = client.get("/requests/?outcome=ok", headers={"HX-Request": "true", "HX-PTag": rows["HX-PTag"]})
+    assert same.status_code == 304
 
 
 def test_the_three_kinds_of_nothing(page: Callable[..., str], organisation: Organisation) -> None:
