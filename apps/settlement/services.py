@@ -86,7 +86,7 @@ def batch_settle(*, tails: Sequence[JournalTail], ended: Sequence[JournalTail] =
     """Settle what the tails have taken; ``ended``: those of them that are dead and read to their end.
 
     ``fold``: also bring the rollups up to date; else their deltas are kept beside them until a later call does
-    (``apps.usage.services.usage_settle``).
+    (``apps.usage.services.rollups_fold``).
     On return everything is committed and the tails know it. On any exception nothing is, and the tails must be thrown
     away. Raises WatermarkMoved, and Django's OperationalError or InterfaceError when Postgres is away.
     """

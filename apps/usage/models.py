@@ -18,7 +18,7 @@ from apps.usage.fields import ChargesField, DocumentField
 
 
 class UsageRequest(models.Model):
-    """One request, once. Written only by the shipper (``services.usage_settle``); dropped by whole days.
+    """One request, once. Written only by the shipper (``services.requests_store``); dropped by whole days.
 
     Filter by a range of ``started_at`` whenever possible: it selects the partitions. ``provider``, ``endpoint`` and
     ``model`` are those of the attempt that answered, or of the last one, and so are ``region`` to ``charges`` (lease, reserved

@@ -118,9 +118,7 @@ def main() -> None:
 
     from controlplane.launcher.postgres import Passwords, Postgres
 
-    print(
-        f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores: on a busy machine a record's CPU looks dearer, and rates are shared"
-    )
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores: a busy machine makes every figure worse")
     for mix in MIXES if options.mix == "both" else (options.mix,):
         with tempfile.TemporaryDirectory(prefix="bulkhead-bench-", dir="/tmp") as name:
             home = Path(name)
