@@ -100,8 +100,15 @@ def lock_publishing() -> None:
 
 @transaction.atomic
 def proxy_gone(*, boot_id: object) -> bool:
-    """Declare a proxy process ended; only the shipper does, once the journal's lock is released. False: unknown or gone already."""
+    """Declare a proxy process ended; only the shipper does, once the journal's lock is released. False: unknown or gone already.
+
+    An unknown one is remembered as gone: the registration of a process that was killed while Postgres was slow may still
+    be on its way, and must not count as a living proxy for ever.
+    """
     now = timezone.now()
+    nobody = {"pid": 0, "state": "gone", "registered_at": now, "last_seen_at": now, "gone_at": now}
+    if ProxyProcess.objects.get_or_create(boot_id=str(boot_id), defaults=nobody)[1]:
+        return False
     gone = ProxyProcess.objects.filter(boot_id=str(boot_id), gone_at=None).update(gone_at=now, state="gone")
     if not gone:
         return False

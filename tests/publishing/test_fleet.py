@@ -65,3 +65,11 @@ def test_a_late_heartbeat_does_not_bring_a_proxy_back() -> None:
     beat(1, 5, "ready")
     assert fleet_status()["total"] == 0
     assert ProxyProcess.objects.get().state == "gone"
+
+
+def test_a_registration_that_arrives_after_the_end_counts_for_nothing() -> None:
+    assert proxy_gone(boot_id=uuid.UUID(int=1)) is False
+    beat(1, 5, "ready")
+    assert fleet_status()["total"] == 0
+    assert ProxyProcess.objects.get().state == "gone"
+    assert not Event.objects.filter(kind="proxy.gone").exists()
