@@ -2,7 +2,13 @@
 
 import os
 
+import django
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
+django.setup()
+
+from controlplane.static_storage import collect_when_changed  # noqa: E402
+
+collect_when_changed()  # before the middleware looks which files there are
 application = get_asgi_application()

@@ -1,14 +1,25 @@
 """Static files as browsers should get them: named by their content, so that they are cached for ever, and compressed once.
 
-``collectstatic`` writes them with a manifest; the launcher runs it when a file changed. Without a manifest (tests, a bare
-``uvicorn``) every file keeps its own name and is found where it lies, so nothing has to be built to work.
+``collectstatic`` writes them with a manifest; the web process runs it as it starts, when a file changed. Without a manifest (tests, a
+directory that cannot be written) every file keeps its own name and is found where it lies, so nothing has to be built to work.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import logging
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from whitenoise.storage import CompressedManifestStaticFilesStorage
+
+log = logging.getLogger(__name__)
+
+IGNORED = ["rest_framework"]
+"""Of no page of ours."""
+MARK = "collected"
 
 
 class StaticFiles(CompressedManifestStaticFilesStorage):
@@ -20,3 +31,38 @@ class StaticFiles(CompressedManifestStaticFilesStorage):
         """The name with the content's hash; the name itself where the manifest does not know it."""
         known: Any = self.hashed_files.get(self.hash_key(self.clean_name(name)))
         return known if isinstance(known, str) else name
+
+
+def _fingerprint() -> str:
+    """Of every file that would be collected: name, size, time of change."""
+    from django.contrib.staticfiles.finders import get_finders
+
+    digest = hashlib.sha256()
+    for finder in get_finders():
+        for name, storage in finder.list(IGNORED):
+            facts = Path(storage.path(name)).stat()
+            digest.update(f"{name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def collect_when_changed() -> bool:
+    """Collect the static files if any changed since they were collected; whether it did. Takes about a second, then milliseconds.
+
+    Where it cannot write, the pages work with the files as they lie, and the log says so.
+    """
+    from django.core.management import call_command
+
+    root = Path(settings.STATIC_ROOT)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with (root.parent / f"{root.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # several web processes may start at once
+            wanted, mark = _fingerprint(), root / MARK
+            if mark.is_file() and mark.read_text() == wanted:
+                return False
+            call_command("collectstatic", interactive=False, verbosity=0, clear=True, ignore_patterns=IGNORED)
+            mark.write_text(wanted)
+            return True
+    except OSError as error:
+        log.warning("static files are served uncompressed: %s cannot be written (%s)", root, error)
+        return False

@@ -1,4 +1,4 @@
-"""The one step of ``up`` that needs Django: migrate, static files, the first login, the demo, a provider of the operator's own.
+"""The one step of ``up`` that needs Django: migrate, the first login, the demo, a provider of the operator's own.
 
 Run as a program (``python -m controlplane.launcher.prepare OUT.json [--demo]``) with ``DATABASE_URL`` set. What ``up.json``
 shows of it is written to OUT (mode 0600). ``current`` tells, without Django, whether it would change anything.
@@ -18,13 +18,11 @@ from typing import Any
 
 FIRST_LOGIN = "admin@bulkhead.local"
 ROOT = Path(__file__).resolve().parent.parent.parent
-SOURCES = (
-    "apps/*/migrations/*.py", "controlplane/demo/*.py", "controlplane/launcher/prepare.py", "controlplane/static_storage.py", "static/*/*",
-)  # fmt: skip
+SOURCES = ("apps/*/migrations/*.py", "controlplane/demo/*.py", "controlplane/launcher/prepare.py")
 
 
 def fingerprint(*, demo: bool, simulators: Sequence[int | None], pepper: str) -> str:
-    """Of everything that decides what preparing does: migrations, static files, the demo's code and ports, the operator's API key."""
+    """Of everything that decides what preparing does: migrations, the demo's code and ports, the operator's API key."""
     digest = hashlib.sha256(f"demo={demo} {simulators}".encode())
     for pattern in SOURCES:
         for path in sorted(ROOT.glob(pattern)):
@@ -78,13 +76,6 @@ def _migrate() -> int:
     return len(pending)
 
 
-def _static_files() -> None:
-    """Name the pages' files by their content and compress them, in the data directory."""
-    from django.core.management import call_command
-
-    call_command("collectstatic", interactive=False, verbosity=0, clear=True, ignore_patterns=["rest_framework"])
-
-
 def _first_login(kept: dict[str, Any]) -> dict[str, str]:
     """The first admin, made once; afterwards what we kept of it (its password may have been changed since)."""
     from apps.accounts.models import User
@@ -131,7 +122,6 @@ def main() -> None:
         kept = {}
     applied = _migrate()
     print(f"migrated: {applied} applied" if applied else "migrated: nothing pending")
-    _static_files()
     facts: dict[str, Any] = {"login": _first_login(kept)}
     if "openai_key" in kept:  # a start without the variable changes nothing
         facts["openai_key"] = kept["openai_key"]

@@ -71,7 +71,8 @@ def test_a_provider_finds_the_requests_that_tried_it_and_failed_over(organisatio
     with connection.cursor() as cursor:  # as the shipper counts an attempt that failed: at its own target
         cursor.execute(
             "INSERT INTO usage_summary SELECT organisation, simulated, seconds, dimension, bucket, 'first-choice', "
-            "0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, '{}', '{}' FROM usage_summary WHERE dimension = 'provider' AND seconds = 3600 AND value = 'sim-east'"
+            "0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, '{}', '{}' "
+            "FROM usage_summary WHERE dimension = 'provider' AND seconds = 3600 AND value = 'sim-east'"
         )
     found = request_page(scope, *_window(), filters={"provider": "first-choice"})
     assert len(found.rows) == UsageRequest.objects.filter(attempt_count=2).count() > 0

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.templatetags.static import static
+
+from controlplane.static_storage import collect_when_changed
 
 
 def _fresh(monkeypatch: Any) -> None:
@@ -37,11 +38,13 @@ def test_collected_files_are_named_by_content_and_compressed(settings: Any, tmp_
     finders.get_finder.cache_clear()
     _fresh(monkeypatch)
     try:
-        call_command("collectstatic", interactive=False, verbosity=0)
+        assert [collect_when_changed(), collect_when_changed()] == [True, False]
         url = static("css/page.css")
         assert url.startswith("/static/css/page.") and url != "/static/css/page.css"
         packed = settings.STATIC_ROOT / "css" / f"{Path(url).name}.gz"
         assert gzip.decompress(packed.read_bytes()).startswith(b"body { color: red; }")
+        (source / "css" / "page.css").write_text("body { color: green; }")
+        assert collect_when_changed() and static("css/page.css") != url
         assert static("js/not-collected.js") == "/static/js/not-collected.js"
     finally:
         finders.get_finder.cache_clear()
@@ -49,3 +52,10 @@ def test_collected_files_are_named_by_content_and_compressed(settings: Any, tmp_
 
 def test_the_storage_is_the_one_that_is_configured() -> None:
     assert settings.STORAGES["staticfiles"]["BACKEND"] == "controlplane.static_storage.StaticFiles"
+
+
+def test_a_directory_that_cannot_be_written_stops_nothing(settings: Any, tmp_path: Path, caplog: Any) -> None:
+    (tmp_path / "file").write_text("no directory")
+    settings.STATIC_ROOT = tmp_path / "file" / "static"
+    assert not collect_when_changed()
+    assert "served uncompressed" in caplog.text
