@@ -86,6 +86,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         inside = item.path.relative_to(here) if item.path.is_relative_to(here) else item.path
         group = GROUPS.get(inside.as_posix()) or GROUPS.get(inside.parts[0])
+        if "postgres_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)  # a server of its own takes seconds to make
         if group and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(group))
 

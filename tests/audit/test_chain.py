@@ -221,6 +221,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.django_db
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=st.none() | st.dictionaries(st.text(), json_values, max_size=3), reason=st.text(max_size=40))

@@ -21,6 +21,8 @@ from apps.contracts.leases import RECALL_CHANNEL, LeaseReturn, LeaseState, Lease
 from apps.contracts.usage import Charge
 from apps.proxy.leases import Leases, Shortage
 
+pytestmark = pytest.mark.slow
+
 LIMITS = {"org": 10_000, "key": 4_000}
 GRANT = "SELECT * FROM proxy_api.lease_grant(%s, %s::jsonb)"
 RETURN = "SELECT * FROM proxy_api.lease_return(%s, %s::jsonb)"

@@ -139,7 +139,7 @@ class JournalModel(RuleBasedStateMachine):
 JournalModel.TestCase.settings = settings(
     max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-TestJournalModel = JournalModel.TestCase
+TestJournalModel = pytest.mark.slow(JournalModel.TestCase)
 
 
 def test_an_admitted_request_fits_although_the_disk_is_full_from_then_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -224,4 +225,4 @@ class LeasesMachine(RuleBasedStateMachine):
 LeasesMachine.TestCase.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-TestLeasesModel = LeasesMachine.TestCase
+TestLeasesModel = pytest.mark.slow(LeasesMachine.TestCase)

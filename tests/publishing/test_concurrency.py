@@ -131,6 +131,7 @@ def test_listeners_hear_the_number_when_it_is_committed(committed_rows: None) ->
     assert heard == ["1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("rows")
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(

@@ -168,6 +168,7 @@ def test_a_viewer_may_not() -> None:
         back(1, actor=Actor.of_user(viewer))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     history=st.lists(

@@ -208,6 +208,7 @@ def test_a_file_that_is_missing_or_no_trace(tmp_path: Path) -> None:
             call_command("replay", str(tmp_path / name))
 
 
+@pytest.mark.slow
 def test_ctrl_c_prints_the_summary_so_far(sim: SimulatorServer, tmp_path: Path) -> None:
     path = tmp_path / "long.csv"
     path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:00,5,5\n2023-11-16 18:15:01,5,5\n2023-11-16 19:15:00,5,5\n")

@@ -15,6 +15,8 @@ from typing import Any
 import psycopg
 import pytest
 
+pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(600)]
+
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 200.0
 

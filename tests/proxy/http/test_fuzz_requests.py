@@ -9,11 +9,14 @@ import re
 from urllib.parse import unquote
 
 import h11
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from apps.proxy.http.types import Request
 from tests.proxy.http.memory import cut, serve_bytes
+
+pytestmark = pytest.mark.slow
 
 TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCDEFXYZ0123456789-_.!", min_size=1, max_size=12).map(str.encode)
 VALUE = st.text("abc XYZ,;=/\"'()~\t\xe9\xff", max_size=20).map(lambda text: text.encode("latin-1").strip())

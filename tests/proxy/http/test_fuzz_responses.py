@@ -9,6 +9,8 @@ import pytest
 
 from tests.proxy.http.memory import cut, take_answer
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (
     b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 5\r\n\r\nhello",
     b"HTTP/1.1 200 OK\r\nX-A: b \r\nx-a: c\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n3;a=b\r\nabc\r\n0\r\nX-T: 1\r\n\r\n",
