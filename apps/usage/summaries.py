@@ -93,8 +93,17 @@ def _widened(finest: _Sums, widths: Iterable[int]) -> Iterator[tuple[tuple[Any, 
         if at:
             micros = seconds * 1_000_000
             wider: _Sums = {}
+            owned = set()  # a sum of one bucket alone is that bucket's own cell, shared and never written to
             for (organisation, simulated, dimension, bucket, value), cell in sums.items():
-                _added(wider, (organisation, simulated, dimension, bucket // micros * micros, value), cell)
+                key = (organisation, simulated, dimension, bucket // micros * micros, value)
+                known = wider.get(key)
+                if known is None:
+                    wider[key] = cell
+                    continue
+                if key not in owned:
+                    owned.add(key)
+                    wider[key] = (known[0].copy(), dict(known[1]), dict(known[2]))
+                _added(wider, key, cell)
             sums = wider
         for (organisation, simulated, dimension, bucket, value), cell in sums.items():
             yield (organisation, simulated, seconds, dimension, bucket, value), cell
@@ -102,18 +111,17 @@ def _widened(finest: _Sums, widths: Iterable[int]) -> Iterator[tuple[tuple[Any, 
 
 def delta_json(tier: dict[str, dict[tuple[Any, ...], Cell]]) -> str:
     """The parameter of ``ADD``."""
+    found = list(summaries(tier))
+    bodies: dict[int, str] = {}  # most widths of a batch share their cells: written once
     rows = []
-    for (organisation, simulated, seconds, dimension, bucket, value), (counts, h_total, h_first_token) in summaries(tier):
-        row = {name: max(-MOST, min(counts[place], MOST)) for name, place in zip(SUMMED, _PLACES, strict=True)}
-        row.update(
-            organisation=organisation,
-            simulated=simulated,
-            seconds=seconds,
-            dimension=dimension,
-            bucket=timestamp(bucket),
-            value=value,
-            h_total=h_total,
-            h_first_token=h_first_token,
-        )
-        rows.append(row)
-    return _encode(rows).decode()
+    for (organisation, simulated, seconds, dimension, bucket, value), cell in found:
+        body = bodies.get(id(cell))
+        if body is None:
+            counts, h_total, h_first_token = cell
+            sums: dict[str, Any] = {name: max(-MOST, min(counts[place], MOST)) for name, place in zip(SUMMED, _PLACES, strict=True)}
+            sums["h_total"], sums["h_first_token"] = h_total, h_first_token
+            body = bodies[id(cell)] = _encode(sums).decode()[1:]
+        key = {"organisation": organisation, "simulated": simulated, "seconds": seconds, "dimension": dimension}
+        key["bucket"], key["value"] = timestamp(bucket), value
+        rows.append(f"{_encode(key).decode()[:-1]},{body}")
+    return f"[{','.join(rows)}]"
