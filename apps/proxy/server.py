@@ -108,31 +108,27 @@ class PublicApp:
         task.add_done_callback(engine.background.discard)
 
     async def _look_up(self, reply: Reply, id: UUID, key_id: str, missing: Refusal) -> None:
-        """In this process's journal first: a record is there before its answer ends, and in the database soon after."""
-        engine = self._engine
-        payload = await asyncio.to_thread(engine.journal.find, full_record_start(id.bytes))
-        if payload is not None:
-            record = decode_record(payload)
-            if isinstance(record, UsageRecord) and record.key_id == key_id:
-                reply.send(200, JSON, _encode(engine.record_view(record)))
+        """In the database; what is not settled yet is in the journal of the process that served it, if that is this one."""
+        engine, away = self._engine, False
+        if self._store is not None:
+            try:
+                found = await self._store.request_record(id, key_id)
+            except Exception as error:
+                away = True
+                log.warning("a request could not be looked up: %s", error)
             else:
-                self._refuse(reply, missing)
-            return
-        if self._store is None:
-            self._refuse(reply, missing)
-            return
-        try:
-            found = await self._store.request_record(id, key_id)
-        except Exception as error:
-            log.warning("a request could not be looked up: %s", error)
-            self._refuse(
-                reply, Refusal("not_ready", "address", "Past requests cannot be looked up while the database is away. Try again later.")
-            )
-            return
-        if found is None:
-            self._refuse(reply, missing)
+                if found is not None:
+                    reply.send(200, JSON, _encode({"object": "bulkhead.request", "settled": True, **found}))
+                    return
+        payload = await asyncio.to_thread(engine.journal.find, full_record_start(id.bytes))
+        record = decode_record(payload) if payload is not None else None
+        if isinstance(record, UsageRecord) and record.key_id == key_id:
+            reply.send(200, JSON, _encode(engine.record_view(record)))
+        elif away:
+            message = "Past requests cannot be looked up while the database is away. Try again later."
+            self._refuse(reply, Refusal("not_ready", "address", message))
         else:
-            reply.send(200, JSON, _encode({"object": "bulkhead.request", "settled": True, **found}))
+            self._refuse(reply, missing)
 
     def _wrong_method(self, reply: Reply, allowed: str) -> None:
         reply.send(405, JSON + b"allow: %b\r\n" % allowed.encode(), error_body("method_not_allowed", f"Use {allowed} here."))
