@@ -74,6 +74,8 @@ SLACK = frame_size(MAX_PAYLOAD) - 8
 """Bytes at the end of a segment that a frame may find too few."""
 MIN_AHEAD = 2
 """Segments kept prepared beyond the current one, at least."""
+FIND_SEGMENTS = 4
+FIND_WINDOW = 256 * 1024
 MIN_SEGMENT_BYTES = 64 * 1024
 UPKEEP_SECONDS = 0.1
 MEASURE_SECONDS = 1.0
@@ -299,15 +301,22 @@ class Journal:
         self._prepare_ahead()
 
     def find(self, start: bytes) -> bytes | None:
-        """The latest record here whose payload begins with ``start``; reads the segments' files, so call it in a thread."""
-        for path in sorted(self.directory.glob("*.seg"), reverse=True):
+        """The latest record in the newest segments whose payload begins with ``start``. Call it in a thread.
+
+        Reads the segments' files, window by window from the end, so that the interpreter's lock is never held for long.
+        """
+        for path in sorted(self.directory.glob("*.seg"), reverse=True)[:FIND_SEGMENTS]:
             try:
                 with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                    at = view.rfind(start)
-                    if at >= FIRST_OFFSET + HEADER.size:
-                        length, _ = HEADER.unpack_from(view, at - HEADER.size)
-                        if len(start) <= length <= MAX_PAYLOAD:
-                            return view[at : at + length]
+                    end = len(view)
+                    while end > 0:
+                        begin = max(0, end - FIND_WINDOW)
+                        at = view.rfind(start, begin, min(len(view), end + len(start)))
+                        if at >= FIRST_OFFSET + HEADER.size:
+                            length, _ = HEADER.unpack_from(view, at - HEADER.size)
+                            if len(start) <= length <= MAX_PAYLOAD:
+                                return view[at : at + length]
+                        end = begin
             except (FileNotFoundError, ValueError):  # settled and deleted meanwhile
                 continue
         return None

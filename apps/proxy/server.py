@@ -28,11 +28,12 @@ _REQUESTS = "/v1/requests/"
 class PublicApp:
     """Called by the HTTP layer with each request."""
 
-    __slots__ = ("_engine", "_store")
+    __slots__ = ("_engine", "_one_search", "_store")
 
     def __init__(self, engine: Engine, store: Store | None) -> None:
         self._engine = engine
         self._store = store
+        self._one_search = asyncio.Lock()
 
     def __call__(self, request: Request, reply: Reply) -> None:
         path = request.path
@@ -120,7 +121,8 @@ class PublicApp:
                 if found is not None:
                     reply.send(200, JSON, _encode({"object": "bulkhead.request", "settled": True, **found}))
                     return
-        payload = await asyncio.to_thread(engine.journal.find, full_record_start(id.bytes))
+        async with self._one_search:
+            payload = await asyncio.to_thread(engine.journal.find, full_record_start(id.bytes))
         record = decode_record(payload) if payload is not None else None
         if isinstance(record, UsageRecord) and record.key_id == key_id:
             reply.send(200, JSON, _encode(engine.record_view(record)))
