@@ -174,12 +174,14 @@ class Engine:
         if exchange.answered:
             return
         refusal = Refusal("internal_error", "dispatch", "The proxy failed on this request. It has been logged under this request id.")
+        if not exchange.recorded:
+            status = 200 if exchange.first_token_ns else CODES[refusal.code].status
+            self._write(exchange, "error", status, refusal.code, refusal.step)
         if exchange.first_token_ns:
-            self._write(exchange, "error", 200, refusal.code, refusal.step)
             self._sent(exchange)
             exchange.reply.abort()
         else:
-            self.refuse(exchange, refusal, outcome="error")
+            self._answer_refusal(exchange, refusal)
 
     def credential_refused(self, target: CompiledTarget, status: int) -> None:
         self.metrics.credential_refused(target.label, status)
@@ -275,6 +277,7 @@ class Engine:
         if len(payload) > MAX_PAYLOAD:
             payload = encode_bounded(record)
         self.journal.append(payload)
+        exchange.recorded = True
         self.journal.retire()
         for charges, spent in exchange.held:
             if charges:

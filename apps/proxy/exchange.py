@@ -39,6 +39,7 @@ class Exchange:
         "n",
         "payload",
         "plan",
+        "recorded",
         "reply",
         "request",
         "requested_model",
@@ -87,6 +88,8 @@ class Exchange:
         """Reservations of finished attempts with what they cost. Released only after the record is journalled: were this process
         killed in between, each attempt's open record would still be settled at its whole reservation."""
         self.answered = False
+        self.recorded = False
+        """Its full record is in the journal: there must be no second one."""
         self.templates: Templates | None = None
         """Of the target last tried; None before the first attempt."""
         self.first_token_ns = 0
