@@ -198,11 +198,13 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
+    """``shared``: other proxies may listen there too. An admin port is one process's: shared by accident, it would get others' requests."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if shared:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         sock.bind((host, port))
     except OSError as error:
@@ -245,8 +247,8 @@ async def serve(settings: ProxySettings) -> None:
         fsync_ms=settings.journal_fsync_ms,
         segment_bytes=segment_bytes_for(settings.journal_max_bytes),
     )
-    public = _listen(settings.host, settings.port)
-    admin = _listen(settings.admin_host, settings.admin_port)
+    public = _listen(settings.host, settings.port, shared=True)
+    admin = _listen(settings.admin_host, settings.admin_port, shared=False)
     store = Store(settings.database_url, boot_id) if settings.database_url else None
     authenticator = Authenticator(settings.pepper)
     leases = Leases(store or _NoStore(), now_ms=now_ms)

@@ -137,6 +137,17 @@ def test_a_taken_port_is_named(tmp_path: Path, east: SimulatorServer) -> None:
             proxy.start()
 
 
+def test_an_admin_port_is_never_shared(tmp_path: Path, east: SimulatorServer) -> None:
+    with socket.socket() as another:  # as another proxy's public port would be
+        another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        another.bind(("127.0.0.1", 0))
+        another.listen()
+        environ = {"BULKHEAD_PROXY_ADMIN_PORT": str(another.getsockname()[1])}
+        proxy = StandaloneProxy(small_world(east.base_url), tmp_path, environ=environ)  # type: ignore[arg-type]
+        with pytest.raises(AssertionError, match="cannot listen on"):
+            proxy.start()
+
+
 def test_the_admin_port(proxy: StandaloneProxy) -> None:
     ready = httpx.get(f"{proxy.admin_url}/readyz").json()
     assert ready["ready"] and ready["config_version"] == 1 and ready["reasons"] == []
