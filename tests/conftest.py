@@ -81,6 +81,7 @@ GROUPS = {"accept": "accept", "launcher/test_up.py": "accept", "browser": "brows
 """Tests that start a whole instance, or share a browser, follow one another on one worker: two cores carry one of each at a time."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
