@@ -64,7 +64,7 @@ def test_a_heartbeat_of_an_unknown_boot_reads_as_a_lost_connection(proxy: psycop
 
 
 def test_heartbeats_stay_in_place(proxy: psycopg.Connection, fresh_database: FreshDatabase) -> None:
-    """Updates are HOT updates: no index is written, dead rows are reused within the page (once no snapshot, of autovacuum say, sees them)."""
+    """Updates are HOT updates: no index is written, dead rows are reused within the page (once no snapshot sees them)."""
     for number in range(4):
         register(proxy, uuid.UUID(int=number))
     for round_number in range(200):
