@@ -64,7 +64,7 @@ def test_a_heartbeat_of_an_unknown_boot_reads_as_a_lost_connection(proxy: psycop
 
 
 def test_heartbeats_stay_in_place(proxy: psycopg.Connection, fresh_database: FreshDatabase) -> None:
-    """Updates are HOT updates: no index is written, dead rows are reused within the page (once no snapshot sees them)."""
+    """Updates are HOT updates: no index is written. Not quite all: while a snapshot, autovacuum's say, sees old rows, a page fills up."""
     for number in range(4):
         register(proxy, uuid.UUID(int=number))
     for round_number in range(200):
@@ -74,15 +74,12 @@ def test_heartbeats_stay_in_place(proxy: psycopg.Connection, fresh_database: Fre
         row = None
         for _ in range(200):
             owner.execute("SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot()")
-            row = owner.execute(
-                "SELECT n_tup_upd, n_tup_hot_upd, pg_relation_size(relid) FROM pg_stat_user_tables WHERE relname = 'publishing_proxy'"
-            ).fetchone()
+            row = owner.execute("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'publishing_proxy'").fetchone()
             if row is not None and row[0] >= 200:
                 break
             owner.execute("SELECT pg_sleep(0.05)")
     assert row is not None and row[0] == 200
     assert row[1] >= 0.75 * row[0]
-    assert row[2] <= 3 * 8192
 
 
 def test_nothing_else_is_open_to_it(proxy: psycopg.Connection) -> None:
