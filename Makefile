@@ -3,8 +3,10 @@
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap up down status test test-fast accept bench lint format lock
 
-# The first of these that is Python 3.11 or newer; name another with PYTHON=/path/to/python.
+# The first Python 3.11 or newer wins; name another with PYTHON=/path/to/python. The distribution's own comes first, because it is
+# built with profile-guided optimisation, and what version managers build usually is not: that costs the proxy a tenth to a third.
 PYTHON ?=
+PYTHONS := /usr/bin/python3.11 /usr/bin/python3.12 /usr/bin/python3.13 python3.11 python3.12 python3.13 python3 python
 VENV := .venv/bin
 ARGS ?=
 WORKERS ?= 2
@@ -16,8 +18,8 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*##/  make \1\t/' | expand -t 22
 
 bootstrap:  ## .venv from the lock file; nothing when it is current
-	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3 python; do \
-	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then exec $$python deploy/bootstrap.py; fi; \
+	@for python in $(if $(PYTHON),$(PYTHON),$(PYTHONS)); do \
+	  if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then exec $$python deploy/bootstrap.py; fi; \
 	done; \
 	echo "No Python 3.11 or newer found. Install one (Debian 12: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python" >&2; exit 1
 
