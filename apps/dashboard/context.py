@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
-from apps.dashboard.scope import scope_choose
+from apps.accounts.scope import scope_choose
 from apps.dashboard.selectors import fleet_of
 from apps.ui.navigation import rail_for
 

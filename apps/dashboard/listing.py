@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from apps.accounts.scope import Choice
 from apps.contracts.money import dollars_text
 from apps.dashboard import choices, selectors
-from apps.dashboard.scope import Choice
 from apps.ui.status import Status
 from apps.ui.timerange import TimeRange
 from apps.usage import selectors as usage

@@ -13,9 +13,9 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from apps.accounts.scope import Choice
 from apps.contracts.money import dollars_text
 from apps.dashboard import selectors
-from apps.dashboard.scope import Choice
 from apps.ui.timerange import TimeRange
 from apps.usage import plots
 from apps.usage import selectors as usage

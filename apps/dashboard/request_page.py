@@ -8,10 +8,10 @@ from uuid import UUID
 from django.core.exceptions import ValidationError
 from django.forms.models import model_to_dict
 
+from apps.accounts.scope import Choice
 from apps.contracts.errors import CODES
 from apps.dashboard import choices
 from apps.dashboard.explain import reasons
-from apps.dashboard.scope import Choice
 from apps.dashboard.selectors import budget_charges
 from apps.dashboard.waterfall import waterfall
 from apps.keys.models import VirtualKey

@@ -16,10 +16,10 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from apps.accounts.scope import Choice, scoped
 from apps.dashboard.listing import DEFAULT_FROM, Listing, csv_header, csv_rows
 from apps.dashboard.panels import PANELS, Panel, Reads
 from apps.dashboard.request_page import request_page_data
-from apps.dashboard.scope import Choice, scoped
 from apps.ui import outage
 from apps.ui.csvfile import csv_response
 from apps.ui.timerange import PRESETS, TimeRange, from_query

@@ -22,6 +22,7 @@ import msgspec
 from django.db import connection
 from django.db.models import Q
 
+from apps.accounts.scope import Scope
 from apps.contracts.histogram import midpoint
 from apps.contracts.identifiers import uuid7_unix_ms
 from apps.usage.models import UsageRequest
@@ -29,14 +30,6 @@ from apps.usage.models import UsageRequest
 Dimension = Literal["route", "provider", "key_id"]
 
 QUANTILES = (0.50, 0.95, 0.99)
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Whose traffic: one organisation's, real or simulated."""
-
-    organisation: str
-    simulated: bool
 
 
 @dataclass(frozen=True, slots=True)

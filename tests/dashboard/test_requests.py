@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.accounts.models import Organisation, User
+from apps.accounts.scope import Scope
 from apps.contracts import histogram
 from apps.usage import plots
 from apps.usage.models import UsageRequest
-from apps.usage.selectors import Cursor, CursorError, Scope, request_page, traffic_by, traffic_series
+from apps.usage.selectors import Cursor, CursorError, request_page, traffic_by, traffic_series
 from tests.dashboard.generate import usage_generate
 
 NAUGHTY = Path(__file__).resolve().parents[2] / ".." / "shared" / "material" / "vectors" / "blns" / "blns.json"

@@ -16,9 +16,16 @@ from django.http import HttpRequest, HttpResponseBase
 
 from apps.accounts.models import Membership, Organisation, User
 from apps.accounts.rules import Role, roles_for, roles_text
-from apps.usage.selectors import Scope
 
 SESSION_KEY = "scope"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose traffic: one organisation's, real or simulated."""
+
+    organisation: str
+    simulated: bool
 
 
 @dataclass(frozen=True, slots=True)
