@@ -1,6 +1,7 @@
-"""Whose numbers a page shows: one organisation, real or simulated. Every view asks here, and only here.
+"""Whose objects and numbers a page shows: one organisation, real or simulated. Every view asks here, and only here.
 
 The URL decides (``?org=demo&traffic=simulated``), then what the person chose last, then their first organisation.
+Pages of the installation itself (config history, people, audit) ask for a role in organisation ``main`` instead.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 
-from apps.accounts.models import Membership, Organisation, User
+from apps.accounts.models import MAIN_ORGANISATION, Membership, Organisation, User
 from apps.accounts.rules import Role, roles_for, roles_text
 
 SESSION_KEY = "scope"
@@ -39,7 +40,7 @@ class Choice:
 
     @property
     def scope(self) -> Scope:
-        """For the selectors."""
+        """For the selectors of usage."""
         return Scope(organisation=str(self.organisation.pk), simulated=self.simulated)
 
     @property
@@ -48,12 +49,30 @@ class Choice:
         return "simulated" if self.simulated else "real"
 
     def may(self, action: str) -> bool:
-        """Whether the person's role here allows an action of ``apps.accounts.rules``."""
+        """Whether the person's role in the chosen organisation allows an action of ``apps.accounts.rules``."""
         return self.role in roles_for(action)
+
+    def may_installation(self, action: str) -> bool:
+        """Whether the person's role in organisation ``main`` allows an action on the installation as a whole."""
+        roles = roles_for(action)
+        return any(row.organisation.slug == MAIN_ORGANISATION and Role(row.role) in roles for row in self.memberships)
 
     def sees(self, organisation_id: str) -> bool:
         """Whether the person belongs to an organisation."""
         return any(str(membership.organisation_id) == organisation_id for membership in self.memberships)
+
+
+class ActionDenied(PermissionDenied):
+    """A page was refused for want of a permission; the 403 page names it and who can give it.
+
+    action: as in ``apps.accounts.rules.PERMISSIONS``. organisation: where it was missing.
+    """
+
+    def __init__(self, action: str, organisation: Organisation | None) -> None:
+        where = organisation.name if organisation is not None else "the installation (organisation main)"
+        super().__init__(f"This takes the role {roles_text(action)} in {where}.")
+        self.action = action
+        self.organisation = organisation
 
 
 def scope_choose(request: HttpRequest) -> Choice:
@@ -90,19 +109,27 @@ def scope_choose(request: HttpRequest) -> Choice:
 View = Callable[..., HttpResponseBase]
 
 
-def scoped(action: str) -> Callable[[View], View]:
-    """For views: signed in, a scope chosen (passed as ``choice``), and ``action`` allowed in it, else 403."""
+def scoped(action: str, *, installation: bool = False) -> Callable[[View], View]:
+    """For views: signed in, a scope chosen (passed as ``choice``), and ``action`` allowed in it, else 403.
+
+    installation: the action is asked for organisation ``main``, whatever the scope shows.
+    """
     roles_for(action)
 
     def decorate(view: View) -> View:
         @login_required
         @wraps(view)
         def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            choice = scope_choose(request)
-            if not choice.may(action):
-                raise PermissionDenied(f"This takes the role {roles_text(action)} in {choice.organisation.name}.")
-            return view(request, *args, choice=choice, **kwargs)
+            return view(request, *args, choice=choice_allowed(request, action, installation=installation), **kwargs)
 
         return inner
 
     return decorate
+
+
+def choice_allowed(request: HttpRequest, action: str, *, installation: bool = False) -> Choice:
+    """The choice of a signed-in person who may do ``action`` there. Raises ActionDenied."""
+    choice = scope_choose(request)
+    if not (choice.may_installation(action) if installation else choice.may(action)):
+        raise ActionDenied(action, None if installation else choice.organisation)
+    return choice
