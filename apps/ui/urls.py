@@ -3,4 +3,7 @@ from django.urls import path
 from apps.ui import views
 
 app_name = "ui"
-urlpatterns = [path("preferences/theme", views.theme, name="theme")]
+urlpatterns = [
+    path("preferences/theme", views.theme, name="theme"),
+    path("ui/toasts", views.toasts, name="toasts"),
+]

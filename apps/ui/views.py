@@ -6,11 +6,14 @@ import logging
 import sys
 from typing import Any
 
+from django.contrib.auth.decorators import login_required
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.http import url_has_allowed_host_and_scheme
-from django.views.decorators.http import require_POST
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST, require_safe
 
 from apps.ui import outage
 
@@ -31,6 +34,14 @@ def theme(request: HttpRequest) -> HttpResponse:
     else:
         response.delete_cookie(THEME_COOKIE, samesite="Lax")
     return response
+
+
+@require_safe
+@never_cache
+@login_required
+def toasts(request: HttpRequest) -> HttpResponse:
+    """The toasts that wait, for a page that stays open after a write (``apps.ui.toasts.toast_announce``)."""
+    return render(request, "ui/toasts.html", {"fragment": True})
 
 
 def _error_page(request: HttpRequest, name: str, status: int, **context: Any) -> HttpResponse:

@@ -18,6 +18,7 @@ from apps.ui import format as formatting
 from apps.ui.icons import ICONS
 from apps.ui.sparkline import HEIGHT, WIDTH, spark_path
 from apps.ui.status import Status
+from apps.ui.toasts import Toast, toasts_take
 
 register = template.Library()
 
@@ -36,6 +37,13 @@ register.filter("bytes_text", formatting.bytes_text)
 def share(part: float, whole: float) -> str:
     """``part`` of ``whole`` in percent."""
     return formatting.percent(part, whole)
+
+
+@register.simple_tag(takes_context=True)
+def toasts(context: template.Context) -> list[Toast]:
+    """The messages that wait to be said to this person; reading them takes them."""
+    request: HttpRequest | None = context.get("request")
+    return list(toasts_take(request)) if request else []
 
 
 @register.simple_tag
