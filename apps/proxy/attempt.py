@@ -7,7 +7,6 @@ transport to transport and wakes nobody until it ends.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -48,6 +47,7 @@ class Attempt(Waiter):
         "headers",
         "held",
         "paused",
+        "pieces",
         "price",
         "reserved",
         "reset",
@@ -58,7 +58,6 @@ class Attempt(Waiter):
         "target",
         "templates",
         "watch",
-        "write_raw",
     )
 
     def __init__(
@@ -81,6 +80,8 @@ class Attempt(Waiter):
         self.size = 0
         self.watch: StreamWatch | None = None
         self.held = b""
+        self.pieces: list[bytes] = []
+        """Of a stream that the app is being given: what the read at hand has brought so far."""
         self.committed = False
         """The app has been given the beginning of this attempt's stream."""
         self.paused = False
@@ -88,7 +89,6 @@ class Attempt(Waiter):
         self.sent_ns = 0
         self.first_byte_ns = 0
         self.closed = False
-        self.write_raw: Callable[[bytes], None]
 
     # --- the sink: called by the connection ---
 
@@ -111,9 +111,9 @@ class Attempt(Waiter):
         passed = watch.feed(chunk)
         if self.committed:
             if passed:
-                self.exchange.bytes_out += len(passed)
-                self.exchange.reply.write(passed)
+                self.pieces.append(passed)
             if watch.error:
+                self.flush()
                 self.interrupt(UpstreamBroken("the provider reported an error inside the stream", code="stream_interrupted", sent=True))
             return
         if watch.error:
@@ -123,19 +123,20 @@ class Attempt(Waiter):
         if watch.has_output or len(self.held) > MAX_HELD_BYTES:
             self._commit()
 
-    def raw(self, wire: bytes, start: int) -> bool:
-        """One whole chunk of a stream that has begun: from transport to transport when nothing in it concerns us."""
-        watch = self.watch
-        if watch is None or not watch.passes(wire, start):
-            return False
-        self.exchange.bytes_out += len(wire) - start - 2
-        self.write_raw(wire)
-        return True
+    def flush(self) -> None:
+        """What one read brought goes to the app in one write."""
+        pieces = self.pieces
+        if pieces:
+            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self.exchange.bytes_out += len(data)
+            self.exchange.reply.write(data)
 
     def end(self) -> None:
         self.resolve()
 
     def failed(self, error: Exception) -> None:
+        self.flush()
         self.reset = isinstance(error, http_errors.ConnectionReset)
         self.fail(self._translate(error))
 
@@ -182,25 +183,24 @@ class Attempt(Waiter):
         if watch.error and not self.committed:
             raise UpstreamAnswered(_in_band_status(watch.error), self.headers, watch.error.encode())
         if not whole:
+            self.flush()
             raise UpstreamBroken("the stream ended before it was complete", code="stream_interrupted", sent=True)
         if not self.committed:
             self._commit()
-        return watch.rest
+        return b"".join((*self.pieces, watch.rest))
 
     def _commit(self) -> None:
         exchange = self.exchange
         exchange.first_token_ns = perf_counter_ns()
         self.committed = True
         exchange.reply.flow = self
-        exchange.reply.start(200, stream_head(exchange, self.target))
         held, self.held = self.held, b""
-        if held:
-            exchange.bytes_out += len(held)
-            exchange.reply.write(held)
+        exchange.bytes_out += len(held)
+        exchange.reply.start(200, stream_head(exchange, self.target), held)
         writer = exchange.reply.raw_writer()
-        if writer is not None and self.connection is not None:
-            self.write_raw = writer
-            self.connection.raw = self.raw
+        if writer is not None and self.connection is not None and self.watch is not None:
+            self.connection.raw_to = writer
+            self.connection.raw = self.watch.passes
 
     def close(self, outcome: Outcome, tokens: Tokens | None, error: AttemptFailed | None = None) -> AttemptRecord:
         """Fix tokens and cost, exactly once. tokens None: the provider reported none, an upper bound is taken and marked.
@@ -227,6 +227,8 @@ class Attempt(Waiter):
         started = exchange.started
         if self.sent_ns:
             exchange.upstream_ns += now - self.sent_ns
+        if self.watch is not None:
+            exchange.bytes_out += self.watch.passed_bytes
         record: AttemptRecord = self.templates.new_attempt()
         if error is not None or outcome != "ok":
             record.outcome = outcome

@@ -128,9 +128,7 @@ class Engine:
         exchange.bytes_out += len(rest)
         self._write(exchange, "ok", 200)
         self._sent(exchange)
-        if rest:
-            exchange.reply.write(rest)
-        exchange.reply.finish()
+        exchange.reply.finish(rest)
 
     def break_stream(self, exchange: Exchange, error: AttemptFailed) -> None:
         """After the first byte: an error event in the stream, and no clean end."""

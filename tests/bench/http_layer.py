@@ -144,6 +144,9 @@ def toy(port: int, upstream_port: int) -> None:
             else:
                 self.chunks.append(chunk)
 
+        def flush(self) -> None:
+            pass
+
         def end(self) -> None:
             if self.streaming:
                 self.reply.finish()

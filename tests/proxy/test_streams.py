@@ -24,6 +24,7 @@ class Relay:
         self.connection, self.watch, self.use_raw = connection, watch, raw
         self.given = b""
         self.raws = 0
+        self.taken = self.bodies = b""
         self.ended = False
         self.error: Exception | None = None
 
@@ -31,17 +32,29 @@ class Relay:
         assert status == 200
         if self.use_raw:
             self.connection.raw = self.raw
+            self.connection.raw_to = self.write
 
     def raw(self, wire: bytes, start: int) -> bool:
         if not self.watch.passes(wire, start):
             return False
         self.raws += 1
-        assert wire[:start] == b"%x\r\n" % (len(wire) - start - 2) or wire[:start].lower() == b"%x\r\n" % (len(wire) - start - 2)
-        self.given += wire[start:-2]
+        assert wire[:start].lower() == b"%x\r\n" % (len(wire) - start - 2)
+        self.taken += wire
+        self.bodies += wire[start:-2]
         return True
 
+    def write(self, wire: bytes) -> None:
+        """One or more chunks: exactly those that were taken since the last write, in order."""
+        assert wire == self.taken
+        self.given += self.bodies
+        self.taken = self.bodies = b""
+
     def data(self, chunk: bytes) -> None:
+        assert not self.taken
         self.given += self.watch.feed(chunk)
+
+    def flush(self) -> None:
+        pass
 
     def end(self) -> None:
         self.ended = True

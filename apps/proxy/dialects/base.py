@@ -31,6 +31,8 @@ class StreamWatch(Protocol):
     has_output: bool
     """Real output has shown, not only a preamble."""
     rest: bytes
+    passed_bytes: int
+    """Of the body, in chunks that went on as they lie on the wire (``passes``)."""
 
     def feed(self, chunk: bytes) -> bytes: ...
 

@@ -162,6 +162,7 @@ class OpenAIStream:
         "error",
         "finished",
         "has_output",
+        "passed_bytes",
         "rest",
         "saw_finish",
         "tokens",
@@ -174,6 +175,7 @@ class OpenAIStream:
         self.error = ""
         self.has_output = False
         self.rest = b""
+        self.passed_bytes = 0
         self._hide_usage = hide_usage
         self._carry = b""
         self._raw: list[bytes] = []
@@ -217,6 +219,7 @@ class OpenAIStream:
             or wire.find(b"\n\n", start) != len(wire) - 4
         ):
             return False
+        self.passed_bytes += len(wire) - start - 2
         self._raw.append(wire)  # its size line is no ``data:`` field, so it is ignored when this is measured
         self._raw_size += len(wire)
         if self._raw_size > _KEEP_RAW:

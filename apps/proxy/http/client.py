@@ -82,6 +82,7 @@ class Connection(asyncio.Protocol):
         "idle_until",
         "last_byte_at",
         "raw",
+        "raw_to",
         "replayed",
     )
 
@@ -117,8 +118,10 @@ class Connection(asyncio.Protocol):
         self.replayed = False
         self._whole = False
         self.raw: Callable[[bytes, int], bool] | None = None
-        """Set by a sink that can use chunks as they lie on the wire: called with one whole chunk (size line, data, CRLF) and where its
+        """Set by a sink that can use chunks as they lie on the wire: asked about one whole chunk (size line, data, CRLF) and where its
         data starts; False gives it back to the parser. The parser stays right because it stands between two chunks then."""
+        self.raw_to: Callable[[bytes], None]
+        """Where the chunks go that ``raw`` takes; set with it."""
 
     # the caller's ----------------------------------------------------------------------------------------------------------
 
@@ -185,8 +188,14 @@ class Connection(asyncio.Protocol):
         if raw is not None:
             if self._whole:
                 line = data.find(b"\r\n", 0, 8)
-                if line > 0 and _chunk_size(data[:line]) == len(data) - line - 4 and raw(data, line + 2):
-                    return
+                if line > 0:
+                    if _chunk_size(data[:line]) != len(data) - line - 4:
+                        data = self._several(data, raw)
+                        if not data:
+                            return
+                    elif raw(data, line + 2):
+                        self.raw_to(data)
+                        return
             self._whole = False
         self._dry += len(data)
         try:
@@ -201,8 +210,24 @@ class Connection(asyncio.Protocol):
             self._whole = False  # a chunk's beginning was read behind the end of the one before
         if self._phase == _DONE:
             self._finish()
-        elif self._dry > self._pool.limits.head_bytes and self._sink is not None:
-            self._fail(MalformedResponse(f"{self._pool.origin} sent more than {self._pool.limits.head_bytes} bytes that are no body."))
+        elif self._sink is not None:
+            self._sink.flush()
+            if self._dry > self._pool.limits.head_bytes and self._sink is not None:
+                self._fail(MalformedResponse(f"{self._pool.origin} sent more than {self._pool.limits.head_bytes} bytes that are no body."))
+
+    def _several(self, data: bytes, raw: Callable[[bytes, int], bool]) -> bytes:
+        """Several chunks in one read: passes on, in one write, as many from the first as are whole and taken; gives back the rest."""
+        at = 0
+        while at < len(data):
+            line = data.find(b"\r\n", at, at + 8)
+            size = _chunk_size(data[at:line]) if line > 0 else -1
+            end = line + size + 4
+            if size <= 0 or end > len(data) or not raw(data[at:end], line + 2 - at):
+                break
+            at = end
+        if at:
+            self.raw_to(data[:at])
+        return data[at:]
 
     def eof_received(self) -> None:
         self._ended(None)

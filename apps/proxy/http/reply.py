@@ -76,7 +76,7 @@ class ServerReply:
             connection.write(body)
         connection.answered(keep)
 
-    def start(self, status: int, headers: bytes) -> None:
+    def start(self, status: int, headers: bytes, data: bytes = b"") -> None:
         if self._state:
             return self._late()
         self._state = _STREAMING
@@ -92,7 +92,12 @@ class ServerReply:
             headers += b"transfer-encoding: chunked\r\n"
         if connection.draining:
             self._keep = CLOSE
-        connection.write(b"%b%b%b\r\n" % (head, headers, _SAID[self._keep]))
+        if not data or self._bodiless:
+            connection.write(b"%b%b%b\r\n" % (head, headers, _SAID[self._keep]))
+        elif self._chunked:
+            connection.write(b"%b%b%b\r\n%x\r\n%b\r\n" % (head, headers, _SAID[self._keep], len(data), data))
+        else:
+            connection.write(b"%b%b%b\r\n%b" % (head, headers, _SAID[self._keep], data))
 
     def write(self, data: bytes) -> None:
         if self._state != _STREAMING:
@@ -113,12 +118,14 @@ class ServerReply:
             return self._connection.write
         return None
 
-    def finish(self) -> None:
+    def finish(self, data: bytes = b"") -> None:
         if self._state != _STREAMING:
             return self._late()
         self._state = _DONE
         if self._chunked:
-            self._connection.write(b"0\r\n\r\n")
+            self._connection.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n")
+        elif data and not self._bodiless:
+            self._connection.write(data)
         self._connection.answered(self._keep)
 
     def abort(self) -> None:

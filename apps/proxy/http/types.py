@@ -62,8 +62,8 @@ class Reply(Protocol):
     def send(self, status: int, headers: bytes, body: bytes) -> None:
         """The whole answer in one write."""
 
-    def start(self, status: int, headers: bytes) -> None:
-        """Begin an answer of unknown length (chunked; delimited by close for HTTP/1.0)."""
+    def start(self, status: int, headers: bytes, data: bytes = b"") -> None:
+        """Begin an answer of unknown length (chunked; delimited by close for HTTP/1.0). data: the body's beginning, in the same write."""
 
     def write(self, data: bytes) -> None:
         """A piece of the body; never empty."""
@@ -71,8 +71,8 @@ class Reply(Protocol):
     def raw_writer(self) -> Callable[[bytes], None] | None:
         """After ``start``: what takes whole chunks as they lie on the wire; None where this answer is not chunked."""
 
-    def finish(self) -> None:
-        """The body is whole."""
+    def finish(self, data: bytes = b"") -> None:
+        """The body is whole. data: its last piece, in the same write."""
 
     def abort(self) -> None:
         """Break the connection without a clean end: a truncated answer must not look whole."""
@@ -92,6 +92,9 @@ class Sink(Protocol):
 
     def data(self, chunk: bytes) -> None:
         """A piece of the body with the transfer coding removed."""
+
+    def flush(self) -> None:
+        """All pieces that came in one read were given: what they amount to may go on in one write. Not called after ``end``."""
 
     def end(self) -> None:
         """The body is whole, as its framing proves."""

@@ -177,6 +177,9 @@ class Answer:
         assert self.status and chunk and not self.done.is_set()
         self.chunks.append(chunk)
 
+    def flush(self) -> None:
+        pass
+
     def end(self) -> None:
         assert self.status and not self.done.is_set()
         self.ended = True

@@ -99,6 +99,9 @@ class Taken:
         assert self.what == "open" and self.status and chunk
         self.body += chunk
 
+    def flush(self) -> None:
+        pass
+
     def end(self) -> None:
         assert self.what == "open"
         self.what = "end"
