@@ -44,7 +44,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ProviderFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
-    """An upstream: its wire format (``kind`` names the dialect) and its endpoints."""
+    """An upstream: its wire format (``kind`` names the dialect) and its endpoints.
+
+    allow_private_addresses: proxies may connect to loopback, private and other special addresses (``apps.contracts.addresses``).
+    A snapshot without the field was made before there was a switch: nobody has allowed it.
+    """
 
     name: str
     kind: str
@@ -52,6 +56,7 @@ class ProviderFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     organisation: str = ""
     simulated: bool = False
     enabled: bool = True
+    allow_private_addresses: bool = False
 
 
 class CredentialFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):

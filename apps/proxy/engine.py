@@ -327,4 +327,5 @@ def _sum_of(attempts: list[AttemptRecord]) -> Tokens:
 
 def _pool(origin: Origin) -> Pool:
     tls = client_tls(origin.ca_file, verify=origin.verify_tls) if origin.scheme == "https" else None
-    return Pool(HttpOrigin(origin.scheme, origin.host, origin.port), tls, ClientLimits(connections=origin.max_connections))
+    where = HttpOrigin(origin.scheme, origin.host, origin.port, allow_private=origin.allow_private)
+    return Pool(where, tls, ClientLimits(connections=origin.max_connections))

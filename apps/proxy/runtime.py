@@ -60,6 +60,7 @@ class Origin(NamedTuple):
     max_connections: int
 
 
+    allow_private: bool
 class CompiledPrices:
     """A target's price versions by validity. ``at`` costs one comparison while one version is in force."""
 
@@ -115,7 +116,9 @@ class CompiledTarget:
         parts = urlsplit(endpoint.base_url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         host = parts.hostname or ""
-        self.origin = Origin(parts.scheme, host, port, endpoint.verify_tls, endpoint.ca_file, endpoint.max_connections)
+        self.origin = Origin(
+            parts.scheme, host, port, endpoint.verify_tls, endpoint.ca_file, endpoint.max_connections, provider.allow_private_addresses
+        )
         self.provider = provider.name
         self.provider_kind = provider.kind
         self.endpoint = endpoint.name

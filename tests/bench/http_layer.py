@@ -98,7 +98,7 @@ def toy(port: int, upstream_port: int) -> None:
     from apps.proxy.http.client import Origin, Pool
     from apps.proxy.http.server import make_protocol
 
-    pool = Pool(Origin("http", "127.0.0.1", upstream_port))
+    pool = Pool(Origin("http", "127.0.0.1", upstream_port, allow_private=True))
     tasks: set[asyncio.Task[None]] = set()
 
     class Exchange:

@@ -62,6 +62,7 @@ def fragments(sim: SimulatorServer) -> list[Fragment]:
         kind="openai",
         organisation="org-1",
         simulated=True,
+        allow_private_addresses=True,
         endpoints=[Endpoint(name="local", base_url=sim.base_url, credential="credential-1")],
     )
     return [

@@ -71,6 +71,7 @@ def fragments(east: str, west: str, dead: str) -> list[Fragment]:
             kind="openai",
             organisation=ORG,
             simulated=True,
+            allow_private_addresses=True,
             endpoints=[Endpoint(name="main", base_url=east, credential="c-1", region="eu")],
         ),
         ProviderFragment(
@@ -79,9 +80,17 @@ def fragments(east: str, west: str, dead: str) -> list[Fragment]:
             kind="openai",
             organisation=ORG,
             simulated=True,
+            allow_private_addresses=True,
             endpoints=[Endpoint(name="main", base_url=west, credential="c-1")],
         ),
-        ProviderFragment(id="p-dead", name="dead", kind="openai", organisation=ORG, endpoints=[Endpoint(name="main", base_url=dead)]),
+        ProviderFragment(
+            id="p-dead",
+            name="dead",
+            kind="openai",
+            organisation=ORG,
+            allow_private_addresses=True,
+            endpoints=[Endpoint(name="main", base_url=dead)],
+        ),
         PriceFragment(id="west/sim-small", provider="west", model="sim-small", versions=[price]),
         PriceFragment(id="east/sim-small", provider="east", model="sim-small", versions=[price]),
         KeyFragment(

@@ -71,6 +71,7 @@ def engine(tmp_path: Path, connection: Connection, monkeypatch: pytest.MonkeyPat
                     name="east",
                     kind="openai",
                     organisation=ORG,
+                    allow_private_addresses=True,
                     endpoints=[Endpoint(name="main", base_url="http://127.0.0.1:1/v1")],
                 ),
                 RouteFragment(id="r", name="chat", organisation=ORG, targets=[Target(provider="east", model="m")]),

@@ -26,8 +26,13 @@ from tests.proxy.test_leaving import wait_for
 def small_world(base_url: str, model: str = "sim-small", **endpoint: str) -> list[object]:
     return [
         ProviderFragment(
-            id="p", name="east", kind="openai", organisation=ORG, endpoints=[Endpoint(name="main", base_url=base_url, **endpoint)]
-        ),  # type: ignore[arg-type]
+            id="p",
+            name="east",
+            kind="openai",
+            organisation=ORG,
+            allow_private_addresses=True,
+            endpoints=[Endpoint(name="main", base_url=base_url, **endpoint)],  # type: ignore[arg-type]
+        ),
         RouteFragment(id="r", name="chat", organisation=ORG, targets=[Target(provider="east", model=model)]),
         KeyFragment(id="k", name="k", public_id="k", organisation=ORG, digests=[digest_of(KEY)]),
     ]

@@ -31,7 +31,12 @@ def world(base_url: str) -> list[Any]:
     organisation = "organisation-1"
     return [
         ProviderFragment(
-            id="p", name="east", kind="openai", organisation=organisation, endpoints=[Endpoint(name="main", base_url=base_url)]
+            id="p",
+            name="east",
+            kind="openai",
+            organisation=organisation,
+            allow_private_addresses=True,
+            endpoints=[Endpoint(name="main", base_url=base_url)],
         ),
         RouteFragment(id="r", name="chat", organisation=organisation, targets=[Target(provider="east", model="sim-fault/ok")]),
         KeyFragment(id="k", name="k", public_id="fulljournal", organisation=organisation, digests=[digest_of(KEY)]),

@@ -1,4 +1,8 @@
-"""From an origin to a connected transport: name resolution, racing addresses, TLS."""
+"""From an origin to a connected transport: name resolution, the outbound guard, racing addresses, TLS.
+
+The guard (``apps.contracts.addresses``) judges the very addresses that are dialled, after the only resolution there is: a name that
+answers differently from one moment to the next gains nothing. It costs a connection a few microseconds and a request nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, cast
 
-from apps.proxy.http.errors import connect_failed
+from apps.contracts.addresses import refusal
+from apps.proxy.http.errors import AddressRefused, connect_failed
 
 _HEAD_START = 0.25
 """Seconds that one address has before the next is tried beside it (RFC 8305, section 5)."""
@@ -20,13 +25,14 @@ class Origin(NamedTuple):
     """Where a pool's connections go.
 
     scheme: ``http`` or ``https``. host: name or address, without brackets. sni: the name that TLS asks for and verifies,
-    when it is not ``host``.
+    when it is not ``host``. allow_private: addresses of this host, of private networks and the like may be dialled.
     """
 
     scheme: str
     host: str
     port: int
     sni: str = ""
+    allow_private: bool = False
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -44,6 +50,17 @@ def client_tls(ca_file: str | None = None, *, verify: bool = True) -> ssl.SSLCon
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _permitted(origin: Origin, addresses: list[tuple[int, tuple[object, ...]]]) -> list[tuple[int, tuple[object, ...]]]:
+    """The addresses that may be dialled. Raises AddressRefused where none may."""
+    why = [refusal(str(address[0]), allow_private=origin.allow_private) for _, address in addresses]
+    allowed = [item for item, refused in zip(addresses, why, strict=True) if not refused]
+    if not allowed:
+        what = next(filter(None, why), "it has no address")
+        way = "" if origin.allow_private else "; its provider is not allowed private addresses (allow_private_addresses)"
+        raise AddressRefused(f"{origin} is not called: {what}{way}.")
+    return allowed
 
 
 def _interleaved(addresses: list[tuple[int, tuple[object, ...]]]) -> list[tuple[int, tuple[object, ...]]]:
@@ -70,7 +87,7 @@ async def _connected(loop: asyncio.AbstractEventLoop, family: int, address: tupl
 
 async def _race(loop: asyncio.AbstractEventLoop, origin: Origin) -> socket.socket:
     found = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-    addresses = _interleaved([(int(family), address) for family, _, _, _, address in found])
+    addresses = _interleaved(_permitted(origin, [(int(family), address) for family, _, _, _, address in found]))
     if len(addresses) == 1:
         return await _connected(loop, *addresses[0])
     sock: socket.socket | None

@@ -5,6 +5,7 @@ Towards upstreams (given to ``Sink.failed`` or raised by ``Pool.connect``; forei
     UpstreamError
     ├── ConnectFailed            no connection was made; nothing was sent
     │   ├── DnsFailed            the name does not resolve
+    │   ├── AddressRefused       it resolves only to addresses that this upstream may not use (the outbound guard)
     │   ├── ConnectionRefused    nobody listens there
     │   ├── TlsFailed            handshake or certificate
     │   ├── ConnectTimeout       not connected (TLS included) in time
@@ -36,6 +37,10 @@ class ConnectFailed(UpstreamError):
 
 
 class DnsFailed(ConnectFailed):
+    pass
+
+
+class AddressRefused(ConnectFailed):
     pass
 
 

@@ -244,7 +244,7 @@ async def upstream() -> AsyncIterator[Callable[..., Awaitable[Upstream]]]:
 
 
 def pool_of(port: int, tls: Any = None, limits: ClientLimits | None = None, host: str = "127.0.0.1", sni: str = "") -> Pool:
-    return Pool(Origin("https" if tls else "http", host, port, sni), tls, limits)
+    return Pool(Origin("https" if tls else "http", host, port, sni, allow_private=True), tls, limits)
 
 
 async def fetch(pool: Pool, data: bytes = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", *, replay_safe: bool = False) -> tuple[Answer, Connection]:

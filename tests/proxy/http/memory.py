@@ -113,7 +113,7 @@ class Taken:
 
 def take_answer(pieces: list[bytes], *, eof: bool) -> tuple[Taken, bool]:
     """Feeds a client connection's answer. Returns what the sink saw, and whether the connection would be used again."""
-    pool = Pool(Origin("http", "127.0.0.1", 1))
+    pool = Pool(Origin("http", "127.0.0.1", 1, allow_private=True))
     pool._loop = _LOOP
     pool.open = 1
     connection = Connection(pool, _LOOP)
