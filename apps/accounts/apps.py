@@ -5,6 +5,9 @@ class AccountsConfig(AppConfig):
     name = "apps.accounts"
 
     def ready(self) -> None:
+        from apps.accounts.scope import asker
         from apps.audit.registry import register_kind
+        from apps.ui.navigation import register_asker
 
+        register_asker(asker)
         register_kind("session.refused", "Sign-in refused", tone="warning", description="A wrong password or too many failures.")

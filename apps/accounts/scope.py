@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from apps.accounts.models import MAIN_ORGANISATION, Membership, Organisation, User
 from apps.accounts.rules import Role, roles_for, roles_text
+from apps.ui.navigation import May
 
 SESSION_KEY = "scope"
 
@@ -133,3 +134,13 @@ def choice_allowed(request: HttpRequest, action: str, *, installation: bool = Fa
     if not (choice.may_installation(action) if installation else choice.may(action)):
         raise ActionDenied(action, None if installation else choice.organisation)
     return choice
+
+
+def asker(request: HttpRequest) -> May:
+    """What the person of a request may do, for the rail and the command palette (``apps.ui.navigation``)."""
+    choice = scope_choose(request)
+
+    def may(action: str, *, installation: bool = False) -> bool:
+        return choice.may_installation(action) if installation else choice.may(action)
+
+    return may

@@ -9,7 +9,7 @@ from django.utils.functional import SimpleLazyObject
 
 from apps.accounts.scope import scope_choose
 from apps.dashboard.selectors import fleet_of
-from apps.ui.navigation import rail_for
+from apps.ui.navigation import may_of, rail_for
 
 
 def bar(request: HttpRequest) -> dict[str, Any]:
@@ -17,5 +17,5 @@ def bar(request: HttpRequest) -> dict[str, Any]:
     return {
         "bar_choice": SimpleLazyObject(lambda: scope_choose(request)),
         "bar_fleet": SimpleLazyObject(lambda: fleet_of(request)),
-        "rail": SimpleLazyObject(lambda: rail_for(scope_choose(request).may)),
+        "rail": SimpleLazyObject(lambda: rail_for(may_of(request))),
     }

@@ -1,19 +1,34 @@
-"""The left rail, defined once, by job, filtered by what a person may see.
+"""The left rail, the actions of the command palette and the keys that lead to pages: defined once, by job, filtered by what
+a person may see.
 
-A place appears here when its page exists; ``tests/ui/test_navigation.py`` reverses every name.
+A place appears when its page exists, so an entry may be written before its page; ``tests/ui/test_navigation.py`` looks at
+those that do. Who may see what is asked of whoever ``register_asker`` named, because this app knows no people.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
+
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+
+
+class May(Protocol):
+    """Whether an action of ``apps.accounts.rules`` is allowed to the person: in the chosen organisation, or with
+    ``installation`` on the installation as a whole."""
+
+    def __call__(self, action: str, *, installation: bool = False) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """One link. ``permission``: the action it takes (``apps.accounts.rules``); empty: everyone who is signed in.
 
-    ``also``: URL names of pages that lie under this place and mark it as the current one.
+    ``also``: URL names of pages that lie under this place and mark it as the current one; ``routes:*`` for all of an app.
+    ``key``: after ``g``, the key that leads here. ``words``: what else the palette finds it by.
+    ``installation``: the permission is asked for the installation, not for the chosen organisation.
     """
 
     label: str
@@ -21,14 +36,45 @@ class Place:
     icon: str
     permission: str = ""
     also: tuple[str, ...] = ()
+    key: str = ""
+    words: str = ""
+    installation: bool = False
+
+    @property
+    def url(self) -> str:
+        """Its address; empty while the page does not exist."""
+        return _url(self.url_name)
+
+    def holds(self, view_name: str) -> bool:
+        """Whether the page ``view_name`` lies here."""
+        return view_name == self.url_name or any(
+            view_name.startswith(name[:-1]) if name.endswith("*") else view_name == name for name in self.also
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A group of places that serve one job; a job without a label stands at the top."""
+    """A group of places that serve one job; a job without a label is set apart by a space only."""
 
     label: str
     places: tuple[Place, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something to do, for the palette: a page that does it, with the permission it takes."""
+
+    label: str
+    url_name: str
+    icon: str
+    permission: str
+    words: str = ""
+    installation: bool = False
+
+    @property
+    def url(self) -> str:
+        """Its address; empty while the page does not exist."""
+        return _url(self.url_name)
 
 
 RAIL: tuple[Job, ...] = (
@@ -41,24 +87,86 @@ RAIL: tuple[Job, ...] = (
                 "overview",
                 "overview.view",
                 also=("dashboard:now", "dashboard:traffic", "dashboard:latency"),
+                key="o",
+                words="home start now",
             ),
         ),
     ),
     Job(
         "Traffic",
         (
-            Place("Requests", "dashboard:requests", "requests", "request.view", also=("dashboard:request",)),
-            Place("Routes", "dashboard:routes", "routes", "usage.view"),
-            Place("Providers", "dashboard:providers", "providers", "usage.view"),
-            Place("Keys", "dashboard:keys", "keys", "usage.view"),
+            Place(
+                "Requests", "dashboard:requests", "requests", "request.view", also=("dashboard:request",), key="r", words="calls log tail"
+            ),
+            Place("Routes", "dashboard:routes", "routes", "usage.view", also=("routes:*",), key="t", words="models targets"),
+            Place(
+                "Providers", "dashboard:providers", "providers", "usage.view", also=("providers:*",), key="p", words="upstreams endpoints"
+            ),
+            Place("Keys", "dashboard:keys", "keys", "usage.view", also=("keys:*",), key="k", words="tokens"),
         ),
     ),
-    Job("Money", (Place("Spend", "dashboard:spend", "spend", "budget.view", also=("dashboard:budgets", "dashboard:cost")),)),
-    Job("Machines", (Place("Proxies", "dashboard:proxies", "fleet", "config.view"),)),
+    Job(
+        "Operate",
+        (
+            Place(
+                "Spend",
+                "dashboard:spend",
+                "spend",
+                "budget.view",
+                also=("dashboard:budgets", "dashboard:cost"),
+                key="s",
+                words="budgets money cost",
+            ),
+            Place("Proxies", "dashboard:proxies", "fleet", "config.view", key="x", words="processes fleet"),
+        ),
+    ),
 )
 
+ACTIONS: tuple[Action, ...] = (
+    Action("Connect a provider", "providers:create", "plug", "provider.change", "new add upstream credential"),
+    Action("Create a key", "keys:create", "plus", "key.create", "new add virtual"),
+    Action("Create a route", "routes:create", "plus", "route.change", "new add"),
+)
 
-def rail_for(may: Callable[[str], bool], jobs: Iterable[Job] = RAIL) -> list[Job]:
-    """The jobs and places whose permission ``may`` grants; jobs left empty are dropped."""
-    allowed = (Job(job.label, tuple(place for place in job.places if not place.permission or may(place.permission))) for job in jobs)
+_asker: Callable[[HttpRequest], May] | None = None
+
+
+def register_asker(asker: Callable[[HttpRequest], May]) -> None:
+    """Names who knows what the person of a request may do; called once, by the app that chooses scopes, in its ``ready()``."""
+    global _asker
+    _asker = asker
+
+
+def may_of(request: HttpRequest) -> May:
+    """What the person of this request may do; nothing while nobody is asked."""
+    return _asker(request) if _asker else _nothing
+
+
+def rail_for(may: May, jobs: Iterable[Job] = RAIL) -> list[Job]:
+    """The jobs and places whose page exists and whose permission ``may`` grants; jobs left empty are dropped."""
+    allowed = (Job(job.label, tuple(place for place in job.places if _open(place, may))) for job in jobs)
     return [job for job in allowed if job.places]
+
+
+def actions_for(may: May) -> list[Action]:
+    """The actions whose page exists and whose permission ``may`` grants."""
+    return [action for action in ACTIONS if _open(action, may)]
+
+
+def _open(entry: Place | Action, may: May) -> bool:
+    if not entry.url:
+        return False
+    if not entry.permission:
+        return True
+    return may(entry.permission, installation=True) if entry.installation else may(entry.permission)
+
+
+def _nothing(action: str, *, installation: bool = False) -> bool:
+    return False
+
+
+def _url(name: str) -> str:
+    try:
+        return reverse(name)
+    except NoReverseMatch:
+        return ""

@@ -5,5 +5,6 @@ from apps.ui import views
 app_name = "ui"
 urlpatterns = [
     path("preferences/theme", views.theme, name="theme"),
+    path("ui/palette", views.palette, name="palette"),
     path("ui/toasts", views.toasts, name="toasts"),
 ]

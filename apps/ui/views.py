@@ -16,6 +16,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.ui import outage
+from apps.ui.navigation import may_of
+from apps.ui.palette import palette_find
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,17 @@ def theme(request: HttpRequest) -> HttpResponse:
     else:
         response.delete_cookie(THEME_COOKIE, samesite="Lax")
     return response
+
+
+@require_safe
+@never_cache
+@login_required
+def palette(request: HttpRequest) -> HttpResponse:
+    """The command palette's hits for ``?q=``: a fragment for the dialog, a page of its own without script."""
+    query = request.GET.get("q", "")
+    found = palette_find(request.user, query, may=may_of(request))
+    template = "ui/palette_hits.html" if request.htmx else "ui/palette_page.html"  # type: ignore[attr-defined]
+    return render(request, template, {"query": query, "found": found})
 
 
 @require_safe

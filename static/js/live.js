@@ -66,25 +66,6 @@
     if (!document.hidden) document.body.dispatchEvent(new CustomEvent("refresh", { bubbles: true }));
   });
 
-  // one menu at a time, closed by Escape or a click elsewhere
-  document.addEventListener("click", (event) => {
-    document.querySelectorAll("details.menu[open]").forEach((menu) => {
-      if (!menu.contains(event.target)) menu.open = false;
-    });
-  });
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape") return;
-    document.querySelectorAll("details.menu[open]").forEach((menu) => {
-      menu.open = false;
-      menu.querySelector("summary")?.focus();
-    });
-  });
-
-  // a filter's select acts when it changes; without script, the form's button does
-  document.addEventListener("change", (event) => {
-    if (event.target instanceof HTMLSelectElement && event.target.form?.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
-  });
-
   stampAll();
   setInterval(stampAll, 1000);
 })();

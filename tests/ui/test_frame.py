@@ -1,4 +1,4 @@
-"""The rail, the tokens' contrast, the error pages, the theme, and that no template carries a style or a script."""
+"""The tokens' contrast, the error pages, the theme, and that no template carries a style or a script."""
 
 from __future__ import annotations
 
@@ -10,31 +10,12 @@ import pytest
 from django.conf import settings
 from django.db import OperationalError
 from django.test import Client
-from django.urls import reverse
 
-from apps.accounts.rules import PERMISSIONS, Role
-from apps.ui.icons import ICONS
-from apps.ui.navigation import RAIL, rail_for
 from apps.ui.status import UNKNOWN, Status, worst
 
 ROOT = Path(settings.BASE_DIR)
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 TOKENS = (ROOT / "static/css/tokens.css").read_text()
-
-
-@pytest.mark.parametrize("place", [place for job in RAIL for place in job.places], ids=lambda place: place.label)
-def test_every_place_exists(place) -> None:  # type: ignore[no-untyped-def]
-    assert reverse(place.url_name)
-    assert place.icon in ICONS
-    assert not place.permission or Role.VIEWER in PERMISSIONS[place.permission] or Role.ADMIN in PERMISSIONS[place.permission]
-    for name in place.also:
-        if name != "dashboard:request":
-            assert reverse(name)
-
-
-def test_the_rail_shows_what_a_person_may_see() -> None:
-    assert rail_for(lambda action: False) == []
-    assert [place.label for job in rail_for(lambda action: action == "request.view") for place in job.places] == ["Requests"]
 
 
 def test_a_rollup_shows_the_worst_and_silence_is_not_health() -> None:

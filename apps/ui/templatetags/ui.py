@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from apps.ui import format as formatting
 from apps.ui.icons import ICONS
+from apps.ui.navigation import Place
 from apps.ui.sparkline import HEIGHT, WIDTH, spark_path
 from apps.ui.status import Status
 from apps.ui.toasts import Toast, toasts_take
@@ -37,6 +38,12 @@ register.filter("bytes_text", formatting.bytes_text)
 def share(part: float, whole: float) -> str:
     """``part`` of ``whole`` in percent."""
     return formatting.percent(part, whole)
+
+
+@register.filter
+def holds(place: Place, view_name: str) -> bool:
+    """Whether a page lies at this place of the rail."""
+    return place.holds(view_name)
 
 
 @register.simple_tag(takes_context=True)
