@@ -47,6 +47,7 @@ CODES: dict[str, WireError] = {
     "key_revoked": WireError(401, _AUTH),
     "key_expired": WireError(401, _AUTH),
     "key_killed": WireError(403, "permission_error"),
+    "key_disabled": WireError(403, "permission_error"),
     # what they ask for
     "model_not_found": WireError(404, _INVALID),
     "route_disabled": WireError(503, "service_unavailable_error"),

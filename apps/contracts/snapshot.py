@@ -123,6 +123,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Name of the endpoint; empty: the provider's first."""
 
 
+class Switch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All of a route's traffic sent to one target, whatever its chains say.
+
+    failover: the route's other targets follow it when it fails. until_ms: when it ends by itself, milliseconds since the epoch.
+    """
+
+    target: Target
+    failover: bool = True
+    until_ms: int | None = None
+
+
 class RouteFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     """What apps name as ``model``: ordered targets, an alternative chain, deadlines, caps.
 
@@ -141,6 +152,7 @@ class RouteFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     max_attempts: int = 3
     unpriced: Literal["refuse", "zero"] = "refuse"
     enabled: bool = True
+    switch: Switch | None = None
 
 
 class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
@@ -148,6 +160,8 @@ class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
 
     A revoked key stays as a tombstone so that it is refused as revoked, not as unknown.
     routes: names the key may use; ``["*"]`` means all of its organisation.
+    enabled: a disabled key is refused until it is enabled again.
+    digests_until_ms: of ``digests``, those that open the key only until a moment, because the token was replaced.
     """
 
     name: str
@@ -162,6 +176,8 @@ class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     routes: list[str] = msgspec.field(default_factory=lambda: ["*"])
     team: str = ""
     service: str = ""
+    enabled: bool = True
+    digests_until_ms: dict[str, int] = {}
 
 
 class BudgetFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):

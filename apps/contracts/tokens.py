@@ -15,9 +15,9 @@ _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # no l, o, 0, 1: read aloud with
 MIN_LENGTH, MAX_LENGTH = 12, 256
 
 
-def new_token() -> tuple[str, str]:
-    """A fresh ``(public_id, token)``; the secret part carries 256 random bits."""
-    public_id = "".join(secrets.choice(_ALPHABET) for _ in range(PUBLIC_ID_LENGTH))
+def new_token(public_id: str = "") -> tuple[str, str]:
+    """A fresh ``(public_id, token)``; the secret part carries 256 random bits. ``public_id``: of the key that gets another secret."""
+    public_id = public_id or "".join(secrets.choice(_ALPHABET) for _ in range(PUBLIC_ID_LENGTH))
     return public_id, f"{PREFIX}{public_id}-{secrets.token_urlsafe(32)}"
 
 

@@ -7,10 +7,16 @@ from typing import get_args
 from apps.contracts.snapshot import Environment
 from apps.ui.status import Status
 
+STORED_STATES = [("active", "Active"), ("revoked", "Revoked")]
+"""What a row says; what a page says follows from it, from ``enabled`` and from the time (``rules.state_of``)."""
+
 STATES: dict[str, Status] = {
     state.value: state
     for state in (
         Status("active", "Active", "good"),
+        Status("expires-soon", "Expires soon", "warn", "clock"),
+        Status("expired", "Expired", "bad", "clock"),
+        Status("disabled", "Disabled", "neutral", "stop"),
         Status("revoked", "Revoked", "bad", "block"),
     )
 }

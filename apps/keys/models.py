@@ -15,6 +15,7 @@ from apps.keys import choices
 class VirtualKey(models.Model):
     """A virtual key. A revoked key stays as a tombstone, so that it is refused as revoked.
 
+    enabled: a disabled key is refused until it is enabled again.
     source: where its token was read from or written to (``file:path``, ``env:NAME``), empty where it was shown once.
     routes: names of the routes it may use; ``["*"]`` means all of its organisation.
     team: set where no service is; a service brings its own team.
@@ -24,7 +25,8 @@ class VirtualKey(models.Model):
     organisation = models.ForeignKey("accounts.Organisation", on_delete=models.PROTECT, related_name="keys")
     name = models.CharField(max_length=80)
     public_id = models.CharField(max_length=20, unique=True)
-    state = models.CharField(max_length=10, choices=[(key, state.label) for key, state in choices.STATES.items()], default="active")
+    state = models.CharField(max_length=10, choices=choices.STORED_STATES, default="active")
+    enabled = models.BooleanField(default=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     environment = models.CharField(max_length=20, choices=choices.ENVIRONMENTS, default="production")
     feature = models.CharField(max_length=80, blank=True, default="")
@@ -52,10 +54,14 @@ class VirtualKey(models.Model):
 
 
 class KeyDigest(models.Model):
-    """Hex HMAC-SHA256 of one token that opens a key; unique over the whole installation."""
+    """Hex HMAC-SHA256 of one token that opens a key; unique over the whole installation.
+
+    expires_at: until when a token opens the key that was replaced since; None for the present one.
+    """
 
     digest = models.CharField(max_length=64, primary_key=True)
     key = models.ForeignKey(VirtualKey, on_delete=models.CASCADE, related_name="digest_rows")
+    expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     def __str__(self) -> str:

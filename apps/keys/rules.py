@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import get_args
 
 from apps.audit.errors import ServiceError
@@ -12,8 +12,12 @@ from apps.contracts.snapshot import Environment
 from apps.contracts.tokens import MAX_LENGTH, MIN_LENGTH, public_id_of
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,78}[a-z0-9])?")
+SOON = timedelta(days=14)
+"""A key that expires within this time is marked."""
 MAX_TAGS = 20
 MAX_ROUTES = 200
+MAX_TOKENS = 8
+"""Tokens that may open one key at a time: the present one, and replaced ones that are still valid."""
 
 
 def check_name(name: str, field: str = "name") -> str:
@@ -70,6 +74,30 @@ def check_expiry(expires_at: datetime | None) -> datetime | None:
     if expires_at is not None and expires_at.tzinfo is None:
         raise ServiceError("the expiry needs a time zone, such as 2027-01-31T00:00:00Z", "expires_at")
     return expires_at
+
+
+def check_old_until(old_until: datetime | None, *, now: datetime) -> datetime | None:
+    """Until when a replaced token stays valid: in the future, and at most 90 days away."""
+    if old_until is None:
+        return None
+    if old_until.tzinfo is None:
+        raise ServiceError("the end of the old secret needs a time zone, such as 2027-01-31T00:00:00Z", "old_until")
+    if old_until <= now:
+        raise ServiceError("this moment has passed: choose a later one, or end the old secret at once", "old_until")
+    if old_until > now + timedelta(days=90):
+        raise ServiceError("a replaced secret stays valid for at most 90 days: choose an earlier moment", "old_until")
+    return old_until
+
+
+def state_of(*, state: str, enabled: bool, expires_at: datetime | None, now: datetime) -> str:
+    """The key in ``choices.STATES``: revoked before disabled before expired, because that is what has to be undone first."""
+    if state == "revoked":
+        return "revoked"
+    if not enabled:
+        return "disabled"
+    if expires_at is None:
+        return "active"
+    return "expired" if expires_at <= now else "expires-soon" if expires_at <= now + SOON else "active"
 
 
 def check_token(token: str) -> str:

@@ -44,6 +44,7 @@ class KeyFacts(msgspec.Struct, frozen=True, kw_only=True):
     team: Any = None
     service: Any = None
     expires_at: datetime | None = None
+    enabled: bool = True
 
 
 @transaction.atomic
@@ -59,12 +60,22 @@ def key_create(
     team: Team | None = None,
     service: Service | None = None,
     expires_at: datetime | None = None,
+    enabled: bool = True,
     source: str = "",
     reason: str = "",
 ) -> tuple[VirtualKey, str]:
     """A new key and its token. The token is not stored: this is the only time it can be shown."""
     public_id, token = new_token()
-    facts = KeyFacts(environment=environment, feature=feature, tags=tags, routes=routes, team=team, service=service, expires_at=expires_at)
+    facts = KeyFacts(
+        environment=environment,
+        feature=feature,
+        tags=tags,
+        routes=routes,
+        team=team,
+        service=service,
+        expires_at=expires_at,
+        enabled=enabled,
+    )
     return _key_add(actor, organisation, name, facts, public_id, token, source, reason), token
 
 
@@ -82,6 +93,7 @@ def key_import(
     team: Team | None = None,
     service: Service | None = None,
     expires_at: datetime | None = None,
+    enabled: bool = True,
     source: str = "",
     reason: str = "",
 ) -> VirtualKey:
@@ -90,7 +102,16 @@ def key_import(
     public_id = public_id_of(token)
     if public_id is None or VirtualKey.objects.filter(public_id=public_id).exists():
         public_id, _ = new_token()
-    facts = KeyFacts(environment=environment, feature=feature, tags=tags, routes=routes, team=team, service=service, expires_at=expires_at)
+    facts = KeyFacts(
+        environment=environment,
+        feature=feature,
+        tags=tags,
+        routes=routes,
+        team=team,
+        service=service,
+        expires_at=expires_at,
+        enabled=enabled,
+    )
     return _key_add(actor, organisation, name, facts, public_id, token, source, reason)
 
 
@@ -106,6 +127,7 @@ def key_update(
     team: Team | UnsetType | None = UNSET,
     service: Service | UnsetType | None = UNSET,
     expires_at: datetime | UnsetType | None = UNSET,
+    enabled: bool | UnsetType = UNSET,
     source: str | UnsetType = UNSET,
     reason: str = "",
 ) -> VirtualKey:
@@ -121,6 +143,7 @@ def key_update(
         "team": team,
         "service": service,
         "expires_at": expires_at,
+        "enabled": enabled,
         "source": source,
     }
     for field, value in given.items():
@@ -142,19 +165,60 @@ def key_update(
 
 @transaction.atomic
 def key_token_replace(*, actor: Actor, key: VirtualKey, token: str, reason: str = "") -> VirtualKey:
-    """From the next publish on, only this token opens the key; the same token again changes nothing."""
+    """From the next publish on, only this token opens the key; the same token again changes nothing.
+
+    For a token that exists already and is kept elsewhere; ``key_rotate`` makes a new one.
+    """
     permission_require(actor=actor, action="key.change", organisation=key.organisation)
     rules.check_token(token)
     key = _active(key)
     digest = key_digest(token)
-    if {row.digest for row in key.digest_rows.all()} == {digest}:
+    if {(row.digest, row.expires_at) for row in key.digest_rows.all()} == {(digest, None)}:
         return key
     key.digest_rows.exclude(digest=digest).delete()
     if not key.digest_rows.exists():
         _digest_add(key, digest)
+    key.digest_rows.update(expires_at=None)
     _record(actor, "key.rotate", key, {}, {"value_changed": True}, reason)
     section_touch(section="keys", ids=[str(key.id)])
     return key
+
+
+@transaction.atomic
+def key_rotate(*, actor: Actor, key: VirtualKey, old_until: datetime | None = None, reason: str = "") -> tuple[VirtualKey, str]:
+    """A new token for a key, and the only time it can be shown; the public id stays.
+
+    old_until: until when the present token opens the key too; None: it opens nothing from the next publish on. Tokens that were
+    replaced earlier never live longer than they were given. Raises ServiceError for a key that is kept in a file or variable.
+    """
+    permission_require(actor=actor, action="key.change", organisation=key.organisation)
+    key = _active(key)
+    now = timezone.now()
+    rules.check_old_until(old_until, now=now)
+    if key.source:
+        raise ServiceError(f"this key's secret is read from {key.source}: change it there and apply the document", "source")
+    if old_until is None:
+        key.digest_rows.all().delete()
+    else:
+        key.digest_rows.filter(expires_at__lte=now).delete()
+        key.digest_rows.filter(expires_at=None).update(expires_at=old_until)
+        if key.digest_rows.count() >= rules.MAX_TOKENS:
+            raise ServiceError("too many replaced secrets are still valid: let the present one end at once, or wait", "old_until")
+    _, token = new_token(key.public_id)
+    _digest_add(key, key_digest(token))
+    _record(actor, "key.rotate", key, {}, {"value_changed": True, "old_valid_until": old_until}, reason)
+    section_touch(section="keys", ids=[str(key.id)])
+    return key, token
+
+
+def key_disable(*, actor: Actor, key: VirtualKey, reason: str = "") -> VirtualKey:
+    """From the next publish on, apps that use the key get ``key_disabled``; a second time changes nothing."""
+    return key_update(actor=actor, key=key, enabled=False, reason=reason)
+
+
+def key_enable(*, actor: Actor, key: VirtualKey, reason: str = "") -> VirtualKey:
+    """Undo ``key_disable``."""
+    return key_update(actor=actor, key=key, enabled=True, reason=reason)
 
 
 @transaction.atomic
@@ -182,6 +246,7 @@ def key_facts(key: VirtualKey) -> dict[str, Any]:
         "team": team.slug if team else "",
         "service": key.service.slug if key.service else "",
         "expires_at": key.expires_at,
+        "enabled": key.enabled,
         "source": key.source,
     }
 
@@ -204,6 +269,7 @@ def _key_add(
         team=None if facts.service else facts.team,
         service=facts.service,
         expires_at=facts.expires_at,
+        enabled=facts.enabled,
         source=source,
     )
     _check(key)

@@ -29,6 +29,12 @@ def _build(ids: set[str] | None) -> dict[str, Fragment]:
             routes=list(row.routes),
             team=team.slug if team else "",
             service=row.service.slug if row.service else "",
+            enabled=row.enabled,
+            digests_until_ms={
+                digest.digest: int(digest.expires_at.timestamp() * 1000)
+                for digest in sorted(row.digest_rows.all(), key=lambda digest: digest.digest)
+                if digest.expires_at is not None
+            },
         )
     return fragments
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
+import msgspec
+
 from apps.contracts.snapshot import (
     SECTIONS,
     BudgetFragment,
@@ -58,9 +60,9 @@ class Origin(NamedTuple):
     verify_tls: bool
     ca_file: str | None
     max_connections: int
-
-
     allow_private: bool
+
+
 class CompiledPrices:
     """A target's price versions by validity. ``at`` costs one comparison while one version is in force."""
 
@@ -189,6 +191,7 @@ class CompiledKey:
         "allowed",
         "budgets",
         "environment",
+        "expired_message",
         "expires_at_ms",
         "feature",
         "id",
@@ -200,13 +203,20 @@ class CompiledKey:
         "team",
     )
 
-    def __init__(self, fragment: KeyFragment, budgets: tuple[str, ...], refused: tuple[str, str] | None) -> None:
+    def __init__(
+        self, fragment: KeyFragment, budgets: tuple[str, ...], refused: tuple[str, str] | None, *, replaced_at_ms: int | None = None
+    ) -> None:
+        """``replaced_at_ms``: until when this key is opened by a token that was replaced; None for its present tokens."""
         self.id = fragment.id
         self.name = fragment.name
         self.organisation = fragment.organisation
         self.refused = refused
         """(code, message) when the key opens nothing; expiry is checked per request."""
         self.expires_at_ms = fragment.expires_at_ms
+        self.expired_message = f"The key {fragment.name!r} has expired. Ask its owner for a new one."
+        if replaced_at_ms is not None and (self.expires_at_ms is None or replaced_at_ms < self.expires_at_ms):
+            self.expires_at_ms = replaced_at_ms
+            self.expired_message = f"This secret of the key {fragment.name!r} was replaced. Ask its owner for the new one."
         self.environment = fragment.environment
         self.feature = fragment.feature
         self.tags = list(fragment.tags)
@@ -231,8 +241,11 @@ class Runtime:
         self.tables = tables
         """Organisation id -> route name or alias -> route."""
         flags = cast(Mapping[str, FlagFragment], fragments.get("flags", {})).values()
-        self.good_until_ms: int | None = min((f.until_ms for f in flags if f.on and f.until_ms is not None), default=None)
-        """When the first flag that is on runs out (milliseconds since the epoch): compile again then."""
+        ends = [f.until_ms for f in flags if f.on and f.until_ms is not None]
+        routes = cast(Mapping[str, RouteFragment], fragments.get("routes", {})).values()
+        ends += [r.switch.until_ms for r in routes if r.switch is not None and r.switch.until_ms is not None]
+        self.good_until_ms: int | None = min(ends, default=None)
+        """When the first flag that is on, or a route's switch, runs out (milliseconds since the epoch): compile again then."""
 
     def routes_of(self, key: CompiledKey) -> dict[str, CompiledRoute]:
         """Every name the key may use, with its route."""
@@ -258,7 +271,7 @@ def compile_config(
 
     unseal: opens a credential; None (in the control plane) checks everything but the secrets.
     previous, changed: what was compiled before and which ids differ by section; sections whose inputs did not change are taken over.
-    now_ms: flags that ran out by then are off; 0 takes every flag as it says.
+    now_ms: flags and routes' switches that ran out by then are off; 0 takes each as it says.
     """
     full: dict[str, Mapping[str, Fragment]] = {name: fragments.get(name, {}) for name in SECTIONS}
     full["flags"] = {
@@ -266,6 +279,13 @@ def compile_config(
         for id, flag in full["flags"].items()
         if not isinstance(flag, FlagFragment) or flag.until_ms is None or flag.until_ms > now_ms or not flag.on
     }
+    ended = {
+        id: msgspec.structs.replace(route, switch=None)
+        for id, route in full["routes"].items()
+        if isinstance(route, RouteFragment) and route.switch and route.switch.until_ms is not None and route.switch.until_ms <= now_ms
+    }
+    if ended:
+        full["routes"] = {**full["routes"], **ended}
     if previous is None or changed is None:
         return Runtime(version, full, _compile_keys(full), _compile_tables(full, unseal))
     touched = {section for section, ids in changed.items() if ids}
@@ -300,26 +320,33 @@ def _budgets_by_scope(full: Mapping[str, Mapping[str, Fragment]]) -> dict[tuple[
     return found
 
 
-def _compile_key(key: KeyFragment, scopes: dict[tuple[str, str], list[str]], killed: dict[str, str]) -> tuple[CompiledKey, list[bytes]]:
+def _compile_key(key: KeyFragment, scopes: dict[tuple[str, str], list[str]], killed: dict[str, str]) -> dict[bytes, CompiledKey]:
+    """By the digest of each token that opens it."""
     refused: tuple[str, str] | None = None
     if key.state == "revoked":
         refused = ("key_revoked", f"The key {key.public_id or key.name} was revoked. Ask its owner for a new one.")
+    elif not key.enabled:
+        refused = ("key_disabled", f"The key {key.public_id or key.name} is disabled. Ask its owner to enable it.")
     elif key.id in killed:
         refused = ("key_killed", f"The key {key.public_id or key.name} is stopped by the kill switch {killed[key.id]!r}.")
     budgets = sorted(scopes.get(("organisation", key.organisation), []) + scopes.get(("key", key.id), []))
-    try:
-        digests = [bytes.fromhex(digest) for digest in key.digests]
-    except ValueError:
-        raise CompileError("keys", key.id, "digests", "not hexadecimal") from None
-    return CompiledKey(key, tuple(budgets), refused), digests
+    present = CompiledKey(key, tuple(budgets), refused)
+    compiled: dict[bytes, CompiledKey] = {}
+    for text in key.digests:
+        until = key.digests_until_ms.get(text)
+        try:
+            digest = bytes.fromhex(text)
+        except ValueError:
+            raise CompileError("keys", key.id, "digests", "not hexadecimal") from None
+        compiled[digest] = present if until is None else CompiledKey(key, tuple(budgets), refused, replaced_at_ms=until)
+    return compiled
 
 
 def _compile_keys(full: Mapping[str, Mapping[str, Fragment]]) -> dict[bytes, CompiledKey]:
     scopes, killed = _budgets_by_scope(full), _flags_on(full, "kill", "key")
     keys: dict[bytes, CompiledKey] = {}
     for key in cast(Mapping[str, KeyFragment], full["keys"]).values():
-        compiled, digests = _compile_key(key, scopes, killed)
-        for digest in digests:
+        for digest, compiled in _compile_key(key, scopes, killed).items():
             if digest in keys:
                 raise CompileError("keys", key.id, "digests", f"the same token opens the key {keys[digest].name!r}")
             keys[digest] = compiled
@@ -340,8 +367,7 @@ def _recompile_keys(
     for id in ids:
         new = full["keys"].get(id)
         if isinstance(new, KeyFragment):
-            compiled, digests = _compile_key(new, scopes, killed)
-            for digest in digests:
+            for digest, compiled in _compile_key(new, scopes, killed).items():
                 if digest in keys:
                     raise CompileError("keys", id, "digests", f"the same token opens the key {keys[digest].name!r}")
                 keys[digest] = compiled
@@ -435,6 +461,10 @@ def _compile_tables(full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal |
         chosen, stopped = primary, None
         if route.id in fallbacks and alternative:
             chosen, flags = alternative, (fallbacks[route.id],)
+        if route.switch is not None:
+            only = targets.compile(route, "switch.target", route.switch.target)
+            chosen = (only, *(target for target in chosen if target is not only)) if route.switch.failover else (only,)
+            flags = (*flags, f"switched to {only.provider}"[:200])
         if route.id in kills:
             stopped = ("route_killed", f"The route {route.name!r} is stopped by the kill switch {kills[route.id]!r}.")
             flags = (*flags, kills[route.id])

@@ -16,6 +16,7 @@ class Route(models.Model):
 
     max_output_tokens: set upstream when the app sets none; bounds the reservation.
     unpriced: what to do under a hard budget with a target that has no price.
+    owner: the team to ask about it; proxies need not know.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -28,6 +29,7 @@ class Route(models.Model):
     max_output_tokens = models.PositiveIntegerField(default=4096)
     max_attempts = models.PositiveSmallIntegerField(default=3)
     unpriced = models.CharField(max_length=10, choices=choices.UNPRICED, default="refuse")
+    owner = models.ForeignKey("ownership.Team", on_delete=models.PROTECT, null=True, blank=True, related_name="routes")
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)
@@ -84,3 +86,23 @@ class RouteTarget(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider.name}/{self.model}"
+
+
+class RouteSwitch(models.Model):
+    """All of a route's traffic sent to one of its targets, by a person, for a reason; no row: the chains decide.
+
+    failover: the route's other targets follow it when it fails. until: when it ends by itself (the proxy honours the time), None: never.
+    """
+
+    route = models.OneToOneField(Route, on_delete=models.CASCADE, primary_key=True, related_name="switch")
+    provider = models.ForeignKey("providers.Provider", on_delete=models.PROTECT, related_name="+")
+    endpoint = models.ForeignKey("providers.Endpoint", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    model = models.CharField(max_length=200)
+    failover = models.BooleanField(default=True)
+    until = models.DateTimeField(null=True, blank=True)
+    reason = models.CharField(max_length=300)
+    by = models.CharField(max_length=500)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.route_id} to {self.provider.name}/{self.model}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from apps.audit.errors import ServiceError
@@ -76,6 +77,18 @@ def check_deadlines(deadlines: Deadlines) -> Deadlines:
                 f"{name} ({value} ms) is longer than the total ({deadlines.total_ms} ms): it would never act", f"deadlines.{name}"
             )
     return deadlines
+
+
+def check_switch(*, reason: str, until: datetime | None, now: datetime) -> None:
+    """A switch has a reason that everybody sees, and an end in the future or none."""
+    if not reason.strip():
+        raise ServiceError("say why: everybody sees the reason while traffic is switched", "reason")
+    if len(reason) > 300 or any(ord(c) < 32 for c in reason):
+        raise ServiceError("the reason is one line of up to 300 characters", "reason")
+    if until is not None and until.tzinfo is None:
+        raise ServiceError("the end needs a time zone, such as 2027-01-31T00:00:00Z", "until")
+    if until is not None and until <= now:
+        raise ServiceError("this moment has passed: choose a later one, or none", "until")
 
 
 def check_caps(*, max_output_tokens: int, max_attempts: int, unpriced: str) -> None:

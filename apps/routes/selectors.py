@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.db.models import Prefetch, QuerySet
@@ -9,7 +10,7 @@ from django.db.models import Prefetch, QuerySet
 from apps.audit.errors import ServiceError
 from apps.contracts.snapshot import Deadlines
 from apps.routes import choices
-from apps.routes.models import Route, RouteTarget
+from apps.routes.models import Route, RouteSwitch, RouteTarget
 from apps.routes.rules import TargetSpec
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 def with_parts(routes: QuerySet[Route]) -> QuerySet[Route]:
     """Routes with aliases and targets, in two more queries however many they are."""
     targets = RouteTarget.objects.select_related("provider", "endpoint").order_by("chain", "position")
+    routes = routes.select_related("owner", "switch", "switch__provider", "switch__endpoint")
     return routes.prefetch_related("alias_rows", Prefetch("target_rows", queryset=targets))
 
 
@@ -44,7 +46,23 @@ def aliases(route: Route) -> list[str]:
 def target_specs(route: Route, chain: str = choices.PRIMARY) -> list[TargetSpec]:
     """A chain as a person would write it, in order."""
     rows = sorted((row for row in route.target_rows.all() if row.chain == chain), key=lambda row: row.position)
-    return [TargetSpec(row.provider.name, row.model, row.endpoint.name if row.endpoint else "") for row in rows]
+    return [spec_of(row) for row in rows]
+
+
+def spec_of(row: RouteTarget | RouteSwitch) -> TargetSpec:
+    """A target as a person would write it."""
+    return TargetSpec(row.provider.name, row.model, row.endpoint.name if row.endpoint else "")
+
+
+def switch_of(route: Route) -> RouteSwitch | None:
+    """The route's switch as it is stored, also one that has run out; None where its chains decide."""
+    return getattr(route, "switch", None)
+
+
+def switch_in_force(route: Route, *, now: datetime) -> RouteSwitch | None:
+    """The route's switch, unless it has run out."""
+    switch = switch_of(route)
+    return None if switch is None or (switch.until is not None and switch.until <= now) else switch
 
 
 def deadlines(route: Route) -> Deadlines:

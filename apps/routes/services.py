@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
+from django.utils import timezone
+from msgspec import UNSET, UnsetType
 
 from apps.accounts.models import Organisation
 from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
+from apps.audit.registry import event_record
 from apps.audit.services import audit_record
 from apps.contracts.identifiers import uuid7
 from apps.contracts.snapshot import Deadlines
+from apps.ownership.models import Team
 from apps.providers.prices import model_ensure
 from apps.providers.selectors import provider_named
 from apps.publishing.services import section_touch
 from apps.routes import choices, rules, selectors
-from apps.routes.models import Route, RouteAlias, RouteTarget
+from apps.routes.models import Route, RouteAlias, RouteSwitch, RouteTarget
 from apps.routes.rules import TargetSpec
 
 if TYPE_CHECKING:
@@ -38,13 +43,15 @@ def route_ensure(
     max_output_tokens: int = 4096,
     max_attempts: int = 3,
     unpriced: str = "refuse",
+    owner: Team | UnsetType | None = UNSET,
     enabled: bool = True,
     reason: str = "",
     id: str | None = None,
 ) -> Route:
-    """Create a route, or make it as given; the same again changes nothing.
+    """Create a route, or make it as given; the same again changes nothing. An owner that is not given stays.
 
-    Raises ServiceError for unknown providers and endpoints, empty chains, names taken by another route, and limits out of range.
+    Raises ServiceError for unknown providers and endpoints, empty chains, names taken by another route, limits out of range, and
+    where a target that all traffic is switched to would go.
     id: the one a new route gets, where an earlier one is brought back.
     """
     permission_require(actor=actor, action="route.change", organisation=organisation)
@@ -54,9 +61,11 @@ def route_ensure(
     rules.check_caps(max_output_tokens=max_output_tokens, max_attempts=max_attempts, unpriced=unpriced)
     rules.check_targets(targets)
     rules.check_targets(fallback, field="fallback", required=False)
+    if isinstance(owner, Team) and owner.organisation_id != organisation.pk:
+        raise ServiceError("the team belongs to another organisation", "owner")
     # Names and aliases share one space that no single constraint spans: writers of one organisation's routes take turns.
     Organisation.objects.select_for_update().get(pk=organisation.pk)
-    route = Route.objects.filter(organisation=organisation, name=name).first()
+    route = selectors.with_parts(Route.objects.filter(organisation=organisation, name=name)).first()
     created = route is None
     before = {} if route is None else route_facts(route)
     route = route or Route(id=id or uuid7(), organisation=organisation, name=name)
@@ -65,11 +74,14 @@ def route_ensure(
     route.idle_ms, route.total_ms = limits.idle_ms, limits.total_ms
     route.max_output_tokens, route.max_attempts = max_output_tokens, max_attempts
     route.unpriced, route.enabled = unpriced, enabled
+    if not isinstance(owner, UnsetType):
+        route.owner = owner
     chains = {choices.PRIMARY: targets, choices.FALLBACK: fallback}
     rows = [row for chain, specs in chains.items() for row in _target_rows(actor, route, chain, specs, reason)]
     after = _facts(route, wanted_aliases, chains)
     if after == before:
         return route
+    _check_switch(route, [*targets, *fallback])
     route.save()
     route.alias_rows.all().delete()
     RouteAlias.objects.bulk_create(RouteAlias(organisation=organisation, route=route, name=alias) for alias in wanted_aliases)
@@ -100,12 +112,85 @@ def route_update(*, actor: Actor, route: Route, reason: str = "", **changes: Any
         "max_output_tokens": route.max_output_tokens,
         "max_attempts": route.max_attempts,
         "unpriced": route.unpriced,
+        "owner": route.owner,
         "enabled": route.enabled,
     }
     unknown = changes.keys() - fields.keys()
     if unknown:
         raise TypeError(f"route_update has no argument {sorted(unknown)[0]!r}")
     return route_ensure(actor=actor, organisation=route.organisation, name=route.name, reason=reason, **(fields | changes))
+
+
+def route_disable(*, actor: Actor, route: Route, reason: str = "") -> Route:
+    """From the next publish on, apps that name the route get ``route_disabled``; a second time changes nothing."""
+    return route_update(actor=actor, route=route, enabled=False, reason=reason)
+
+
+def route_enable(*, actor: Actor, route: Route, reason: str = "") -> Route:
+    """Undo ``route_disable``."""
+    return route_update(actor=actor, route=route, enabled=True, reason=reason)
+
+
+@transaction.atomic
+def route_switch(
+    *, actor: Actor, route: Route, target: TargetSpec, reason: str, until: datetime | None = None, failover: bool = True
+) -> RouteSwitch:
+    """Send all traffic of a route to one of its targets; the same again changes nothing. A reason is required.
+
+    until: when it ends by itself; None: when somebody switches back. failover: its other targets follow when this one fails.
+    """
+    permission_require(actor=actor, action="route.change", organisation=route.organisation)
+    now = timezone.now()
+    rules.check_switch(reason=reason, until=until, now=now)
+    Route.objects.select_for_update().get(pk=route.pk)
+    route = selectors.with_parts(Route.objects.filter(pk=route.pk)).get()
+    row = next((row for row in route.target_rows.all() if selectors.spec_of(row) == target), None)
+    if row is None:
+        raise ServiceError(f"{_target_text(target)} is no target of {route.name!r}: add it to the route first", "target")
+    before = selectors.switch_of(route)
+    facts = switch_facts(selectors.switch_in_force(route, now=now))
+    switch = RouteSwitch(
+        route=route,
+        provider=row.provider,
+        endpoint=row.endpoint,
+        model=row.model,
+        failover=failover,
+        until=until,
+        reason=reason.strip(),
+        by=actor.name,
+        at=now,
+    )
+    if before is not None and switch_facts(before) == switch_facts(switch):
+        return before
+    switch.save()
+    _record(actor, "route.switch", route, facts, switch_facts(switch), reason)
+    _event(actor, route, {"to": _target_text(target), "until": until, "reason": reason.strip()})
+    section_touch(section="routes", ids=[str(route.pk)])
+    return switch
+
+
+@transaction.atomic
+def route_switch_back(*, actor: Actor, route: Route, reason: str = "") -> Route:
+    """Let the route's chains decide again; a second time changes nothing."""
+    permission_require(actor=actor, action="route.change", organisation=route.organisation)
+    Route.objects.select_for_update().get(pk=route.pk)
+    route = selectors.with_parts(Route.objects.filter(pk=route.pk)).get()
+    switch = selectors.switch_of(route)
+    if switch is None:
+        return route
+    RouteSwitch.objects.filter(route=route).delete()
+    _record(actor, "route.switch_back", route, switch_facts(switch), {}, reason)
+    _event(actor, route, {"to": "", "until": None, "reason": reason})
+    section_touch(section="routes", ids=[str(route.pk)])
+    return Route.objects.get(pk=route.pk)
+
+
+def switch_facts(switch: RouteSwitch | None) -> dict[str, Any]:
+    """What the audit keeps of a switch."""
+    if switch is None:
+        return {}
+    target = _target_text(selectors.spec_of(switch))
+    return {"switched_to": target, "failover": switch.failover, "until": switch.until, "switch_reason": switch.reason}
 
 
 @transaction.atomic
@@ -136,12 +221,34 @@ def _facts(route: Route, aliases: Sequence[str], chains: dict[str, Any]) -> dict
         "max_output_tokens": route.max_output_tokens,
         "max_attempts": route.max_attempts,
         "unpriced": route.unpriced,
+        "owner": route.owner.slug if route.owner else "",
         "enabled": route.enabled,
     }
 
 
 def _target_text(target: TargetSpec) -> str:
     return f"{target.provider}/{target.endpoint}/{target.model}" if target.endpoint else f"{target.provider}/{target.model}"
+
+
+def _check_switch(route: Route, targets: Sequence[TargetSpec]) -> None:
+    """Where traffic is switched to stays among the targets; a switch that has run out goes instead."""
+    switch = None if route._state.adding else selectors.switch_of(route)
+    if switch is None or selectors.spec_of(switch) in targets:
+        return
+    if selectors.switch_in_force(route, now=timezone.now()) is not None:
+        gone = _target_text(selectors.spec_of(switch))
+        raise ServiceError(f"all traffic is switched to {gone}: switch it back before this target goes", "targets")
+    RouteSwitch.objects.filter(route=route).delete()
+
+
+def _event(actor: Actor, route: Route, data: dict[str, Any]) -> None:
+    event_record(
+        kind=choices.SWITCH_EVENT,
+        subject_kind="route",
+        subject_id=str(route.pk),
+        subject_name=route.name,
+        data={**data, "by": actor.name},
+    )
 
 
 def _check_names(route: Route, names: Sequence[str]) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
-from apps.contracts.snapshot import Fragment, RouteFragment, Target
+from apps.contracts.snapshot import Fragment, RouteFragment, Switch, Target
 from apps.publishing.registry import Section
 from apps.routes import choices, selectors
 from apps.routes.models import Route
 from apps.routes.rules import TargetSpec
-from apps.routes.services import route_delete, route_ensure
+from apps.routes.services import route_delete, route_ensure, route_switch, route_switch_back
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def _build(ids: set[str] | None) -> dict[str, Fragment]:
@@ -29,6 +33,7 @@ def _build(ids: set[str] | None) -> dict[str, Fragment]:
             max_attempts=row.max_attempts,
             unpriced="zero" if row.unpriced == "zero" else "refuse",
             enabled=row.enabled,
+            switch=_switch(row),
         )
         for row in rows
     }
@@ -36,6 +41,16 @@ def _build(ids: set[str] | None) -> dict[str, Fragment]:
 
 def _targets(route: Route, chain: str) -> list[Target]:
     return [Target(provider=spec.provider, model=spec.model, endpoint=spec.endpoint) for spec in selectors.target_specs(route, chain)]
+
+
+def _switch(route: Route) -> Switch | None:
+    """As it is stored: the proxy knows when it has run out, so equal rows give equal fragments."""
+    row = selectors.switch_of(route)
+    if row is None:
+        return None
+    spec = selectors.spec_of(row)
+    target = Target(provider=spec.provider, model=spec.model, endpoint=spec.endpoint)
+    return Switch(target=target, failover=row.failover, until_ms=None if row.until is None else (row.until - _EPOCH) // _MILLISECOND)
 
 
 def _restore(*, actor: Actor, object_id: str, fragment: Fragment | None, reason: str) -> None:
@@ -49,7 +64,10 @@ def _restore(*, actor: Actor, object_id: str, fragment: Fragment | None, reason:
     if now is not None and str(now.pk) != object_id:
         # The name was given to a new route since: that one did not exist in the version we return to.
         route_delete(actor=actor, route=now, reason=reason)
-    route_ensure(
+    same = selectors.with_parts(Route.objects.filter(pk=object_id)).first()
+    if same is not None and _switch(same) != then.switch:
+        route_switch_back(actor=actor, route=same, reason=reason)
+    route = route_ensure(
         actor=actor,
         organisation=Organisation.objects.get(pk=then.organisation),
         name=then.name,
@@ -64,6 +82,17 @@ def _restore(*, actor: Actor, object_id: str, fragment: Fragment | None, reason:
         reason=reason,
         id=object_id,
     )
+    until = None if then.switch is None or then.switch.until_ms is None else _EPOCH + _MILLISECOND * then.switch.until_ms
+    if then.switch is not None and (until is None or until > datetime.now(UTC)):
+        target = then.switch.target
+        route_switch(
+            actor=actor,
+            route=route,
+            target=TargetSpec(target.provider, target.model, target.endpoint),
+            reason=reason or f"as in an earlier version of {then.name}",
+            until=until,
+            failover=then.switch.failover,
+        )
 
 
 routes = Section(build=_build, restore=_restore)

@@ -251,6 +251,7 @@ class _Run:
             endpoints=[EndpointSpec(**msgspec.structs.asdict(endpoint)) for endpoint in entry.endpoints],
             simulated=entry.simulated,
             enabled=entry.enabled,
+            allow_private_addresses=entry.allow_private_addresses,
             price_list=entry.price_list,
             reason=self.reason,
         )
@@ -281,6 +282,7 @@ class _Run:
             max_output_tokens=entry.max_output_tokens,
             max_attempts=entry.max_attempts,
             unpriced=entry.unpriced,
+            owner=_team(organisation, entry.owner, "owner"),
             enabled=entry.enabled,
             reason=self.reason,
         )
@@ -298,6 +300,7 @@ class _Run:
             "team": None if service else _team(organisation, entry.team, "team"),
             "service": service,
             "expires_at": entry.expires_at,
+            "enabled": entry.enabled,
             "reason": self.reason,
         }
         key = keys_of(organisation).filter(name=entry.name).first()

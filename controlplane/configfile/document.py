@@ -100,6 +100,7 @@ class ProviderEntry(Entry, kw_only=True):
     kind: str = "openai"
     simulated: bool = False
     enabled: bool = True
+    allow_private_addresses: bool = False
     price_list: str = ""
     endpoints: list[EndpointEntry]
     prices: list[PriceEntry] = []
@@ -133,6 +134,7 @@ class RouteEntry(Entry, kw_only=True):
     max_output_tokens: int = 4096
     max_attempts: int = 3
     unpriced: Literal["refuse", "zero"] = "refuse"
+    owner: str = ""
     enabled: bool = True
     absent: bool = False
 
@@ -148,6 +150,7 @@ class KeyEntry(Entry, kw_only=True):
     team: str = ""
     service: str = ""
     expires_at: Moment | None = None
+    enabled: bool = True
     absent: bool = False
 
 

@@ -118,6 +118,7 @@ def _providers(organisation: Organisation, names: _Names) -> list[ProviderEntry]
                 kind=row.kind,
                 simulated=row.simulated,
                 enabled=row.enabled,
+                allow_private_addresses=row.allow_private_addresses,
                 price_list=row.price_list,
                 endpoints=[
                     EndpointEntry(
@@ -157,6 +158,7 @@ def _routes(organisation: Organisation, names: _Names) -> list[RouteEntry]:
                 max_output_tokens=row.max_output_tokens,
                 max_attempts=row.max_attempts,
                 unpriced=cast(Any, row.unpriced),
+                owner=row.owner.slug if row.owner else "",
                 enabled=row.enabled,
             )
         )
@@ -178,6 +180,7 @@ def _keys(organisation: Organisation, names: _Names) -> list[KeyEntry]:
                 team="" if row.service or not row.team else row.team.slug,
                 service=f"{row.service.team.slug}/{row.service.slug}" if row.service else "",
                 expires_at=row.expires_at,
+                enabled=row.enabled,
             )
         )
     return entries

@@ -61,5 +61,5 @@ class Authenticator:
         if key.refused is not None:
             return Refusal(key.refused[0], STEP, key.refused[1])
         if key.expires_at_ms is not None and time.time() * 1000 + self.offset_ms >= key.expires_at_ms:
-            return Refusal("key_expired", STEP, f"The key {key.name!r} has expired. Ask its owner for a new one.")
+            return Refusal("key_expired", STEP, key.expired_message)
         return key
