@@ -5,6 +5,7 @@ from django.urls import include, path
 urlpatterns = [
     path("", include("apps.accounts.urls")),
     path("", include("apps.ui.urls")),
+    path("", include("apps.publishing.urls")),
     path("", include("apps.dashboard.urls")),
 ]
 

@@ -106,3 +106,22 @@ class ProxyProcess(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.boot_id})"
+
+
+class Submission(models.Model):
+    """A form that was sent and done, so that sending it twice does it once. Kept for a day."""
+
+    id = models.BigAutoField(primary_key=True)
+    user_id = models.UUIDField()
+    nonce = models.CharField(max_length=64)
+    url = models.CharField(max_length=500, blank=True, default="")
+    at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "publishing_submission"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user_id", "nonce"], name="publishing_submission_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.nonce} of {self.user_id}"

@@ -60,6 +60,46 @@ def rollback(
     return version
 
 
+@transaction.atomic
+def version_undo(
+    *, actor: Actor, number: int, reason: str = "", sections: Mapping[str, Section] | None = None, compiler: Compiler | None = None
+) -> Version | None:
+    """Take one version back: what it changed becomes what it was before, everything published since stays. None: it already is.
+
+    Whoever may change an object may undo a change of it: each section's ``restore`` asks. Raises ServiceError for an unknown
+    version, one with keys or credentials, and objects that were changed again since; PublishError as ``rollback`` does.
+    """
+    lock_publishing()
+    if number < 1 or not Version.objects.filter(number=number).exists():
+        raise ServiceError(f"There is no version {number}.", field="number")
+    head, then, before = head_state(), state_at(number), state_at(number - 1) if number > 1 else ConfigState()
+    registered = registered_sections() if sections is None else sections
+    touched = set(TouchedFragment.objects.values_list("section", "object_id"))
+    removals: list[_Step] = []
+    writes: list[_Step] = []
+    for name in SECTIONS:
+        now, new, old = (state.bodies.get(name, {}) for state in (head, then, before))
+        for object_id in sorted(key for key in new.keys() | old.keys() if new.get(key) != old.get(key)):
+            if name in NEVER_ROLLED_BACK:
+                raise ServiceError(f"v{number} changed {name}, and those never come back: a revoked key stays revoked.", field="number")
+            if now.get(object_id) == old.get(object_id) and (name, object_id) not in touched:
+                continue
+            if now.get(object_id) != new.get(object_id) or (name, object_id) in touched:
+                shown = head.fragments.get(name, {}).get(object_id) or then.fragments.get(name, {}).get(object_id)
+                raise ServiceError(
+                    f"{getattr(shown, 'name', '') or object_id} was changed again since v{number}: edit it, or roll back to v{number - 1}.",
+                    field="number",
+                )
+            step = _Step(name, object_id, before.fragments.get(name, {}).get(object_id))
+            (removals if step.fragment is None else writes).append(step)
+    steps = [*reversed(removals), *writes]
+    why = reason.strip() or f"undo v{number}"
+    _restore_all(steps, registered, actor=actor, reason=why)
+    for step in steps:
+        section_touch(section=step.section, ids=[step.object_id])
+    return publish(actor=actor, reason=why, sections=sections, compiler=compiler)
+
+
 def _restorable(registered: Mapping[str, Section]) -> list[str]:
     return [name for name in SECTIONS if name in registered and name not in NEVER_ROLLED_BACK]
 
