@@ -60,7 +60,7 @@ class Totals:
 
 
 COUNTS = tuple(item.name for item in fields(Totals))
-_SUMS = ", ".join(f"sum({name})::bigint" for name in COUNTS)
+SUMS = ", ".join(f"sum({name})::bigint" for name in COUNTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ SETTLING_SECONDS = 5
 def aligned(start: datetime, end: datetime, *, now: datetime) -> tuple[datetime, datetime]:
     """The range that totals are of: its ends at whole minutes outwards, or at whole hours where minutes are kept no more."""
     kept = now - timedelta(days=MINUTE_DAYS)
-    return _floor(start, MINUTE if start >= kept else HOUR), _ceil(end, MINUTE if end >= kept else HOUR)
+    return floor(start, MINUTE if start >= kept else HOUR), _ceil(end, MINUTE if end >= kept else HOUR)
 
 
 def cover(start: datetime, end: datetime, *, now: datetime) -> list[Segment]:
@@ -149,12 +149,12 @@ def cover(start: datetime, end: datetime, *, now: datetime) -> list[Segment]:
 
     A range that ends now takes the hour and the day that are not over: they hold nothing later than now.
     """
-    if end >= _floor(now, MINUTE):
+    if end >= floor(now, MINUTE):
         end = _ceil(end, DAY)
     before: list[Segment] = []
     after: list[Segment] = []
     for seconds, wider in pairwise(COVERING):
-        low, high = _ceil(start, wider), _floor(end, wider)
+        low, high = _ceil(start, wider), floor(end, wider)
         if low > high:  # no edge of a wider bucket lies inside
             break
         before.append(Segment(seconds, start, low))
@@ -178,7 +178,7 @@ def step_for(start: datetime, end: datetime, *, now: datetime) -> tuple[int, int
     return max(bucket, least), max(step, least)
 
 
-def _floor(moment: datetime, seconds: int) -> datetime:
+def floor(moment: datetime, seconds: int) -> datetime:
     return datetime.fromtimestamp(moment.timestamp() // seconds * seconds, UTC)
 
 
@@ -186,28 +186,40 @@ def _ceil(moment: datetime, seconds: int) -> datetime:
     return datetime.fromtimestamp(-(-moment.timestamp() // seconds) * seconds, UTC)
 
 
-def _rows(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+def rows_of(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return cursor.fetchall()
 
 
 _WHERE = "organisation = %s AND simulated = %s AND seconds = %s AND dimension = %s AND bucket >= %s AND bucket < %s"
-_HISTOGRAMS = ", ".join(f"string_agg({name}::text, ',') FILTER (WHERE {name} <> '{{}}')" for name in ("h_total", "h_first_token"))
+_BUCKETS = "ARRAY(SELECT generate_series(%s::timestamptz, %s::timestamptz - interval '1 second', make_interval(secs => %s)))"
+_WHERE_VALUES = (
+    f"organisation = %s AND simulated = %s AND seconds = %s AND dimension = %s AND bucket = ANY ({_BUCKETS}) AND value = ANY (%s)"
+)
+HISTOGRAMS = ", ".join(f"string_agg({name}::text, ',') FILTER (WHERE {name} <> '{{}}')" for name in ("h_total", "h_first_token"))
 _decode = msgspec.json.Decoder(list[dict[int, int]]).decode
 
 
-def _covered(scope: Scope, segments: Sequence[Segment], dimensions: Sequence[str]) -> tuple[str, list[Any]]:
-    """The rows of ``usage_summary`` in some segments, as SQL for FROM, and its parameters. One index range each."""
+def _covered(
+    scope: Scope, segments: Sequence[Segment], dimensions: Sequence[str], values: Sequence[str] | None = None
+) -> tuple[str, list[Any]]:
+    """The rows of ``usage_summary`` in some segments, as SQL for FROM, and its parameters. One index range each; of some values
+    alone, one look-up for each bucket and value."""
     parts, parameters = [], []
     for segment in segments:
         for dimension in dimensions:
-            parts.append(f"SELECT * FROM usage_summary WHERE {_WHERE}")
-            parameters += [scope.organisation, scope.simulated, segment.seconds, dimension, segment.start, segment.end]
+            owner = [scope.organisation, scope.simulated, segment.seconds, dimension]
+            if values is None:
+                parts.append(f"SELECT * FROM usage_summary WHERE {_WHERE}")
+                parameters += [*owner, segment.start, segment.end]
+            else:
+                parts.append(f"SELECT * FROM usage_summary WHERE {_WHERE_VALUES}")
+                parameters += [*owner, segment.start, segment.end, segment.seconds, list(values)]
     return f"({' UNION ALL '.join(parts)}) AS covered", parameters
 
 
-def _latency(texts: str | None) -> Latency:
+def latency_of(texts: str | None) -> Latency:
     """The quantiles of histograms that were joined with commas; as ``apps.contracts.histogram.quantile`` of their sum."""
     if not texts:
         return Latency()
@@ -225,16 +237,34 @@ def _latency(texts: str | None) -> Latency:
     return Latency(*found, count=total)
 
 
-def traffic_series(scope: Scope, start: datetime, end: datetime, *, now: datetime | None = None) -> Series:
-    """Counts and latency of a range, by step and as a whole: three queries, two where nothing came since the last time."""
+def traffic_series(
+    scope: Scope,
+    start: datetime,
+    end: datetime,
+    *,
+    dimension: Dimension | Literal[""] = EVERYTHING,
+    value: str = "",
+    now: datetime | None = None,
+) -> Series:
+    """Counts and latency of a range, by step and as a whole: three queries, two where nothing came since the last time.
+
+    dimension, value: of one route, provider or key alone, in steps of a minute or more.
+    """
     now = now or datetime.now(UTC)
     start, end = aligned(start, end, now=now)
-    [whole] = traffic_by(scope, start, end, (), now=now)[EVERYTHING] or [Group("", Totals(), Latency(), Latency())]
+    if dimension == EVERYTHING:
+        found = traffic_by(scope, start, end, (), now=now)[EVERYTHING]
+    else:
+        found = traffic_of(scope, start, end, dimension, [value], now=now)
+    [whole] = found or [Group(value, Totals(), Latency(), Latency())]
     bucket, step = step_for(start, end, now=now)
-    first, until = _floor(start, step), max(min(end, now), start)
-    where = [scope.organisation, scope.simulated, bucket, EVERYTHING, first, until]
+    if dimension != EVERYTHING:
+        bucket, step = max(bucket, MINUTE), max(step, MINUTE)
+    first, until = floor(start, step), max(min(end, now), start)
+    where = [scope.organisation, scope.simulated, bucket, dimension, first, until, bucket, [value]]
     place = f"date_bin('{step} seconds', bucket, 'epoch'::timestamptz)"
-    counts = {at: Totals(*sums) for at, *sums in _rows(f"SELECT {place}, {_SUMS} FROM usage_summary WHERE {_WHERE} GROUP BY 1", where)}
+    sql = f"SELECT {place}, {SUMS} FROM usage_summary WHERE {_WHERE_VALUES} GROUP BY 1"
+    counts = {at: Totals(*sums) for at, *sums in rows_of(sql, where)}
     latencies = _step_latencies(scope, step, place, where, counts)
     points, at, nothing = [], first, (Latency(), Latency())
     while at < until:
@@ -246,8 +276,8 @@ def traffic_series(scope: Scope, start: datetime, end: datetime, *, now: datetim
     return Series(start, end, timedelta(seconds=step), points, whole.totals, whole.total, whole.first_token)
 
 
-_known_steps: dict[tuple[str, bool, int, int], tuple[int, Latency, Latency]] = {}
-"""(organisation, simulated, seconds of the step, its start) -> requests counted, and the latencies that were found for them.
+_known_steps: dict[tuple[str, bool, int, str, str, int], tuple[int, Latency, Latency]] = {}
+"""(organisation, simulated, seconds of the step, dimension, value, its start) -> requests counted, and the latencies found for them.
 
 A histogram changes only together with the count of requests beside it, so a step whose count is the same has the same latency: of a
 plot that is drawn again only the steps with new requests are merged, however late those came.
@@ -259,7 +289,8 @@ def _step_latencies(
     scope: Scope, step: int, place: str, where: list[Any], counts: Mapping[datetime, Totals]
 ) -> dict[datetime, tuple[Latency, Latency]]:
     """By step, total and first token; one query for the steps that are not known, none where all are."""
-    keys = {at: (scope.organisation, scope.simulated, step, int(at.timestamp())) for at in counts}
+    dimension, [value] = where[3], where[-1]
+    keys = {at: (scope.organisation, scope.simulated, step, dimension, value, int(at.timestamp())) for at in counts}
     found: dict[datetime, tuple[Latency, Latency]] = {}
     for at, totals in counts.items():
         known = _known_steps.get(keys[at])
@@ -270,9 +301,9 @@ def _step_latencies(
         return found
     if len(_known_steps) + len(missing) > MOST_KNOWN_STEPS:
         _known_steps.clear()
-    sql = f"SELECT {place}, sum(requests)::bigint, {_HISTOGRAMS} FROM usage_summary WHERE {_WHERE} AND {place} = ANY (%s) GROUP BY 1"
-    for at, requests, total, first_token in _rows(sql, [*where, missing]):
-        found[at] = (_latency(total), _latency(first_token))
+    sql = f"SELECT {place}, sum(requests)::bigint, {HISTOGRAMS} FROM usage_summary WHERE {_WHERE_VALUES} AND {place} = ANY (%s) GROUP BY 1"
+    for at, requests, total, first_token in rows_of(sql, [*where, missing]):
+        found[at] = (latency_of(total), latency_of(first_token))
         _known_steps[keys[at]] = (requests, *found[at])
     return found
 
@@ -294,14 +325,38 @@ def traffic_by(
     start, end = aligned(start, end, now=now)
     source, parameters = _covered(scope, cover(start, end, now=now), (EVERYTHING, *dimensions))
     found: dict[str, list[Group]] = {EVERYTHING: [], **{name: [] for name in dimensions}}
-    rows = _rows(
-        f"SELECT dimension, value, {_SUMS}, {_HISTOGRAMS} FROM {source} GROUP BY dimension, value ORDER BY sum(requests) DESC, value",
+    rows = rows_of(
+        f"SELECT dimension, value, {SUMS}, {HISTOGRAMS} FROM {source} GROUP BY dimension, value ORDER BY sum(requests) DESC, value",
         parameters,
     )
     for dimension, value, *sums, total, first_token in rows:
         if len(found[dimension]) < limit:
-            found[dimension].append(Group(value, Totals(*sums), _latency(total), _latency(first_token)))
+            found[dimension].append(Group(value, Totals(*sums), latency_of(total), latency_of(first_token)))
     return found
+
+
+def traffic_of(
+    scope: Scope,
+    start: datetime,
+    end: datetime,
+    dimension: Dimension,
+    values: Sequence[str] | None,
+    *,
+    latency: bool = True,
+    now: datetime | None = None,
+) -> list[Group]:
+    """A range by some values of one dimension, the busiest first: one query, none without values. A value without traffic has no group.
+
+    values: those of one page of a list; None: all that have traffic. latency: whether histograms are merged; a sort needs none.
+    """
+    if values is not None and not values:
+        return []
+    now = now or datetime.now(UTC)
+    start, end = aligned(start, end, now=now)
+    source, parameters = _covered(scope, cover(start, end, now=now), (dimension,), values)
+    wanted = HISTOGRAMS if latency else "NULL, NULL"
+    rows = rows_of(f"SELECT value, {SUMS}, {wanted} FROM {source} GROUP BY value ORDER BY sum(requests) DESC, value", parameters)
+    return [Group(value, Totals(*sums), latency_of(total), latency_of(first_token)) for value, *sums, total, first_token in rows]
 
 
 def live_and_today(scope: Scope, *, seconds: int = 60, now: datetime | None = None) -> tuple[Totals, int]:
@@ -310,10 +365,10 @@ def live_and_today(scope: Scope, *, seconds: int = 60, now: datetime | None = No
     The latest seconds are left out of the rate, because they still fill.
     """
     now = now or datetime.now(UTC)
-    end = _floor(now - timedelta(seconds=2), 10)
-    owner, today = [scope.organisation, scope.simulated], _floor(now, DAY)
-    [row] = _rows(
-        f"SELECT (SELECT coalesce(sum(cost_nano), 0)::bigint FROM usage_summary WHERE {_WHERE}), {_SUMS} FROM usage_summary WHERE {_WHERE}",
+    end = floor(now - timedelta(seconds=2), 10)
+    owner, today = [scope.organisation, scope.simulated], floor(now, DAY)
+    [row] = rows_of(
+        f"SELECT (SELECT coalesce(sum(cost_nano), 0)::bigint FROM usage_summary WHERE {_WHERE}), {SUMS} FROM usage_summary WHERE {_WHERE}",
         [*owner, DAY, EVERYTHING, today, today + timedelta(days=1), *owner, 10, EVERYTHING, end - timedelta(seconds=seconds), end],
     )
     spent, *sums = row
@@ -324,9 +379,9 @@ def values_seen(scope: Scope, start: datetime, end: datetime, *, limit: int = 20
     """The routes, providers and keys that a range has traffic of, for its filters: one query over whole hours or days."""
     width = HOUR if end - start <= timedelta(days=2) else DAY
     names: tuple[Dimension, ...] = ("route", "provider", "key_id")
-    source, parameters = _covered(scope, [Segment(width, _floor(start, width), _ceil(end, width))], names)
+    source, parameters = _covered(scope, [Segment(width, floor(start, width), _ceil(end, width))], names)
     found: dict[Dimension, list[str]] = {name: [] for name in names}
-    for name, value in _rows(f"SELECT DISTINCT dimension, value FROM {source} ORDER BY 1, 2", parameters):
+    for name, value in rows_of(f"SELECT DISTINCT dimension, value FROM {source} ORDER BY 1, 2", parameters):
         if value and len(found[name]) < limit:
             found[name].append(value)
     return found
@@ -398,9 +453,9 @@ def _narrowed(scope: Scope, start: datetime, end: datetime, filters: Mapping[str
     """The part of a range in which a provider was called at all: no index leads to its requests, its hours do. One query, or none."""
     if "provider" not in filters:
         return start, end
-    [(first, last)] = _rows(
+    [(first, last)] = rows_of(
         f"SELECT min(bucket), max(bucket) FROM usage_summary WHERE {_WHERE} AND value = %s",
-        [scope.organisation, scope.simulated, HOUR, "provider", _floor(start, HOUR), end, filters["provider"]],
+        [scope.organisation, scope.simulated, HOUR, "provider", floor(start, HOUR), end, filters["provider"]],
     )
     return (start, start) if first is None else (max(start, first), min(end, last + timedelta(hours=1)))
 
@@ -468,10 +523,23 @@ def request_get(request_id: UUID) -> UsageRequest | None:
     return UsageRequest.objects.filter(id=request_id, **bounds).first()
 
 
+def last_requests(scope: Scope, key_ids: Sequence[str], *, since: datetime) -> dict[str, datetime]:
+    """When each key was last used, for those used ``since`` then: one query, one look-up by index for each key and day."""
+    if not key_ids:
+        return {}
+    rows = rows_of(
+        "SELECT wanted.key_id, latest.at FROM unnest(%s::text[]) AS wanted (key_id) CROSS JOIN LATERAL (SELECT max(started_at) AS at "
+        "FROM usage_request WHERE key_id = wanted.key_id AND started_at >= %s AND organisation = %s AND simulated = %s) AS latest "
+        "WHERE latest.at IS NOT NULL",
+        [list(key_ids), since, scope.organisation, scope.simulated],
+    )
+    return dict(rows)  # type: ignore[arg-type]
+
+
 def any_request(scope: Scope) -> bool:
     """Whether this scope has had any traffic since rollups are kept."""
     return bool(
-        _rows(
+        rows_of(
             "SELECT 1 FROM usage_summary WHERE organisation = %s AND simulated = %s AND seconds = %s LIMIT 1",
             [scope.organisation, scope.simulated, DAY],
         )

@@ -1,0 +1,42 @@
+"""Forgetting an organisation: every request, sum and rollup of it, in short steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.db import connection, transaction
+
+from apps.usage.services import rollups_fold
+
+STEP_ROWS = 20_000
+TABLES = ("usage_request", "usage_summary", "usage_rollup_10s", "usage_rollup_1m", "usage_rollup_1h")
+_KEYS = {
+    "usage_request": "id, started_at",
+    "usage_summary": "organisation, simulated, seconds, dimension, bucket, value",
+}
+
+
+def usage_forget(*, organisation: str, said: Callable[[str, int], None] = lambda table, rows: None) -> dict[str, int]:
+    """Delete all usage of one organisation; table -> rows. ``said`` is called after each step with the table and its rows so far.
+
+    Sums that wait to be added are added first, or they would come back. Safe to run again: records that a proxy still writes are
+    found by the next run.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        while rollups_fold(cursor=cursor):
+            pass
+    deleted = dict.fromkeys(TABLES, 0)
+    for table in TABLES:
+        keys = _KEYS.get(table, "bucket, dimensions")
+        while True:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"DELETE FROM {table} WHERE ({keys}) IN (SELECT {keys} FROM {table} WHERE organisation = %s LIMIT %s)",
+                    [organisation, STEP_ROWS],
+                )
+                rows = cursor.rowcount
+            deleted[table] += rows
+            said(table, deleted[table])
+            if rows < STEP_ROWS:
+                break
+    return deleted
