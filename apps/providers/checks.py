@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +13,12 @@ from django.utils import timezone
 
 from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
+from apps.providers import outbound
 from apps.providers.choices import CHECK_EVENT, KINDS
 from apps.providers.models import Endpoint, ProviderCheck
 from apps.providers.rules import check_state
 from apps.providers.selectors import endpoints_to_check
 from apps.providers.services import credential_value
-
-TIMEOUT = httpx.Timeout(10.0, connect=5.0)
-"""Seconds. A provider that lists its models slower than this counts as unreachable."""
 
 PARALLEL = 8
 
@@ -60,30 +57,25 @@ def providers_check(*, endpoint_ids: Sequence[str] | None = None) -> dict[str, s
 
 
 def check_endpoint(endpoint: Endpoint, secret: str | None) -> CheckResult:
-    """One ``GET <base_url>/models``; redirects are not followed, so that the credential goes nowhere else."""
+    """One ``GET <base_url>/models`` through the outbound guard; redirects are not followed, so that the credential goes nowhere else."""
     url = endpoint.base_url + KINDS[endpoint.provider.kind].models_path
     headers = {"user-agent": "bulkhead-check", "accept": "application/json"}
     if secret:
         headers["authorization"] = f"Bearer {secret}"
     started = time.perf_counter_ns()
     try:
-        verify = _verify(endpoint)
+        tls = outbound.tls_settings(verify=endpoint.verify_tls, ca_file=endpoint.ca_file)
         with (
-            httpx.Client(timeout=TIMEOUT, verify=verify, follow_redirects=False, trust_env=False) as client,
+            outbound.client(allow_private=endpoint.provider.allow_private_addresses, tls=tls) as client,
             client.stream("GET", url, headers=headers) as answer,
         ):
             latency_us = (time.perf_counter_ns() - started) // 1000
             return CheckResult(check_state(answer.status_code), answer.status_code, latency_us, f"HTTP {answer.status_code}")
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         # The type and system message only: never the headers that carried the secret.
-        detail = f"{type(error).__name__}: {error}" if not secret else f"{type(error).__name__}: {str(error).replace(secret, '[redacted]')}"
+        kind = "Refused by the outbound guard" if outbound.cause_of(error, outbound.AddressRefused) else type(error).__name__
+        detail = f"{kind}: {error}" if not secret else f"{kind}: {str(error).replace(secret, '[redacted]')}"
         return CheckResult("down", None, None, detail[:300])
-
-
-def _verify(endpoint: Endpoint) -> bool | ssl.SSLContext:
-    if not endpoint.verify_tls:
-        return False
-    return ssl.create_default_context(cafile=endpoint.ca_file) if endpoint.ca_file else True
 
 
 @transaction.atomic

@@ -12,8 +12,9 @@ from apps.providers import choices
 
 
 class Credential(models.Model):
-    """A provider's secret, encrypted under the master key (MultiFernet); never shown again, not even its last digits.
+    """A provider's secret, encrypted under the master key (MultiFernet); never shown again but for its last four characters.
 
+    last_four: by which people tell one secret from another; empty for secrets too short to give any of it away.
     source: the reference it was read from (``env:NAME``, ``file:path``), empty where a person typed it.
     digest: hex HMAC of the value under a key derived from the master key; tells whether a value changed.
     """
@@ -23,6 +24,7 @@ class Credential(models.Model):
     name = models.CharField(max_length=80)
     encrypted = models.TextField()
     digest = models.CharField(max_length=64)
+    last_four = models.CharField(max_length=4, blank=True, default="")
     source = models.CharField(max_length=500, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)
@@ -39,7 +41,10 @@ class Credential(models.Model):
 
 class Provider(models.Model):
     """An upstream. ``kind`` names its wire format; ``price_list`` the page of the price book that applies
-    (empty: found by the endpoints' addresses; ``none``: only manual prices)."""
+    (empty: found by the endpoints' addresses; ``none``: only manual prices).
+
+    allow_private_addresses: calls may go to loopback, private and other special addresses (``apps.contracts.addresses``).
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organisation = models.ForeignKey("accounts.Organisation", on_delete=models.PROTECT, related_name="providers")
@@ -48,6 +53,7 @@ class Provider(models.Model):
     price_list = models.CharField(max_length=80, blank=True, default="")
     simulated = models.BooleanField(default=False)
     enabled = models.BooleanField(default=True)
+    allow_private_addresses = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from apps.audit.errors import ServiceError
+from apps.contracts.addresses import host_refusal
 from apps.contracts.money import MAX_NANO
 from apps.providers.choices import KINDS
 
@@ -23,6 +24,9 @@ MAX_CONNECTIONS = 65_535
 MAX_PRICE = MAX_NANO // 1_000_000
 """Dearest price in nano-dollars per million tokens: a request of a million million tokens still fits int64."""
 MAX_REQUEST_PRICE = MAX_NANO // 1_000
+PRIVATE_HINT = " If this provider really is there, set allow_private_addresses for it."
+LAST_FOUR_FROM = 16
+"""Length from which a secret's last four characters are kept to tell it by."""
 
 
 def check_name(name: str, field: str = "name") -> str:
@@ -49,10 +53,11 @@ def check_model(model: str, field: str = "model") -> str:
     return model
 
 
-def check_base_url(url: str, field: str = "base_url") -> str:
+def check_base_url(url: str, field: str = "base_url", *, allow_private: bool = True) -> str:
     """An address with the API's version path, without its trailing slash.
 
-    Loopback and private addresses are fine: local models are common.
+    allow_private: False refuses addresses of this host and of private networks, as far as they can be told without asking a
+    resolver; what a name leads to is judged by whoever dials it.
     """
     if not re.fullmatch(r"[\x21-\x7e]{1,500}", url):
         raise ServiceError(f"{url!r} is not an address: use up to 500 printable ASCII characters, percent-encode the rest", field)
@@ -74,6 +79,10 @@ def check_base_url(url: str, field: str = "base_url") -> str:
         raise ServiceError(f"{url!r} has port 0: use 1 to 65535", field)
     if "\\" in url or any(segment in (".", "..") for segment in parts.path.split("/")):
         raise ServiceError(f"{url!r} has a path that steps around: write it plainly", field)
+    why = host_refusal(parts.hostname, allow_private=allow_private)
+    if why:
+        hint = "" if host_refusal(parts.hostname, allow_private=True) else PRIVATE_HINT
+        raise ServiceError(f"{url!r} is refused: {why}.{hint}", field)
     return url.rstrip("/")
 
 
@@ -89,8 +98,8 @@ class EndpointSpec(NamedTuple):
     ca_file: str = ""
 
 
-def check_endpoints(endpoints: Sequence[EndpointSpec]) -> list[EndpointSpec]:
-    """At least one endpoint, names unique, each valid."""
+def check_endpoints(endpoints: Sequence[EndpointSpec], *, allow_private: bool = True) -> list[EndpointSpec]:
+    """At least one endpoint, names unique, each valid. allow_private: see ``check_base_url``."""
     if not endpoints:
         raise ServiceError("a provider needs at least one endpoint with a base_url", "endpoints")
     checked: list[EndpointSpec] = []
@@ -107,7 +116,8 @@ def check_endpoints(endpoints: Sequence[EndpointSpec]) -> list[EndpointSpec]:
             raise ServiceError("a region is up to 80 characters without control characters", f"{field}.region")
         if spec.ca_file and (not spec.ca_file.startswith("/") or len(spec.ca_file) > 500 or "\x00" in spec.ca_file):
             raise ServiceError(f"{spec.ca_file!r} is not an absolute path to a PEM bundle on the proxies' hosts", f"{field}.ca_file")
-        checked.append(spec._replace(base_url=check_base_url(spec.base_url, f"{field}.base_url")))
+        base_url = check_base_url(spec.base_url, f"{field}.base_url", allow_private=allow_private)
+        checked.append(spec._replace(base_url=base_url))
     return checked
 
 
@@ -120,6 +130,11 @@ def check_secret(value: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]+", value):
         raise ServiceError("the secret holds spaces, line breaks or characters that no header may carry", "secret")
     return value
+
+
+def last_four(value: str) -> str:
+    """By which people tell one secret from another; nothing of a short one."""
+    return value[-4:] if len(value) >= LAST_FOUR_FROM else ""
 
 
 class PriceSpec(NamedTuple):

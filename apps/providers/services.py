@@ -48,6 +48,7 @@ def credential_set(*, actor: Actor, organisation: Organisation, name: str, value
     if value_changed:
         credential.encrypted = _guarded(vault.encrypt, value)
         credential.digest = digest
+        credential.last_four = rules.last_four(value)
     credential.source = source
     credential.save()
     after = {"source": source} | ({"value_changed": True} if value_changed else {})
@@ -89,13 +90,14 @@ def provider_ensure(
     simulated: bool = False,
     enabled: bool = True,
     price_list: str = "",
+    allow_private_addresses: bool = False,
     reason: str = "",
     id: str | None = None,
-    book: bool = True,
+    restoring: bool = False,
 ) -> Provider:
     """Create a provider, or make it as given; the same again changes nothing. Endpoints are known by their names.
 
-    id: the one a new provider gets, where an earlier one is brought back. book: see ``provider_update``.
+    id: the one a new provider gets, where an earlier one is brought back. restoring: see ``provider_update``.
     """
     permission_require(actor=actor, action="provider.change", organisation=organisation)
     rules.check_name(name)
@@ -109,12 +111,20 @@ def provider_ensure(
             simulated=simulated,
             enabled=enabled,
             price_list=price_list,
+            allow_private_addresses=allow_private_addresses,
             reason=reason,
-            book=book,
+            restoring=restoring,
         )
-    specs = _check(kind=kind, endpoints=endpoints, price_list=price_list)
+    specs = _check(kind=kind, endpoints=endpoints, price_list=price_list, allow_private=allow_private_addresses or restoring)
     provider = Provider.objects.create(
-        id=id or uuid7(), organisation=organisation, name=name, kind=kind, simulated=simulated, enabled=enabled, price_list=price_list
+        id=id or uuid7(),
+        organisation=organisation,
+        name=name,
+        kind=kind,
+        simulated=simulated,
+        enabled=enabled,
+        price_list=price_list,
+        allow_private_addresses=allow_private_addresses,
     )
     _endpoints_write(provider, specs)
     _record(actor, "provider.create", "provider", provider, {}, provider_facts(provider), reason)
@@ -132,24 +142,36 @@ def provider_update(
     simulated: bool | None = None,
     enabled: bool | None = None,
     price_list: str | None = None,
+    allow_private_addresses: bool | None = None,
     reason: str = "",
-    book: bool = True,
+    restoring: bool = False,
 ) -> Provider:
     """Change what is given, leave the rest. A provider's name never changes: routes, prices and records refer to it.
 
-    book: False leaves the models' prices as they are even where another list of the book applies now; a rollback brings its own.
+    restoring: an earlier config is being brought back as it was: it brings its own prices, and private addresses that it named
+    without the switch are written back, for the proxies' guard to refuse.
     """
     permission_require(actor=actor, action="provider.change", organisation=provider.organisation)
     provider = Provider.objects.select_for_update().get(pk=provider.pk)
     before = provider_facts(provider)
-    specs = _check(
-        kind=provider.kind if kind is None else kind,
-        endpoints=endpoint_specs(provider) if endpoints is None else endpoints,
-        price_list=provider.price_list if price_list is None else price_list,
-    )
-    for field, value in (("kind", kind), ("simulated", simulated), ("enabled", enabled), ("price_list", price_list)):
+    given: dict[str, Any] = {
+        "kind": kind,
+        "simulated": simulated,
+        "enabled": enabled,
+        "price_list": price_list,
+        "allow_private_addresses": allow_private_addresses,
+    }
+    for field, value in given.items():
         if value is not None:
             setattr(provider, field, value)
+    # What is neither written nor opened here is not judged anew: a provider from before the switch can still be disabled.
+    judged = not restoring and (endpoints is not None or allow_private_addresses is not None)
+    specs = _check(
+        kind=provider.kind,
+        endpoints=endpoint_specs(provider) if endpoints is None else endpoints,
+        price_list=provider.price_list,
+        allow_private=provider.allow_private_addresses or not judged,
+    )
     _endpoints_write(provider, specs)
     after = provider_facts(provider)
     if after == before:
@@ -158,7 +180,7 @@ def provider_update(
     changed = {key for key in after if after[key] != before[key]}
     _record(actor, "provider.update", "provider", provider, {k: before[k] for k in changed}, {k: after[k] for k in changed}, reason)
     section_touch(section="providers", ids=[str(provider.id)])
-    if book and changed & {"endpoints", "simulated", "price_list"}:
+    if not restoring and changed & {"endpoints", "simulated", "price_list"}:
         for model in provider.models.all():
             prices.book_refresh(actor=actor, model=model, reason=reason)
     return provider
@@ -175,6 +197,7 @@ def provider_restore(
     endpoints: Sequence[EndpointSpec],
     simulated: bool,
     enabled: bool,
+    allow_private_addresses: bool,
     reason: str,
 ) -> Provider:
     """A provider as an earlier config version had it, under the id it had. Its price list stays what it is."""
@@ -190,9 +213,10 @@ def provider_restore(
         simulated=simulated,
         enabled=enabled,
         price_list=now.price_list if now else "",
+        allow_private_addresses=allow_private_addresses,
         reason=reason,
         id=id,
-        book=False,
+        restoring=True,
     )
 
 
@@ -237,15 +261,16 @@ def provider_facts(provider: Provider) -> dict[str, Any]:
         "simulated": provider.simulated,
         "enabled": provider.enabled,
         "price_list": provider.price_list,
+        "allow_private_addresses": provider.allow_private_addresses,
         "endpoints": [spec._asdict() for spec in endpoint_specs(provider)],
     }
 
 
-def _check(*, kind: str, endpoints: Sequence[EndpointSpec], price_list: str) -> list[EndpointSpec]:
+def _check(*, kind: str, endpoints: Sequence[EndpointSpec], price_list: str, allow_private: bool) -> list[EndpointSpec]:
     rules.check_kind(kind)
     if price_list and price_list != NO_LIST and price_list not in price_lists():
         raise ServiceError(f"{price_list!r} is not a price list: use {NO_LIST!r}, or one of {', '.join(price_lists())}", "price_list")
-    return rules.check_endpoints(endpoints)
+    return rules.check_endpoints(endpoints, allow_private=allow_private)
 
 
 def _endpoints_write(provider: Provider, specs: Sequence[EndpointSpec]) -> None:

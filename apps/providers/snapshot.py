@@ -33,6 +33,7 @@ def _providers(ids: set[str] | None) -> dict[str, Fragment]:
             organisation=str(row.organisation_id),
             simulated=row.simulated,
             enabled=row.enabled,
+            allow_private_addresses=row.allow_private_addresses,
             endpoints=[
                 contract.Endpoint(
                     name=endpoint.name,
@@ -73,6 +74,7 @@ def _restore_provider(*, actor: Actor, object_id: str, fragment: Fragment | None
         kind=then.kind,
         simulated=then.simulated,
         enabled=then.enabled,
+        allow_private_addresses=then.allow_private_addresses,
         endpoints=[
             EndpointSpec(
                 name=endpoint.name,

@@ -115,13 +115,21 @@ def _provider(actor: Actor, organisation: Organisation, simulator: SimulatorAddr
     if provider is None:
         endpoint = EndpointSpec(name="local", base_url=base_url, region=name.removeprefix("sim-"))
         provider = provider_ensure(
-            actor=actor, organisation=organisation, name=name, kind="openai", endpoints=[endpoint], simulated=True, reason=REASON
+            actor=actor,
+            organisation=organisation,
+            name=name,
+            kind="openai",
+            endpoints=[endpoint],
+            simulated=True,
+            allow_private_addresses=True,
+            reason=REASON,
         )
     else:
         first, *others = endpoint_specs(provider)
-        if first.base_url != base_url:
+        if first.base_url != base_url or not provider.allow_private_addresses:
             moved = [first._replace(base_url=base_url), *others]
-            provider_update(actor=actor, provider=provider, endpoints=moved, reason="the simulator listens elsewhere now")
+            reason = "the simulator listens on this host" if first.base_url == base_url else "the simulator listens elsewhere now"
+            provider_update(actor=actor, provider=provider, endpoints=moved, allow_private_addresses=True, reason=reason)
     for model in (CHAT_MODEL, EMBED_MODEL):
         row = provider.models.filter(name=model).first()
         if row is None or not row.prices.exists():

@@ -30,6 +30,7 @@ credentials:
   secret: env:BENCH_API_KEY
 providers:
 - name: bench
+  allow_private_addresses: true
   endpoints:
   - name: main
     base_url: http://127.0.0.1:{upstream}/v1

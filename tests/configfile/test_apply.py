@@ -43,6 +43,7 @@ providers:
       - base_url: https://api.openai.com/v1
         credential: openai
   - name: local
+    allow_private_addresses: true
     endpoints:
       - base_url: http://127.0.0.1:8000/v1
     prices:
@@ -240,7 +241,8 @@ flags: [{name: chat-fallback, absent: true}]
 def test_absent_price_hands_the_model_back_to_the_book(shell: Shell) -> None:
     shell.apply(DOCUMENT)
     out = shell.apply(
-        "providers: [{name: local, endpoints: [{base_url: 'http://127.0.0.1:8000/v1'}], prices: [{model: llama, absent: true}]}]"
+        "providers: [{name: local, allow_private_addresses: true, endpoints: [{base_url: 'http://127.0.0.1:8000/v1'}],"
+        " prices: [{model: llama, absent: true}]}]"
     )
     assert "- prices[llama].input: 0.05" in out
 

@@ -22,6 +22,7 @@ credentials: [{name: openai, secret: 'env:TEST_OPENAI_API_KEY'}]
 providers:
   - {name: openai, endpoints: [{base_url: https://api.openai.com/v1, credential: openai}]}
   - name: local
+    allow_private_addresses: true
     endpoints: [{base_url: 'http://127.0.0.1:1/v1'}]
     prices: [{model: llama, input: 1, output: 2, valid_to: 2030-01-01T00:00:00Z}]
 routes:

@@ -55,7 +55,12 @@ def test_states_events_and_the_credential(organisation: Organisation, actor: Act
     services.credential_set(actor=actor, organisation=organisation, name="c", value=SECRET)
     url = f"http://127.0.0.1:{upstream.server_port}/v1"
     provider = services.provider_ensure(
-        actor=actor, organisation=organisation, name="p", kind="openai", endpoints=[EndpointSpec("default", url, credential="c")]
+        actor=actor,
+        organisation=organisation,
+        name="p",
+        kind="openai",
+        endpoints=[EndpointSpec("default", url, credential="c")],
+        allow_private_addresses=True,
     )
     endpoint = str(provider.endpoints.get().pk)
     for status, state in ((200, "up"), (200, "up"), (401, "refused"), (500, "failing"), (302, "failing"), (200, "up")):
@@ -85,6 +90,7 @@ def test_nobody_there(organisation: Organisation, actor: Actor, upstream: Upstre
         organisation=organisation,
         name="p",
         kind="openai",
+        allow_private_addresses=True,
         endpoints=[
             EndpointSpec("closed", f"http://127.0.0.1:{port}/v1"),
             EndpointSpec("no-ca", "https://127.0.0.1:1/v1", ca_file="/nonexistent/ca.pem"),
@@ -105,6 +111,7 @@ def test_a_credential_that_no_longer_opens_is_a_state_and_not_a_crash(
         organisation=organisation,
         name="p",
         kind="openai",
+        allow_private_addresses=True,
         endpoints=[EndpointSpec("sealed", url, credential="c"), EndpointSpec("open", url)],
     )
     monkeypatch.setenv("BULKHEAD_MASTER_KEY", "b3RoZXItbWFzdGVyLWtleS0zMi1ieXRlcy1sb25nLS0=")

@@ -77,7 +77,8 @@ def test_ensure_twice_changes_nothing_and_an_update_says_what_changed(provider: 
 def test_endpoints_keep_their_rows_by_name(provider: Provider, actor: Actor) -> None:
     first = provider.endpoints.get()
     west = EndpointSpec("west", "http://10.1.2.3/v1/", region="us-west", verify_tls=False)
-    services.provider_update(actor=actor, provider=provider, endpoints=[west, OPENAI._replace(credential="openai")])
+    both = [west, OPENAI._replace(credential="openai")]
+    services.provider_update(actor=actor, provider=provider, endpoints=both, allow_private_addresses=True)
     rows = {row.name: row for row in provider.endpoints.all()}
     assert rows["default"].pk == first.pk and rows["default"].position == 1
     assert rows["west"].base_url == "http://10.1.2.3/v1"
@@ -159,7 +160,12 @@ def test_simulated_providers_and_unknown_addresses_never_have_the_books_prices(o
         actor=actor, organisation=organisation, name="sim", kind="openai", endpoints=[OPENAI], simulated=True
     )
     local = services.provider_ensure(
-        actor=actor, organisation=organisation, name="local", kind="openai", endpoints=[EndpointSpec("default", "http://127.0.0.1:1/v1")]
+        actor=actor,
+        organisation=organisation,
+        name="local",
+        kind="openai",
+        allow_private_addresses=True,
+        endpoints=[EndpointSpec("default", "http://127.0.0.1:1/v1")],
     )
     for provider in (simulated, local):
         prices.model_ensure(actor=actor, provider=provider, name="gpt-4o-mini")
@@ -197,3 +203,60 @@ def test_restore_says_which_credential_is_gone(provider: Provider, actor: Actor)
     services.credential_delete(actor=actor, credential=selectors.credential_named(provider.organisation, "openai"))
     with pytest.raises(ServiceError, match="never rolled back"):
         snapshot.providers.restore(actor=actor, object_id=str(provider.pk), fragment=old, reason="rollback")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8000/v1", "http://localhost/v1", "http://192.168.1.9/v1", "http://0x7f.1/v1", "http://[::1]/v1"]
+)
+def test_private_addresses_take_the_providers_own_switch(organisation: Organisation, actor: Actor, url: str) -> None:
+    endpoint = EndpointSpec("default", url)
+    with pytest.raises(ServiceError, match="set allow_private_addresses") as refused:
+        services.provider_ensure(actor=actor, organisation=organisation, name="local", kind="openai", endpoints=[endpoint])
+    assert refused.value.field == "endpoints[0].base_url"
+    local = services.provider_ensure(
+        actor=actor, organisation=organisation, name="local", kind="openai", endpoints=[endpoint], allow_private_addresses=True
+    )
+    fragment = snapshot.providers.build({str(local.pk)})[str(local.pk)]
+    assert isinstance(fragment, ProviderFragment) and fragment.allow_private_addresses
+    event = AuditEvent.objects.filter(subject_kind="provider", subject_id=str(local.pk)).order_by("at").last()
+    assert event is not None and event.after["allow_private_addresses"] is True
+    with pytest.raises(ServiceError, match="is refused"):
+        services.provider_update(actor=actor, provider=local, allow_private_addresses=False)
+
+
+def test_metadata_services_are_refused_with_the_switch_too(organisation: Organisation, actor: Actor) -> None:
+    for url in ("http://169.254.169.254/v1", "http://[fd00:ec2::254]/v1", "http://metadata.google.internal/v1"):
+        with pytest.raises(ServiceError, match="metadata service") as refused:
+            services.provider_ensure(
+                actor=actor,
+                organisation=organisation,
+                name="p",
+                kind="openai",
+                endpoints=[EndpointSpec("default", url)],
+                allow_private_addresses=True,
+            )
+        assert "allow_private" not in refused.value.message
+
+
+def test_a_provider_from_before_the_switch_can_be_disabled_and_rolled_back(organisation: Organisation, actor: Actor) -> None:
+    local = services.provider_ensure(
+        actor=actor,
+        organisation=organisation,
+        name="local",
+        kind="openai",
+        endpoints=[EndpointSpec("default", "http://127.0.0.1:1/v1")],
+        allow_private_addresses=True,
+    )
+    Provider.objects.filter(pk=local.pk).update(allow_private_addresses=False)
+    before = snapshot.providers.build({str(local.pk)})[str(local.pk)]
+    local = services.provider_update(actor=actor, provider=local, enabled=False)
+    assert not local.enabled and not local.allow_private_addresses
+    assert snapshot.providers.restore is not None
+    snapshot.providers.restore(actor=actor, object_id=str(local.pk), fragment=before, reason="as it was")
+    assert Provider.objects.get(pk=local.pk).enabled
+
+
+def test_a_secrets_last_four_characters_tell_it_by_unless_it_is_short(organisation: Organisation, actor: Actor) -> None:
+    long = services.credential_set(actor=actor, organisation=organisation, name="long", value="sk-live-0123456789abWXYZ")
+    short = services.credential_set(actor=actor, organisation=organisation, name="short", value="tiny-secret")
+    assert (long.last_four, short.last_four) == ("WXYZ", "")
