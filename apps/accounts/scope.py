@@ -71,7 +71,7 @@ class ActionDenied(PermissionDenied):
 
     def __init__(self, action: str, organisation: Organisation | None) -> None:
         where = organisation.name if organisation is not None else "the installation (organisation main)"
-        super().__init__(f"This takes the role {roles_text(action)} in {where}.")
+        super().__init__(f"This ({action}) takes the role {roles_text(action)} in {where}.")
         self.action = action
         self.organisation = organisation
 
