@@ -40,3 +40,23 @@ CHECK_STATES: dict[str, Status] = {
     )
 }
 """up: answered 2xx (or 404/405: alive, but lists no models). refused: 401 or 403. failing: any other answer. down: no answer."""
+
+PROVIDER_STATES: dict[str, Status] = {
+    state.value: state
+    for state in (
+        Status("up", "Healthy", "good", hint="Its last checks were answered."),
+        Status("answering", "Answering", "good", hint="Its traffic is answered; it was not checked lately."),
+        Status("degraded", "Degraded", "warn", hint="Some attempts fail: 5% or more in this range."),
+        Status("failing", "Check fails", "warn", hint="It answers its check with errors."),
+        Status("unchecked", "Not checked yet", "unknown", hint="Checks run every five minutes."),
+        Status("stale", "Not heard lately", "unknown", hint="The last check is old: is a Celery worker running?"),
+        Status("failing_traffic", "Failing", "bad", hint="Half of its attempts or more fail in this range."),
+        Status("refused", "Credential refused", "bad", "keys", hint="It refuses the credential."),
+        Status("down", "Unreachable", "bad", "plug", hint="It does not answer its check."),
+        Status("disabled", "Disabled", "neutral", "block", hint="No route calls it until it is enabled."),
+    )
+}
+"""What a provider's pages say of it as a whole (``apps.providers.rules.provider_state``)."""
+
+CHECK_STALE_MINUTES = 16
+"""Three checks missed: what the last one said is no news any more."""

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from importlib.metadata import version
+from typing import NamedTuple
 
 from genai_prices import data_snapshot
 from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
@@ -67,6 +69,41 @@ def book_prices(price_list: str, model: str) -> list[PriceSpec]:
         else:
             specs.append(spec)
     return specs
+
+
+class ModelFacts(NamedTuple):
+    """What the book knows of a model beside its prices. context_window: tokens, None where unknown."""
+
+    context_window: int | None = None
+    capabilities: tuple[str, ...] = ()
+    deprecated: bool = False
+
+
+_CAPABILITIES = {
+    "cache_read_mtok": "prompt caching",
+    "input_audio_mtok": "audio in",
+    "output_audio_mtok": "audio out",
+    "input_image_mtok": "images in",
+    "output_image_mtok": "images out",
+    "input_video_mtok": "video in",
+}
+"""Kinds of tokens that the book prices, and what a model that has a price for them can do."""
+
+
+@lru_cache(maxsize=4096)
+def model_facts(price_list: str, model: str) -> ModelFacts:
+    """What the book says a model can do; empty where it does not know the model."""
+    try:
+        _, info = data_snapshot.get_snapshot().find_provider_model(model, None, price_list, None)
+    except LookupError:
+        return ModelFacts()
+    prices = [info.prices] if isinstance(info.prices, ModelPrice) else [conditional.prices for conditional in info.prices]
+    priced = {key for price in prices for key, value in vars(price).items() if value is not None}
+    return ModelFacts(
+        context_window=info.context_window,
+        capabilities=tuple(word for key, word in _CAPABILITIES.items() if key in priced),
+        deprecated=bool(getattr(info, "deprecated", False)),
+    )
 
 
 def _start_dates(info: ModelInfo) -> set[date]:

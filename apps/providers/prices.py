@@ -16,12 +16,13 @@ from django.utils import timezone
 
 from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
+from apps.audit.errors import ServiceError
 from apps.audit.services import audit_record
 from apps.contracts.snapshot import PriceVersion
 from apps.providers import choices, pricebook, rules
 from apps.providers.models import Price, Provider, ProviderModel
 from apps.providers.rules import PriceSpec
-from apps.providers.selectors import price_spec
+from apps.providers.selectors import price_spec, prices_in_force
 from apps.publishing.services import section_touch
 
 if TYPE_CHECKING:
@@ -59,6 +60,40 @@ def prices_set(*, actor: Actor, provider: Provider, model: str, prices: Sequence
     row = model_ensure(actor=actor, provider=provider, name=model, reason=reason)
     _replace(actor, row, choices.SOURCE_MANUAL, specs, reason)
     return row
+
+
+@transaction.atomic
+def price_change(*, actor: Actor, provider: Provider, model: str, price: PriceSpec, reason: str = "") -> ProviderModel:
+    """A model's price from ``price.valid_from`` on (None: always). What held before ends there and is kept, the book's too: from then
+    on the model's prices are a person's.
+    """
+    permission_require(actor=actor, action="price.change", organisation=provider.organisation)
+    row = model_ensure(actor=actor, provider=provider, name=model, reason=reason)
+    current = [price_spec(price) for price in prices_in_force(row.prices.all())]
+    return prices_set(actor=actor, provider=provider, model=model, prices=rules.prices_changed(current, price), reason=reason)
+
+
+@transaction.atomic
+def model_delete(*, actor: Actor, model: ProviderModel, reason: str = "") -> None:
+    """Forget a model that no route targets, with its prices."""
+    provider = model.provider
+    permission_require(actor=actor, action="price.change", organisation=provider.organisation)
+    users = sorted({target.route.name for target in provider.route_targets.filter(model=model.name).select_related("route")})
+    if users:
+        more = "" if len(users) <= 10 else f" and {len(users) - 10} more"
+        raise ServiceError(f"the model {model.name!r} is a target of {', '.join(users[:10])}{more}: change these first", "model")
+    audit_record(
+        actor=actor,
+        action="price.delete",
+        subject_kind="price",
+        subject_id=price_id(model),
+        subject_name=str(model),
+        before=_facts(model.prices.all()),
+        after={},
+        reason=reason,
+    )
+    section_touch(section="prices", ids=[price_id(model)])
+    model.delete()
 
 
 @transaction.atomic

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from apps.audit.errors import ServiceError
 from apps.contracts.addresses import host_refusal
-from apps.contracts.money import MAX_NANO
+from apps.contracts.money import MAX_NANO, MILLION, ceil_div
 from apps.providers.choices import KINDS
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,78}[a-z0-9])?")
@@ -200,3 +200,56 @@ def check_state(status: int | None) -> str:
     if 200 <= status < 300 or status in (404, 405):
         return "up"
     return "failing"
+
+
+def prices_changed(current: Sequence[PriceSpec], new: PriceSpec) -> list[PriceSpec]:
+    """The prices of a model once ``new`` holds from its ``valid_from`` on (None: always): what held before ends there, what was
+    to begin later is dropped."""
+    start = new.valid_from
+    if start is None:
+        return [new]
+    earlier = [spec for spec in current if spec.valid_from is None or spec.valid_from < start]
+    return [*(spec._replace(valid_to=start if spec.valid_to is None or spec.valid_to > start else spec.valid_to) for spec in earlier), new]
+
+
+def price_in_force(specs: Sequence[PriceSpec], at: datetime) -> PriceSpec | None:
+    """The price at a moment; None where there is none."""
+    for spec in specs:
+        if (spec.valid_from is None or spec.valid_from <= at) and (spec.valid_to is None or at < spec.valid_to):
+            return spec
+    return None
+
+
+EXAMPLE_INPUT, EXAMPLE_OUTPUT = 1_000, 500
+"""Tokens of the request by which pages show what a price means."""
+
+
+def example_cost(spec: PriceSpec) -> int:
+    """Nano-dollars of a request of ``EXAMPLE_INPUT`` and ``EXAMPLE_OUTPUT`` tokens; rounded up, as the proxy does."""
+    tier: dict[str, int | None] = {}
+    for step in spec.tiers:
+        if (step.get("from_input_tokens") or 0) <= EXAMPLE_INPUT:
+            tier |= {name: amount for name, amount in step.items() if amount is not None}
+    per_input, per_output = tier.get("input", spec.input) or 0, tier.get("output", spec.output) or 0
+    return ceil_div(EXAMPLE_INPUT * per_input + EXAMPLE_OUTPUT * per_output + spec.request, MILLION)
+
+
+def provider_state(*, enabled: bool, checks: Sequence[str], attempts: int = 0, failed: int = 0) -> str:
+    """What a provider's page says of it: the worst of its endpoints' checks (``up`` and so on, ``stale`` for one that nobody has
+    heard of lately) and of what its traffic shows. A key of ``PROVIDER_STATES``."""
+    if not enabled:
+        return "disabled"
+    order = ("down", "refused", "failing", "stale")
+    found = next((state for state in order if state in checks), "up" if checks else "unchecked")
+    if attempts >= MIN_ATTEMPTS:
+        if failed * 2 >= attempts:
+            return found if found in ("down", "refused") else "failing_traffic"
+        if failed * 20 >= attempts and found in ("up", "unchecked", "stale"):
+            return "degraded"
+        if found in ("unchecked", "stale"):
+            return "answering"
+    return found
+
+
+MIN_ATTEMPTS = 5
+"""Fewer attempts than this say nothing about a provider."""

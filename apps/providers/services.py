@@ -297,7 +297,7 @@ def _endpoints_write(provider: Provider, specs: Sequence[EndpointSpec]) -> None:
 def _names(error: ProtectedError) -> str:
     """What still refers to a row, by name: the rows that a ProtectedError carries."""
     found = sorted({str(getattr(row, "route", row)) for row in error.protected_objects})
-    return ", ".join(found[:10])
+    return ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
 
 
 def _guarded(function: Any, value: str) -> Any:
