@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from apps.contracts.money import NANO, dollars_text
 
 THIN = "\u202f"
@@ -109,3 +112,14 @@ def age(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / divisor:.0f}{THIN}{unit} ago"
     return f"{seconds / 86_400:.0f} days ago"
+
+
+def value_text(value: Any) -> str:
+    """A setting's value for people: nothing as a dash, yes and no, lists with commas, what has parts as JSON."""
+    if value is None or value in ("", [], {}, ()):
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)) and all(isinstance(item, (str, int, float)) for item in value):
+        return ", ".join(str(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

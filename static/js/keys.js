@@ -95,7 +95,7 @@
       return;
     }
     if (event.target instanceof HTMLDialogElement) event.target.close();
-    const host = event.target.closest("[data-dismiss]")?.closest(".toast, .banner, dialog");
+    const host = event.target.closest("[data-dismiss]")?.closest(".toast, .notice, dialog");
     if (host instanceof HTMLDialogElement) host.close();
     else host?.remove();
   });

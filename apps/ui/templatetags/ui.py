@@ -15,10 +15,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from apps.ui import format as formatting
+from apps.ui.delta import Delta
 from apps.ui.icons import ICONS
 from apps.ui.navigation import Place
 from apps.ui.sparkline import HEIGHT, WIDTH, spark_path
-from apps.ui.status import Status
+from apps.ui.status import ICON_OF_TONE, Status, Tone
 from apps.ui.toasts import Toast, toasts_take
 
 register = template.Library()
@@ -76,6 +77,49 @@ def status(state: Status, look: str = "") -> SafeString:
         format_html(' title="{}"', state.hint) if state.hint else "",
         icon(state.icon_name),
         state.label,
+    )
+
+
+CHANGES: dict[str, Status] = {
+    "added": Status("added", "Added", "good", icon="plus"),
+    "changed": Status("changed", "Changed", "info", icon="edit"),
+    "removed": Status("removed", "Removed", "bad", icon="dash"),
+}
+
+
+@register.simple_tag
+def change_status(kind: str) -> SafeString:
+    """What a change does to an object: added, changed or removed."""
+    return status(CHANGES[kind])
+
+
+@register.simple_tag
+def diff_value(value: Any, mark: str) -> SafeString:
+    """One side of a changed field, marked as ``del`` or ``ins``; nothing is a dash without a mark."""
+    text = formatting.value_text(value)
+    if text == formatting.NOTHING:
+        return format_html('<span class="muted">{}</span>', text)
+    tag = {"del": "del", "ins": "ins"}[mark]
+    return format_html("<{0}>{1}</{0}>", mark_safe(tag), text[:2000])
+
+
+@register.simple_tag
+def tone_icon(tone: Tone) -> SafeString:
+    """The icon of a tone."""
+    return icon(ICON_OF_TONE[tone])
+
+
+@register.simple_tag
+def delta_text(change: Delta) -> SafeString:
+    """A change against the time before: arrow, number and whether it is welcome."""
+    arrow = {"up": "▲", "down": "▼", "same": "="}[change.direction]
+    spoken = {"up": "up", "down": "down", "same": ""}[change.direction]
+    return format_html(
+        '<span class="delta tone-{}"><span aria-hidden="true">{}</span><span class="visually-hidden">{}</span> {}</span>',
+        change.tone,
+        arrow,
+        spoken,
+        change.text,
     )
 
 
