@@ -7,6 +7,7 @@ urlpatterns = [
     path("", include("apps.ui.urls")),
     path("", include("apps.publishing.urls")),
     path("", include("apps.dashboard.urls")),
+    path("demo/", include("controlplane.demo.urls")),
 ]
 
 handler403 = "apps.ui.views.forbidden"

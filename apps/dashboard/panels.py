@@ -16,12 +16,13 @@ from django.http import HttpRequest
 from apps.accounts.scope import Choice
 from apps.contracts.money import dollars_text
 from apps.dashboard import selectors
+from apps.dashboard.verdict import verdict
 from apps.ui.timerange import TimeRange
 from apps.usage import plots
 from apps.usage import selectors as usage
-from apps.usage.selectors import Dimension, Group, Series, Totals
-
-LIVE_SECONDS = 60
+from apps.usage.glance import LIVE_SECONDS, Glance
+from apps.usage.glance import glance as usage_glance
+from apps.usage.selectors import EVERYTHING, Dimension, Group, Series
 
 
 class Reads:
@@ -36,15 +37,25 @@ class Reads:
 
     @cached_property
     def series(self) -> Series:
-        return usage.traffic_series(self.choice.scope, self.range.start, self.range.end, now=self.now)
+        return usage.traffic_series(self.choice.scope, self.range.start, self.range.end, now=self.now, whole=self.groups[EVERYTHING])
 
     @cached_property
     def groups(self) -> dict[str, list[Group]]:
+        """Under ``""`` the whole, always."""
         return usage.traffic_by(self.choice.scope, self.range.start, self.range.end, self.dimensions, now=self.now)
 
     @cached_property
-    def live_and_today(self) -> tuple[Totals, int]:
-        return usage.live_and_today(self.choice.scope, seconds=LIVE_SECONDS, now=self.now)
+    def glance(self) -> Glance:
+        return usage_glance(self.choice.scope, now=self.now)
+
+    @cached_property
+    def marks(self) -> list[plots.Mark]:
+        """What happened in the range: publishes, switches, outages."""
+        return selectors.marks(self.choice.organisation, self.range.start, self.range.end)
+
+    @cached_property
+    def bars(self) -> list[selectors.BudgetBar]:
+        return selectors.budget_bars(self.choice.organisation, now=self.now)
 
     @cached_property
     def nothing_yet(self) -> bool:
@@ -70,13 +81,12 @@ class Table:
 
 def now_data(reads: Reads) -> dict[str, Any]:
     """The tiles: rates of the last minute, latency, tokens and failures of the range, spend of the day."""
-    series = reads.series
-    live, spent_today = reads.live_and_today
+    series, glance = reads.series, reads.glance
     return {
         "series": series,
-        "live": live,
-        "live_rate": live.requests / LIVE_SECONDS,
-        "spent_today": spent_today,
+        "live": glance.live,
+        "live_rate": glance.live.requests / LIVE_SECONDS,
+        "spent_today": glance.spent_today,
         "rates": [point.totals.requests / point.seconds for point in series.points],
         "failures": [point.totals.failed / point.seconds for point in series.points],
         "p95s": [point.total.p95 for point in series.points],
@@ -91,9 +101,19 @@ def now_table(data: dict[str, Any]) -> Table:
     return Table(plot.header, plot.rows)
 
 
-def _plotted(make: Callable[[Series], plots.Plot]) -> Callable[[Reads], dict[str, Any]]:
+def verdict_data(reads: Reads) -> dict[str, Any]:
+    """Is something wrong, where, since when; and for each finding what can be flipped and who owns it."""
+    bars = reads.bars if reads.choice.may("budget.view") else ()
+    fleet, said = reads.fleet, selectors.shipper_said()
+    found = verdict(glance=reads.glance, proxies=fleet.proxies, version=fleet.version, bars=bars, shipper=said, now=reads.now)
+    advised = selectors.advice(reads.choice.organisation, found.findings)
+    return {"verdict": found, "findings": list(zip(found.findings, advised, strict=True))}
+
+
+def _plotted(make: Callable[[Series, Sequence[plots.Mark]], plots.Plot]) -> Callable[[Reads], dict[str, Any]]:
     def build(reads: Reads) -> dict[str, Any]:
-        return {"plot": make(reads.series), "series": reads.series}
+        marks = reads.marks if reads.choice.may("config.view") else []
+        return {"plot": make(reads.series, marks), "series": reads.series, "marks": marks}
 
     return build
 
@@ -163,7 +183,7 @@ def proxies_table(data: dict[str, Any]) -> Table:
 
 
 def budgets_data(reads: Reads) -> dict[str, Any]:
-    return {"bars": selectors.budget_bars(reads.choice.organisation, now=reads.now)}
+    return {"bars": reads.bars}
 
 
 def budgets_table(data: dict[str, Any]) -> Table:
@@ -176,6 +196,8 @@ class Panel:
     """``name``: of its URL, element and file. ``action``: the permission it takes. ``every``: seconds between polls.
 
     ``ranged``: whether a time range changes it. ``bare``: it is the panel's whole face, without header bar (the tiles).
+    ``url``: the name of its address where that is not the dashboard's. ``strip``: it stands on top of Overview, for whom ``shown`` says,
+    and is fetched by itself, so that whatever it asks of others never holds up the page.
     """
 
     name: str
@@ -188,10 +210,13 @@ class Panel:
     bare: bool = False
     dimensions: tuple[Dimension, ...] = ()
     template: str = ""
+    url: str = ""
+    strip: bool = False
+    shown: Callable[[Choice], bool] = lambda choice: True
 
     @property
     def template_name(self) -> str:
-        return f"dashboard/panels/{self.template or self.name}.html"
+        return self.template if "/" in self.template else f"dashboard/panels/{self.template or self.name}.html"
 
     @property
     def has_table(self) -> bool:
@@ -200,12 +225,13 @@ class Panel:
 
     @property
     def url_name(self) -> str:
-        return f"dashboard:{self.name}"
+        return self.url or f"dashboard:{self.name}"
 
 
 PANELS: dict[str, Panel] = {
     panel.name: panel
     for panel in (
+        Panel("verdict", "Verdict", "overview.view", verdict_data, every=5, ranged=False, bare=True),
         Panel("now", "Now", "overview.view", now_data, now_table, every=5, bare=True),
         Panel("traffic", "Requests per second", "overview.view", _plotted(plots.traffic), plot_table, template="plot"),
         Panel("latency", "Latency", "overview.view", _plotted(plots.latency), plot_table, template="plot"),
@@ -217,3 +243,14 @@ PANELS: dict[str, Panel] = {
         Panel("proxies", "Proxies", "config.view", proxies_data, proxies_table, every=5, ranged=False),
     )
 }
+
+
+def panel_register(panel: Panel) -> None:
+    """Add a panel of another app, in its ``ready()``. The same again is harmless; another of that name raises ValueError."""
+    if PANELS.setdefault(panel.name, panel) != panel:
+        raise ValueError(f"a panel {panel.name!r} is registered already")
+
+
+def strips(choice: Choice) -> list[Panel]:
+    """The panels on top of Overview that this person sees now."""
+    return [panel for panel in PANELS.values() if panel.strip and choice.may(panel.action) and panel.shown(choice)]

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+from django.conf import settings
 from django.db.models import FilteredRelation, Q
 from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
 
 from apps.accounts.models import Organisation
+from apps.audit.models import Event
+from apps.audit.registry import EventKind, kinds
 from apps.budgets.models import Budget, Lease
 from apps.dashboard import choices
+from apps.dashboard.verdict import Finding, Shipper
 from apps.keys.selectors import keys_of
-from apps.publishing.selectors import fleet_status
+from apps.publishing.selectors import FleetStatus, fleet_status, fleet_status_of
+from apps.routes.models import Route
 from apps.settlement.choices import LIVE
 from apps.settlement.models import SettlementJournal
 from apps.ui.status import Status, worst
+from apps.usage.plots import Mark
 
 LAG_WARNS_MS = 10_000
 
@@ -72,9 +82,9 @@ class Fleet:
         return max((proxy.lag_ms for proxy in self.proxies if proxy.lag_ms is not None), default=None)
 
 
-def fleet() -> Fleet:
-    """Every proxy that is not gone, with its journal: three small queries."""
-    status = fleet_status()
+def fleet(status: FleetStatus | None = None) -> Fleet:
+    """Every proxy that is not gone, with its journal: three small queries, one where ``status`` was read already."""
+    status = status or fleet_status()
     journals = {str(journal.boot_id): journal for journal in SettlementJournal.objects.filter(state=LIVE)}
     rows = []
     for proxy in status["proxies"]:
@@ -103,7 +113,7 @@ def fleet_of(request: HttpRequest) -> Fleet:
     """``fleet()``, asked once per page: the bar and a panel both show it."""
     known = getattr(request, "_fleet", None)
     if known is None:
-        known = request._fleet = fleet()  # type: ignore[attr-defined]
+        known = request._fleet = fleet(fleet_status_of(request))  # type: ignore[attr-defined]
     return known
 
 
@@ -200,3 +210,94 @@ def key_names(organisation: Organisation) -> dict[str, str]:
 def named(ids: Iterable[str], names: dict[str, str]) -> list[tuple[str, str]]:
     """(id, name) pairs in the order of names; an id without a name stays itself."""
     return sorted(((value, names.get(value, value)) for value in ids), key=lambda pair: pair[1].casefold())
+
+
+MOST_MARKS = 40
+MARKED_FLEET = ("config.", "proxy.", "journal.")
+"""Kinds of facts about the installation; facts about an organisation's own things name it in their data."""
+
+
+def marks(organisation: Organisation, start: datetime, end: datetime) -> list[Mark]:
+    """What happened in a range that explains a plot, oldest first, the latest where there is too much: one query.
+
+    Publishes, rollbacks and proxies' ends are the installation's; of an organisation's own facts only its own.
+    """
+    titles = kinds()
+    of_fleet = [kind for kind in titles if kind.startswith(MARKED_FLEET)]
+    rows = (
+        Event.objects.filter(Q(kind__in=of_fleet) | Q(data__organisation=str(organisation.pk)), at__gte=start, at__lt=end)
+        .order_by("-at")
+        .values_list("at", "kind", "subject_name", "subject_id", "data")[:MOST_MARKS]
+    )
+    return [_mark(*row, titles.get(row[1])) for row in reversed(rows)]
+
+
+def _mark(at: datetime, kind: str, name: str, subject: str, data: dict[str, Any], known: EventKind | None) -> Mark:
+    title, tone = (known.title, known.tone) if known else (kind, "neutral")
+    if kind in ("config.published", "config.rolled_back"):
+        by, reason = data.get("actor") or "", data.get("reason") or ""
+        text = f"{title}: v{subject}" + (f" by {by}" if by else "") + (f": {reason}" if reason else "")
+        return Mark(at, f"v{subject}", text, tone, place("publishing:version", int(subject)))
+    return Mark(at, name or title, f"{title}: {name or subject}", tone)
+
+
+def place(url_name: str, *arguments: Any) -> str:
+    """The address of a page of another app, empty where that page does not exist."""
+    try:
+        return reverse(url_name, args=arguments)
+    except NoReverseMatch:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """For one finding: what can be flipped (label, address), who owns it, and where its requests are listed."""
+
+    flips: list[tuple[str, str]]
+    owners: list[str]
+    evidence: str
+
+
+MOST_FLIPS = 3
+
+
+def advice(organisation: Organisation, findings: Sequence[Finding]) -> list[Advice]:
+    """One for each finding, in order: one query about the routes they touch, none without routes or providers."""
+    routes = {finding.name for finding in findings if finding.subject == "route"}
+    providers = {finding.name for finding in findings if finding.subject == "provider"}
+    rows: list[tuple[Any, ...]] = []
+    if routes or providers:
+        rows = list(
+            Route.objects.filter(organisation=organisation, enabled=True)
+            .filter(Q(name__in=routes) | Q(target_rows__provider__name__in=providers))
+            .values_list("pk", "name", "owner__name", "owner__contact_email", "target_rows__provider__name")
+            .distinct()
+            .order_by("name")[:200]
+        )
+    return [_advice_of(finding, rows) for finding in findings]
+
+
+def _advice_of(finding: Finding, rows: list[tuple[Any, ...]]) -> Advice:
+    at = {"route": 1, "provider": 4}.get(finding.subject)
+    touched = [row for row in rows if at is not None and row[at] == finding.name]
+    names = dict.fromkeys((row[0], row[1]) for row in touched)
+    flips = [(f"Switch {name}", url) for pk, name in names if (url := place("routes:detail", pk))][:MOST_FLIPS]
+    owners = list(dict.fromkeys(f"{row[2]}{f' ({row[3]})' if row[3] else ''}" for row in touched if row[2]))
+    evidence = ""
+    if finding.subject in ("route", "provider"):
+        evidence = f"{reverse('dashboard:requests')}?{urlencode({finding.subject: finding.name, 'from': 'now-15m'})}"
+    elif finding.subject == "proxies":
+        evidence = reverse("dashboard:proxies")
+    elif finding.subject == "budget":
+        evidence = reverse("dashboard:budgets")
+    return Advice(flips, owners, evidence)
+
+
+def shipper_said() -> Shipper:
+    """What the shipper of this host says, also while Postgres is away; nothing where none has run here."""
+    try:
+        found = json.loads((Path(settings.DATA_DIR) / "run" / "shipper.json").read_text())
+        at = datetime.fromtimestamp(found["at_ms"] / 1000, UTC)
+        return Shipper(at, str(found["state"]), str(found.get("error") or ""), int(found.get("lag_ms") or 0))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return Shipper()

@@ -18,8 +18,9 @@ from django.views.decorators.http import require_safe
 
 from apps.accounts.scope import Choice, scoped
 from apps.dashboard.listing import DEFAULT_FROM, Listing, csv_header, csv_rows
-from apps.dashboard.panels import PANELS, Panel, Reads
+from apps.dashboard.panels import PANELS, Panel, Reads, strips
 from apps.dashboard.request_page import request_page_data
+from apps.dashboard.selectors import place
 from apps.ui import outage
 from apps.ui.csvfile import csv_response
 from apps.ui.timerange import PRESETS, TimeRange, from_query
@@ -100,13 +101,18 @@ def pages_view(title: str, template: str, action: str, names: tuple[str, ...]) -
         reads = Reads(request, choice, time_range, tuple(dict.fromkeys(name for panel in wanted for name in panel.dimensions)))
         shown = {panel.name: _shown(panel, reads) for panel in wanted}
         context = {"title": title, "shown": shown, "range": time_range, "presets": PRESETS, "choice": choice, "reads": reads}
+        context["connect_url"] = place("providers:connect") if choice.may("provider.change") else ""
+        context["strips"] = [(panel, reverse(panel.url_name)) for panel in strips(choice)] if "verdict" in shown else []
         return render(request, template, context)
 
     return view
 
 
 overview = pages_view(
-    "Overview", "dashboard/overview.html", "overview.view", ("now", "traffic", "latency", "routes", "providers", "budgets", "proxies")
+    "Overview",
+    "dashboard/overview.html",
+    "overview.view",
+    ("verdict", "now", "traffic", "latency", "routes", "providers", "budgets", "proxies"),
 )
 spend = pages_view("Spend", "dashboard/spend.html", "budget.view", ("budgets", "cost", "keys"))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from apps.accounts.scope import Scope
-from apps.usage.selectors import _HISTOGRAMS, _SUMS, COUNTS, DAY, MINUTE, Dimension, Latency, Totals, _floor, _latency, _rows
+from apps.usage.selectors import COUNTS, DAY, HISTOGRAMS, MINUTE, SUMS, Dimension, Latency, Totals, floor, latency_of, rows_of
 
 LIVE_SECONDS = 60
 RECENT_MINUTES = 5
@@ -62,9 +62,9 @@ _FINE = "max(bucket) FILTER (WHERE requests > 0 AND (error + unknown) * 20 < req
 def glance(scope: Scope, *, now: datetime | None = None) -> Glance:
     """One query over the summaries of the past hour; the latest seconds are left out of the last minute's rate, because they still fill."""
     now = now or datetime.now(UTC)
-    live_end, today = _floor(now - timedelta(seconds=2), 10), _floor(now, DAY)
-    recent = _floor(now, MINUTE) - timedelta(minutes=RECENT_MINUTES)
-    past_end = _floor(recent, 600)
+    live_end, today = floor(now - timedelta(seconds=2), 10), floor(now, DAY)
+    recent = floor(now, MINUTE) - timedelta(minutes=RECENT_MINUTES)
+    past_end = floor(recent, 600)
     after = now + timedelta(minutes=5)  # proxies whose clocks are ahead
     dimensions = ["", *WATCHED]
     parts = (
@@ -84,8 +84,8 @@ def glance(scope: Scope, *, now: datetime | None = None) -> Glance:
                 f"WHERE {_PLACE} AND dimension = %s AND bucket >= %s AND bucket < %s"
             )
             parameters += [scope.organisation, scope.simulated, seconds, dimension, start, end]
-    rows = _rows(
-        f"SELECT kind, dimension, value, {_FINE}, min(bucket), {_SUMS}, {_HISTOGRAMS} FROM ({' UNION ALL '.join(texts)}) AS looked "
+    rows = rows_of(
+        f"SELECT kind, dimension, value, {_FINE}, min(bucket), {SUMS}, {HISTOGRAMS} FROM ({' UNION ALL '.join(texts)}) AS looked "
         "GROUP BY kind, dimension, value",
         parameters,
     )
@@ -101,7 +101,7 @@ def _gathered(rows: list[tuple[object, ...]]) -> Glance:
         key = (str(kind), str(dimension), str(value))
         totals[key] = Totals(*(int(number or 0) for number in sums))  # type: ignore[call-overload]
         if kind in ("recent", "past"):
-            times[key] = _latency(h_total)  # type: ignore[arg-type]
+            times[key] = latency_of(h_total)  # type: ignore[arg-type]
         elif kind == "course":
             courses[key[1], key[2]] = (fine + timedelta(minutes=1) if isinstance(fine, datetime) else None, first)  # type: ignore[assignment]
 

@@ -19,6 +19,25 @@ MOST_POINTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened, as a line on a plot of time. ``label``: a few letters (``v12``). ``text``: in words, escaped here.
+
+    ``tone``: neutral, good, warning or bad. ``url``: its page, or empty.
+    """
+
+    at: datetime
+    label: str
+    text: str
+    tone: str = "neutral"
+    url: str = ""
+
+
+MOST_LABELS = 12
+"""Beyond, marks are lines alone: labels would lie over each other."""
+MARK_COLOURS = {"good": "var(--good)", "warning": "var(--warn)", "bad": "var(--bad)"}
+
+
+@dataclass(frozen=True, slots=True)
 class Plot:
     """A figure with what stands beside it: ``header`` and ``rows`` are its table and its CSV."""
 
@@ -69,7 +88,31 @@ def _at(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def traffic(series: Series) -> Plot:
+def marked(layout: dict[str, Any], marks: Sequence[Mark]) -> dict[str, Any]:
+    """The layout with a dotted line at each mark, labelled on top where there are few; its words appear when one points at the label."""
+    lines, labels = [], []
+    for mark in marks:
+        colour = MARK_COLOURS.get(mark.tone, "var(--ink-3)")
+        line = {"color": colour, "width": 1, "dash": "dot"}
+        lines.append(
+            {"type": "line", "x0": _at(mark.at), "x1": _at(mark.at), "yref": "paper", "y0": 0, "y1": 1, "line": line, "layer": "below"}
+        )
+        if len(marks) <= MOST_LABELS:
+            labels.append(
+                {
+                    "x": _at(mark.at), "y": 1, "yref": "paper", "xanchor": "left", "yanchor": "top", "xshift": 2, "showarrow": False,
+                    "text": _plain(mark.label), "hovertext": _plain(mark.text), "font": {"color": colour, "size": 10},
+                }
+            )  # fmt: skip
+    return {**layout, "shapes": lines, "annotations": labels}
+
+
+def _plain(text: str) -> str:
+    """Text that plotly.js shows as it is: it reads a few HTML tags."""
+    return text[:300].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def traffic(series: Series, marks: Sequence[Mark] = ()) -> Plot:
     """Requests per second by outcome, stacked: how much, and how much of it went wrong."""
     outcomes = (
         ("ok", "Answered", "var(--plot-1)"),
@@ -95,13 +138,13 @@ def traffic(series: Series) -> Plot:
     return Plot(
         name="traffic",
         title="Requests per second",
-        figure={"data": data, "layout": theme(unit="", start=series.start, end=series.end, barmode="stack", bargap=0)},
+        figure={"data": data, "layout": marked(theme(unit="", start=series.start, end=series.end, barmode="stack", bargap=0), marks)},
         header=("Time (UTC)", "Requests", "Answered", "Failed", "Refused", "Cancelled", "Outcome unknown"),
         rows=[(_at(point.at), t.requests, t.ok, t.error, t.refused, t.cancelled, t.unknown) for point, t in _with_traffic(series.points)],
     )
 
 
-def latency(series: Series) -> Plot:
+def latency(series: Series, marks: Sequence[Mark] = ()) -> Plot:
     """Time to the whole answer at three quantiles, and to the first token at p95; no point where nothing was measured."""
     times = [_at(point.at) for point in series.points]
     lines: list[tuple[str, str, str, list[float | None]]] = [
@@ -130,7 +173,7 @@ def latency(series: Series) -> Plot:
     return Plot(
         name="latency",
         title="Latency",
-        figure={"data": data, "layout": theme(unit=unit, start=series.start, end=series.end)},
+        figure={"data": data, "layout": marked(theme(unit=unit, start=series.start, end=series.end), marks)},
         header=("Time (UTC)", "p50 ms", "p95 ms", "p99 ms", "First token p50 ms", "First token p95 ms", "First token p99 ms"),
         rows=[
             (_at(point.at), *(_ms(value) for side in (point.total, point.first_token) for value in (side.p50, side.p95, side.p99)))
@@ -139,7 +182,7 @@ def latency(series: Series) -> Plot:
     )
 
 
-def spend(series: Series) -> Plot:
+def spend(series: Series, marks: Sequence[Mark] = ()) -> Plot:
     """Dollars per step."""
     data = [
         {
@@ -158,7 +201,7 @@ def spend(series: Series) -> Plot:
     return Plot(
         name="spend",
         title="Spend",
-        figure={"data": data, "layout": layout},
+        figure={"data": data, "layout": marked(layout, marks)},
         header=("Time (UTC)", "Dollars", "Nano-dollars", "Tokens in", "Tokens out", "Requests"),
         rows=[
             (_at(point.at), dollars_text(t.cost_nano), t.cost_nano, t.tokens_input, t.tokens_output, t.requests)

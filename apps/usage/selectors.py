@@ -244,19 +244,23 @@ def traffic_series(
     *,
     dimension: Dimension | Literal[""] = EVERYTHING,
     value: str = "",
+    whole: Sequence[Group] | None = None,
     now: datetime | None = None,
 ) -> Series:
     """Counts and latency of a range, by step and as a whole: three queries, two where nothing came since the last time.
 
-    dimension, value: of one route, provider or key alone, in steps of a minute or more.
+    dimension, value: of one route, provider or key alone, in steps of a minute or more. whole: what ``traffic_by`` found for the
+    same range and time under ``""``, where that was asked already.
     """
     now = now or datetime.now(UTC)
     start, end = aligned(start, end, now=now)
-    if dimension == EVERYTHING:
+    if whole is not None:
+        found = list(whole)
+    elif dimension == EVERYTHING:
         found = traffic_by(scope, start, end, (), now=now)[EVERYTHING]
     else:
         found = traffic_of(scope, start, end, dimension, [value], now=now)
-    [whole] = found or [Group(value, Totals(), Latency(), Latency())]
+    [whole_group] = found or [Group(value, Totals(), Latency(), Latency())]
     bucket, step = step_for(start, end, now=now)
     if dimension != EVERYTHING:
         bucket, step = max(bucket, MINUTE), max(step, MINUTE)
@@ -273,7 +277,7 @@ def traffic_series(
         if seconds == step or seconds >= max(SETTLING_SECONDS, step / 4):
             points.append(Point(at, seconds, counts.get(at, Totals()), *latencies.get(at, nothing)))
         at += timedelta(seconds=step)
-    return Series(start, end, timedelta(seconds=step), points, whole.totals, whole.total, whole.first_token)
+    return Series(start, end, timedelta(seconds=step), points, whole_group.totals, whole_group.total, whole_group.first_token)
 
 
 _known_steps: dict[tuple[str, bool, int, str, str, int], tuple[int, Latency, Latency]] = {}
@@ -357,22 +361,6 @@ def traffic_of(
     wanted = HISTOGRAMS if latency else "NULL, NULL"
     rows = rows_of(f"SELECT value, {SUMS}, {wanted} FROM {source} GROUP BY value ORDER BY sum(requests) DESC, value", parameters)
     return [Group(value, Totals(*sums), latency_of(total), latency_of(first_token)) for value, *sums, total, first_token in rows]
-
-
-def live_and_today(scope: Scope, *, seconds: int = 60, now: datetime | None = None) -> tuple[Totals, int]:
-    """What a glance needs, in one query: the totals of the last ``seconds``, and the nano-dollars spent since midnight UTC.
-
-    The latest seconds are left out of the rate, because they still fill.
-    """
-    now = now or datetime.now(UTC)
-    end = floor(now - timedelta(seconds=2), 10)
-    owner, today = [scope.organisation, scope.simulated], floor(now, DAY)
-    [row] = rows_of(
-        f"SELECT (SELECT coalesce(sum(cost_nano), 0)::bigint FROM usage_summary WHERE {_WHERE}), {SUMS} FROM usage_summary WHERE {_WHERE}",
-        [*owner, DAY, EVERYTHING, today, today + timedelta(days=1), *owner, 10, EVERYTHING, end - timedelta(seconds=seconds), end],
-    )
-    spent, *sums = row
-    return Totals(*(value or 0 for value in sums)), int(spent)
 
 
 def values_seen(scope: Scope, start: datetime, end: datetime, *, limit: int = 200) -> dict[Dimension, list[str]]:

@@ -31,7 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         parser.add_argument("--web-port", type=_port, default=8000, help="dashboard and API (default: 8000)")
         parser.add_argument("--proxy-port", type=_port, default=8080, help="the proxies' shared public port (default: 8080)")
         parser.add_argument("--proxies", type=_count, default=1, help="proxy processes; one per core at most (default: 1)")
-        parser.add_argument("--no-demo", action="store_true", help="no simulated providers, no demo organisation")
+        demo = parser.add_mutually_exclusive_group()
+        demo.add_argument("--no-demo", action="store_true", help="no simulated providers, no demo organisation")
+        demo.add_argument("--demo", action="store_true", help="the demo again, after it was removed")
+        demo.add_argument("--quiet-demo", action="store_true", help="the demo without requests and a past of its own")
         parser.add_argument("--no-welcome", action="store_true", help="do not print the first login and the keys: they are in up.json")
     if command == "status":
         parser.add_argument("--json", action="store_true", help="machine-readable")
@@ -116,7 +119,14 @@ def run(command: str, arguments: argparse.Namespace) -> int:
             from controlplane.launcher.up import Options, Up, detach
 
             options = Options(
-                data_dir, arguments.web_port, arguments.proxy_port, arguments.proxies, not arguments.no_demo, not arguments.no_welcome
+                data_dir,
+                arguments.web_port,
+                arguments.proxy_port,
+                arguments.proxies,
+                demo=not arguments.no_demo,
+                demo_again=arguments.demo,
+                quiet=arguments.quiet_demo,
+                greet=not arguments.no_welcome,
             )
             return detach(options) if arguments.detach else asyncio.run(_up(Up, options))
         if command == "down":

@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = ("apps/*/migrations/*.py", "controlplane/demo/*.py", "controlplane/launcher/prepare.py")
 
 
-def fingerprint(*, demo: bool, simulators: Sequence[int | None], pepper: str) -> str:
+def fingerprint(*, demo: bool, history: bool, simulators: Sequence[int | None], pepper: str) -> str:
     """Of everything that decides what preparing does: migrations, the demo's code and ports, the operator's API key."""
-    digest = hashlib.sha256(f"demo={demo} {simulators}".encode())
+    digest = hashlib.sha256(f"demo={demo} {history} {simulators}".encode())
     for pattern in SOURCES:
         for path in sorted(ROOT.glob(pattern)):
             digest.update(str(path.relative_to(ROOT)).encode())
@@ -97,6 +97,29 @@ def _demo() -> dict[str, Any]:
     return dict(demo_seed(actor=Actor.system("up")))
 
 
+def _history(token: str) -> int:
+    """A day of generated requests, where the demo has none yet; how many."""
+    from apps.keys.selectors import key_by_digest
+    from apps.keys.services import key_digest
+    from controlplane.demo.history import history_generate
+
+    key = key_by_digest(key_digest(token))
+    return 0 if key is None else history_generate(organisation=key.organisation, key=key)
+
+
+def _finish_removal() -> None:
+    """A removal that was cut short, by a stop or a crash, is ended before anything starts."""
+    from apps.audit.actors import Actor
+    from controlplane import env
+    from controlplane.demo.removal import demo_remove
+    from controlplane.demo.state import demo_state
+
+    state = demo_state(env.data_dir())
+    if state.removed and not state.gone:
+        demo_remove(actor=Actor.system("up"), waits=False)
+        print("demo: removed")
+
+
 def _openai(api_key: str) -> dict[str, Any]:
     from apps.audit.actors import Actor
     from controlplane.demo.openai import ensure_openai
@@ -108,6 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m controlplane.launcher.prepare")
     parser.add_argument("out", type=Path)
     parser.add_argument("--demo", action="store_true")
+    parser.add_argument("--history", action="store_true")
     parser.add_argument("--fingerprint", required=True)
     arguments = parser.parse_args()
 
@@ -129,6 +153,10 @@ def main() -> None:
     if arguments.demo:
         facts |= _demo()
         print("demo: seeded")
+        if arguments.history and (made := _history(facts["key"])):
+            print(f"demo: {made} requests of the past day generated")
+    else:
+        _finish_removal()
     if api_key := os.environ.get("OPENAI_API_KEY", ""):
         facts["openai_key"] = _openai(api_key)
         print("openai: provider, route and key stand")

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from honcho.printer import Printer
 
+from controlplane.demo.state import DemoState, demo_state, demo_state_change
 from controlplane.launcher import keys, preflight, prepare, probe, stores
 from controlplane.launcher.instance import Instance, InstanceError, Lock
 from controlplane.launcher.postgres import OWNER, PROXY, Postgres, PostgresError
@@ -52,6 +53,10 @@ class Options:
     proxy_port: int = 8080
     proxies: int = 1
     demo: bool = True
+    """Not again once it was removed, except by ``demo_again``."""
+    demo_again: bool = False
+    quiet: bool = False
+    """The demo without requests and a past of its own: for measurements, whose figures must be theirs alone."""
     greet: bool = True
     """False in the background: the terminal shows the welcome, its password and its keys; a log file must not keep them."""
 
@@ -59,6 +64,8 @@ class Options:
         return [
             *("--data-dir", str(self.data_dir), "--web-port", str(self.web_port), "--proxy-port", str(self.proxy_port)),
             *("--proxies", str(self.proxies), *(() if self.demo else ("--no-demo",))),
+            *(("--demo",) if self.demo_again else ()),
+            *(("--quiet-demo",) if self.quiet else ()),
         ]
 
 
@@ -73,6 +80,7 @@ class Up:
         self.proxy_host = os.environ.get("BULKHEAD_PROXY_HOST") or "127.0.0.1"
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
+        self.demo = options.demo
         self.facts: dict[str, Any] = {}
         self.database: Postgres | str = ""
         self.broker: Redis | str = ""
@@ -99,6 +107,8 @@ class Up:
                 try:
                     await self._unless_stopped(self._start(supervisor))
                     if not self.stopping.is_set():
+                        if self.demo:
+                            self._watch_demo(supervisor)
                         if self.options.greet:
                             self._line(welcome(self.facts, seconds=time.monotonic() - began))
                         await self.stopping.wait()
@@ -155,7 +165,8 @@ class Up:
         procfile = Procfile(ROOT / "Procfile")
         made = keys.make_all(self.options.data_dir)
         environment = self._environment()
-        if self.options.demo:
+        self._choose_demo()
+        if self.demo:
             environment |= self._simulator_ports()
             for name in SIMULATORS:
                 supervisor.start(procfile.spec(name, environment))
@@ -169,10 +180,42 @@ class Up:
             await self._processes(supervisor, procfile, environment)
             note(
                 f"web, {self.options.proxies} prox{'y' if self.options.proxies == 1 else 'ies'}, shipper, worker, beat"
-                + ", simulators" * self.options.demo
+                + ", simulators" * self.demo
             )
         self.ready = True
         self._publish(supervisor)
+
+    def _choose_demo(self) -> None:
+        """A demo that was removed stays away until somebody asks for it."""
+        if self.options.demo_again:
+            demo_state_change(self.options.data_dir, lambda now: DemoState())
+        elif self.demo and demo_state(self.options.data_dir).removed:
+            self.demo = False
+            self._line("  ok  the demo was removed: `up --demo` brings it back")
+
+    def _watch_demo(self, supervisor: Supervisor) -> None:
+        """Stop what belongs to the demo as soon as it is removed."""
+
+        async def until(condition: Callable[[DemoState], bool]) -> None:
+            while not condition(demo_state(self.options.data_dir)):
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.stopping.wait(), 1.0)
+
+        async def watch() -> None:
+            await until(lambda state: state.removed)
+            await supervisor.stop(["traffic"], grace=SETTLE_SECONDS)
+            await until(lambda state: state.gone)
+            await supervisor.stop(SIMULATORS, grace=SETTLE_SECONDS)
+            for name in ("traffic", *SIMULATORS):
+                supervisor.children.pop(name, None)
+            for name in ("key", "model", "embedding_model"):
+                self.facts.pop(name, None)
+            self.facts["simulators"] = []
+            self._publish(supervisor)
+
+        task = asyncio.get_running_loop().create_task(watch())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _environment(self) -> dict[str, str]:
         """What every process may know; the Procfile's reader takes away what a pure process must not."""
@@ -274,7 +317,10 @@ class Up:
     async def _prepare(self, supervisor: Supervisor, environment: dict[str, str], pepper: str) -> str:
         out = self.options.data_dir / "secrets" / "prepared.json"
         wanted = prepare.fingerprint(
-            demo=self.options.demo, simulators=[self.facts.get("ports", {}).get(name) for name in SIMULATORS], pepper=pepper
+            demo=self.demo,
+            history=not self.options.quiet,
+            simulators=[self.facts.get("ports", {}).get(name) for name in SIMULATORS],
+            pepper=pepper,
         )
         facts = prepare.current(out, url=environment["DATABASE_URL"], wanted=wanted)
         said = "nothing pending"
@@ -286,13 +332,14 @@ class Up:
                 str(out),
                 "--fingerprint",
                 wanted,
-                *(["--demo"] if self.options.demo else []),
+                *(["--demo"] if self.demo else []),
+                *(["--history"] if self.demo and not self.options.quiet else []),
             ]
             child = await supervisor.run(ProcessSpec(name="prepare", kind="prepare", argv=tuple(argv), environment=environment))
             if child.last_code != 0:
                 raise LaunchError(f"the database could not be prepared; the log ({child.log}) ends with:\n{child.tail()}")
             facts = json.loads(out.read_text())["facts"]
-            said = "migrated" + ", demo seeded" * self.options.demo
+            said = "migrated" + ", demo seeded" * self.demo
         self.facts |= facts
         return said
 
@@ -318,14 +365,15 @@ class Up:
         }
         self.facts.setdefault("ports", {}).update({"web": options.web_port, "proxy": options.proxy_port})
         # Without the demo nothing may be published yet: then a proxy that waits for its first config is as far as it can be.
-        published = self.options.demo or "openai_key" in self.facts
+        published = self.demo or "openai_key" in self.facts
         ready = (lambda status, answer: status == 200) if published else probe.serves
         await asyncio.gather(
             self._answers(supervisor.children["web"], f"{self.facts['web_url']}/healthz", lambda status, answer: status == 200),
             *(self._answers(supervisor.children[one["name"]], f"{one['admin_url']}/readyz", ready) for one in proxies),
         )
         await self._boot_ids()
-        for kind in ("shipper", "worker", "beat"):  # nobody waits for these: they must not slow down what people do wait for
+        own = ("traffic",) if self.demo and not self.options.quiet else ()
+        for kind in ("shipper", "worker", "beat", *own):  # nobody waits for these: they must not slow down what people do wait for
             supervisor.start(procfile.spec(kind, environment))
 
     async def _answers(self, child: Child, url: str, satisfied: Callable[[int, dict[str, Any]], bool]) -> None:

@@ -36,6 +36,7 @@ INSTALLED_APPS = [
     "apps.settlement",
     "apps.dashboard",
     "controlplane",
+    "controlplane.demo",
 ]
 
 MIDDLEWARE = [

@@ -22,8 +22,8 @@ from tests.dashboard.generate import usage_generate
 
 COUNTS = Path(__file__).with_name("query_counts.json")
 PAGES = (
-    "/", "/overview/now/", "/overview/traffic/", "/overview/latency/", "/requests/", "/routes/", "/providers/", "/keys/", "/spend/",
-    "/spend/budgets/", "/spend/cost/", "/proxies/",
+    "/", "/overview/verdict/", "/overview/now/", "/overview/traffic/", "/overview/latency/", "/overview/routes/", "/overview/providers/",
+    "/overview/keys/", "/requests/", "/spend/", "/spend/budgets/", "/spend/cost/", "/proxies/",
 )  # fmt: skip
 
 
@@ -102,17 +102,17 @@ def test_real_and_simulated_traffic_never_mix(client: Client, person: User, othe
     usage_generate(organisation=other, count=30, simulated=False, routes=("real-route",))
     usage_generate(organisation=other, count=40, simulated=True, routes=("simulated-route",))
     client.force_login(person)
-    real = client.get("/routes/", {"org": other.slug, "traffic": "real"}).content.decode()
+    real = client.get("/overview/routes/", {"org": other.slug, "traffic": "real"}).content.decode()
     assert "real-route" in real and "simulated-route" not in real
-    simulated = client.get("/routes/", {"org": other.slug, "traffic": "simulated"}).content.decode()
+    simulated = client.get("/overview/routes/", {"org": other.slug, "traffic": "simulated"}).content.decode()
     assert "simulated-route" in simulated and ">real-route<" not in simulated
-    remembered = client.get("/routes/").content.decode()
+    remembered = client.get("/overview/routes/").content.decode()
     assert "simulated-route" in remembered
 
 
 def test_a_panel_and_its_page_come_from_one_view(page: Callable[..., str], organisation: Organisation) -> None:
     usage_generate(organisation=organisation, count=50)
-    whole, fragment = page("/routes/"), page("/routes/", **{"HX-Request": "true"})
+    whole, fragment = page("/overview/routes/"), page("/overview/routes/", **{"HX-Request": "true"})
     assert "<html" in whole and "<html" not in fragment
     assert 'id="panel-routes"' in whole and 'id="panel-routes"' in fragment
 

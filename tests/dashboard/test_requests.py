@@ -133,7 +133,7 @@ def test_names_of_any_kind_are_escaped(page: Callable[..., str], organisation: O
         pytest.skip("NO NAUGHTY STRINGS: ../shared/material is absent")
     strings = [text.replace("\x00", "") for text in json.loads(NAUGHTY.read_text()) if text.strip("\x00")]
     usage_generate(organisation=organisation, count=len(strings), routes=strings, providers=strings)
-    for url in ("/", "/routes/", "/providers/", "/requests/?limit=250"):
+    for url in ("/", "/overview/routes/", "/overview/providers/", "/requests/?limit=250"):
         text = page(url)
         assert not re.search(
             r"<(script>|img|svg/|iframe|b>|marquee|a href=\"?javascript|x:script)[^>]*(alert|onerror|onload)", text, re.I

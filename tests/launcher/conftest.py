@@ -55,8 +55,11 @@ class Bulkhead:
             cwd=ROOT,
         )
 
-    def up(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.manage("up", "--detach", "--web-port", str(self.web_port), "--proxy-port", str(self.proxy_port), *arguments)
+    def up(self, *arguments: str, loud: bool = False) -> subprocess.CompletedProcess[str]:
+        """loud: with the demo's own requests and past, which would be in the way of tests that count."""
+        quiet = () if loud or {"--demo", "--no-demo"} & set(arguments) else ("--quiet-demo",)
+        ports = ("--web-port", str(self.web_port), "--proxy-port", str(self.proxy_port))
+        return self.manage("up", "--detach", *ports, *quiet, *arguments)
 
     def down(self) -> subprocess.CompletedProcess[str]:
         return self.manage("down")

@@ -1,0 +1,190 @@
+"""Is something wrong, where, since when: judged from measured facts by rules that anyone can read. Pure.
+
+What was not measured is never called well: no traffic, no proxy or no word from the shipper each say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from apps.ui.format import compact, duration, percent
+from apps.ui.status import SEVERITY, Status, Tone
+from apps.usage.glance import Glance, Watched
+
+Subject = Literal["route", "provider", "budget", "proxies", "shipper", "traffic"]
+
+LEAST_REQUESTS = 10
+"""Fewer say nothing about a share."""
+LEAST_FAILURES = 3
+FAILING_BAD, FAILING_WARN = 0.05, 0.01
+"""Share of requests that failed. The smaller one counts only where it is twice the hour before."""
+ATTEMPTS_WARN = 0.20
+"""Share of a provider's attempts that failed, while other targets answered the requests."""
+SLOWER_TIMES, SLOWER_US = 2.0, 300_000
+"""p95 beside the hour before: so many times as long, and at least so much longer."""
+LAG_WARNS_MS, LAG_BAD_MS = 10_000, 60_000
+SHIPPER_SILENT = timedelta(seconds=15)
+MOST_FINDINGS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong. ``name``: of the object. ``since``: when it began, None where that is not known."""
+
+    tone: Tone
+    subject: Subject
+    name: str
+    title: str
+    detail: str
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shipper:
+    """What the shipper of this host says of itself (``DATA_DIR/run/shipper.json``); ``at`` None: it has said nothing."""
+
+    at: datetime | None = None
+    state: str = ""
+    error: str = ""
+    lag_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The line on top of Overview. ``facts``: what was measured, in words, whatever the verdict."""
+
+    status: Status
+    headline: str
+    facts: Sequence[str]
+    findings: Sequence[Finding]
+    more: int = 0
+
+
+def verdict(*, glance: Glance, proxies: Sequence[Any], version: int, bars: Iterable[Any], shipper: Shipper, now: datetime) -> Verdict:
+    """``proxies``: ``selectors.ProxyRow``; ``bars``: ``selectors.BudgetBar``."""
+    found = [
+        *_proxies(proxies, version),
+        *_shipper(shipper, proxies, now),
+        *(finding for one in glance.by for finding in _watched(one, glance.minutes)),
+        *_budgets(bars),
+        *_traffic(glance, bool(proxies)),
+    ]
+    found.sort(key=lambda finding: -SEVERITY.index(finding.tone))
+    worst: Tone = found[0].tone if found else "good"
+    status = {
+        "bad": Status("bad", "Something is wrong", "bad"),
+        "warn": Status("warn", "Look at this", "warn"),
+        "unknown": Status("unknown", "Not known", "unknown"),
+    }.get(worst, Status("good", "All is well", "good"))
+    headline = found[0].title if found else f"Nothing that is measured is out of the ordinary in the last {glance.minutes} minutes"
+    return Verdict(status, headline, _facts(glance, proxies, shipper), found[:MOST_FINDINGS], max(0, len(found) - MOST_FINDINGS))
+
+
+def _facts(glance: Glance, proxies: Sequence[Any], shipper: Shipper) -> list[str]:
+    whole = glance.whole
+    said = []
+    if whole.recent.requests:
+        said.append(f"{compact(whole.recent.requests)} requests in {glance.minutes} min")
+        said.append(f"{percent(whole.recent.failed, whole.recent.requests)} failed")
+        if whole.recent_time.p95 is not None:
+            said.append(f"p95 {duration(whole.recent_time.p95)}")
+    else:
+        said.append(f"no request in {glance.minutes} min")
+    said.append(f"{sum(proxy.current and proxy.status.value == 'ready' for proxy in proxies)}/{len(proxies)} proxies ready")
+    if shipper.at is not None and shipper.state == "running":
+        said.append("records settle " + ("at once" if shipper.lag_ms < 1_000 else f"after {duration(shipper.lag_ms * 1_000)}"))
+    return said
+
+
+def _watched(one: Watched, minutes: int) -> list[Finding]:
+    """A route or provider whose last minutes are out of the ordinary."""
+    subject: Subject = "route" if one.dimension == "route" else "provider"
+    recent, past, found = one.recent, one.past, []
+    failed = recent.failed / recent.requests if recent.requests else 0.0
+    before = past.failed / past.requests if past.requests else 0.0
+    enough = recent.requests >= LEAST_REQUESTS and recent.failed >= LEAST_FAILURES
+    counts = f"{recent.failed:,} of {recent.requests:,} requests failed in the last {minutes} minutes"
+    hour = f"; {percent(past.failed, past.requests)} in the hour before" if past.requests else ""
+    if enough and (failed >= FAILING_BAD or failed >= max(FAILING_WARN, 2 * before)):
+        bad = failed >= FAILING_BAD and failed >= 1.5 * before
+        title = f"{one.value} fails {percent(recent.failed, recent.requests)} of its requests"
+        found.append(Finding("bad" if bad else "warn", subject, one.value, title, f"{counts}{hour}.", one.failing_since))
+    elif subject == "provider" and recent.attempt_errors >= LEAST_FAILURES and recent.attempt_errors >= ATTEMPTS_WARN * recent.attempts:
+        title = f"{one.value} fails {percent(recent.attempt_errors, recent.attempts)} of its attempts; other targets answer"
+        detail = f"{recent.attempt_errors:,} of {recent.attempts:,} attempts failed in the last {minutes} minutes; {counts.lower()}."
+        found.append(Finding("warn", subject, one.value, title, detail, one.failing_since))
+    now_us, then_us = one.recent_time.p95, one.past_time.p95
+    measured = min(one.recent_time.count, one.past_time.count) >= 2 * LEAST_REQUESTS
+    if measured and now_us is not None and then_us is not None and now_us > max(SLOWER_TIMES * then_us, then_us + SLOWER_US):
+        title = f"{one.value} is slow: p95 {duration(now_us)}"
+        found.append(Finding("warn", subject, one.value, title, f"p95 was {duration(then_us)} in the hour before."))
+    return found
+
+
+def _proxies(proxies: Sequence[Any], version: int) -> list[Finding]:
+    if not proxies:
+        return [Finding("unknown", "proxies", "", "No proxy has registered", "Nobody can call: start one, or look at its log.")]
+    found = []
+    for tone, value, words in (("bad", "unready", "not ready"), ("unknown", "silent", "silent")):
+        away = [proxy for proxy in proxies if proxy.status.value == value]
+        if away:
+            all_of_them = len(away) == len(proxies)
+            title = f"{len(away)} of {len(proxies)} proxies {'is' if len(away) == 1 else 'are'} {words}"
+            detail = "; ".join(f"{proxy.name}{': ' + proxy.reason if proxy.reason else ''}" for proxy in away[:4])
+            since = min(proxy.last_seen_at for proxy in away) if value == "silent" else None
+            worst: Tone = "bad" if all_of_them or tone == "bad" else "unknown"
+            found.append(Finding(worst, "proxies", away[0].name, title, detail, since))
+    behind = [proxy for proxy in proxies if not proxy.current and proxy.status.value == "ready"]
+    if behind:
+        title = f"{len(behind)} of {len(proxies)} proxies {'runs' if len(behind) == 1 else 'run'} an older config than v{version}"
+        found.append(
+            Finding("warn", "proxies", behind[0].name, title, "; ".join(f"{proxy.name}: v{proxy.version}" for proxy in behind[:4]))
+        )
+    return found
+
+
+def _shipper(shipper: Shipper, proxies: Sequence[Any], now: datetime) -> list[Finding]:
+    """Records reach Postgres through the shipper of each host: of this one we know what it says itself, of others the journals' lag."""
+    if shipper.at is not None:
+        if now - shipper.at > SHIPPER_SILENT:
+            detail = "Journals keep what happens meanwhile; numbers here stand still until it runs again."
+            return [Finding("bad", "shipper", "shipper", "The shipper has fallen silent", detail, shipper.at)]
+        if shipper.state != "running":
+            return [Finding("bad", "shipper", "shipper", f"The shipper is {shipper.state}", shipper.error or "Its log says why.")]
+    lag = max([shipper.lag_ms, *(proxy.lag_ms or 0 for proxy in proxies)])
+    if lag >= LAG_WARNS_MS:
+        title = f"Records settle {duration(lag * 1_000)} late"
+        detail = "Numbers here are as old as that; a journal that fills to 80% makes its proxy refuse new requests."
+        return [Finding("bad" if lag >= LAG_BAD_MS else "warn", "shipper", "shipper", title, detail)]
+    if shipper.at is None and proxies and all(proxy.lag_ms is None for proxy in proxies):
+        return [
+            Finding(
+                "unknown", "shipper", "shipper", "No shipper has reported", "Requests are answered; their records wait in the journals."
+            )
+        ]
+    return []
+
+
+def _budgets(bars: Iterable[Any]) -> list[Finding]:
+    found = []
+    for bar in bars:
+        if bar.status.value in ("exhausted", "overrun"):
+            detail = "It refuses requests" + (f" until {bar.ends_at:%m-%d %H:%M} UTC." if bar.ends_at else ".")
+            found.append(Finding("bad", "budget", bar.name, f"The budget {bar.name} is at its wall", detail))
+        elif bar.status.value == "near":
+            found.append(Finding("warn", "budget", bar.name, f"The budget {bar.name} is nearly used", f"{bar.spent_share:.0f}% is spent."))
+    return found
+
+
+def _traffic(glance: Glance, proxied: bool) -> list[Finding]:
+    """Nothing to judge is no good news."""
+    whole = glance.whole
+    if whole.recent.requests or not proxied:
+        return []
+    if whole.past.requests >= LEAST_REQUESTS:
+        detail = f"{compact(whole.past.requests)} came in the hour before."
+        return [Finding("warn", "traffic", "", f"No request in the last {glance.minutes} minutes", detail, whole.fine_until)]
+    return [Finding("unknown", "traffic", "", "No traffic to judge by", f"No request in the last {glance.minutes} minutes.")]
