@@ -97,3 +97,9 @@ def endpoints_to_check() -> QuerySet[Endpoint]:
         .select_related("provider", "credential", "check_state")
         .order_by("provider_id", "position")
     )
+
+
+def models_of(organisation: Organisation, *, limit: int = 500) -> list[str]:
+    """Names of the models that an organisation's providers are known to have, each once: what a form offers."""
+    rows = ProviderModel.objects.filter(provider__organisation=organisation).order_by("name").values_list("name", flat=True)
+    return list(rows.distinct()[:limit])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypedDict
 
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest
 from django.utils import timezone
 
 from apps.audit.errors import ServiceError
@@ -108,6 +110,38 @@ def fleet_status() -> FleetStatus:
     ]
     applied = sum(proxy["applied"] and not proxy["silent"] for proxy in proxies)  # what is not heard of is not known to have it
     return FleetStatus(head=head, applied=applied, total=len(proxies), label=f"v{head} · {applied}/{len(proxies)}", proxies=proxies)
+
+
+def fleet_status_of(request: HttpRequest) -> FleetStatus:
+    """``fleet_status()``, asked once per page: the bar and the page both show it."""
+    known: FleetStatus | None = getattr(request, "_fleet_status", None)
+    if known is None:
+        known = fleet_status()
+        request._fleet_status = known  # type: ignore[attr-defined]
+    return known
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How many of the proxies that are not gone run a version or a newer one."""
+
+    number: int
+    applied: int
+    total: int
+
+    @property
+    def complete(self) -> bool:
+        """Every proxy has it; without a proxy nobody knows."""
+        return self.total > 0 and self.applied == self.total
+
+
+def spread_of(number: int) -> Spread:
+    """How far a version has come: one query. A silent proxy is not known to have it."""
+    heard = Q(last_seen_at__gte=timezone.now() - SILENT_AFTER)
+    counts = ProxyProcess.objects.filter(gone_at=None).aggregate(
+        total=Count("pk"), applied=Count("pk", filter=heard & Q(version__gte=number))
+    )
+    return Spread(number, counts["applied"], counts["total"])
 
 
 def _state(number: int) -> ConfigState:
