@@ -53,7 +53,7 @@ def _shown(panel: Panel, reads: Reads) -> Shown:
 
 def _range_query(time_range: TimeRange) -> str:
     query = QueryDict(mutable=True)
-    query["from"], query["to"] = time_range.from_text, time_range.to_text
+    query.update(time_range.query)
     return query.urlencode()
 
 

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST, require_safe
 from apps.ui import outage
 from apps.ui.navigation import may_of
 from apps.ui.palette import palette_find
+from apps.ui.zone import ZONE_COOKIE, zone_named
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,7 @@ THEMES = ("light", "dark")
 def theme(request: HttpRequest) -> HttpResponse:
     """Remember light, dark, or (anything else) the system's choice, and go back to where the person was."""
     chosen, back = request.POST.get("theme", ""), request.POST.get("next", "")
-    safe = url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}, require_https=request.is_secure())
-    response = HttpResponseRedirect(back if safe else "/")
+    response = HttpResponseRedirect(back if _own(request, back) else "/")
     if chosen in THEMES:
         response.set_cookie(THEME_COOKIE, chosen, max_age=365 * 86_400, samesite="Lax", httponly=True, secure=request.is_secure())
     else:
@@ -55,6 +55,23 @@ def palette(request: HttpRequest) -> HttpResponse:
 def toasts(request: HttpRequest) -> HttpResponse:
     """The toasts that wait, for a page that stays open after a write (``apps.ui.toasts.toast_announce``)."""
     return render(request, "ui/toasts.html", {"fragment": True})
+
+
+@require_POST
+def zone(request: HttpRequest) -> HttpResponse:
+    """Remember in which zone to read times: the browser's (an IANA name), or (anything else) UTC; back to where the person was."""
+    chosen, back = request.POST.get("zone", ""), request.POST.get("next", "")
+    response = HttpResponseRedirect(back if _own(request, back) else "/")
+    if zone_named(chosen):
+        response.set_cookie(ZONE_COOKIE, chosen, max_age=365 * 86_400, samesite="Lax", httponly=True, secure=request.is_secure())
+    else:
+        response.delete_cookie(ZONE_COOKIE, samesite="Lax")
+    return response
+
+
+def _own(request: HttpRequest, address: str) -> bool:
+    """Whether an address stays on this site."""
+    return url_has_allowed_host_and_scheme(address, allowed_hosts={request.get_host()}, require_https=request.is_secure())
 
 
 def _error_page(request: HttpRequest, name: str, status: int, **context: Any) -> HttpResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from csp.constants import NONCE
+
 from controlplane import env
 
 BASE_DIR = env.BASE_DIR
@@ -50,6 +52,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "apps.ui.zone.ZoneMiddleware",
 ]
 
 ROOT_URLCONF = "controlplane.urls"
@@ -101,7 +104,7 @@ CONTENT_SECURITY_POLICY = {
         "default-src": ["'self'"],
         "img-src": ["'self'", "data:"],
         "style-src": ["'self'"],
-        "script-src": ["'self'"],
+        "script-src": [NONCE, "'strict-dynamic'"],  # only what our own pages name; plots.js may load the plot library
         "object-src": ["'none'"],
         "base-uri": ["'none'"],
         "frame-ancestors": ["'none'"],

@@ -131,6 +131,19 @@
   document.addEventListener("htmx:after:swap", watchToasts);
   watchToasts();
 
+  // ---- the browser's own zone, which only it knows
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  document.querySelectorAll("[data-local-zone]").forEach((button) => {
+    button.value = zone;
+    button.querySelector("span").textContent = zone;
+  });
+
+  // ---- irreversible acts wait until the name is typed; the server asks again
+  document.addEventListener("input", (event) => {
+    const wanted = event.target.dataset?.mustEqual;
+    if (wanted !== undefined) event.target.setCustomValidity(event.target.value === wanted ? "" : `Type ${wanted}`);
+  });
+
   // ---- copying
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");

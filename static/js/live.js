@@ -1,15 +1,45 @@
-// Live panels. htmx polls each panel's own address; this file decides when (only while someone looks, never over an
-// open form or menu), says how fresh a panel is, and marks it stale when the server does not answer.
+// Live panels. htmx polls each panel's own address; this file decides when: only while someone can see the panel, never
+// over an open form, menu or dialog, ever more seldom while the server does not answer. It says how fresh a panel is, and
+// marks it stale when it is older than it should be.
 (() => {
   "use strict";
 
   const STALE_AFTER_MS = 20_000;
-  const seen = new WeakMap(); // panel -> time of its last good answer
+  const LONGEST_PAUSE_MS = 120_000;
+  const RATES = { "30s": 30_000, "1m": 60_000, off: Infinity };
+  const rate = RATES[new URLSearchParams(window.location.search).get("refresh")] ?? 0; // at most this often
+
+  const states = new WeakMap(); // panel -> { seen, asked, failures, visible, since }
+  const state = (panel) => {
+    let known = states.get(panel);
+    if (!known) {
+      const now = Date.now();
+      known = { seen: now, asked: now, failures: 0, visible: true, since: now };
+      states.set(panel, known);
+      watcher.observe(panel);
+    }
+    return known;
+  };
+  const watcher = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      const known = state(target);
+      if (isIntersecting && !known.visible) known.since = Date.now();
+      known.visible = isIntersecting;
+    }
+  }, { rootMargin: "100px" });
 
   const isPanel = (element) => element instanceof HTMLElement && element.matches("[data-live]");
+
+  // text someone typed and has not sent
+  const typed = (root) =>
+    [...root.querySelectorAll("form[method=post] :is(input:not([type=hidden]), textarea)")].some((field) =>
+      ["checkbox", "radio"].includes(field.type) ? field.checked !== field.defaultChecked : field.value !== field.defaultValue);
+
   const busy = (panel) =>
-    panel.querySelector("form:focus-within, details.menu[open]") !== null ||
+    panel.querySelector("form:focus-within, details.menu[open]") !== null || typed(panel) ||
     document.querySelector("dialog[open], form.filters:focus-within") !== null;
+
+  const pause = (known) => Math.max(rate, known.failures ? Math.min(5_000 * 2 ** known.failures, LONGEST_PAUSE_MS) : 0);
 
   function words(ms) {
     const seconds = Math.round(ms / 1000);
@@ -18,52 +48,67 @@
     return `updated ${Math.round(seconds / 60)} min ago`;
   }
 
-  function stamp(panel, failed) {
+  function stamp(panel) {
+    const known = state(panel);
     const fresh = panel.querySelector(".fresh");
     if (!fresh) return;
-    const age = Date.now() - (seen.get(panel) ?? seen.set(panel, Date.now()).get(panel));
-    const stale = failed || panel.dataset.failed !== undefined || (!document.hidden && age > STALE_AFTER_MS);
+    const age = Date.now() - known.seen;
+    const waited = Date.now() - Math.max(known.seen, known.since);
+    const late = known.visible && !document.hidden && waited > Math.max(STALE_AFTER_MS, rate * 2);
+    const stale = known.failures > 0 || late;
     panel.toggleAttribute("data-stale", stale);
     const text = stale ? `stale: ${words(age)}` : words(age);
     if (fresh.textContent !== text) fresh.textContent = text;
   }
 
-  const stampAll = () => document.querySelectorAll("[data-live]").forEach((panel) => stamp(panel, false));
+  const stampAll = () => document.querySelectorAll("[data-live]").forEach(stamp);
+
+  function failed(panel) {
+    state(panel).failures += 1;
+    stamp(panel);
+  }
 
   document.addEventListener("htmx:before:request", (event) => {
-    const panel = event.detail.ctx.sourceElement;
-    if (isPanel(panel) && event.detail.ctx.sourceEvent?.type === "every" && (document.hidden || busy(panel))) event.preventDefault();
+    const { sourceElement: panel, sourceEvent } = event.detail.ctx;
+    if (!isPanel(panel)) return;
+    const known = state(panel);
+    const polled = sourceEvent?.type === "every";
+    // a second's grace: timers fire a little early as often as late
+    if (polled && (document.hidden || !known.visible || busy(panel) || Date.now() - known.asked < pause(known) - 1_000)) {
+      event.preventDefault();
+    } else if (!polled && busy(panel)) {
+      event.preventDefault();
+    } else {
+      known.asked = Date.now();
+    }
   });
 
   document.addEventListener("htmx:before:response", (event) => {
     const { sourceElement: panel, response } = event.detail.ctx;
     if (!isPanel(panel)) return;
     if (response.raw.redirected) {
-      event.preventDefault(); // the session ended: go and sign in, rather than draw the sign-in page into a panel
-      window.location.reload();
-      return;
-    }
-    if (response.status < 400) {
-      seen.set(panel, Date.now());
-      delete panel.dataset.failed;
+      event.preventDefault(); // the session ended: go and sign in, but never over text that was typed
+      if (typed(document)) failed(panel);
+      else window.location.reload();
+    } else if (response.status >= 400) {
+      failed(panel);
     } else {
-      panel.dataset.failed = "";
+      Object.assign(state(panel), { seen: Date.now(), failures: 0 });
+      stamp(panel);
     }
-    stamp(panel, response.status >= 400);
   });
 
   document.addEventListener("htmx:error", (event) => {
     const panel = event.detail.ctx?.sourceElement;
-    if (isPanel(panel)) {
-      panel.dataset.failed = "";
-      stamp(panel, true);
-    }
+    if (isPanel(panel)) failed(panel);
   });
 
   document.addEventListener("htmx:after:swap", stampAll);
 
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) document.body.dispatchEvent(new CustomEvent("refresh", { bubbles: true }));
+    if (document.hidden) return;
+    document.querySelectorAll("[data-live]").forEach((panel) => (state(panel).since = Date.now()));
+    if (rate < Infinity) document.body.dispatchEvent(new CustomEvent("refresh", { bubbles: true }));
   });
 
   stampAll();

@@ -5,6 +5,8 @@
 
   const libraryUrl = document.currentScript.dataset.plotly;
   const CONFIG = { displayModeBar: false, responsive: true, scrollZoom: false, doubleClick: false };
+  const TOUCH = window.matchMedia("(pointer: coarse)").matches; // there a finger scrolls the page
+  const LOCAL = document.documentElement.dataset.zone !== undefined; // the person reads local times
   const drawn = new WeakMap(); // plot -> the JSON it shows and the scheme it was drawn in
   // Before it inserts the stylesheet of its maps, which our policy forbids and no plot of ours needs, the bundle asks
   // whether an element of this id is there already.
@@ -45,15 +47,38 @@
     return getComputedStyle(probe).color;
   }
 
-  function zoomed(plot, event) {
+  // plotly.js knows no zones: it is given the clock's digits, UTC or local, and gives them back
+  const millis = (digits) => Date.parse(`${digits.replace(" ", "T")}${LOCAL ? "" : "Z"}`);
+  function local(utc) {
+    const at = new Date(`${utc.replace(" ", "T")}Z`);
+    return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 19).replace("T", " ");
+  }
+  const isTime = (value) => typeof value === "string" && /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/.test(value);
+  function localised(value) {
+    if (isTime(value)) return local(value);
+    if (Array.isArray(value)) return value.map(localised);
+    if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, localised(item)]));
+    return value;
+  }
+
+  function show(from, to) {
+    const url = new URL(window.location.href);
+    url.searchParams.set("from", String(Math.round(from)));
+    url.searchParams.set("to", String(Math.round(to)));
+    for (const name of ["zone", "page", "after", "before"]) url.searchParams.delete(name);
+    window.location.assign(url);
+  }
+
+  function zoomed(event) {
     const from = event["xaxis.range[0]"];
     const to = event["xaxis.range[1]"];
-    if (!from || !to || plot.dataset.zoom === undefined) return;
-    const url = new URL(window.location.href);
-    const utc = (text) => Date.parse(`${text.replace(" ", "T")}Z`);
-    url.searchParams.set("from", String(utc(from)));
-    url.searchParams.set("to", String(utc(to)));
-    window.location.assign(url);
+    if (from && to) show(millis(from), millis(to));
+  }
+
+  // a double click shows twice the time around the same middle, but nothing of the future
+  function widened(plot) {
+    const [from, to] = plot.layout.xaxis.range.map(millis);
+    show(from - (to - from) / 2, Math.min(to + (to - from) / 2, Date.now()));
   }
 
   async function draw(plot) {
@@ -66,9 +91,14 @@
     try {
       const plotly = await library();
       if (first) plot.replaceChildren();
-      const figure = resolved(JSON.parse(source.textContent));
+      const made = resolved(JSON.parse(source.textContent));
+      const figure = LOCAL ? localised(made) : made;
+      if (TOUCH) figure.layout.dragmode = false;
       await plotly.react(plot, figure.data, figure.layout, CONFIG);
-      if (first) plot.on("plotly_relayout", (event) => zoomed(plot, event));
+      if (first && plot.dataset.zoom !== undefined) {
+        plot.on("plotly_relayout", zoomed);
+        plot.on("plotly_doubleclick", () => widened(plot));
+      }
     } catch (error) {
       drawn.delete(plot);
       plot.textContent = `The plot cannot be drawn (${error.message}). The table below has its numbers.`;

@@ -52,12 +52,13 @@ def test_text_can_be_read_on_every_surface(scheme: int) -> None:
 def test_no_template_needs_more_than_the_strict_policy(path: Path) -> None:
     text = path.read_text()
     assert not re.search(r"\sstyle=|<style|\son\w+=|javascript:|hx-on|\|safe\b|mark_safe|autoescape off|hx-vals='?js", text), path
-    assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", text))
+    assert all("src=" in tag and 'nonce="{{ csp_nonce }}"' in tag for tag in re.findall(r"<script[^>]*>", text))
 
 
 def test_the_policy_is_strict(client: Client, db: None) -> None:
     policy = client.get("/login/")["Content-Security-Policy"]
-    assert "unsafe" not in policy and "script-src 'self'" in policy and "style-src 'self'" in policy
+    assert "unsafe" not in policy and "style-src 'self'" in policy and "default-src 'self'" in policy
+    assert "script-src 'strict-dynamic'" in policy  # no page for strangers has a script, so none has a nonce
 
 
 def test_error_pages_ask_the_database_nothing(client: Client) -> None:

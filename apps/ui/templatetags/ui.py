@@ -11,7 +11,8 @@ from typing import Any
 from django import template
 from django.http import HttpRequest, QueryDict
 from django.templatetags.static import static
-from django.utils.html import format_html
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from apps.ui import format as formatting
@@ -20,7 +21,9 @@ from apps.ui.icons import ICONS
 from apps.ui.navigation import Place
 from apps.ui.sparkline import HEIGHT, WIDTH, spark_path
 from apps.ui.status import ICON_OF_TONE, Status, Tone
+from apps.ui.timerange import REFRESH
 from apps.ui.toasts import Toast, toasts_take
+from apps.ui.zone import zone_label
 
 register = template.Library()
 
@@ -52,6 +55,12 @@ def toasts(context: template.Context) -> list[Toast]:
     """The messages that wait to be said to this person; reading them takes them."""
     request: HttpRequest | None = context.get("request")
     return list(toasts_take(request)) if request else []
+
+
+@register.simple_tag
+def refresh_choices() -> tuple[tuple[str, str], ...]:
+    """What ``?refresh=`` may be, with its words."""
+    return REFRESH
 
 
 @register.simple_tag
@@ -143,15 +152,20 @@ def sparkline(values: Sequence[float | None], tone: str = "") -> SafeString:
 
 @register.filter
 def moment(value: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> SafeString:
-    """A time in UTC, with the machine-readable one beside it; ``%f`` is milliseconds."""
+    """A time in the person's zone, with UTC in its title; ``%f`` is milliseconds."""
     if value is None:
         return mark_safe(formatting.NOTHING)
-    value = value.astimezone(UTC)
     return format_html(
         '<time datetime="{0}" title="{0}">{1}</time>',
-        value.isoformat(timespec="milliseconds"),
-        value.strftime(form.replace("%f", f"{value.microsecond // 1000:03d}")),
+        value.astimezone(UTC).isoformat(timespec="milliseconds"),
+        timezone.localtime(value).strftime(form.replace("%f", f"{value.microsecond // 1000:03d}")),
     )
+
+
+@register.simple_tag
+def zone_name() -> str:
+    """The zone that times are shown in, for headings: ``UTC`` or ``Europe/Berlin``."""
+    return zone_label()
 
 
 @register.filter
@@ -165,11 +179,13 @@ def ago(value: datetime | None) -> SafeString:
 
 @register.simple_tag(takes_context=True)
 def url_with(context: template.Context, **changes: Any) -> str:
-    """This page's URL with parameters replaced; None or empty removes one. The page's place in a list is always dropped."""
+    """This page's URL with parameters replaced; None or empty removes one. The place in a list is dropped unless it is what changes."""
     request: HttpRequest | None = context.get("request")
     query = request.GET.copy() if request else QueryDict(mutable=True)
     for name in ("after", "before", "format"):
         query.pop(name, None)
+    if "page" not in changes:
+        query.pop("page", None)
     for name, value in changes.items():
         name = {"from_": "from"}.get(name, name)
         if value in (None, ""):
@@ -183,6 +199,15 @@ def url_with(context: template.Context, **changes: Any) -> str:
 def url_without(context: template.Context, names: str) -> str:
     """This page's URL without some parameters, named with blanks between them."""
     return url_with(context, **dict.fromkeys(names.split(), None))
+
+
+@register.simple_tag(takes_context=True)
+def query_hidden(context: template.Context, without: str) -> SafeString:
+    """This page's parameters as hidden fields, but for those named in ``without`` and the place in a list: what a GET form keeps."""
+    request: HttpRequest | None = context.get("request")
+    left_out = {*without.split(), "after", "before", "page", "format"}
+    pairs = [(name, value) for name, values in (request.GET.lists() if request else ()) for value in values if name not in left_out]
+    return format_html_join("", '<input type="hidden" name="{}" value="{}">', pairs)
 
 
 @register.simple_tag(takes_context=True)
