@@ -6,6 +6,8 @@ urlpatterns = [
     path("", include("apps.accounts.urls")),
     path("", include("apps.ui.urls")),
     path("", include("apps.publishing.urls")),
+    path("", include("apps.keys.urls")),
+    path("", include("apps.routes.urls")),
     path("", include("apps.dashboard.urls")),
     path("demo/", include("controlplane.demo.urls")),
 ]

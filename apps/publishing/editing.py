@@ -13,6 +13,7 @@ import hashlib
 import json
 import secrets
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, ClassVar
 
 from django import forms
@@ -54,7 +55,11 @@ class ScopedView(AccessMixin, View):
     permission: ClassVar[str] = ""
     installation: ClassVar[bool] = False
     choice: Choice
-    actor: Actor
+
+    @cached_property
+    def actor(self) -> Actor:
+        """Who acts, for services; asks for the person's roles, so pages that only show something never make it."""
+        return Actor.of_user(self.request.user, self.request)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -66,7 +71,6 @@ class ScopedView(AccessMixin, View):
         if not request.user.is_authenticated:
             return self.handle_no_permission()
         self.choice = choice_allowed(request, self.permission, installation=self.installation)
-        self.actor = Actor.of_user(request.user, request)
         try:
             return super().dispatch(request, *args, **kwargs)
         except PermissionRefused as refusal:
@@ -210,6 +214,8 @@ class EditView(ScopedView):
             return self._page(form, revision=self._sent_revision(), status=400)
         if not url:
             return redirect(submission_url(user=self.request.user, nonce=self._nonce()))
+        if version is None and isinstance(result, Version):
+            version = result  # a rollback publishes by itself
         toast(self.request, self.done_message(result), undo_url=undo_url(version) if self.reversible else None)
         return redirect(url)
 

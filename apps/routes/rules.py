@@ -91,6 +91,15 @@ def check_switch(*, reason: str, until: datetime | None, now: datetime) -> None:
         raise ServiceError("this moment has passed: choose a later one, or none", "until")
 
 
+def state_of(*, enabled: bool, killed: bool, switched: bool, flagged: bool) -> str:
+    """The key in ``choices.STATES``: what keeps requests away before what sends them elsewhere."""
+    if killed:
+        return "killed"
+    if not enabled:
+        return "disabled"
+    return "switched" if switched else "flagged" if flagged else "active"
+
+
 def check_caps(*, max_output_tokens: int, max_attempts: int, unpriced: str) -> None:
     if not 1 <= max_output_tokens <= MAX_OUTPUT_TOKENS:
         raise ServiceError(f"{max_output_tokens}: use 1 to {MAX_OUTPUT_TOKENS} tokens", "max_output_tokens")

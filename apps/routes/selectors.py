@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
-from django.db.models import Prefetch, QuerySet
+from django.contrib.postgres.aggregates import ArrayAgg
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet, Value
 
 from apps.audit.errors import ServiceError
 from apps.contracts.snapshot import Deadlines
 from apps.routes import choices
-from apps.routes.models import Route, RouteSwitch, RouteTarget
+from apps.routes.models import Route, RouteAlias, RouteSwitch, RouteTarget
 from apps.routes.rules import TargetSpec
 
 if TYPE_CHECKING:
@@ -29,6 +32,39 @@ def routes_of(organisation: Organisation) -> QuerySet[Route]:
     return with_parts(Route.objects.filter(organisation=organisation))
 
 
+Line = tuple[UUID, str, str | None, bool, str | None, datetime | None]
+"""id, name, owner's name, enabled, provider that traffic is switched to, until when."""
+
+
+def route_lines(organisation: Organisation, *, asked: str = "") -> list[Line]:
+    """All routes of an organisation in a few columns, by name: one query. asked: a part of a name, alias, owner, provider or model."""
+    rows = Route.objects.filter(organisation=organisation)
+    if asked:
+        targets = RouteTarget.objects.filter(route=OuterRef("pk")).filter(Q(provider__name__icontains=asked) | Q(model__icontains=asked))
+        aliases = RouteAlias.objects.filter(route=OuterRef("pk"), name__icontains=asked)
+        rows = rows.filter(Q(name__icontains=asked) | Q(owner__name__icontains=asked) | Exists(targets) | Exists(aliases))
+    return list(rows.order_by("name").values_list("pk", "name", "owner__name", "enabled", "switch__provider__name", "switch__until"))
+
+
+def targets_of(route_ids: Sequence[UUID]) -> dict[UUID, list[RouteTarget]]:
+    """The primary targets of some routes in order, with providers and endpoints: one query, none without routes."""
+    found: dict[UUID, list[RouteTarget]] = {}
+    if route_ids:
+        rows = RouteTarget.objects.filter(route__in=route_ids, chain=choices.PRIMARY).select_related("provider", "endpoint")
+        for row in rows.order_by("route_id", "position"):
+            found.setdefault(row.route_id, []).append(row)
+    return found
+
+
+def route_get(organisation: Organisation, route_id: UUID) -> Route | None:
+    """One route with everything about it, in two queries: its targets are read with it, its aliases lie in ``alias_names``."""
+    targets = RouteTarget.objects.select_related("provider", "endpoint").order_by("chain", "position")
+    names = ArrayAgg("alias_rows__name", filter=Q(alias_rows__name__isnull=False), order_by="alias_rows__name", default=Value([]))
+    rows = Route.objects.filter(organisation=organisation, pk=route_id).annotate(alias_names=names)
+    rows = rows.select_related("organisation", "owner", "switch", "switch__provider", "switch__endpoint")
+    return rows.prefetch_related(Prefetch("target_rows", queryset=targets)).first()
+
+
 def route_named(organisation: Organisation, name: str, *, field: str = "route") -> Route:
     """The route of that name (not alias). Raises ServiceError that lists the names there are."""
     found = routes_of(organisation).filter(name=name).first()
@@ -40,7 +76,8 @@ def route_named(organisation: Organisation, name: str, *, field: str = "route") 
 
 def aliases(route: Route) -> list[str]:
     """The route's other names, sorted."""
-    return sorted(row.name for row in route.alias_rows.all())
+    known = getattr(route, "alias_names", None)  # as ``route_get`` reads them
+    return list(known) if known is not None else sorted(row.name for row in route.alias_rows.all())
 
 
 def target_specs(route: Route, chain: str = choices.PRIMARY) -> list[TargetSpec]:

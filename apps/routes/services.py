@@ -101,6 +101,14 @@ def route_ensure(
 
 
 @transaction.atomic
+def route_create(*, actor: Actor, organisation: Organisation, name: str, targets: Sequence[TargetSpec], **facts: Any) -> Route:
+    """A new route; the other arguments are those of ``route_ensure``. Raises ServiceError where the name is taken."""
+    if Route.objects.filter(organisation=organisation, name=name).exists():
+        raise ServiceError(f"a route named {name!r} exists: choose another name, or edit that one", "name")
+    return route_ensure(actor=actor, organisation=organisation, name=name, targets=targets, **facts)
+
+
+@transaction.atomic
 def route_update(*, actor: Actor, route: Route, reason: str = "", **changes: Any) -> Route:
     """Change what is given (arguments of ``route_ensure``), leave the rest. A route's name never changes."""
     route = selectors.with_parts(Route.objects.filter(pk=route.pk)).select_related("organisation").get()
@@ -146,7 +154,7 @@ def route_switch(
     route = selectors.with_parts(Route.objects.filter(pk=route.pk)).get()
     row = next((row for row in route.target_rows.all() if selectors.spec_of(row) == target), None)
     if row is None:
-        raise ServiceError(f"{_target_text(target)} is no target of {route.name!r}: add it to the route first", "target")
+        raise ServiceError(f"{choices.target_text(target)} is no target of {route.name!r}: add it to the route first", "target")
     before = selectors.switch_of(route)
     facts = switch_facts(selectors.switch_in_force(route, now=now))
     switch = RouteSwitch(
@@ -164,7 +172,7 @@ def route_switch(
         return before
     switch.save()
     _record(actor, "route.switch", route, facts, switch_facts(switch), reason)
-    _event(actor, route, {"to": _target_text(target), "until": until, "reason": reason.strip()})
+    _event(actor, route, {"to": choices.target_text(target), "until": until, "reason": reason.strip()})
     section_touch(section="routes", ids=[str(route.pk)])
     return switch
 
@@ -189,7 +197,7 @@ def switch_facts(switch: RouteSwitch | None) -> dict[str, Any]:
     """What the audit keeps of a switch."""
     if switch is None:
         return {}
-    target = _target_text(selectors.spec_of(switch))
+    target = choices.target_text(selectors.spec_of(switch))
     return {"switched_to": target, "failover": switch.failover, "until": switch.until, "switch_reason": switch.reason}
 
 
@@ -212,8 +220,8 @@ def route_facts(route: Route) -> dict[str, Any]:
 def _facts(route: Route, aliases: Sequence[str], chains: dict[str, Any]) -> dict[str, Any]:
     return {
         "aliases": list(aliases),
-        "targets": [_target_text(target) for target in chains[choices.PRIMARY]],
-        "fallback": [_target_text(target) for target in chains[choices.FALLBACK]],
+        "targets": [choices.target_text(target) for target in chains[choices.PRIMARY]],
+        "fallback": [choices.target_text(target) for target in chains[choices.FALLBACK]],
         "connect_ms": route.connect_ms,
         "first_byte_ms": route.first_byte_ms,
         "idle_ms": route.idle_ms,
@@ -226,17 +234,13 @@ def _facts(route: Route, aliases: Sequence[str], chains: dict[str, Any]) -> dict
     }
 
 
-def _target_text(target: TargetSpec) -> str:
-    return f"{target.provider}/{target.endpoint}/{target.model}" if target.endpoint else f"{target.provider}/{target.model}"
-
-
 def _check_switch(route: Route, targets: Sequence[TargetSpec]) -> None:
     """Where traffic is switched to stays among the targets; a switch that has run out goes instead."""
     switch = None if route._state.adding else selectors.switch_of(route)
     if switch is None or selectors.spec_of(switch) in targets:
         return
     if selectors.switch_in_force(route, now=timezone.now()) is not None:
-        gone = _target_text(selectors.spec_of(switch))
+        gone = choices.target_text(selectors.spec_of(switch))
         raise ServiceError(f"all traffic is switched to {gone}: switch it back before this target goes", "targets")
     RouteSwitch.objects.filter(route=route).delete()
 

@@ -20,23 +20,25 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 def _build(ids: set[str] | None) -> dict[str, Fragment]:
     rows = selectors.with_parts(Route.objects.all() if ids is None else Route.objects.filter(pk__in=ids))
-    return {
-        str(row.pk): RouteFragment(
-            id=str(row.pk),
-            name=row.name,
-            organisation=str(row.organisation_id),
-            aliases=selectors.aliases(row),
-            targets=_targets(row, choices.PRIMARY),
-            fallback=_targets(row, choices.FALLBACK),
-            deadlines=selectors.deadlines(row),
-            max_output_tokens=row.max_output_tokens,
-            max_attempts=row.max_attempts,
-            unpriced="zero" if row.unpriced == "zero" else "refuse",
-            enabled=row.enabled,
-            switch=_switch(row),
-        )
-        for row in rows
-    }
+    return {str(row.pk): fragment_of(row) for row in rows}
+
+
+def fragment_of(row: Route) -> RouteFragment:
+    """What proxies get of a route that was read with its parts."""
+    return RouteFragment(
+        id=str(row.pk),
+        name=row.name,
+        organisation=str(row.organisation_id),
+        aliases=selectors.aliases(row),
+        targets=_targets(row, choices.PRIMARY),
+        fallback=_targets(row, choices.FALLBACK),
+        deadlines=selectors.deadlines(row),
+        max_output_tokens=row.max_output_tokens,
+        max_attempts=row.max_attempts,
+        unpriced="zero" if row.unpriced == "zero" else "refuse",
+        enabled=row.enabled,
+        switch=_switch(row),
+    )
 
 
 def _targets(route: Route, chain: str) -> list[Target]:

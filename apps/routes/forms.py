@@ -1,0 +1,203 @@
+"""The form of a route. Its targets are an ordered list that works by keyboard and without script: each row has buttons that
+send the form back reshaped (``reshape``), and a row without a provider and a model is no target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from django import forms
+from django.http import QueryDict
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString, mark_safe
+
+from apps.accounts.models import Organisation
+from apps.contracts.snapshot import Deadlines
+from apps.ownership.models import Team
+from apps.routes import choices
+from apps.routes.rules import MAX_ATTEMPTS, MAX_TARGETS, TargetSpec
+
+RESHAPE = "reshape"
+"""Name of the buttons that reshape a list: ``<field>:<verb>:<row>``."""
+_FOCUS = "reshape-focus"
+DEFAULTS = Deadlines()
+
+
+class Place(NamedTuple):
+    """Where a target can be: a provider, or one of its endpoints. ``value``: ``provider`` or ``provider/endpoint``."""
+
+    value: str
+    label: str
+    enabled: bool
+
+
+class TargetsInput(forms.Widget):
+    """Rows of a place and a model, in order, with buttons to add, remove and move."""
+
+    use_fieldset = True
+
+    def __init__(self, places: Sequence[Place], models: Sequence[str]) -> None:
+        super().__init__()
+        self.places = places
+        self.models = models
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> list[dict[str, Any]]:
+        places, models = (data.getlist(f"{name}-{part}") for part in ("place", "model"))
+        focus = data.get(_FOCUS, "").split(":")
+        rows = [{"place": place, "model": model.strip()} for place, model in zip(places, models, strict=False)][: MAX_TARGETS + 1]
+        if len(focus) == 3 and focus[0] == name and focus[2].isdigit() and int(focus[2]) < len(rows):
+            rows[int(focus[2])]["focus"] = focus[1]
+        return rows
+
+    def id_for_label(self, id_: str | None) -> str:
+        return ""
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
+        rows = list(value or []) or [{"place": "", "model": ""}]
+        known = {place.value for place in self.places}
+        for row in rows:
+            row["unknown"] = row["place"] not in known and row["place"] != ""
+        html = render_to_string(
+            "routes/targets_input.html",
+            {
+                "name": name,
+                "rows": rows,
+                "places": self.places,
+                "models": self.models,
+                "full": len(rows) >= MAX_TARGETS,
+                "attrs": attrs or {},
+            },
+        )
+        return mark_safe(html)
+
+
+class TargetsField(forms.Field):
+    """An ordered chain of targets as ``TargetSpec``."""
+
+    def clean(self, value: Any) -> list[TargetSpec]:
+        specs = []
+        for number, row in enumerate(value or [], 1):
+            if not row["place"] and not row["model"]:
+                continue
+            if not row["place"] or not row["model"]:
+                missing = "provider" if not row["place"] else "model"
+                raise forms.ValidationError(f"Target {number} has no {missing}: fill it in, or remove the target.")
+            provider, _, endpoint = row["place"].partition("/")
+            specs.append(TargetSpec(provider, row["model"], endpoint))
+        if self.required and not specs:
+            raise forms.ValidationError("A route needs at least one target: choose a provider and name its model.")
+        return specs
+
+
+def reshaped(data: QueryDict) -> QueryDict | None:
+    """The sent form with a row added, removed or moved, as the pressed button says; None: no such button was pressed."""
+    asked = data.get(RESHAPE, "")
+    name, _, rest = asked.partition(":")
+    verb, _, at = rest.partition(":")
+    if name not in ("targets", "fallback"):
+        return None
+    rows = list(zip(data.getlist(f"{name}-place"), data.getlist(f"{name}-model"), strict=False))
+    row = int(at) if at.isascii() and at.isdigit() and len(at) < 4 else -1
+    focus = verb
+    if verb == "add" and len(rows) < MAX_TARGETS:
+        rows.append(("", ""))
+        row = len(rows) - 1
+    elif verb == "remove" and 0 <= row < len(rows):
+        del rows[row]
+        row = min(row, max(len(rows) - 1, 0))
+    elif verb == "up" and 0 < row < len(rows):
+        rows[row - 1], rows[row] = rows[row], rows[row - 1]
+        row -= 1
+        focus = "up" if row else "down"
+    elif verb == "down" and 0 <= row < len(rows) - 1:
+        rows[row], rows[row + 1] = rows[row + 1], rows[row]
+        row += 1
+        focus = "down" if row < len(rows) - 1 else "up"
+    data.setlist(f"{name}-place", [place for place, _ in rows])
+    data.setlist(f"{name}-model", [model for _, model in rows])
+    data[_FOCUS] = f"{name}:{focus}:{row}"
+    return data
+
+
+def chain_rows(specs: Sequence[TargetSpec]) -> list[dict[str, str]]:
+    """A chain as the widget's rows."""
+    return [{"place": f"{spec.provider}/{spec.endpoint}" if spec.endpoint else spec.provider, "model": spec.model} for spec in specs]
+
+
+def _seconds(label: str, help_text: str, default_ms: int) -> forms.DecimalField:
+    return forms.DecimalField(
+        label=label,
+        help_text=f"{help_text} In seconds; default {default_ms / 1000:g}.",
+        min_value=0.001,
+        max_value=86_400,
+        decimal_places=3,
+        initial=default_ms / 1000,
+    )
+
+
+class RouteForm(forms.Form):
+    """What a person decides about a route. Fields are named as the service's arguments; deadlines are ``deadlines_<part>``, in seconds."""
+
+    name = forms.CharField(
+        max_length=120,
+        help_text="What apps send as “model”: A-Z a-z 0-9 . _ : / @ + -. It never changes, because apps name it; add an alias instead.",
+    )
+    targets = TargetsField(help_text="Tried from the top: the next one when one fails before its first byte.")
+    fallback = TargetsField(required=False, label="Fallback chain", help_text="Used instead of the targets while a fallback flag is on.")
+    aliases = forms.CharField(
+        required=False, max_length=8_000, widget=forms.Textarea(attrs={"rows": 2}), help_text="Other names for it, separated by commas."
+    )
+    owner = forms.ModelChoiceField(Team.objects.none(), required=False, empty_label="Nobody", help_text="The team to ask about it.")
+    deadlines_connect = _seconds("Connect deadline", "To connect and complete TLS.", DEFAULTS.connect_ms)
+    deadlines_first_byte = _seconds("First byte deadline", "Streams: until the answer begins.", DEFAULTS.first_byte_ms)
+    deadlines_idle = _seconds("Idle deadline", "Between two pieces of an answer.", DEFAULTS.idle_ms)
+    deadlines_total = _seconds("Total deadline", "The whole request with all its attempts.", DEFAULTS.total_ms)
+    max_attempts = forms.IntegerField(
+        label="Most attempts", min_value=1, max_value=MAX_ATTEMPTS, initial=3, help_text="Of one request, over all targets. Default 3."
+    )
+    max_output_tokens = forms.IntegerField(
+        label="Output cap",
+        min_value=1,
+        initial=4096,
+        help_text="Tokens asked for when the app names no limit; bounds what a budget reserves. Default 4,096.",
+    )
+    unpriced = forms.ChoiceField(
+        label="A target without a price",
+        choices=choices.UNPRICED,
+        help_text="Under a hard budget: refuse the request, or count its cost as zero.",
+    )
+
+    def __init__(
+        self,
+        *args: Any,
+        organisation: Organisation,
+        places: Sequence[Place],
+        models: Sequence[str],
+        fixed_name: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["owner"].queryset = Team.objects.filter(organisation=organisation).order_by("name")  # type: ignore[attr-defined]
+        for name in ("targets", "fallback"):
+            self.fields[name].widget = TargetsInput(places, models)
+        if fixed_name:
+            self.fields["name"].disabled = True
+
+    def clean_aliases(self) -> list[str]:
+        text: str = self.cleaned_data["aliases"]
+        return [part for part in (piece.strip() for piece in text.replace("\n", ",").split(",")) if part]
+
+    def facts(self) -> dict[str, Any]:
+        """The arguments of the services, less the name."""
+        values = self.cleaned_data
+        parts = {name: int(values[f"deadlines_{name}"] * 1000) for name in ("connect", "first_byte", "idle", "total")}
+        return {
+            "targets": values["targets"],
+            "fallback": values["fallback"],
+            "aliases": values["aliases"],
+            "owner": values["owner"],
+            "deadlines": Deadlines(**{f"{name}_ms": value for name, value in parts.items()}),
+            "max_attempts": values["max_attempts"],
+            "max_output_tokens": values["max_output_tokens"],
+            "unpriced": values["unpriced"],
+        }
