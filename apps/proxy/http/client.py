@@ -38,6 +38,7 @@ from apps.proxy.http.errors import (
     connect_failed,
 )
 from apps.proxy.http.limits import ClientLimits
+from apps.proxy.http.outbox import outbox_of
 from apps.proxy.http.sweep import BEAT, Sweep, sweep_of
 from apps.proxy.http.types import Sink
 
@@ -65,6 +66,7 @@ class Connection(asyncio.Protocol):
         "_keep",
         "_loop",
         "_lost",
+        "_outbox",
         "_parser",
         "_paused",
         "_phase",
@@ -90,6 +92,7 @@ class Connection(asyncio.Protocol):
         self._pool = pool
         self._loop = loop
         self._time = loop.time
+        self._outbox = outbox_of(loop)
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._parser: Any = None
         self._sink: Sink | None = None
@@ -141,7 +144,7 @@ class Connection(asyncio.Protocol):
         if self._reused:
             self._data = data
             self._replay_safe = replay_safe
-        self._transport.write(data)
+        self._outbox.write(self._transport, data)
 
     def pause(self) -> None:
         """Stop reading: no more ``sink.data`` than what was read already."""

@@ -28,6 +28,7 @@ from apps.proxy.http.errors import Refused
 from apps.proxy.http.heads import METHODS, check_host, check_trailers, merge_repeated, read_target
 from apps.proxy.http.known import PATIENCE, KnownHead, learn
 from apps.proxy.http.limits import ServerLimits
+from apps.proxy.http.outbox import outbox_of
 from apps.proxy.http.reply import CLOSE, KEEP, KEEP_10, ServerReply
 from apps.proxy.http.sweep import BEAT, Sweep, sweep_of
 from apps.proxy.http.types import App, Request
@@ -98,6 +99,7 @@ class ServerConnection(asyncio.Protocol):
         "limits",
         "loop",
         "measured",
+        "outbox",
         "parser",
         "peer",
         "phase",
@@ -124,6 +126,7 @@ class ServerConnection(asyncio.Protocol):
         self.state = state
         self.loop = loop
         self.sweeper: Sweep = sweep_of(loop)
+        self.outbox = outbox_of(loop)
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.parser: Any = httptools.HttpRequestParser(self)
         self.peer = ""
@@ -185,6 +188,7 @@ class ServerConnection(asyncio.Protocol):
     def eof_received(self) -> None:
         self.closed = True
         self._client_gone()
+        self.outbox.flush()
         # returning None closes the transport once what was written is flushed
 
     def pause_writing(self) -> None:
@@ -483,7 +487,7 @@ class ServerConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         self.written += len(data)
-        self.transport.write(data)
+        self.outbox.write(self.transport, data)
 
     def answered(self, keep: int) -> None:
         """Called by the reply when its answer is wholly written."""
@@ -537,6 +541,7 @@ class ServerConnection(asyncio.Protocol):
         self.phase = _LINGER
         self.measured = 0
         self.deadline = self.sweeper.now + self.limits.linger_seconds + BEAT
+        self.outbox.flush()
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
@@ -550,6 +555,7 @@ class ServerConnection(asyncio.Protocol):
     def _close(self) -> None:
         self.closed = True
         self.ready.clear()
+        self.outbox.flush()
         self.transport.close()
 
     # time ----------------------------------------------------------------------------------------------------------------

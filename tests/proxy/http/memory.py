@@ -20,6 +20,9 @@ class Loop:
     def call_later(self, delay: float, callback: Any, *args: Any) -> Any:
         return SimpleNamespace(cancel=lambda: None)
 
+    def call_soon(self, callback: Any) -> None:
+        callback()
+
 
 class Transport:
     def __init__(self) -> None:
