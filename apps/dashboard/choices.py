@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from apps.budgets.choices import BUDGET_STATES
 from apps.budgets.rules import state_of
+from apps.publishing.choices import PROXY_STATES, proxy_state
 from apps.ui.status import UNKNOWN, Status
 from apps.usage.choices import OUTCOMES
 
-PROXY_STATES: dict[str, Status] = {
-    status.value: status
-    for status in (
-        Status("ready", "Ready", "good"),
-        Status("starting", "Starting", "info", "progress"),
-        Status("draining", "Draining", "neutral", "progress", hint="Finishes what it has, takes nothing new."),
-        Status("unready", "Not ready", "bad"),
-        Status("silent", "Silent", "unknown", hint="No heartbeat for a while; its lease stays held until its journal is settled."),
-    )
-}
+__all__ = ["PROXY_STATES", "budget_state", "outcome", "proxy_state"]
 
 
 def outcome(value: str) -> Status:
     """The status of a request's outcome."""
     return OUTCOMES.get(value, UNKNOWN)
-
-
-def proxy_state(value: str) -> Status:
-    """The status of a proxy's state."""
-    return PROXY_STATES.get(value, UNKNOWN)
 
 
 def budget_state(*, limit: int, spent: int, leased: int, overrun: int) -> Status:

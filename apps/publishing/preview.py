@@ -22,6 +22,7 @@ from apps.publishing.state import ConfigState, head_state, remember, state_at
 
 T = TypeVar("T")
 ChangeKind = Literal["added", "changed", "removed"]
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
 PUBLISHING_ACTIONS = frozenset({"config.publish", "config.rollback"})
 
 
@@ -53,6 +54,22 @@ class Recorded:
     subject_kind: str
     subject_name: str
     fields: tuple[FieldChange, ...] = ()
+
+    @property
+    def section(self) -> str:
+        """What a list of changes shows before the name: the kind of thing."""
+        return self.subject_kind
+
+    @property
+    def name(self) -> str:
+        """What a list of changes shows."""
+        return self.subject_name
+
+    @property
+    def kind(self) -> ChangeKind:
+        """By the action's verb."""
+        verb = self.action.rpartition(".")[2]
+        return "added" if verb == "create" else "removed" if verb in ("delete", "remove") else "changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +135,18 @@ def change_publish(*, actor: Actor, reason: str, change: Callable[[], T]) -> tup
 
 
 def changes_of(diff: Diff) -> tuple[ObjectChange, ...]:
-    """A diff (``apps.publishing.diff``) as pages show it."""
+    """A diff (``apps.publishing.diff``) as pages show it; of a new or removed object without the fields that say nothing."""
     return tuple(
         ObjectChange(
             section=section,
             object_id=object_id,
             name=str(entry["name"]),
             kind=entry["change"],
-            fields=tuple(FieldChange(path, was, now) for path, (was, now) in entry["fields"].items()),
+            fields=tuple(
+                FieldChange(path, was, now)
+                for path, (was, now) in entry["fields"].items()
+                if entry["change"] == "changed" or was not in _NOTHING or now not in _NOTHING
+            ),
         )
         for section, objects in diff.items()
         for object_id, entry in objects.items()

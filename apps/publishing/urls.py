@@ -6,5 +6,9 @@ from apps.publishing import views
 
 app_name = "publishing"
 urlpatterns = [
+    path("config/", views.HistoryView.as_view(), name="history"),
+    path("config/proxies/", views.PropagationView.as_view(), name="propagation"),
+    path("config/<int:number>/", views.VersionView.as_view(), name="version"),
+    path("config/<int:number>/rollback/", views.RollbackView.as_view(), name="rollback"),
     path("config/<int:number>/undo/", views.UndoView.as_view(), name="undo"),
 ]

@@ -120,6 +120,23 @@ RAIL: tuple[Job, ...] = (
             Place("Proxies", "dashboard:proxies", "fleet", "config.view", key="x", words="processes fleet"),
         ),
     ),
+    Job(
+        "Govern",
+        (
+            Place(
+                "Config history",
+                "publishing:history",
+                "history",
+                "config.view",
+                also=("publishing:*",),
+                key="c",
+                words="versions diff rollback publish",
+                installation=True,
+            ),
+            Place("Audit log", "audit:log", "shield", "audit.view", also=("audit:*",), key="a", words="who what when", installation=True),
+            Place("Settings", "settings:index", "settings", also=("settings:*",), key=",", words="people profile password installation"),
+        ),
+    ),
 )
 
 ACTIONS: tuple[Action, ...] = (

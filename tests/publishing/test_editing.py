@@ -13,18 +13,15 @@ from django.db import connections
 from django.http import HttpResponse
 from django.test import Client, override_settings
 
-from apps.accounts.models import Membership, Organisation, User
-from apps.accounts.services import organisation_ensure
+from apps.accounts.models import User
 from apps.audit.actors import Actor
 from apps.audit.models import AuditEvent
-from apps.providers.rules import EndpointSpec
-from apps.providers.services import provider_ensure
 from apps.publishing.models import Version
 from apps.publishing.services import publish
 from apps.publishing.submissions import submissions_prune
 from apps.routes.models import Route
-from apps.routes.rules import TargetSpec
-from apps.routes.services import route_ensure, route_update
+from apps.routes.services import route_update
+from tests.publishing.installation import installation_make
 
 ACTOR = Actor.command("test")
 
@@ -33,29 +30,6 @@ ACTOR = Actor.command("test")
 def _urls() -> Iterator[None]:
     with override_settings(ROOT_URLCONF="tests.publishing.editing_pages"):
         yield
-
-
-def prepare() -> Organisation:
-    organisation = organisation_ensure(actor=ACTOR, slug="main", name="Main")
-    provider_ensure(
-        actor=ACTOR, organisation=organisation, name="sim", kind="openai", endpoints=[EndpointSpec("a", "https://api.openai.com/v1")]
-    )
-    route_ensure(actor=ACTOR, organisation=organisation, name="chat", targets=[TargetSpec("sim", "m")])
-    publish(actor=ACTOR)
-    user = User.objects.create(email="ada@example.test", name="Ada")
-    Membership.objects.create(user=user, organisation=organisation, role="admin")
-    return organisation
-
-
-@pytest.fixture
-def main(db: None) -> Organisation:
-    return prepare()
-
-
-@pytest.fixture
-def admin(main: Organisation, client: Client) -> Client:
-    client.force_login(User.objects.get(email="ada@example.test"))
-    return client
 
 
 def hidden(response: HttpResponse) -> dict[str, str]:
@@ -177,7 +151,7 @@ def test_the_same_form_sent_twice_is_done_once(admin: Client) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_same_form_sent_at_the_same_moment_is_done_once() -> None:
-    prepare()
+    installation_make()
     form_client = Client()
     form_client.force_login(User.objects.get(email="ada@example.test"))
     form = reviewed(form_client, {"name": "twice", "targets": "sim/m", "max_attempts": "3"}, "/edit/new/")
@@ -232,12 +206,9 @@ def test_a_row_that_went_away(admin: Client) -> None:
     assert admin.post("/edit/chat/edit/", form).status_code == 404
 
 
-def test_the_wrong_person(client: Client, main: Organisation) -> None:
+def test_the_wrong_person(client: Client, viewer: Client) -> None:
     assert client.get("/edit/chat/edit/")["Location"].startswith("/login/?next=/edit/chat/edit/")
-    viewer = User.objects.create(email="vic@example.test")
-    Membership.objects.create(user=viewer, organisation=main, role="viewer")
-    client.force_login(viewer)
-    for method in (client.get, client.post):
+    for method in (viewer.get, viewer.post):
         response = method("/edit/chat/edit/")
         assert response.status_code == 403 and "route.change" in text(response)
 

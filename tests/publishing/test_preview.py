@@ -7,34 +7,20 @@ from typing import Any
 import pytest
 
 from apps.accounts.models import Organisation
-from apps.accounts.services import organisation_ensure
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent, Event
 from apps.keys.services import key_create, key_update
-from apps.providers.rules import EndpointSpec
-from apps.providers.services import provider_ensure
 from apps.publishing import state
 from apps.publishing.errors import PublishError
 from apps.publishing.models import FragmentRow, TouchedFragment, Version
 from apps.publishing.preview import FieldChange, Preview, change_preview, change_publish
 from apps.publishing.rollback import rollback
-from apps.publishing.services import publish
 from apps.routes.models import Route
 from apps.routes.rules import TargetSpec
 from apps.routes.services import route_ensure, route_update
 
 ACTOR = Actor.command("test")
-
-
-@pytest.fixture
-def main(db: None) -> Organisation:
-    organisation = organisation_ensure(actor=ACTOR, slug="main", name="Main")
-    provider_ensure(
-        actor=ACTOR, organisation=organisation, name="sim", kind="openai", endpoints=[EndpointSpec("a", "https://api.openai.com/v1")]
-    )
-    publish(actor=ACTOR)
-    return organisation
 
 
 def everything() -> list[Any]:
@@ -45,7 +31,7 @@ def everything() -> list[Any]:
 
 
 def create(organisation: Organisation, **changes: Any) -> Route:
-    facts: dict[str, Any] = {"name": "chat", "targets": [TargetSpec("sim", "m")], **changes}
+    facts: dict[str, Any] = {"name": "new", "targets": [TargetSpec("sim", "m")], **changes}
     return route_ensure(actor=ACTOR, organisation=organisation, **facts)
 
 
@@ -53,10 +39,10 @@ def test_it_shows_everything_and_changes_nothing(main: Organisation) -> None:
     before = everything()
     preview = change_preview(actor=ACTOR, change=lambda: create(main))
     assert everything() == before
-    assert isinstance(preview, Preview) and preview.base_version == 1 and preview.result.name == "chat"
+    assert isinstance(preview, Preview) and preview.base_version == 1 and preview.result.name == "new"
     changes = {change.section: change for change in preview.changes}
     assert set(changes) == {"prices", "routes"} or set(changes) == {"routes"}
-    assert (changes["routes"].kind, changes["routes"].name) == ("added", "chat")
+    assert (changes["routes"].kind, changes["routes"].name) == ("added", "new")
     assert FieldChange("targets[0].model", None, "m") in changes["routes"].fields
     assert {record.action for record in preview.records} >= {"route.create"}
 
@@ -82,7 +68,7 @@ def test_nothing_to_change_is_empty(main: Organisation) -> None:
 def test_what_others_left_unpublished_is_shown_too(main: Organisation) -> None:
     create(main, name="left")
     preview = change_preview(actor=ACTOR, change=lambda: create(main))
-    assert {change.name for change in preview.changes if change.section == "routes"} == {"left", "chat"}
+    assert {change.name for change in preview.changes if change.section == "routes"} == {"left", "new"}
     assert TouchedFragment.objects.exists(), "still to be published"
 
 
@@ -119,7 +105,7 @@ def test_a_rollback_can_be_previewed(main: Organisation) -> None:
     preview = change_preview(actor=ACTOR, change=lambda: rollback(actor=ACTOR, to_version=1, reason="why"))
     assert everything() == before
     assert {(change.name, change.kind) for change in preview.changes if change.section == "routes"} == {
-        ("chat", "removed"),
+        ("new", "removed"),
         ("later", "removed"),
     }
     assert preview.base_version == 3
