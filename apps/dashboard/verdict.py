@@ -64,7 +64,7 @@ class Verdict:
 
 
 def verdict(*, glance: Glance, proxies: Sequence[Any], version: int, bars: Iterable[Any], shipper: Shipper, now: datetime) -> Verdict:
-    """``proxies``: ``selectors.ProxyRow``; ``bars``: ``selectors.BudgetBar``."""
+    """``proxies``: ``selectors.ProxyRow``; ``bars``: ``BudgetBar``."""
     found = [
         *_proxies(proxies, version),
         *_shipper(shipper, proxies, now),
@@ -88,7 +88,7 @@ def _facts(glance: Glance, proxies: Sequence[Any], shipper: Shipper) -> list[str
     said = []
     if whole.recent.requests:
         said.append(f"{compact(whole.recent.requests)} requests in {glance.minutes} min")
-        said.append(f"{percent(whole.recent.failed, whole.recent.requests)} failed")
+        said.append(f"{compact(whole.recent.failed)} failed" if whole.recent.failed else "none failed")
         if whole.recent_time.p95 is not None:
             said.append(f"p95 {duration(whole.recent_time.p95)}")
     else:

@@ -20,7 +20,7 @@ MOST_POINTS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that happened, as a line on a plot of time. ``label``: a few letters (``v12``). ``text``: in words, escaped here.
+    """Something that happened, as a line on a plot of time. ``label``: a few letters (``v12``), or none. ``text``: in words, escaped here.
 
     ``tone``: neutral, good, warning or bad. ``url``: its page, or empty.
     """
@@ -32,8 +32,8 @@ class Mark:
     url: str = ""
 
 
-MOST_LABELS = 12
-"""Beyond, marks are lines alone: labels would lie over each other."""
+LABEL_SHARE = 0.06
+"""Of the plot's width: marks closer than that to a labelled one are lines alone, or their labels would lie over each other."""
 MARK_COLOURS = {"good": "var(--good)", "warning": "var(--warn)", "bad": "var(--bad)"}
 
 
@@ -89,21 +89,32 @@ def _at(moment: datetime) -> str:
 
 
 def marked(layout: dict[str, Any], marks: Sequence[Mark]) -> dict[str, Any]:
-    """The layout with a dotted line at each mark, labelled on top where there are few; its words appear when one points at the label."""
+    """The layout with a dotted line at each mark, labelled on top where there is room; its words appear when one points at the label."""
     lines, labels = [], []
+    begin, end = (datetime.fromisoformat(text) for text in layout["xaxis"]["range"])
+    last = -1.0
     for mark in marks:
+        place = (mark.at.replace(tzinfo=None) - begin) / (end - begin)
         colour = MARK_COLOURS.get(mark.tone, "var(--ink-3)")
         line = {"color": colour, "width": 1, "dash": "dot"}
         lines.append(
             {"type": "line", "x0": _at(mark.at), "x1": _at(mark.at), "yref": "paper", "y0": 0, "y1": 1, "line": line, "layer": "below"}
         )
-        if len(marks) <= MOST_LABELS:
+        if mark.label and place - last >= LABEL_SHARE:
+            last = place
             labels.append(
                 {
-                    "x": _at(mark.at), "y": 1, "yref": "paper", "xanchor": "left", "yanchor": "top", "xshift": 2, "showarrow": False,
-                    "text": _plain(mark.label), "hovertext": _plain(mark.text), "font": {"color": colour, "size": 10},
+                    "x": _at(mark.at),
+                    "y": 1,
+                    "yref": "paper",
+                    "xanchor": "left" if place < 0.9 else "right",
+                    "yanchor": "bottom",
+                    "showarrow": False,
+                    "text": _plain(mark.label),
+                    "hovertext": _plain(mark.text),
+                    "font": {"color": colour, "size": 10},
                 }
-            )  # fmt: skip
+            )
     return {**layout, "shapes": lines, "annotations": labels}
 
 

@@ -29,7 +29,7 @@ HOURS = 24
 REQUESTS = 7_000
 BATCH = 3_500
 BAD_FROM, BAD_TO = 0.585, 0.612
-"""Where in the day sim-east fails: a bad forty minutes, seen and survived."""
+"""Where in the day sim-east fails and sim-west is overrun: a bad forty minutes, seen and mostly survived."""
 CHAT_MODEL, EMBED_MODEL = "sim-chat", "sim-embed"
 
 
@@ -124,7 +124,7 @@ def _record(rng: random.Random, app: App, *, ordinal: int, started_us: int, bad:
     stream = chat and rng.random() < app.stream
     tokens_in = max(8, round(_lognormal(rng, app.tokens[0], 0.5)))
     tokens_out = max(1, round(_lognormal(rng, app.tokens[1], 0.6))) if chat else 0
-    first_us = round(_lognormal(rng, 165_000 if chat else 45_000, 0.42) * (1.9 if bad else 1.0))
+    first_us = round(_lognormal(rng, 165_000 if chat else 45_000, 0.42) * (4.0 if bad else 1.0))
     whole_us = first_us + round(tokens_out * _lognormal(rng, 5_600, 0.2))
     outcome, status, code, step = _ending(rng, bad)
     attempts: list[Attempt] = []
@@ -188,9 +188,9 @@ def _record(rng: random.Random, app: App, *, ordinal: int, started_us: int, bad:
 
 def _ending(rng: random.Random, bad: bool) -> tuple[Outcome, int, str, str]:
     draw = rng.random()
-    if draw < (0.05 if bad else 0.003):
+    if draw < (0.22 if bad else 0.003):
         return "error", 502, "upstream_error", ""
-    if draw < (0.06 if bad else 0.012):
+    if draw < (0.24 if bad else 0.012):
         return "cancelled", 499, "", ""
     return ("refused", 429, "budget_exceeded", "reserve") if draw > 0.9975 else ("ok", 200, "", "")
 

@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
-PAGES = {"overview": "/", "requests": "/requests/", "spend": "/spend/", "keys": "/keys/", "proxies": "/proxies/"}
+PAGES = {"overview": "/", "requests": "/requests/", "spend": "/spend/", "keys": "/overview/keys/", "proxies": "/proxies/"}
 
 
 def settled(tab: Any) -> None:
@@ -89,6 +89,7 @@ def test_a_panel_polls_says_how_fresh_it_is_and_marks_itself_stale(open_tab: Cal
     settled(tab)
     panel = tab.locator("#panel-proxies")
     panel.locator(".fresh", has_text="updated").wait_for()
+    panel.scroll_into_view_if_needed()
     with tab.expect_response(lambda response: "/proxies/" in response.url, timeout=15_000) as answer:
         pass
     assert answer.value.status in (200, 304)
@@ -99,7 +100,7 @@ def test_a_panel_polls_says_how_fresh_it_is_and_marks_itself_stale(open_tab: Cal
     assert "stale" in panel.locator(".fresh").inner_text()
     watched.shot("overview-stale", whole=False)
     tab.unroute("**/*")
-    tab.locator("#panel-proxies:not([data-stale])").wait_for(timeout=20_000)
+    tab.locator("#panel-proxies:not([data-stale])").wait_for(timeout=60_000)
     assert table.get_attribute("open") is not None
     assert tab.evaluate("window.violations") == []
 
@@ -108,7 +109,7 @@ def test_names_of_any_kind_hold_and_run_nothing(open_tab: Callable[..., Any], si
     watched = open_tab(width=390)
     dialogs: list[str] = []
     watched.tab.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    for name, path in (("routes", "/routes/"), ("keys", "/keys/"), ("requests", "/requests/?limit=250")):
+    for name, path in (("routes", "/overview/routes/"), ("keys", "/overview/keys/"), ("requests", "/requests/?limit=250")):
         watched.tab.goto(f"{site.url}{path}{'&' if '?' in path else '?'}org=naughty")
         settled(watched.tab)
         watched.shot(f"naughty-{name}-390", whole=False)
