@@ -7,5 +7,8 @@ class BudgetsConfig(AppConfig):
     def ready(self) -> None:
         from apps.audit.registry import register_kind
         from apps.budgets.choices import OVERRUN_EVENT
+        from apps.budgets.selectors import budget_bars
+        from apps.keys.neighbours import register_budgets
 
         register_kind(OVERRUN_EVENT, "Budget overrun", tone="bad", description="A provider billed more than was reserved for the request.")
+        register_budgets(budget_bars)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import FilteredRelation, Q, QuerySet
 
 from apps.budgets import choices, rules
 from apps.budgets.models import Budget
@@ -75,3 +76,73 @@ def budget_statuses(budgets: Iterable[Budget]) -> list[BudgetStatus]:
 def budget_status(budget: Budget) -> BudgetStatus:
     """``budget_statuses`` of one budget."""
     return budget_statuses([budget])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetBar:
+    """A budget in its current window; amounts in nano-dollars. Nothing was granted yet where ``ends_at`` is None."""
+
+    name: str
+    scope: str
+    window: str
+    limit: int
+    spent: int
+    leased: int
+    overrun: int
+    ends_at: datetime | None
+    key_id: str = ""
+    """Of the key that it walls in; empty for the whole organisation."""
+
+    @property
+    def spent_share(self) -> float:
+        """Of the limit, 0..100; full where the limit is zero and something was spent."""
+        return min(100.0, 100 * self.spent / self.limit) if self.limit else 100.0 if self.spent else 0.0
+
+    @property
+    def leased_share(self) -> float:
+        """Of the limit, beside what is spent, together at most 100."""
+        return min(100.0 - self.spent_share, 100 * self.leased / self.limit) if self.limit else 0.0
+
+    @property
+    def status(self) -> Status:
+        """Within, nearly used, exhausted or overrun."""
+        return choices.BUDGET_STATES[rules.state_of(limit=self.limit, spent=self.spent, leased=self.leased, overrun=self.overrun)]
+
+
+def budget_bars(organisation: Organisation, *, now: datetime, key_ids: Collection[str] | None = None) -> list[BudgetBar]:
+    """An organisation's budgets with what is spent and held of the current window, the fullest first: one query.
+
+    key_ids: only those that wall these keys in, or the whole organisation.
+    """
+    budgets = Budget.objects.filter(organisation=organisation, deleted_at=None)
+    if key_ids is not None:
+        budgets = budgets.filter(Q(key=None) | Q(key__in=list(key_ids)))
+    rows = budgets.annotate(
+        current=FilteredRelation("windows", condition=Q(windows__starts_at__lte=now, windows__ends_at__gt=now))
+    ).values_list(
+        "name",
+        "scope",
+        "key_id",
+        "key__name",
+        "window",
+        "limit_nano",
+        "current__spent_nano",
+        "current__leased_nano",
+        "current__overrun_nano",
+        "current__ends_at",
+    )
+    bars = [
+        BudgetBar(
+            name=name,
+            scope=f"key {key}" if scope == "key" else "whole organisation",
+            window=window,
+            limit=limit,
+            spent=spent or 0,
+            leased=leased or 0,
+            overrun=overrun or 0,
+            ends_at=ends_at,
+            key_id=str(key_id or ""),
+        )
+        for name, scope, key_id, key, window, limit, spent, leased, overrun, ends_at in rows
+    ]
+    return sorted(bars, key=lambda bar: (-bar.spent_share, bar.name))

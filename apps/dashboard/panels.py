@@ -14,6 +14,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from apps.accounts.scope import Choice
+from apps.budgets.selectors import BudgetBar, budget_bars
 from apps.contracts.money import dollars_text
 from apps.dashboard import selectors
 from apps.dashboard.verdict import verdict
@@ -54,8 +55,8 @@ class Reads:
         return selectors.marks(self.choice.organisation, self.range.start, self.range.end)
 
     @cached_property
-    def bars(self) -> list[selectors.BudgetBar]:
-        return selectors.budget_bars(self.choice.organisation, now=self.now)
+    def bars(self) -> list[BudgetBar]:
+        return budget_bars(self.choice.organisation, now=self.now)
 
     @cached_property
     def nothing_yet(self) -> bool:

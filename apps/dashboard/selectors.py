@@ -11,14 +11,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.db.models import FilteredRelation, Q
+from django.db.models import Q
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
 
 from apps.accounts.models import Organisation
 from apps.audit.models import Event
 from apps.audit.registry import EventKind, kinds
-from apps.budgets.models import Budget, Lease
+from apps.budgets.models import Lease
 from apps.dashboard import choices
 from apps.dashboard.verdict import Finding, Shipper
 from apps.keys.selectors import keys_of
@@ -118,68 +118,6 @@ def fleet_of(request: HttpRequest) -> Fleet:
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetBar:
-    """A budget in its current window; amounts in nano-dollars. Nothing was granted yet where ``ends_at`` is None."""
-
-    name: str
-    scope: str
-    window: str
-    limit: int
-    spent: int
-    leased: int
-    overrun: int
-    ends_at: datetime | None
-
-    @property
-    def spent_share(self) -> float:
-        """Of the limit, 0..100; full where the limit is zero and something was spent."""
-        return min(100.0, 100 * self.spent / self.limit) if self.limit else 100.0 if self.spent else 0.0
-
-    @property
-    def leased_share(self) -> float:
-        """Of the limit, beside what is spent, together at most 100."""
-        return min(100.0 - self.spent_share, 100 * self.leased / self.limit) if self.limit else 0.0
-
-    @property
-    def status(self) -> Status:
-        """Within, nearly used, exhausted or overrun."""
-        return choices.budget_state(limit=self.limit, spent=self.spent, leased=self.leased, overrun=self.overrun)
-
-
-def budget_bars(organisation: Organisation, *, now: datetime) -> list[BudgetBar]:
-    """An organisation's budgets with what is spent and held of the current window, the fullest first: one query."""
-    rows = (
-        Budget.objects.filter(organisation=organisation, deleted_at=None)
-        .annotate(current=FilteredRelation("windows", condition=Q(windows__starts_at__lte=now, windows__ends_at__gt=now)))
-        .values_list(
-            "name",
-            "scope",
-            "key__name",
-            "window",
-            "limit_nano",
-            "current__spent_nano",
-            "current__leased_nano",
-            "current__overrun_nano",
-            "current__ends_at",
-        )
-    )
-    bars = [
-        BudgetBar(
-            name=name,
-            scope=f"key {key}" if scope == "key" else "whole organisation",
-            window=window,
-            limit=limit,
-            spent=spent or 0,
-            leased=leased or 0,
-            overrun=overrun or 0,
-            ends_at=ends_at,
-        )
-        for name, scope, key, window, limit, spent, leased, overrun, ends_at in rows
-    ]
-    return sorted(bars, key=lambda bar: (-bar.spent_share, bar.name))
-
-
-@dataclass(frozen=True, slots=True)
 class BudgetCharge:
     """What one request reserved and cost on one budget, over all its attempts."""
 
@@ -238,7 +176,7 @@ def _mark(at: datetime, kind: str, name: str, subject: str, data: dict[str, Any]
         by, reason = data.get("actor") or "", data.get("reason") or ""
         text = f"{title}: v{subject}" + (f" by {by}" if by else "") + (f": {reason}" if reason else "")
         return Mark(at, f"v{subject}", text, tone, place("publishing:version", int(subject)))
-    return Mark(at, name or title, f"{title}: {name or subject}", tone)
+    return Mark(at, "" if kind.startswith(MARKED_FLEET) else name, f"{title}: {name or subject}", tone)
 
 
 def place(url_name: str, *arguments: Any) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Max, Q, QuerySet
 
 from apps.audit.errors import ServiceError
 from apps.keys.models import KeyDigest, VirtualKey
@@ -21,6 +23,39 @@ def keys_of(organisation: Organisation, *, revoked: bool = False) -> QuerySet[Vi
         .prefetch_related("digest_rows")
     )
     return rows if revoked else rows.filter(state="active")
+
+
+Line = tuple[UUID, str, str, str, str, bool, datetime | None, str | None, str | None, str | None]
+"""id, name, public id, environment, stored state, enabled, expiry, name of its team, of its service, of the service's team."""
+
+
+def key_lines(organisation: Organisation, *, asked: str = "", revoked: bool = False) -> list[Line]:
+    """All keys of an organisation in a few columns, by name: one query. asked: a part of a name, owner or tag, or a public id's start.
+    revoked: the tombstones instead."""
+    rows = VirtualKey.objects.filter(organisation=organisation, state="revoked" if revoked else "active")
+    if asked:
+        public = asked.removeprefix("bk-").partition("-")[0] or asked
+        rows = rows.filter(
+            Q(name__icontains=asked)
+            | Q(public_id__istartswith=public)
+            | Q(team__name__icontains=asked)
+            | Q(service__name__icontains=asked)
+            | Q(service__team__name__icontains=asked)
+            | Q(tags__contains=[asked])
+        )
+    return list(
+        rows.order_by("name", "created_at").values_list(
+            "pk", "name", "public_id", "environment", "state", "enabled", "expires_at", "team__name", "service__name", "service__team__name"
+        )
+    )
+
+
+def key_get(organisation: Organisation, key_id: UUID) -> VirtualKey | None:
+    """One key, revoked or not, with its owners; ``old_until``: until when a replaced token opens it too. One query."""
+    rows = VirtualKey.objects.filter(organisation=organisation, pk=key_id).select_related(
+        "organisation", "team", "service", "service__team"
+    )
+    return rows.annotate(old_until=Max("digest_rows__expires_at")).first()
 
 
 def key_named(organisation: Organisation, name: str, *, field: str = "key") -> VirtualKey:

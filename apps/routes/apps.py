@@ -6,8 +6,14 @@ class RoutesConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.audit.registry import register_kind
+        from apps.keys.neighbours import register_routes
         from apps.routes.choices import SWITCH_EVENT
+        from apps.routes.palette import routes_for_palette
+        from apps.routes.selectors import known_routes
+        from apps.ui.palette import register_source
 
         register_kind(
             SWITCH_EVENT, "Traffic switched", tone="warning", description="All of a route's traffic was sent to one target, or back."
         )
+        register_routes(known_routes)
+        register_source("Routes", routes_for_palette)

@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet, Value
 
 from apps.audit.errors import ServiceError
 from apps.contracts.snapshot import Deadlines
+from apps.keys.neighbours import KnownRoute
 from apps.routes import choices
 from apps.routes.models import Route, RouteAlias, RouteSwitch, RouteTarget
 from apps.routes.rules import TargetSpec
@@ -63,6 +64,16 @@ def route_get(organisation: Organisation, route_id: UUID) -> Route | None:
     rows = Route.objects.filter(organisation=organisation, pk=route_id).annotate(alias_names=names)
     rows = rows.select_related("organisation", "owner", "switch", "switch__provider", "switch__endpoint")
     return rows.prefetch_related(Prefetch("target_rows", queryset=targets)).first()
+
+
+def known_routes(organisation: Organisation) -> list[KnownRoute]:
+    """The organisation's routes by name, as keys' pages know them: one query."""
+    names = ArrayAgg("alias_rows__name", filter=Q(alias_rows__name__isnull=False), order_by="alias_rows__name", default=Value([]))
+    rows = Route.objects.filter(organisation=organisation).annotate(alias_names=names).order_by("name")
+    return [
+        KnownRoute(id=str(pk), name=name, enabled=enabled, names=(name, *aliases))
+        for pk, name, enabled, aliases in rows.values_list("pk", "name", "enabled", "alias_names")
+    ]
 
 
 def route_named(organisation: Organisation, name: str, *, field: str = "route") -> Route:

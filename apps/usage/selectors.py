@@ -524,6 +524,11 @@ def last_requests(scope: Scope, key_ids: Sequence[str], *, since: datetime) -> d
     return dict(rows)  # type: ignore[arg-type]
 
 
+def first_request(key_id: str, *, since: datetime) -> UsageRequest | None:
+    """The first request that came with a key after a moment, real or simulated: what somebody who waits for it sees. One query."""
+    return UsageRequest.objects.filter(key_id=key_id, started_at__gte=since).only(*_LISTED).order_by("started_at").first()
+
+
 def any_request(scope: Scope) -> bool:
     """Whether this scope has had any traffic since rollups are kept."""
     return bool(

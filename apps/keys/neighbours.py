@@ -1,0 +1,74 @@
+"""What keys' pages show of apps that stand above keys: the routes a key may use, the budgets that wall it in.
+
+Those apps know keys, not the other way round; each names its read here in its ``AppConfig.ready()``. Without one a page shows
+less and never fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from apps.accounts.models import Organisation
+from apps.ui.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRoute:
+    """A route that a key could use. ``names``: its name and its aliases."""
+
+    id: str
+    name: str
+    enabled: bool
+    names: tuple[str, ...]
+
+
+class BudgetLine(Protocol):
+    """A budget in its current window, amounts in nano-dollars (``apps.budgets.selectors.BudgetBar``)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def key_id(self) -> str: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def spent_share(self) -> float: ...
+    @property
+    def status(self) -> Status: ...
+
+
+class BudgetRead(Protocol):
+    """The budgets of some keys and of their whole organisation, the fullest first, in one query."""
+
+    def __call__(self, organisation: Organisation, *, now: datetime, key_ids: Collection[str] | None = None) -> Sequence[BudgetLine]: ...
+
+
+RouteRead = Callable[[Organisation], Sequence[KnownRoute]]
+
+_routes: RouteRead | None = None
+_budgets: BudgetRead | None = None
+
+
+def register_routes(read: RouteRead) -> None:
+    """Names who knows an organisation's routes: all of them by name, in one query."""
+    global _routes
+    _routes = read
+
+
+def register_budgets(read: BudgetRead) -> None:
+    """Names who knows the budgets."""
+    global _budgets
+    _budgets = read
+
+
+def routes_known(organisation: Organisation) -> list[KnownRoute]:
+    """The organisation's routes by name."""
+    return list(_routes(organisation)) if _routes else []
+
+
+def budgets_known(organisation: Organisation, *, now: datetime, key_ids: Collection[str]) -> list[BudgetLine]:
+    """The budgets that wall these keys in, or their whole organisation."""
+    return list(_budgets(organisation, now=now, key_ids=key_ids)) if _budgets else []
