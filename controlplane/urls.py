@@ -2,12 +2,16 @@
 
 from django.urls import include, path
 
+from apps.dashboard.connect import ConnectView
+from apps.providers.urls import urlpatterns as providers
+
 urlpatterns = [
     path("", include("apps.accounts.urls")),
     path("", include("apps.ui.urls")),
     path("", include("apps.publishing.urls")),
     path("", include("apps.keys.urls")),
     path("", include("apps.routes.urls")),
+    path("providers/", include(([*providers, path("connect/", ConnectView.as_view(), name="connect")], "providers"))),
     path("", include("apps.dashboard.urls")),
     path("demo/", include("controlplane.demo.urls")),
 ]

@@ -1,0 +1,250 @@
+"""Forms of providers, credentials and prices. Field names are the services' argument names, so that an error finds its field.
+
+A provider's endpoints are fields of the one form, named as services name them in errors: ``endpoints[0].base_url``. How many there are
+stands in ``endpoint_count``; the buttons *Add an endpoint* and *Remove* change it without judging anything.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.http import QueryDict
+
+from apps.contracts.money import MoneyError, dollars_text, from_dollars
+from apps.providers import choices, pricebook, rules
+from apps.providers.rules import EndpointSpec, PriceSpec
+
+MOST_ENDPOINTS = 20
+PLAIN = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
+
+
+class DollarsField(forms.CharField):
+    """Dollars per million as text, exact to the nano-dollar; cleaned to nano-dollars, None where empty."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=40, widget=forms.TextInput(attrs={**PLAIN, "inputmode": "decimal"}), **kwargs)
+
+    def clean(self, value: Any) -> Any:
+        text = str(super().clean(value)).strip().removeprefix("$").strip()
+        if not text:
+            return None
+        if "," in text:
+            raise ValidationError("Write dollars with a point and no thousands separator, such as 0.15.")
+        try:
+            amount = from_dollars(text)
+        except MoneyError as error:
+            raise ValidationError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+        if amount < 0:
+            raise ValidationError("A price cannot be negative.")
+        return amount
+
+    def prepare_value(self, value: Any) -> Any:
+        return dollars_text(value) if isinstance(value, int) else value
+
+
+class ProviderForm(forms.Form):
+    """A provider with its endpoints. ``credentials``: names to choose from. ``new``: its name is asked too."""
+
+    name = forms.CharField(
+        max_length=300,
+        help_text="Routes, prices and records refer to it; it never changes. Lower-case letters, digits, '.', '_', '-'.",
+        widget=forms.TextInput(attrs=PLAIN),
+    )
+    kind = forms.ChoiceField(label="Wire format", choices=[(key, kind.label) for key, kind in choices.KINDS.items()])
+    price_list = forms.ChoiceField(
+        label="Price list", required=False, help_text="The page of the price book that applies to models you have not priced yourself."
+    )
+    allow_private_addresses = forms.BooleanField(
+        label="Allow private addresses",
+        required=False,
+        help_text="Its addresses may lie on this host or in a private network. Leave it off for providers on the internet: whoever may "
+        "edit providers could reach internal services through it. Clouds' metadata services stay refused.",
+    )
+    simulated = forms.BooleanField(
+        label="Simulated",
+        required=False,
+        help_text="A simulation: its traffic and spend never count as real, and it is never priced by the book.",
+    )
+    endpoint_count = forms.IntegerField(widget=forms.HiddenInput, min_value=1, max_value=MOST_ENDPOINTS)
+
+    def __init__(self, *args: Any, credentials: list[str], new: bool, simulated: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        lists = [("", "By its address"), (pricebook.NO_LIST, "None: only my own prices")]
+        self.fields["price_list"].choices = [*lists, *((name, name) for name in pricebook.price_lists())]  # type: ignore[attr-defined]
+        if not new:
+            del self.fields["name"]
+        if simulated:
+            del self.fields["simulated"]
+        sent = self.data.get("endpoint_count") if self.is_bound else self.initial.get("endpoint_count")
+        self.endpoint_count = min(max(int(sent), 1), MOST_ENDPOINTS) if str(sent or "").isascii() and str(sent or "").isdigit() else 1
+        for at in range(self.endpoint_count):
+            self._endpoint(at, credentials)
+
+    def _endpoint(self, at: int, credentials: list[str]) -> None:
+        fields: dict[str, forms.Field] = {
+            "name": forms.CharField(label="Name", max_length=300, help_text="Targets can name it.", widget=forms.TextInput(attrs=PLAIN)),
+            "base_url": forms.CharField(
+                label="Base URL",
+                max_length=600,
+                help_text="With the API's version path, such as https://api.openai.com/v1.",
+                widget=forms.TextInput(attrs={**PLAIN, "inputmode": "url"}),
+            ),
+            "credential": forms.ChoiceField(
+                label="Credential", required=False, choices=[("", "None: it asks for none"), *((name, name) for name in credentials)]
+            ),
+            "region": forms.CharField(label="Region", required=False, max_length=300, widget=forms.TextInput(attrs=PLAIN)),
+            "max_connections": forms.IntegerField(
+                label="Connections", min_value=1, max_value=rules.MAX_CONNECTIONS, help_text="Most of one proxy process."
+            ),
+            "verify_tls": forms.BooleanField(label="Verify its certificate", required=False),
+            "ca_file": forms.CharField(
+                label="CA file",
+                required=False,
+                max_length=600,
+                help_text="Absolute path, on the proxies' hosts, of PEM certificates to verify against instead of the system's.",
+                widget=forms.TextInput(attrs=PLAIN),
+            ),
+        }
+        defaults = EndpointSpec(name="default" if at == 0 else f"endpoint-{at + 1}", base_url="")
+        for name, field in fields.items():
+            key = f"endpoints[{at}].{name}"
+            field.initial = self.initial.get(key, getattr(defaults, name))
+            self.fields[key] = field
+
+    @property
+    def head(self) -> list[forms.BoundField]:
+        """The provider's own fields."""
+        return [self[name] for name in self.fields if not name.startswith("endpoint")]
+
+    @property
+    def rows(self) -> list[list[forms.BoundField]]:
+        """Each endpoint's fields."""
+        return [[self[name] for name in self.fields if name.startswith(f"endpoints[{at}].")] for at in range(self.endpoint_count)]
+
+    @property
+    def endpoints(self) -> list[EndpointSpec]:
+        """What was typed, checked by the services."""
+        return [
+            EndpointSpec(**{name: self.cleaned_data.get(f"endpoints[{at}].{name}", "") for name in EndpointSpec._fields})
+            for at in range(self.endpoint_count)
+        ]
+
+
+def provider_initial(specs: list[EndpointSpec]) -> dict[str, Any]:
+    """Endpoints as the form's initial values."""
+    values: dict[str, Any] = {"endpoint_count": max(len(specs), 1)}
+    for at, spec in enumerate(specs):
+        values |= {f"endpoints[{at}].{name}": value for name, value in spec._asdict().items()}
+    return values
+
+
+def endpoints_reshape(data: QueryDict) -> QueryDict | None:
+    """The form's data with an endpoint more or less, as its buttons say; None where no such button was pressed."""
+    count = data.get("endpoint_count", "1")
+    number = min(int(count), MOST_ENDPOINTS) if count.isascii() and count.isdigit() else 1
+    if "add_endpoint" in data:
+        at = min(number, MOST_ENDPOINTS - 1)
+        data.setdefault(f"endpoints[{at}].name", f"endpoint-{at + 1}")
+        data.setdefault(f"endpoints[{at}].max_connections", "1024")
+        data.setdefault(f"endpoints[{at}].verify_tls", "on")
+        data["endpoint_count"] = str(at + 1)
+        return data
+    gone = data.get("remove_endpoint", "")
+    if gone.isascii() and gone.isdigit() and number > 1:
+        names = [*EndpointSpec._fields]
+        for at in range(int(gone), number - 1):
+            for name in names:
+                data.setlist(f"endpoints[{at}].{name}", data.getlist(f"endpoints[{at + 1}].{name}"))
+        for name in names:
+            data.pop(f"endpoints[{number - 1}].{name}", None)
+        data["endpoint_count"] = str(number - 1)
+        return data
+    return None
+
+
+class CredentialForm(forms.Form):
+    """A provider's secret under a name; ``rotate``: only a new value for a name there is."""
+
+    name = forms.CharField(
+        max_length=300, help_text="Endpoints refer to it. Lower-case letters, digits, '.', '_', '-'.", widget=forms.TextInput(attrs=PLAIN)
+    )
+    secret = forms.CharField(
+        label="Secret",
+        max_length=9000,
+        strip=True,
+        help_text="The provider's API key. Kept encrypted, and never shown again but for its last four characters.",
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}, render_value=True),
+    )
+
+    def __init__(self, *args: Any, rotate: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if rotate:
+            del self.fields["name"]
+            self.fields["secret"].label = "New secret"
+
+
+class PriceForm(forms.Form):
+    """What a model costs from a day on, in dollars per million tokens."""
+
+    model = forms.CharField(max_length=300, help_text="As the provider names it.", widget=forms.TextInput(attrs=PLAIN))
+    source = forms.ChoiceField(
+        label="Price",
+        choices=[("own", "My own, below"), ("book", "The price book's; drops my own")],
+        widget=forms.RadioSelect,
+    )
+    input = DollarsField(label="Input, $ per million tokens", required=False)
+    output = DollarsField(label="Output, $ per million tokens", required=False)
+    cache_read = DollarsField(
+        label="Read from the provider's cache, $ per million tokens", required=False, help_text="Empty: such tokens cost as input."
+    )
+    cache_write = DollarsField(
+        label="Written to the provider's cache, $ per million tokens", required=False, help_text="Empty: such tokens cost as input."
+    )
+    request = DollarsField(label="Per request, $ per million requests", required=False, help_text="On top of tokens; empty for none.")
+    valid_from = forms.DateField(
+        label="From",
+        required=False,
+        help_text="The day (UTC) from which it holds; until then the price before does. Empty: it replaces every price, past ones too.",
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
+    )
+    keep_tiers = forms.BooleanField(label="Keep the prices for large inputs", required=False)
+
+    def __init__(self, *args: Any, known: bool, tiers: tuple[Any, ...] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tiers = tiers
+        if known:
+            del self.fields["model"]
+        else:
+            del self.fields["source"]
+        if not tiers:
+            del self.fields["keep_tiers"]
+
+    @property
+    def own(self) -> bool:
+        """Whether a price was typed; the other choice hands the model back to the price book."""
+        return self.cleaned_data.get("source", "own") == "own"
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if cleaned.get("source", "own") == "own":
+            for name in ("input", "output"):
+                if name in cleaned and cleaned[name] is None:
+                    self.add_error(name, "Write what it costs; 0 where it is free.")
+        return cleaned
+
+    def spec(self) -> PriceSpec:
+        """The price that was typed."""
+        cleaned = self.cleaned_data
+        day: date | None = cleaned.get("valid_from")
+        return PriceSpec(
+            input=cleaned["input"],
+            output=cleaned["output"],
+            cache_read=cleaned.get("cache_read"),
+            cache_write=cleaned.get("cache_write"),
+            request=cleaned.get("request") or 0,
+            tiers=self._tiers if cleaned.get("keep_tiers") else (),
+            valid_from=None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC),
+        )

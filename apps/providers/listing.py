@@ -1,0 +1,293 @@
+"""The pages' reads of providers: the list with state and traffic, a provider's models with prices, its history.
+
+The list is light rows in memory, so that it can be sorted by what Postgres keeps elsewhere (checks, traffic); what costs more (endpoints,
+latency) is read for the rows of one page only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+
+from apps.accounts.scope import Scope
+from apps.audit.models import AuditEvent
+from apps.audit.selectors import events_about
+from apps.providers import choices, pricebook, rules
+from apps.providers.models import Credential, Endpoint, Price, Provider, ProviderCheck, ProviderModel
+from apps.providers.prices import list_of, price_id
+from apps.providers.rules import PriceSpec
+from apps.providers.selectors import price_spec, prices_in_force
+from apps.ui.status import Status
+from apps.ui.timeline import Entry
+from apps.usage.selectors import Latency, Totals, traffic_of
+
+if TYPE_CHECKING:
+    from apps.accounts.models import Organisation
+
+FEW = 60
+"""Up to so many providers, latency is read for all at once: one query instead of two."""
+MOST_HISTORY = 100
+
+
+@dataclass(slots=True)
+class ProviderRow:
+    """A provider in the list. ``latency`` and ``endpoints`` are filled for the rows that are shown."""
+
+    pk: UUID
+    name: str
+    kind: str
+    simulated: bool
+    enabled: bool
+    allow_private: bool
+    models: int
+    routes: int
+    checks: tuple[str, ...] = ()
+    checked_at: datetime | None = None
+    totals: Totals = field(default_factory=Totals)
+    latency: Latency = field(default_factory=Latency)
+    endpoints: list[Endpoint] = field(default_factory=list)
+
+    @property
+    def status(self) -> Status:
+        """Of its checks and its traffic together."""
+        return choices.PROVIDER_STATES[
+            rules.provider_state(enabled=self.enabled, checks=self.checks, attempts=self.totals.attempts, failed=self.totals.attempt_errors)
+        ]
+
+    @property
+    def kind_label(self) -> str:
+        """The wire format, in words."""
+        return choices.KINDS[self.kind].label if self.kind in choices.KINDS else self.kind
+
+    @property
+    def regions(self) -> list[str]:
+        """Of its endpoints, none twice."""
+        return list(dict.fromkeys(endpoint.region for endpoint in self.endpoints if endpoint.region))
+
+    @property
+    def credentials(self) -> list[Credential]:
+        """Of its endpoints, none twice."""
+        return list({endpoint.credential_id: endpoint.credential for endpoint in self.endpoints if endpoint.credential}.values())
+
+    @property
+    def bare(self) -> int:
+        """Endpoints without a credential."""
+        return sum(endpoint.credential_id is None for endpoint in self.endpoints)
+
+
+def check_now(state: str, checked_at: datetime, *, now: datetime) -> str:
+    """What a check says now: an old one says that nobody has heard."""
+    return "stale" if now - checked_at > timedelta(minutes=choices.CHECK_STALE_MINUTES) else state
+
+
+def provider_rows(
+    organisation: Organisation, scope: Scope, start: datetime, end: datetime, *, latency: bool = False, now: datetime | None = None
+) -> list[ProviderRow]:
+    """An organisation's providers by name, with counts of the range: three queries, whatever their number.
+
+    latency: read for all of them, to sort by it; where they are few it always is.
+    """
+    now = now or datetime.now(UTC)
+    found = (
+        Provider.objects.filter(organisation=organisation)
+        .annotate(
+            # A join with the models would multiply them with the routes' targets.
+            model_count=Coalesce(
+                Subquery(
+                    ProviderModel.objects.filter(provider=OuterRef("pk")).order_by().values("provider").annotate(n=Count("pk")).values("n")
+                ),
+                0,
+            ),
+            route_count=Count("route_targets__route", distinct=True),
+        )
+        .order_by("name")
+    )
+    rows = [
+        ProviderRow(
+            pk=row.pk,
+            name=row.name,
+            kind=row.kind,
+            simulated=row.simulated,
+            enabled=row.enabled,
+            allow_private=row.allow_private_addresses,
+            models=row.model_count,
+            routes=row.route_count,
+        )
+        for row in found
+    ]
+    checks: dict[UUID, list[tuple[str, datetime]]] = {}
+    for provider, state, checked_at in ProviderCheck.objects.filter(endpoint__provider__organisation=organisation).values_list(
+        "endpoint__provider_id", "state", "checked_at"
+    ):
+        checks.setdefault(provider, []).append((check_now(state, checked_at, now=now), checked_at))
+    groups = traffic_of(scope, start, end, "provider", None, latency=latency or len(rows) <= FEW, now=now) if rows else []
+    traffic = {group.value: group for group in groups}
+    for row in rows:
+        own = checks.get(row.pk, [])
+        row.checks = tuple(state for state, _ in own)
+        row.checked_at = max((at for _, at in own), default=None)
+        if group := traffic.get(row.name):
+            row.totals, row.latency = group.totals, group.total
+    return rows
+
+
+def provider_rows_fill(rows: Sequence[ProviderRow], scope: Scope, start: datetime, end: datetime, *, of: int) -> None:
+    """What a page's rows need beside: endpoints with their credentials, and latency where the list of ``of`` was too long for it."""
+    by_id = {row.pk: row for row in rows}
+    for endpoint in Endpoint.objects.filter(provider__in=by_id).select_related("credential", "check_state").order_by("position"):
+        by_id[endpoint.provider_id].endpoints.append(endpoint)
+    if of > FEW:
+        by_name = {row.name: row for row in rows}
+        for group in traffic_of(scope, start, end, "provider", [row.name for row in rows if row.totals.requests]):
+            by_name[group.value].latency = group.total
+
+
+def provider_of(organisation: Organisation, provider_id: UUID) -> Provider | None:
+    """One provider with endpoints, credentials and checks; None where the organisation has none of that id."""
+    endpoints = Endpoint.objects.select_related("credential", "check_state").order_by("position")
+    return (
+        Provider.objects.filter(organisation=organisation, pk=provider_id)
+        .select_related("organisation")
+        .prefetch_related(Prefetch("endpoints", queryset=endpoints))
+        .first()
+    )
+
+
+def endpoint_status(endpoint: Endpoint, *, now: datetime | None = None) -> Status:
+    """The status of an endpoint's last check."""
+    check = getattr(endpoint, "check_state", None)
+    if check is None:
+        return choices.PROVIDER_STATES["unchecked"]
+    state = check_now(check.state, check.checked_at, now=now or datetime.now(UTC))
+    return choices.PROVIDER_STATES["stale"] if state == "stale" else choices.CHECK_STATES[check.state]
+
+
+def routes_using(provider: Provider, *, models: Iterable[str] | None = None) -> list[Any]:
+    """Targets at this provider with their routes, by route, chain and position; of some models, where given."""
+    targets = provider.route_targets.select_related("route", "endpoint").order_by("route__name", "chain", "position")
+    return list(targets if models is None else targets.filter(model__in=list(models)))
+
+
+# --- models and prices -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """A model of a provider. ``price``: in force now; ``coming``: the next one that has a date."""
+
+    model: ProviderModel
+    price: Price | None
+    coming: Price | None
+    facts: pricebook.ModelFacts
+    routes: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Who says what it costs."""
+        if self.price is None:
+            return "none"
+        return "yours" if self.price.source == choices.SOURCE_MANUAL else "price book"
+
+
+def models_found(provider: Provider, *, query: str = "", priced: str = "") -> QuerySet[ProviderModel]:
+    """A provider's models: whose name contains ``query``; ``priced``: ``yours``, ``book``, ``none`` or all."""
+    models = ProviderModel.objects.filter(provider=provider)
+    if query:
+        models = models.filter(name__icontains=query)
+    manual = Q(prices__source=choices.SOURCE_MANUAL)
+    if priced == "yours":
+        models = models.filter(manual).distinct()
+    elif priced == "book":
+        models = models.filter(prices__isnull=False).exclude(pk__in=ProviderModel.objects.filter(manual, provider=provider)).distinct()
+    elif priced == "none":
+        models = models.filter(prices__isnull=True)
+    return models
+
+
+def model_rows(provider: Provider, models: Sequence[ProviderModel], *, now: datetime | None = None) -> list[ModelRow]:
+    """Models with what they cost, can do and serve: two queries, whatever their number."""
+    now = now or datetime.now(UTC)
+    prices: dict[UUID, list[Price]] = {}
+    for price in Price.objects.filter(model__in=[model.pk for model in models]):
+        prices.setdefault(price.model_id, []).append(price)
+    names: dict[str, list[str]] = {}
+    for target in routes_using(provider, models=[model.name for model in models]):
+        if target.route.name not in names.setdefault(target.model, []):
+            names[target.model].append(target.route.name)
+    book = list_of(provider)
+    rows = []
+    for model in models:
+        ordered = prices_in_force(prices.get(model.pk, []))
+        now_held = rules.price_in_force([price_spec(price) for price in ordered], now)
+        rows.append(
+            ModelRow(
+                model=model,
+                price=next((price for price in ordered if now_held is not None and price_spec(price) == now_held), None),
+                coming=next((price for price in ordered if price.valid_from and price.valid_from > now), None),
+                facts=pricebook.model_facts(book, model.name) if book else pricebook.ModelFacts(),
+                routes=tuple(names.get(model.name, ())),
+            )
+        )
+    return rows
+
+
+def model_prices(model: ProviderModel) -> list[PriceSpec]:
+    """What a model costs over time, oldest first."""
+    return [price_spec(price) for price in prices_in_force(model.prices.all())]
+
+
+def known_price(price_list: str | None, model: str, *, now: datetime | None = None) -> PriceSpec | None:
+    """What the price book says a model costs now; None where it says nothing."""
+    return rules.price_in_force(pricebook.book_prices(price_list, model), now or datetime.now(UTC)) if price_list else None
+
+
+# --- credentials -----------------------------------------------------------------------------------------------------------
+
+
+def credentials_found(organisation: Organisation, *, query: str = "") -> QuerySet[Credential]:
+    """An organisation's credentials with the endpoints that use them."""
+    found = Credential.objects.filter(organisation=organisation).prefetch_related(
+        Prefetch("endpoints", queryset=Endpoint.objects.select_related("provider").order_by("provider__name", "position"))
+    )
+    return found.filter(name__icontains=query) if query else found
+
+
+# --- history ---------------------------------------------------------------------------------------------------------------
+
+
+def check_history(provider: Provider, *, limit: int = MOST_HISTORY) -> list[Entry]:
+    """Every change of an endpoint's state, newest first: one query."""
+    entries = []
+    for event in (
+        events_about(subject_kind="provider", subject_id=provider.pk).filter(kind=choices.CHECK_EVENT).order_by("-at", "-id")[:limit]
+    ):
+        data: Mapping[str, Any] = event.data
+        after = choices.CHECK_STATES.get(str(data.get("to")), choices.PROVIDER_STATES["unchecked"])
+        before = choices.CHECK_STATES.get(str(data.get("from")))
+        entries.append(
+            Entry(
+                at=event.at,
+                title=f"{data.get('endpoint', '')}: {after.label}",
+                text=" · ".join(filter(None, (f"was {before.label.lower()}" if before else "first check", str(data.get("detail") or "")))),
+                tone=after.tone,
+                icon=after.icon_name,
+            )
+        )
+    return entries
+
+
+def changes_of(provider: Provider, *, limit: int = MOST_HISTORY) -> list[AuditEvent]:
+    """Who changed what: the provider itself and its models' prices, newest first: one query."""
+    own = Q(subject_kind="provider", subject_id=str(provider.pk)) | Q(subject_kind="price", subject_id__startswith=f"{provider.pk}/")
+    return list(AuditEvent.objects.filter(own).order_by("-seq")[:limit])
+
+
+def price_subject(model: ProviderModel) -> str:
+    """What the audit calls a model's prices."""
+    return price_id(model)
