@@ -13,23 +13,32 @@ from weakref import WeakKeyDictionary
 logger = logging.getLogger(__name__)
 
 
+FULL = 64 * 1024
+"""Bytes that may wait: with more they go at once, so that a fast producer meets its transport's high-water mark."""
+
+
 class Outbox:
     """One per event loop. Order is kept; nothing waits longer than the batch at hand."""
 
-    __slots__ = ("__weakref__", "_loop", "_waiting")
+    __slots__ = ("__weakref__", "_loop", "_size", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: list[tuple[asyncio.Transport, bytes]] = []
+        self._size = 0
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         waiting = self._waiting
         waiting.append((transport, data))
-        if len(waiting) == 1:
+        self._size += len(data)
+        if self._size > FULL:
+            self.flush()
+        elif len(waiting) == 1:
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         waiting, self._waiting = self._waiting, []
+        self._size = 0
         for transport, data in waiting:
             try:
                 transport.write(data)
