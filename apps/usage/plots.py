@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from apps.contracts.money import NANO, dollars_text
+from apps.ui.plots import Plot, at, theme
 from apps.usage.selectors import Point, Series
 
 MOST_POINTS = 1_000
@@ -37,57 +38,6 @@ LABEL_SHARE = 0.06
 MARK_COLOURS = {"good": "var(--good)", "warning": "var(--warn)", "bad": "var(--bad)"}
 
 
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """A figure with what stands beside it: ``header`` and ``rows`` are its table and its CSV."""
-
-    name: str
-    title: str
-    figure: dict[str, Any]
-    header: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-
-
-def theme(*, unit: str, start: datetime, end: datetime, **more: Any) -> dict[str, Any]:
-    """The one layout: no frame, faint horizontal lines, time below, the legend above, everything in token colours."""
-    axis = {"zeroline": False, "tickfont": {"color": "var(--ink-3)", "size": 11}, "automargin": True, "fixedrange": True}
-    return {
-        "autosize": True,
-        "margin": {"l": 8, "r": 8, "t": 28, "b": 24},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": "var(--ink-2)", "size": 11, "family": "system-ui, sans-serif"},
-        "hovermode": "x unified",
-        "hoverlabel": {"bgcolor": "var(--surface)", "bordercolor": "var(--line-strong)", "font": {"color": "var(--ink)", "size": 12}},
-        "legend": {
-            "orientation": "h",
-            "x": 0,
-            "y": 1.02,
-            "xanchor": "left",
-            "yanchor": "bottom",
-            "traceorder": "normal",
-            "font": {"color": "var(--ink-2)"},
-        },
-        "showlegend": True,
-        "dragmode": "zoom",
-        "xaxis": {
-            **axis,
-            "type": "date",
-            "range": [_at(start), _at(end)],
-            "showgrid": False,
-            "fixedrange": False,
-            "linecolor": "var(--line)",
-        },
-        "yaxis": {**axis, "rangemode": "tozero", "gridcolor": "var(--line)", "ticksuffix": unit, "nticks": 5},
-        **more,
-    }
-
-
-def _at(moment: datetime) -> str:
-    """A time as plotly.js shows it unchanged: it knows no zones, so UTC goes in and UTC is drawn."""
-    return moment.strftime("%Y-%m-%d %H:%M:%S")
-
-
 def marked(layout: dict[str, Any], marks: Sequence[Mark]) -> dict[str, Any]:
     """The layout with a dotted line at each mark, labelled on top where there is room; its words appear when one points at the label."""
     lines, labels = [], []
@@ -98,13 +48,13 @@ def marked(layout: dict[str, Any], marks: Sequence[Mark]) -> dict[str, Any]:
         colour = MARK_COLOURS.get(mark.tone, "var(--ink-3)")
         line = {"color": colour, "width": 1, "dash": "dot"}
         lines.append(
-            {"type": "line", "x0": _at(mark.at), "x1": _at(mark.at), "yref": "paper", "y0": 0, "y1": 1, "line": line, "layer": "below"}
+            {"type": "line", "x0": at(mark.at), "x1": at(mark.at), "yref": "paper", "y0": 0, "y1": 1, "line": line, "layer": "below"}
         )
         if mark.label and place - last >= LABEL_SHARE:
             last = place
             labels.append(
                 {
-                    "x": _at(mark.at),
+                    "x": at(mark.at),
                     "y": 1,
                     "yref": "paper",
                     "xanchor": "left" if place < 0.9 else "right",
@@ -132,7 +82,7 @@ def traffic(series: Series, marks: Sequence[Mark] = ()) -> Plot:
         ("unknown", "Outcome unknown", "var(--unknown)"),
         ("error", "Failed", "var(--bad)"),
     )
-    times = [_at(point.at) for point in series.points]
+    times = [at(point.at) for point in series.points]
     data = [
         {
             "type": "bar",
@@ -151,13 +101,13 @@ def traffic(series: Series, marks: Sequence[Mark] = ()) -> Plot:
         title="Requests per second",
         figure={"data": data, "layout": marked(theme(unit="", start=series.start, end=series.end, barmode="stack", bargap=0), marks)},
         header=("Time (UTC)", "Requests", "Answered", "Failed", "Refused", "Cancelled", "Outcome unknown"),
-        rows=[(_at(point.at), t.requests, t.ok, t.error, t.refused, t.cancelled, t.unknown) for point, t in _with_traffic(series.points)],
+        rows=[(at(point.at), t.requests, t.ok, t.error, t.refused, t.cancelled, t.unknown) for point, t in _with_traffic(series.points)],
     )
 
 
 def latency(series: Series, marks: Sequence[Mark] = ()) -> Plot:
     """Time to the whole answer at three quantiles, and to the first token at p95; no point where nothing was measured."""
-    times = [_at(point.at) for point in series.points]
+    times = [at(point.at) for point in series.points]
     lines: list[tuple[str, str, str, list[float | None]]] = [
         ("p50", "var(--plot-2)", "solid", [point.total.p50 for point in series.points]),
         ("p95", "var(--plot-1)", "solid", [point.total.p95 for point in series.points]),
@@ -187,7 +137,7 @@ def latency(series: Series, marks: Sequence[Mark] = ()) -> Plot:
         figure={"data": data, "layout": marked(theme(unit=unit, start=series.start, end=series.end), marks)},
         header=("Time (UTC)", "p50 ms", "p95 ms", "p99 ms", "First token p50 ms", "First token p95 ms", "First token p99 ms"),
         rows=[
-            (_at(point.at), *(_ms(value) for side in (point.total, point.first_token) for value in (side.p50, side.p95, side.p99)))
+            (at(point.at), *(_ms(value) for side in (point.total, point.first_token) for value in (side.p50, side.p95, side.p99)))
             for point, _ in _with_traffic(series.points)
         ],
     )
@@ -199,7 +149,7 @@ def spend(series: Series, marks: Sequence[Mark] = ()) -> Plot:
         {
             "type": "bar",
             "name": "Spend",
-            "x": [_at(point.at) for point in series.points],
+            "x": [at(point.at) for point in series.points],
             "y": [point.totals.cost_nano / NANO for point in series.points],
             "marker": {"color": "var(--plot-1)", "line": {"width": 0}},
             "offset": 0,
@@ -215,7 +165,7 @@ def spend(series: Series, marks: Sequence[Mark] = ()) -> Plot:
         figure={"data": data, "layout": marked(layout, marks)},
         header=("Time (UTC)", "Dollars", "Nano-dollars", "Tokens in", "Tokens out", "Requests"),
         rows=[
-            (_at(point.at), dollars_text(t.cost_nano), t.cost_nano, t.tokens_input, t.tokens_output, t.requests)
+            (at(point.at), dollars_text(t.cost_nano), t.cost_nano, t.tokens_input, t.tokens_output, t.requests)
             for point, t in _with_traffic(series.points)
         ],
     )
