@@ -269,7 +269,7 @@ def traffic_series(
     place = f"date_bin('{step} seconds', bucket, 'epoch'::timestamptz)"
     sql = f"SELECT {place}, {SUMS} FROM usage_summary WHERE {_WHERE_VALUES} GROUP BY 1"
     counts = {at: Totals(*sums) for at, *sums in rows_of(sql, where)}
-    latencies = _step_latencies(scope, step, place, where, counts)
+    latencies = _step_latencies(scope, step, place, where, counts) if latency else {}
     points, at, nothing = [], first, (Latency(), Latency())
     while at < until:
         seconds = min(step, (until - at).total_seconds())

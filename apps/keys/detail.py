@@ -1,0 +1,122 @@
+"""Everything a key's page shows, gathered: each property is one query or two, made when first needed and never twice."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cached_property
+
+from apps.accounts.scope import Choice
+from apps.audit.models import AuditEvent
+from apps.audit.selectors import audit_events
+from apps.keys import choices, rules
+from apps.keys.models import VirtualKey
+from apps.keys.neighbours import BudgetLine, KnownRoute, budgets_known, routes_known
+from apps.ui.status import Status
+from apps.ui.timerange import TimeRange
+from apps.usage import plots
+from apps.usage import selectors as usage
+from apps.usage.choices import OUTCOMES
+from apps.usage.models import UsageRequest
+from apps.usage.plots import Plot
+from apps.usage.selectors import Series
+
+LAST = 10
+EVENTS = 30
+TABS = (("use", "Use"), ("access", "Routes"), ("connect", "Connect"), ("history", "History"))
+
+
+class KeyDetail:
+    """One key as its page shows it."""
+
+    def __init__(self, choice: Choice, key: VirtualKey, time_range: TimeRange) -> None:
+        self.choice = choice
+        self.key = key
+        self.range = time_range
+        self.now = datetime.now(UTC)
+
+    @property
+    def status(self) -> Status:
+        key = self.key
+        return choices.STATES[rules.state_of(state=key.state, enabled=key.enabled, expires_at=key.expires_at, now=self.now)]
+
+    @property
+    def revoked(self) -> bool:
+        return self.key.state == "revoked"
+
+    @property
+    def old_until(self) -> datetime | None:
+        """Until when a replaced secret opens the key too, where one still does."""
+        until: datetime | None = getattr(self.key, "old_until", None)
+        return until if until is not None and until > self.now else None
+
+    @property
+    def owner(self) -> str:
+        key = self.key
+        return f"{key.service.team.name} / {key.service.name}" if key.service else key.team.name if key.team else ""
+
+    @cached_property
+    def series(self) -> Series:
+        return usage.traffic_series(
+            self.choice.scope, self.range.start, self.range.end, dimension="key_id", value=str(self.key.pk), latency=False, now=self.now
+        )
+
+    @cached_property
+    def plots(self) -> list[Plot]:
+        return [plots.traffic(self.series), plots.spend(self.series)]
+
+    @cached_property
+    def budgets(self) -> list[BudgetLine]:
+        """Those of the key, then those of its organisation."""
+        bars = budgets_known(self.choice.organisation, now=self.now, key_ids=[str(self.key.pk)])
+        return sorted(bars, key=lambda bar: not bar.key_id)
+
+    @cached_property
+    def requests(self) -> list[tuple[UsageRequest, Status]]:
+        """Its newest requests in the range."""
+        window = (self.choice.scope, self.range.start, self.range.end)
+        page = usage.request_page(*window, filters={"key_id": str(self.key.pk)}, limit=LAST)
+        return [(record, OUTCOMES[record.outcome]) for record in page.rows]
+
+    @cached_property
+    def last_used(self) -> datetime | None:
+        """When it was last used: in the range by what is shown anyway, else one look-up."""
+        if self.requests and self.range.live:
+            return self.requests[0][0].started_at
+        return usage.last_requests(self.choice.scope, [str(self.key.pk)], since=self.key.created_at).get(str(self.key.pk))
+
+    @cached_property
+    def routes(self) -> list[tuple[KnownRoute, bool]]:
+        """Every route of the organisation, with whether the key may use it."""
+        return [(route, allowed(self.key, route)) for route in routes_known(self.choice.organisation)]
+
+    @property
+    def unknown_routes(self) -> list[str]:
+        """Names that the key may use and that no route has: yet, or any more."""
+        known = {name for route, _ in self.routes for name in route.names}
+        return [name for name in self.key.routes if name != choices.ALL_ROUTES and name not in known]
+
+    @cached_property
+    def model(self) -> str:
+        """What a first call could name: a route that this key may use and that is enabled."""
+        return model_for(self.key, [route for route, _ in self.routes])
+
+    @cached_property
+    def events(self) -> list[AuditEvent]:
+        """Who changed what, newest first."""
+        return list(audit_events(subject_kind="key", subject_id=self.key.pk)[:EVENTS])
+
+
+def allowed(key: VirtualKey, route: KnownRoute) -> bool:
+    """Whether a key may use a route, by its name or an alias."""
+    return choices.ALL_ROUTES in key.routes or any(name in key.routes for name in route.names)
+
+
+def model_for(key: VirtualKey, routes: list[KnownRoute]) -> str:
+    """A name that a call with this key can send as ``model``: its first enabled route, under the name that the key is given."""
+    for route in sorted(routes, key=lambda route: not route.enabled):
+        if choices.ALL_ROUTES in key.routes:
+            return route.name
+        for name in route.names:
+            if name in key.routes:
+                return name
+    return ""
