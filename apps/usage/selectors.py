@@ -245,12 +245,13 @@ def traffic_series(
     dimension: Dimension | Literal[""] = EVERYTHING,
     value: str = "",
     whole: Sequence[Group] | None = None,
+    latency: bool = True,
     now: datetime | None = None,
 ) -> Series:
     """Counts and latency of a range, by step and as a whole: three queries, two where nothing came since the last time.
 
     dimension, value: of one route, provider or key alone, in steps of a minute or more. whole: what ``traffic_by`` found for the
-    same range and time under ``""``, where that was asked already.
+    same range and time under ``""``, where that was asked already. latency: of each step too; it costs a query.
     """
     now = now or datetime.now(UTC)
     start, end = aligned(start, end, now=now)
