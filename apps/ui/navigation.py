@@ -98,11 +98,11 @@ RAIL: tuple[Job, ...] = (
             Place(
                 "Requests", "dashboard:requests", "requests", "request.view", also=("dashboard:request",), key="r", words="calls log tail"
             ),
-            Place("Routes", "dashboard:routes", "routes", "usage.view", also=("routes:*",), key="t", words="models targets"),
+            Place("Routes", "routes:list", "routes", "route.view", also=("routes:*", "dashboard:routes"), key="t", words="models targets"),
             Place(
                 "Providers", "dashboard:providers", "providers", "usage.view", also=("providers:*",), key="p", words="upstreams endpoints"
             ),
-            Place("Keys", "dashboard:keys", "keys", "usage.view", also=("keys:*",), key="k", words="tokens"),
+            Place("Keys", "keys:list", "keys", "key.view", also=("keys:*", "dashboard:keys"), key="k", words="tokens"),
         ),
     ),
     Job(
