@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.ui import outage
+from apps.ui.catalogue import catalogue_context
 from apps.ui.navigation import may_of
 from apps.ui.palette import palette_find
+from apps.ui.tables import Listing
+from apps.ui.timerange import PRESETS
+from apps.ui.toasts import toast
 from apps.ui.zone import ZONE_COOKIE, zone_named
 
 log = logging.getLogger(__name__)
@@ -36,6 +43,48 @@ def theme(request: HttpRequest) -> HttpResponse:
     else:
         response.delete_cookie(THEME_COOKIE, samesite="Lax")
     return response
+
+
+def _staff(request: HttpRequest) -> None:
+    """For the catalogue: whoever may administer an organisation. Raises PermissionDenied."""
+    if not may_of(request)("organisation.change"):
+        raise PermissionDenied("The catalogue is for those who build and administer this installation.")
+
+
+@require_safe
+@never_cache
+@login_required
+def catalogue(request: HttpRequest) -> HttpResponseBase:
+    """``/ui/``: every part in every state; ``?scheme=light`` or ``dark`` shows it in that scheme."""
+    _staff(request)
+    context = catalogue_context(request.GET)
+    if request.GET.get("format") == "csv":
+        listing: Listing[Any] = context["listing"]
+        return listing.csv("bulkhead-catalogue.csv")
+    scheme = request.GET.get("scheme", "")
+    context |= {"scheme": scheme, "schemes": (("", "As set"), ("light", "Light"), ("dark", "Dark")), "presets": PRESETS}
+    context |= {"try_url": reverse("ui:catalogue_try"), "now": datetime.now(UTC)} | ({"theme": scheme} if scheme in THEMES else {})
+    return render(request, "ui/catalogue.html", context)
+
+
+@require_safe
+@never_cache
+@login_required
+def catalogue_live(request: HttpRequest) -> HttpResponse:
+    """The catalogue's live panel; with ``?fail=1`` a server that does not answer."""
+    _staff(request)
+    if request.GET.get("fail"):
+        return HttpResponse("This is what a panel makes of a failure.", status=503, content_type="text/plain")
+    return render(request, "ui/catalogue_live.html", {"now": datetime.now(UTC), "live": reverse("ui:catalogue_live")})
+
+
+@require_POST
+@login_required
+def catalogue_try(request: HttpRequest) -> HttpResponse:
+    """What the catalogue's forms and dialogs send: nothing is done but to say so."""
+    _staff(request)
+    toast(request, "Nothing was done: this is the catalogue", undo_url=reverse("ui:catalogue_try"))
+    return HttpResponseRedirect(reverse("ui:catalogue"))
 
 
 @require_safe

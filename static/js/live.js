@@ -39,7 +39,7 @@
     panel.querySelector("form:focus-within, details.menu[open]") !== null || typed(panel) ||
     document.querySelector("dialog[open], form.filters:focus-within") !== null;
 
-  const pause = (known) => Math.max(rate, known.failures ? Math.min(5_000 * 2 ** known.failures, LONGEST_PAUSE_MS) : 0);
+  const pause = (known) => Math.max(rate, known.failures ? Math.min(2_500 * 2 ** known.failures, LONGEST_PAUSE_MS) : 0);
 
   function words(ms) {
     const seconds = Math.round(ms / 1000);
@@ -94,6 +94,7 @@
       failed(panel);
     } else {
       Object.assign(state(panel), { seen: Date.now(), failures: 0 });
+      document.querySelectorAll("[data-live][data-stale]").forEach((other) => (state(other).asked = 0)); // it answers again
       stamp(panel);
     }
   });
