@@ -18,6 +18,7 @@ from apps.usage import selectors as usage
 from apps.usage.choices import OUTCOMES
 from apps.usage.models import UsageRequest
 from apps.usage.plots import Plot
+from apps.usage.recency import last_requests
 from apps.usage.selectors import Series
 
 LAST = 10
@@ -82,7 +83,7 @@ class KeyDetail:
         """When it was last used: in the range by what is shown anyway, else one look-up."""
         if self.requests and self.range.live:
             return self.requests[0][0].started_at
-        return usage.last_requests(self.choice.scope, [str(self.key.pk)], since=self.key.created_at).get(str(self.key.pk))
+        return last_requests(self.choice.scope, [str(self.key.pk)], since=self.key.created_at).get(str(self.key.pk))
 
     @cached_property
     def routes(self) -> list[tuple[KnownRoute, bool]]:

@@ -22,6 +22,7 @@ from apps.ui.status import Status
 from apps.ui.tables import MOST_CSV_ROWS, Chip, Column, Empty, Listing, listing_build
 from apps.ui.timerange import TimeRange
 from apps.usage import selectors as usage
+from apps.usage.recency import last_requests
 from apps.usage.selectors import Totals
 
 LOOK_BACK = timedelta(days=35)
@@ -133,7 +134,7 @@ def _add_counts(choice: Choice, time_range: TimeRange, rows: list[KeyRow], now: 
 
 def _complete(choice: Choice, rows: Sequence[KeyRow], now: datetime) -> None:
     ids = [str(row.id) for row in rows]
-    last = usage.last_requests(choice.scope, ids, since=now - LOOK_BACK)
+    last = last_requests(choice.scope, ids, since=now - LOOK_BACK)
     budgets: dict[str, list[BudgetLine]] = {}
     for budget in budgets_known(choice.organisation, now=now, key_ids=ids) if ids else []:
         budgets.setdefault(budget.key_id, []).append(budget)

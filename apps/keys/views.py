@@ -25,7 +25,7 @@ from apps.publishing.editing import ActionView, EditView, ScopedView
 from apps.publishing.trail import trail
 from apps.ui.fragments import tagged
 from apps.ui.timerange import PRESETS, from_query
-from apps.usage.selectors import first_request
+from apps.usage.recency import first_request
 
 WAITED_FOR = timedelta(days=1)
 """How far back a page that waits for a first request looks at most."""
