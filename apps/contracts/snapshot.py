@@ -115,12 +115,27 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One place a route can send a request: a provider's endpoint and the model's name there. ``provider`` is its name."""
+    """One place a route can send a request: a provider's endpoint and the model's name there. ``provider`` is its name.
+
+    weight: share among targets of one priority under the strategy ``weighted``; 0: only when all others are out.
+    priority: lower numbers first, under every strategy. window: the model's context in tokens, 0 where it is not known.
+    max_concurrency: requests at once from one proxy process, 0: no cap. prefill: continues an answer that a last assistant message begins.
+    reasoning: thinks before its first token, so the route's ``reasoning_first_byte_ms`` binds it.
+    expensive: left out when the route is degraded to ``limited``. variant: name under which its share of a split is reported.
+    """
 
     provider: str
     model: str
     endpoint: str = ""
     """Name of the endpoint; empty: the provider's first."""
+    weight: int = 100
+    priority: int = 0
+    window: int = 0
+    max_concurrency: int = 0
+    prefill: bool = False
+    reasoning: bool = False
+    expensive: bool = False
+    variant: str = ""
 
 
 class Switch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -132,6 +147,63 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     target: Target
     failover: bool = True
     until_ms: int | None = None
+
+
+class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """When a target's circuit breaker opens: ``consecutive`` failures in a row, or ``failure_percent`` of at least ``minimum`` attempts
+    within ``window_ms``. It stays open for ``open_ms`` (doubled with each failed probe, to at most 60 s), then probes."""
+
+    enabled: bool = True
+    consecutive: int = 5
+    failure_percent: int = 50
+    minimum: int = 20
+    window_ms: int = 10_000
+    open_ms: int = 2_000
+
+
+class Mirror(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A copy of ``percent`` of the requests goes to ``target`` too; its answers are compared, never returned."""
+
+    target: Target
+    percent: int = 100
+
+
+Strategy = Literal["priority", "weighted", "least_latency", "least_cost", "region"]
+Level = Literal["full", "limited", "cached", "minimal"]
+
+
+class Resilience(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a route keeps answering. Durations in milliseconds; 0 means: as the field's text says.
+
+    strategy: order among a route's healthy targets. region: this route's home region under the strategy ``region``.
+    sticky: what keeps a caller on one target of a weighted split: the app's user, the header ``x-bulkhead-session``, the key, or nothing.
+    first_token_ms: until real output shows, 0: as first_byte_ms. reasoning_first_byte_ms: the same for targets marked as reasoning.
+    retry_budget_percent: attempts beyond the first, as a share of this process's recent requests on the route.
+    max_concurrency: requests of this route at once in one proxy process, 0: no cap; queue_size wait for at most queue_ms, by key's priority.
+    hedge_percent: share of requests that may get a second attempt when the first is late, 0: off; hedge_after_ms: how late, 0: the
+    target's own p95 to the first token. rescue: where a stream that broke off may be continued.
+    context: what to do with a request that does not fit a target's window. level: how far the route is degraded.
+    limited_max_output: output cap at ``limited``. canned: the answer given at ``minimal``; empty: 503.
+    """
+
+    strategy: Strategy = "priority"
+    region: str = ""
+    sticky: Literal["", "user", "session", "key"] = ""
+    first_token_ms: int = 0
+    reasoning_first_byte_ms: int = 60_000
+    retry_budget_percent: int = 20
+    max_concurrency: int = 0
+    queue_size: int = 64
+    queue_ms: int = 2_000
+    hedge_percent: int = 0
+    hedge_after_ms: int = 0
+    rescue: Literal["off", "same_model", "any"] = "same_model"
+    context: Literal["off", "larger", "trim", "refuse"] = "larger"
+    level: Level = "full"
+    limited_max_output: int = 1_024
+    canned: str = ""
+    breaker: BreakerPolicy = BreakerPolicy()
+    mirror: Mirror | None = None
 
 
 class RouteFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
@@ -153,6 +225,7 @@ class RouteFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     unpriced: Literal["refuse", "zero"] = "refuse"
     enabled: bool = True
     switch: Switch | None = None
+    resilience: Resilience = Resilience()
 
 
 class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
@@ -161,6 +234,7 @@ class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     A revoked key stays as a tombstone so that it is refused as revoked, not as unknown.
     routes: names the key may use; ``["*"]`` means all of its organisation.
     enabled: a disabled key is refused until it is enabled again.
+    priority: who is served first where requests wait, and shed last. explain: may ask for a dry run.
     digests_until_ms: of ``digests``, those that open the key only until a moment, because the token was replaced.
     """
 
@@ -178,6 +252,8 @@ class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     service: str = ""
     enabled: bool = True
     digests_until_ms: dict[str, int] = {}
+    priority: Literal["high", "normal", "low"] = "normal"
+    explain: bool = False
 
 
 class BudgetFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):

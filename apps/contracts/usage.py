@@ -26,6 +26,10 @@ settled at its reservation."""
 Kind = Literal["chat", "embeddings"]
 
 
+Role = Literal["first", "retry", "failover", "hedge", "rescue", "mirror"]
+"""Why an attempt was made: retry is on the same target; rescue continues a stream that had broken off."""
+
+
 class Tokens(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """Counts by kind; input includes cache_read and cache_write, output includes reasoning."""
 
@@ -67,6 +71,7 @@ class Attempt(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     estimated: bool = False
     charges: list[Charge] = msgspec.field(default_factory=list)
     upstream_request_id: str = ""
+    role: Role = "first"
 
 
 class UsageRecord(msgspec.Struct, array_like=True, kw_only=True, tag="usage", gc=False):

@@ -46,6 +46,7 @@ class AttemptDocument(msgspec.Struct, gc=False):
     estimated: bool
     charges: list[ChargeDocument]
     upstream_request_id: str
+    role: str = "first"
 
 
 _encode = msgspec.json.Encoder().encode
@@ -73,6 +74,7 @@ def attempt_document(a: Attempt) -> AttemptDocument:
         a.estimated,
         [ChargeDocument(c.lease_id, c.reserved_nano) for c in a.charges],
         a.upstream_request_id,
+        a.role,
     )
 
 
@@ -90,6 +92,7 @@ def attempts_json(r: UsageRecord) -> bytes | None:
             and a.error_code == r.error_code
             and a.estimated is r.estimated
             and a.simulated is r.simulated
+            and a.role == "first"
         ):
             return None
     return _encode([attempt_document(a) for a in attempts])
@@ -125,6 +128,7 @@ def attempt_of_columns(row: Any) -> dict[str, Any]:
         "estimated": row.estimated,
         "charges": [{"lease_id": charges[n], "reserved_nano": charges[n + 1]} for n in range(0, len(charges), 2)],
         "upstream_request_id": row.upstream_request_id,
+        "role": "first",
     }
 
 

@@ -15,17 +15,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
 import msgspec
 from django.db import connection
-from django.db.models import Q
 
 from apps.accounts.scope import Scope
 from apps.contracts.histogram import midpoint
 from apps.contracts.identifiers import uuid7_unix_ms
 from apps.usage.models import UsageRequest
+from apps.usage.narrowing import condition, scans
 
 Dimension = Literal["route", "provider", "key_id"]
 
@@ -381,9 +381,12 @@ def values_seen(scope: Scope, start: datetime, end: datetime, *, limit: int = 20
 _LISTED = (
     "id", "started_at", "key_id", "route", "requested_model", "provider", "model", "outcome", "status", "error_code", "attempt_count",
     "stream", "tokens_input", "tokens_output", "cost_nano", "estimated", "first_token_us", "total_us", "simulated", "environment",
-    "feature",
+    "feature", "user",
 )  # fmt: skip
-FILTERS = ("route", "provider", "key_id", "outcome", "error_code")
+SORTS: dict[str, str] = {"newest": "started_at", "slowest": "total_us", "costliest": "cost_nano", "largest": "tokens_output"}
+"""What the list can be ordered by, all descending; ties by id."""
+LOOKED_AT = 100_000
+"""Requests that one page looks at where no index leads to what is asked for, newest first; the next page goes on from there."""
 
 
 class CursorError(ValueError):
@@ -392,50 +395,65 @@ class CursorError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in the list: the request at it, by time and id."""
+    """A place in the list: the sorted value of the request at it (microseconds since the epoch in the order of time), and its id."""
 
-    started_at: datetime
+    value: int
     id: UUID
 
     def text(self) -> str:
         """For a URL; opaque, so that nobody builds one."""
-        micros = int(self.started_at.timestamp()) * 1_000_000 + self.started_at.microsecond
-        return base64.urlsafe_b64encode(micros.to_bytes(8, "big") + self.id.bytes).decode()
+        return base64.urlsafe_b64encode(self.value.to_bytes(8, "big") + self.id.bytes).decode()
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
         """Raises CursorError."""
         try:
             raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)
-            if len(raw) != 24:
+            if len(raw) != 24 or raw[0] > 127:
                 raise ValueError
-            seconds, micros = divmod(int.from_bytes(raw[:8], "big"), 1_000_000)
-            return cls(datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros), UUID(bytes=raw[8:]))
+            cursor = cls(int.from_bytes(raw[:8], "big"), UUID(bytes=raw[8:]))
+            datetime.fromtimestamp(cursor.value // 1_000_000, UTC)
+            return cursor
         except (ValueError, OverflowError, OSError, binascii.Error):
             raise CursorError("this link's place in the list is damaged: start again from the first page") from None
+
+    @classmethod
+    def of(cls, row: UsageRequest, sort: str) -> Cursor:
+        """The place of a row in an order of ``SORTS``."""
+        value = getattr(row, SORTS[sort])
+        return cls(_micros(value) if isinstance(value, datetime) else max(int(value), 0), row.id)
+
+    def bound(self, sort: str) -> datetime | int:
+        """What to compare the sorted column with."""
+        return (
+            datetime.fromtimestamp(self.value // 1_000_000, UTC).replace(microsecond=self.value % 1_000_000)
+            if sort == "newest"
+            else self.value
+        )
+
+
+def _micros(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000 + moment.microsecond
 
 
 @dataclass(frozen=True, slots=True)
 class RequestPage:
-    """One page of requests, newest first. ``after``: cursor of the next older page, ``before``: of the next newer; None at an end."""
+    """One page of requests. ``after``: cursor of the next page (older, faster, cheaper), ``before``: of the one before; None at an end.
+
+    ``looked_back_to``: where the search stopped after ``LOOKED_AT`` requests; None where it reached the range's start.
+    """
 
     rows: list[UsageRequest]
     after: str | None
     before: str | None
+    looked_back_to: datetime | None = None
 
 
 def _listed(scope: Scope, start: datetime, end: datetime, filters: Mapping[str, str]) -> Any:
     rows = UsageRequest.objects.filter(
         organisation=scope.organisation, simulated=scope.simulated, started_at__gte=start, started_at__lt=end
     )
-    for name, value in filters.items():
-        if name not in FILTERS:
-            raise ValueError(f"{name!r} is no filter of requests: one of {', '.join(FILTERS)}")
-        if name == "provider":
-            rows = rows.filter(Q(provider=value) | Q(attempts__contains=[{"provider": value}]))
-        else:
-            rows = rows.filter(**{name: value})
-    return rows.only(*_LISTED)
+    return rows.filter(condition(filters)).only(*_LISTED)
 
 
 def _narrowed(scope: Scope, start: datetime, end: datetime, filters: Mapping[str, str]) -> tuple[datetime, datetime]:
@@ -449,6 +467,16 @@ def _narrowed(scope: Scope, start: datetime, end: datetime, filters: Mapping[str
     return (start, start) if first is None else (max(start, first), min(end, last + timedelta(hours=1)))
 
 
+def _looked_back(scope: Scope, start: datetime, end: datetime) -> datetime | None:
+    """Where the newest ``LOOKED_AT`` requests of a range end; None where it has no more. One query, by the index alone."""
+    found = rows_of(
+        "SELECT started_at FROM usage_request WHERE organisation = %s AND simulated = %s AND started_at >= %s AND started_at < %s "
+        "ORDER BY started_at DESC OFFSET %s LIMIT 1",
+        [scope.organisation, scope.simulated, start, end, LOOKED_AT],
+    )
+    return found[0][0] if found else None
+
+
 def request_page(
     scope: Scope,
     start: datetime,
@@ -458,44 +486,59 @@ def request_page(
     after: str = "",
     before: str = "",
     limit: int = 50,
+    sort: str = "newest",
 ) -> RequestPage:
-    """Requests of a range, newest first, from a cursor on, by an index, whatever the page: one query, two with a provider.
+    """Requests of a range in an order of ``SORTS``, from a cursor on, whatever the page: one query, one more with a provider, one
+    more where no index leads to what is asked for.
 
-    ``provider`` finds the requests that called it in any attempt. Raises CursorError.
+    ``filters``: names of ``apps.usage.narrowing.CONDITIONS``. Raises CursorError, and FilterError for a filter's value.
     """
     filters = filters or {}
-    rows = _listed(scope, *_narrowed(scope, start, end, filters), filters)
+    column, newest = SORTS[sort], sort == "newest"
+    condition(filters)
+    cursor = Cursor.parse(after or before) if after or before else None
     backwards = bool(before) and not after
-    if after or before:
-        cursor = Cursor.parse(after or before)
-        # The row comparison decides; the bound on started_at alone lets the planner leave partitions out.
-        if backwards:
-            rows = rows.filter(started_at__gte=cursor.started_at).extra(
-                where=["(started_at, id) > (%s, %s)"], params=[cursor.started_at, cursor.id]
-            )
-        else:
-            rows = rows.filter(started_at__lte=cursor.started_at).extra(
-                where=["(started_at, id) < (%s, %s)"], params=[cursor.started_at, cursor.id]
-            )
-    order = ("started_at", "id") if backwards else ("-started_at", "-id")
+    start, end = _narrowed(scope, start, end, filters)
+    looked_back_to = None
+    if (scans(filters) or not newest) and not (backwards and newest) and start < end:
+        until = min(end, cast(datetime, cursor.bound(sort)) + timedelta(microseconds=1)) if cursor and newest else end
+        looked_back_to = _looked_back(scope, start, until)
+        start = max(start, looked_back_to or start)
+    rows = _listed(scope, start, end, filters)
+    if cursor is not None:
+        bound = cursor.bound(sort)
+        # The row comparison decides; the bound on the column alone lets the planner leave partitions out.
+        rows = rows.filter(**{f"{column}__{'gte' if backwards else 'lte'}": bound})
+        rows = rows.extra(where=[f"({column}, id) {'>' if backwards else '<'} (%s, %s)"], params=[bound, cursor.id])
+    order = (column, "id") if backwards else (f"-{column}", "-id")
     found = list(rows.order_by(*order)[: limit + 1])
     more, found = len(found) > limit, found[:limit]
     if backwards:
         found.reverse()
     older, newer = (bool(found), more) if backwards else (more, bool(after))
+    following = Cursor.of(found[-1], sort).text() if found and older else None
+    if following is None and newest and looked_back_to is not None:
+        following = Cursor(_micros(looked_back_to), UUID(int=0)).text()  # goes on where the search stopped
     return RequestPage(
         rows=found,
-        after=Cursor(found[-1].started_at, found[-1].id).text() if found and older else None,
-        before=Cursor(found[0].started_at, found[0].id).text() if found and newer else None,
+        after=following,
+        before=Cursor.of(found[0], sort).text() if found and newer else None,
+        looked_back_to=None if newest and more else looked_back_to,
     )
 
 
 def request_rows(
-    scope: Scope, start: datetime, end: datetime, *, filters: Mapping[str, str] | None = None, limit: int = 10_000
+    scope: Scope,
+    start: datetime,
+    end: datetime,
+    *,
+    filters: Mapping[str, str] | None = None,
+    limit: int = 10_000,
+    sort: str = "newest",
 ) -> Iterable[UsageRequest]:
-    """The same rows for a file: streamed, newest first, at most ``limit``."""
+    """The same rows for a file: streamed, in the same order, at most ``limit``."""
     filters = filters or {}
-    rows = _listed(scope, *_narrowed(scope, start, end, filters), filters).order_by("-started_at", "-id")[:limit]
+    rows = _listed(scope, *_narrowed(scope, start, end, filters), filters).order_by(f"-{SORTS[sort]}", "-id")[:limit]
     return rows.iterator(chunk_size=1_000)
 
 
@@ -512,22 +555,20 @@ def request_get(request_id: UUID) -> UsageRequest | None:
     return UsageRequest.objects.filter(id=request_id, **bounds).first()
 
 
-def last_requests(scope: Scope, key_ids: Sequence[str], *, since: datetime) -> dict[str, datetime]:
-    """When each key was last used, for those used ``since`` then: one query, one look-up by index for each key and day."""
-    if not key_ids:
-        return {}
-    rows = rows_of(
-        "SELECT wanted.key_id, latest.at FROM unnest(%s::text[]) AS wanted (key_id) CROSS JOIN LATERAL (SELECT max(started_at) AS at "
-        "FROM usage_request WHERE key_id = wanted.key_id AND started_at >= %s AND organisation = %s AND simulated = %s) AS latest "
-        "WHERE latest.at IS NOT NULL",
-        [list(key_ids), since, scope.organisation, scope.simulated],
+def request_neighbours(record: UsageRequest) -> tuple[UUID | None, UUID | None]:
+    """The ids of the requests before and after one in its own scope, within a day: one query, by the index."""
+    place = [record.organisation, record.simulated]
+    day, at = timedelta(days=1), record.started_at
+    found = dict(
+        rows_of(
+            "(SELECT 'before', id FROM usage_request WHERE organisation = %s AND simulated = %s AND started_at >= %s AND started_at <= %s "
+            "AND (started_at, id) < (%s, %s) ORDER BY started_at DESC, id DESC LIMIT 1) UNION ALL "
+            "(SELECT 'after', id FROM usage_request WHERE organisation = %s AND simulated = %s AND started_at >= %s AND started_at <= %s "
+            "AND (started_at, id) > (%s, %s) ORDER BY started_at, id LIMIT 1)",
+            [*place, at - day, at, at, record.id, *place, at, at + day, at, record.id],
+        )
     )
-    return dict(rows)  # type: ignore[arg-type]
-
-
-def first_request(key_id: str, *, since: datetime) -> UsageRequest | None:
-    """The first request that came with a key after a moment, real or simulated: what somebody who waits for it sees. One query."""
-    return UsageRequest.objects.filter(key_id=key_id, started_at__gte=since).only(*_LISTED).order_by("started_at").first()
+    return found.get("before"), found.get("after")
 
 
 def any_request(scope: Scope) -> bool:
