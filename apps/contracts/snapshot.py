@@ -179,7 +179,7 @@ class Resilience(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sticky: what keeps a caller on one target of a weighted split: the app's user, the header ``x-bulkhead-session``, the key, or nothing.
     first_token_ms: until real output shows, 0: as first_byte_ms. reasoning_first_byte_ms: the same for targets marked as reasoning.
     retry_budget_percent: attempts beyond the first, as a share of this process's recent requests on the route.
-    max_concurrency: requests of this route at once in one proxy process, 0: no cap; queue_size wait for at most queue_ms, by key's priority.
+    max_concurrency: its requests at once in one proxy process, 0: no cap; queue_size wait for at most queue_ms, by key's priority.
     hedge_percent: share of requests that may get a second attempt when the first is late, 0: off; hedge_after_ms: how late, 0: the
     target's own p95 to the first token. rescue: where a stream that broke off may be continued.
     context: what to do with a request that does not fit a target's window. level: how far the route is degraded.
