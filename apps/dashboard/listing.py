@@ -15,13 +15,23 @@ from apps.ui.timerange import TimeRange
 from apps.usage import selectors as usage
 from apps.usage.choices import OUTCOMES
 from apps.usage.models import UsageRequest
+from apps.usage.narrowing import FilterError, condition
 
 DEFAULT_FROM = "now-6h"
 PAGE_SIZES = (50, 100, 250)
 MOST_CSV_ROWS = 10_000
-# parameter of the URL -> column
-PARAMETERS: dict[str, str] = {"route": "route", "provider": "provider", "key": "key_id", "outcome": "outcome", "code": "error_code"}
-LABELS = {"route": "Route", "provider": "Provider", "key": "Key", "outcome": "Outcome", "code": "Error code"}
+# parameter of the URL -> filter of apps.usage.narrowing
+PARAMETERS: dict[str, str] = {
+    "route": "route", "provider": "provider", "key": "key_id", "outcome": "outcome", "code": "error_code", "status": "status",
+    "stream": "stream", "feature": "feature", "user": "user", "tag": "tag", "model": "model", "min_ms": "min_ms",
+}  # fmt: skip
+LABELS = {
+    "route": "Route", "provider": "Provider", "key": "Key", "outcome": "Outcome", "code": "Error code", "status": "Status",
+    "stream": "Streamed", "feature": "Feature", "user": "User", "tag": "Tag", "model": "Model", "min_ms": "Took at least",
+}  # fmt: skip
+TYPED = {"status": "429 or 5xx", "feature": "", "user": "", "tag": "", "model": "", "min_ms": "ms"}
+"""Filters that are typed, with what stands in their empty fields."""
+SORT_LABELS = {"newest": "Newest", "slowest": "Slowest", "costliest": "Costliest", "largest": "Most tokens out"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +68,59 @@ class Listing:
         self.query = query
         self.applied = {name: query[name][:200].replace("\x00", "") for name in PARAMETERS if query.get(name)}
         self.filters = {PARAMETERS[name]: value for name, value in self.applied.items()}
+        self.sort = query.get("sort", "") if query.get("sort") in usage.SORTS else "newest"
         self.limit = next((size for size in PAGE_SIZES if str(size) == query.get("limit")), PAGE_SIZES[0])
         self.problem = time_range.problem
 
     @cached_property
     def page(self) -> usage.RequestPage:
-        window = (self.choice.scope, self.range.start, self.range.end)
         try:
-            return usage.request_page(
-                *window, filters=self.filters, after=self.query.get("after", ""), before=self.query.get("before", ""), limit=self.limit
-            )
+            return self._page(after=self.query.get("after", ""), before=self.query.get("before", ""))
         except usage.CursorError as error:
             self.problem = f"{str(error).capitalize()}."
-            return usage.request_page(*window, filters=self.filters, limit=self.limit)
+        except FilterError as error:
+            self.problem = str(error)
+            return usage.RequestPage([], None, None)
+        return self._page()
+
+    def _page(self, **place: str) -> usage.RequestPage:
+        return usage.request_page(
+            self.choice.scope, self.range.start, self.range.end, filters=self.filters, limit=self.limit, sort=self.sort, **place
+        )
+
+    @property
+    def unusable(self) -> bool:
+        """Whether a filter's value makes no sense; ``problem`` says which."""
+        try:
+            condition(self.filters)
+        except FilterError as error:
+            self.problem = str(error)
+            return True
+        return False
+
+    @property
+    def can_tail(self) -> bool:
+        """Whether the newest requests are shown, so that new ones belong on top."""
+        return self.range.live and self.sort == "newest" and not self.query.get("after") and not self.query.get("before")
 
     @property
     def tails(self) -> bool:
-        """Whether the newest requests are shown, so that new ones belong on top."""
-        return self.range.live and not self.query.get("after") and not self.query.get("before")
+        """Whether new ones are to appear by themselves."""
+        return self.can_tail and self.query.get("tail") == "1"
+
+    @property
+    def sorts(self) -> list[Option]:
+        return [Option(value, label, value == self.sort) for value, label in SORT_LABELS.items()]
+
+    @property
+    def typed(self) -> list[tuple[str, str, str, str]]:
+        """(parameter, label, value, placeholder) of each filter that is typed."""
+        return [(name, LABELS[name], self.applied.get(name, ""), hint) for name, hint in TYPED.items()]
+
+    @property
+    def more_applied(self) -> int:
+        """How many of the filters that are folded away are applied."""
+        return sum(name in self.applied for name in (*TYPED, "stream"))
 
     @cached_property
     def key_names(self) -> dict[str, str]:
@@ -100,6 +145,7 @@ class Listing:
             "route": [(value, value) for value in self.seen["route"]],
             "provider": [(value, value) for value in self.seen["provider"]],
             "key": selectors.named(self.seen["key_id"], self.key_names),
+            "stream": [("yes", "Yes"), ("no", "No")],
         }
         found = []
         for name, options in pairs.items():
@@ -113,6 +159,8 @@ class Listing:
         """A filter's value in words."""
         if name == "key":
             return self.key_names.get(value, value)
+        if name == "min_ms":
+            return f"{value} ms"
         return OUTCOMES[value].label if name == "outcome" and value in OUTCOMES else value
 
     @property
@@ -124,6 +172,8 @@ class Listing:
         """Why there are no rows: ``no-match`` (filters), ``no-range`` (other times have some), ``nothing-yet``. Empty with rows."""
         if self.rows:
             return ""
+        if self.page.looked_back_to is not None and self.page.after:
+            return "no-match-yet"
         if self.applied:
             return "no-match"
         return "no-range" if usage.any_request(self.choice.scope) else "nothing-yet"
@@ -146,6 +196,8 @@ _COLUMNS: tuple[tuple[str, Any], ...] = (
     ("Model", lambda row: row.record.model),
     ("Key", lambda row: row.key_name),
     ("Attempts", lambda row: row.record.attempt_count),
+    ("Feature", lambda row: row.record.feature),
+    ("User", lambda row: row.record.user),
     ("Stream", lambda row: "yes" if row.record.stream else "no"),
     ("Tokens in", lambda row: row.record.tokens_input),
     ("Tokens out", lambda row: row.record.tokens_output),
@@ -163,8 +215,9 @@ def csv_header() -> Sequence[str]:
 
 
 def csv_rows(listing: Listing) -> Iterator[Sequence[Any]]:
-    """The rows that the URL's filters and range select, newest first, at most ``MOST_CSV_ROWS``."""
-    records = usage.request_rows(listing.choice.scope, listing.range.start, listing.range.end, filters=listing.filters, limit=MOST_CSV_ROWS)
+    """The rows that the URL's filters and range select, in its order, at most ``MOST_CSV_ROWS``."""
+    window = (listing.choice.scope, listing.range.start, listing.range.end)
+    records = usage.request_rows(*window, filters=listing.filters, limit=MOST_CSV_ROWS, sort=listing.sort)
     for record in records:
         row = listing.row(record)
         yield [read(row) for _, read in _COLUMNS]

@@ -12,11 +12,13 @@ from apps.accounts.scope import Choice
 from apps.contracts.errors import CODES
 from apps.dashboard import choices
 from apps.dashboard.explain import reasons
-from apps.dashboard.selectors import budget_charges
+from apps.dashboard.selectors import budget_charges, place
 from apps.dashboard.waterfall import waterfall
 from apps.keys.models import VirtualKey
 from apps.publishing.models import ProxyProcess, Version
+from apps.routes.models import Route
 from apps.usage.models import UsageRequest
+from apps.usage.selectors import request_neighbours
 
 
 def raw_record(record: UsageRequest) -> dict[str, Any]:
@@ -33,10 +35,16 @@ def raw_record(record: UsageRequest) -> dict[str, Any]:
 
 
 def request_page_data(record: UsageRequest, choice: Choice) -> dict[str, Any]:
-    """The context of ``dashboard/request.html``: the record and at most four small queries about what it names."""
+    """The context of ``dashboard/request.html``: the record and at most six small queries about what it names."""
     attempts: list[dict[str, Any]] = list(record.attempts or [])
     organisation = next(m.organisation for m in choice.memberships if str(m.organisation_id) == record.organisation)
     known = CODES.get(record.error_code)
+    key = _by_id(VirtualKey.objects.all(), record.key_id)
+    version = Version.objects.filter(number=record.config_version).only("number", "actor_name", "reason", "created_at").first()
+    route = (
+        Route.objects.filter(organisation=organisation, name=record.route).values_list("pk", flat=True).first() if record.route else None
+    )
+    before, after = request_neighbours(record)
     return {
         "record": record,
         "organisation": organisation,
@@ -46,9 +54,14 @@ def request_page_data(record: UsageRequest, choice: Choice) -> dict[str, Any]:
         "waterfall": waterfall(total_us=record.total_us, first_token_us=record.first_token_us, attempts=attempts),
         "reasons": reasons(record=record, attempts=attempts),
         "charges": budget_charges(attempts),
-        "key": _by_id(VirtualKey.objects.all(), record.key_id),
-        "version": Version.objects.filter(number=record.config_version).only("number", "actor_name", "reason", "created_at").first(),
+        "key": key,
+        "version": version,
         "proxy": _by_id(ProxyProcess.objects.only("name", "host", "pid"), record.proxy),
+        "before_id": before,
+        "after_id": after,
+        "route_url": place("routes:detail", route) if route else "",
+        "key_url": place("keys:detail", record.key_id) if key else "",
+        "version_url": place("publishing:version", record.config_version) if version else "",
         "ours_us": max(record.total_us - record.upstream_us, 0),
         "raw": raw_record(record),
     }

@@ -129,7 +129,7 @@ def requests(request: HttpRequest, *, choice: Choice) -> HttpResponseBase:
             pass
     time_range = from_query(request.GET, default_from=DEFAULT_FROM)
     listing = Listing(choice, time_range, request.GET)
-    if request.GET.get("format") == "csv":
+    if request.GET.get("format") == "csv" and not listing.unusable:
         return csv_response("bulkhead-requests.csv", csv_header(), csv_rows(listing))
     context = {"listing": listing, "rows": listing.rows, "range": time_range, "presets": PRESETS, "choice": choice, "asked": wanted}
     if request.htmx:  # type: ignore[attr-defined]

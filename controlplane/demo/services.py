@@ -24,7 +24,7 @@ from apps.publishing.services import publish
 from apps.routes.selectors import route_named, switch_in_force, target_specs
 from apps.routes.services import route_switch, route_switch_back
 from controlplane.demo.seed import CHAT_ROUTE, ORGANISATION, SIMULATORS
-from controlplane.demo.simulators import BROKEN, GOOD_DAY, simulator_set
+from controlplane.demo.simulators import BROKEN, GOOD_DAYS, simulator_set
 from controlplane.demo.state import DemoState, Removal, demo_state, demo_state_change
 
 EAST, WEST = SIMULATORS
@@ -90,7 +90,7 @@ def demo_switch(*, actor: Actor) -> Version | None:
 def demo_undo(*, actor: Actor) -> Version | None:
     """Mend sim-east and switch the route back; each only where needed. Returns the version published, None where no switch was on."""
     organisation = _changeable(actor)
-    simulator_set(EAST, GOOD_DAY)
+    simulator_set(EAST, GOOD_DAYS[EAST])
     before = demo_state(settings.DATA_DIR)
     if before.broken_at > before.undone_at:
         _audit(actor, organisation, "demo.mend", {}, {"provider": EAST})

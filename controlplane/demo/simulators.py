@@ -23,9 +23,13 @@ GOOD_DAY: dict[str, Any] = {
     "tokens_per_second": 180,
     "tokens_per_event": 4,
     "output_tokens": {"kind": "lognormal", "median": 60, "p95": 240},
-    "errors": [{"share": 0.015, "fault": "503"}, {"share": 0.005, "fault": "429:retry-after=1"}],
 }
-"""As a provider is: some latency, and now and then a failure that the next target answers for."""
+"""As a provider is: it takes its time."""
+GOOD_DAYS: dict[str, dict[str, Any]] = {
+    "sim-east": {**GOOD_DAY, "errors": [{"share": 0.02, "fault": "503"}, {"share": 0.005, "fault": "429:retry-after=1"}]},
+    "sim-west": GOOD_DAY,
+}
+"""sim-east fails now and then, for which sim-west answers."""
 BROKEN: dict[str, Any] = {**GOOD_DAY, "errors": [{"share": 1.0, "fault": str(BROKEN_STATUS)}]}
 _SECONDS = 1.0
 

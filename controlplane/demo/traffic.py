@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 
-from controlplane.demo.simulators import GOOD_DAY, NAMES, SimulatorAway, simulator_scenario, simulator_set
+from controlplane.demo.simulators import GOOD_DAYS, NAMES, SimulatorAway, simulator_scenario, simulator_set
 from controlplane.demo.state import demo_state
 
 log = logging.getLogger("controlplane.demo.traffic")
@@ -52,7 +52,8 @@ FAILS_ON_PURPOSE = 0.01
 class Call:
     """One request to send: ``path``, ``body``, ``headers``; ``leaves``: hang up in the middle of the stream."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, calm: bool = False) -> None:
+        """calm: without failures on purpose, so that what a broken provider does can be seen alone."""
         feature, _, streams = rng.choices(FEATURES, [weight for _, weight, _ in FEATURES])[0]
         text = " ".join(rng.choices(QUESTIONS, k=1 + int(rng.expovariate(0.35))))
         self.headers = {"x-bulkhead-tags": TAG}
@@ -72,7 +73,7 @@ class Call:
         if rng.random() < streams:
             self.body |= {"stream": True, "stream_options": {"include_usage": True}}
             self.leaves = rng.random() < LEAVES_EARLY
-        if rng.random() < FAILS_ON_PURPOSE:
+        if rng.random() < FAILS_ON_PURPOSE and not calm:
             self.body["bulkhead_sim"] = {"fault": "503"}  # understood by simulators alone: every target fails this one
 
 
@@ -101,7 +102,7 @@ def simulators_tend() -> None:
     for name in NAMES:
         with suppress(SimulatorAway):
             if not simulator_scenario(name).get("server"):
-                simulator_set(name, GOOD_DAY)
+                simulator_set(name, GOOD_DAYS[name])
 
 
 async def run(data_dir: Path, proxy_url: str, *, stop: asyncio.Event, rng: random.Random, every: float = EVERY_SECONDS) -> None:
@@ -128,7 +129,7 @@ async def run(data_dir: Path, proxy_url: str, *, stop: asyncio.Event, rng: rando
                     await asyncio.to_thread(simulators_tend)
                     tended = time.monotonic()
                 client.headers["authorization"] = f"Bearer {token}"
-                task = asyncio.create_task(send(client, Call(rng)))
+                task = asyncio.create_task(send(client, Call(rng, calm=state.broken_at > state.undone_at)))
                 waiting.add(task)
                 task.add_done_callback(ended)
                 pause = rng.uniform(0.3, 1.7) * every

@@ -38,6 +38,9 @@
     } else if (event.key === "Enter" && all[at]) {
       event.preventDefault();
       all[at].click();
+    } else if (event.key === "Escape") {
+      event.preventDefault(); // a search field would only empty itself
+      palette.close();
     }
   });
 
@@ -159,6 +162,12 @@
   });
 
   // ---- a filter's select acts when it changes; without script, the form's button does
+  // a filter that is not set has no place in the URL
+  document.addEventListener("formdata", (event) => {
+    if (event.target.method !== "get") return;
+    for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
+  });
+
   document.addEventListener("change", (event) => {
     if (event.target instanceof HTMLSelectElement && event.target.form?.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
   });

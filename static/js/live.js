@@ -35,9 +35,13 @@
     [...root.querySelectorAll("form[method=post] :is(input:not([type=hidden]), textarea)")].some((field) =>
       ["checkbox", "radio"].includes(field.type) ? field.checked !== field.defaultChecked : field.value !== field.defaultValue);
 
+  // a tail stands still while someone reads further down
+  const scrolled = (panel) =>
+    panel.dataset.tail !== undefined && (window.scrollY > 120 || (panel.querySelector(".scroll")?.scrollTop ?? 0) > 0);
+
   const busy = (panel) =>
     panel.querySelector("form:focus-within, details.menu[open]") !== null || typed(panel) ||
-    document.querySelector("dialog[open], form.filters:focus-within") !== null;
+    document.querySelector("dialog[open], form.filters:focus-within") !== null || scrolled(panel);
 
   const pause = (known) => Math.max(rate, known.failures ? Math.min(2_500 * 2 ** known.failures, LONGEST_PAUSE_MS) : 0);
 
@@ -57,7 +61,7 @@
     const late = known.visible && !document.hidden && waited > Math.max(STALE_AFTER_MS, rate * 2);
     const stale = known.failures > 0 || late;
     panel.toggleAttribute("data-stale", stale);
-    const text = stale ? `stale: ${words(age)}` : words(age);
+    const text = scrolled(panel) ? "paused while scrolled" : stale ? `stale: ${words(age)}` : words(age);
     if (fresh.textContent !== text) fresh.textContent = text;
   }
 
