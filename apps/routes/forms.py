@@ -53,7 +53,9 @@ class TargetsInput(forms.Widget):
         return ""
 
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
-        rows = list(value or []) or [{"place": "", "model": ""}]
+        rows = list(value or [])
+        if not rows and self.is_required:
+            rows = [{"place": "", "model": ""}]
         known = {place.value for place in self.places}
         for row in rows:
             row["unknown"] = row["place"] not in known and row["place"] != ""
@@ -131,7 +133,7 @@ def _seconds(label: str, help_text: str, default_ms: int) -> forms.DecimalField:
         min_value=0.001,
         max_value=86_400,
         decimal_places=3,
-        initial=default_ms / 1000,
+        initial=f"{default_ms / 1000:g}",
     )
 
 
@@ -179,7 +181,9 @@ class RouteForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["owner"].queryset = Team.objects.filter(organisation=organisation).order_by("name")  # type: ignore[attr-defined]
         for name in ("targets", "fallback"):
-            self.fields[name].widget = TargetsInput(places, models)
+            field = self.fields[name]
+            field.widget = TargetsInput(places, models)
+            field.widget.is_required = field.required
         if fixed_name:
             self.fields["name"].disabled = True
 

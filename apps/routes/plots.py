@@ -22,7 +22,7 @@ def requests_by_target(targets: Sequence[TargetTraffic], *, start: datetime, end
             "name": _name(target),
             "x": [_at(point.at) for point in target.points],
             "y": [round(point.totals.requests / point.seconds, 4) for point in target.points],
-            "marker": {"color": COLOURS[at % len(COLOURS)], "line": {"width": 0}},
+            "marker": {"color": _colour(at, target), "line": {"width": 0}},
             "offset": 0,
             "hovertemplate": "%{y:.3~f}/s",
         }
@@ -79,7 +79,11 @@ def _steps(targets: Sequence[TargetTraffic]) -> list[tuple]:
 
 
 def _label(target: TargetTraffic) -> str:
-    return target.label if target.provider else "no provider called"
+    return target.label if target.provider else "refused before any"
+
+
+def _colour(at: int, target: TargetTraffic) -> str:
+    return COLOURS[at % len(COLOURS)] if target.provider else "var(--warn)"
 
 
 def _name(target: TargetTraffic) -> str:

@@ -188,7 +188,7 @@ class UpdateView(RouteEditView):
             "max_attempts": route.max_attempts,
             "max_output_tokens": route.max_output_tokens,
             "unpriced": route.unpriced,
-            **{f"deadlines_{name}": getattr(deadlines, f"{name}_ms") / 1000 for name in ("connect", "first_byte", "idle", "total")},
+            **{f"deadlines_{name}": f"{getattr(deadlines, f'{name}_ms') / 1000:g}" for name in ("connect", "first_byte", "idle", "total")},
         }
 
     def change(self, form: Any) -> Route:
