@@ -132,6 +132,7 @@ class EditView(ScopedView):
     def cancel_url(self) -> str:
         """Where *Cancel* goes: the page above, unless told otherwise."""
         return ".."
+            form.errors.clear()  # it is being filled in still: what is missing so far is no mistake
 
     def field_of(self, name: str | None, form: forms.Form) -> str | None:
         """The form's field for a ServiceError's: itself, or what it begins with (``targets[0].model`` -> ``targets``)."""

@@ -66,6 +66,11 @@ class Recorded:
         return self.subject_name
 
     @property
+    def object_id(self) -> str:
+        """What stands in for a name where there is none."""
+        return self.subject_kind
+
+    @property
     def kind(self) -> ChangeKind:
         """By the action's verb."""
         verb = self.action.rpartition(".")[2]
