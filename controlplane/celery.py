@@ -33,6 +33,9 @@ ROUTES: dict[str, dict[str, str]] = {
 SCHEDULE: dict[str, dict[str, Any]] = {
     "usage partitions": {"task": "apps.usage.tasks.partitions_maintain", "schedule": crontab(minute="5")},
     "usage rollups, slow tier": {"task": "apps.usage.tasks.rollups_compact", "schedule": 60.0},
+    "publishing upkeep": {"task": "apps.publishing.tasks.publishing_upkeep", "schedule": 3600.0},
+    "audit chain, new links": {"task": "apps.audit.tasks.chain_check", "schedule": 600.0},
+    "audit chain, whole": {"task": "apps.audit.tasks.chain_check_whole", "schedule": crontab(hour="3", minute="20")},
     "sign-in upkeep": {"task": "apps.accounts.tasks.signin_upkeep", "schedule": 900.0},
     "provider checks": {"task": "apps.providers.tasks.providers_check", "schedule": 300.0},
 }

@@ -44,8 +44,12 @@ def database_url() -> str:
 
 def redis_url() -> str:
     """``REDIS_URL`` (or ``BULKHEAD_REDIS_URL``), else that of the instance running on our data directory, else the usual port."""
-    named = os.environ.get("REDIS_URL") or os.environ.get("BULKHEAD_REDIS_URL") or running().get("redis_url")
-    return str(named or "redis://127.0.0.1:6379/0")
+    return redis_named() or "redis://127.0.0.1:6379/0"
+
+
+def redis_named() -> str:
+    """The Redis that somebody named or that runs with our instance; empty where the usual port would be a guess."""
+    return str(os.environ.get("REDIS_URL") or os.environ.get("BULKHEAD_REDIS_URL") or running().get("redis_url") or "")
 
 
 TCP_PROBES = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "15000"}
@@ -70,3 +74,28 @@ def django_database(url: str) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": options,
     }
+
+
+def mail() -> dict[str, Any]:
+    """Django's mail settings from ``BULKHEAD_SMTP_URL`` (``smtp://user:password@host:587``, ``smtps://`` for TLS from the start)
+    and ``BULKHEAD_MAIL_FROM``. Without the first no mail is ever sent, and ``EMAIL_HOST`` is empty."""
+    url = (read.secret("BULKHEAD_SMTP_URL") or b"").decode() if _named("BULKHEAD_SMTP_URL") else ""
+    if not url:
+        return {"EMAIL_HOST": ""}
+    parts = urlsplit(url)
+    if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+        raise SettingError("BULKHEAD_SMTP_URL must look like smtp://user:password@host:587, or smtps:// for TLS from the start")
+    return {
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or (465 if parts.scheme == "smtps" else 587),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+        "EMAIL_USE_TLS": parts.scheme == "smtp" and parts.username is not None,
+        "EMAIL_TIMEOUT": 10,
+        "DEFAULT_FROM_EMAIL": read.text("BULKHEAD_MAIL_FROM", f"bulkhead@{parts.hostname}"),
+    }
+
+
+def _named(name: str) -> bool:
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))

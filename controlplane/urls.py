@@ -9,6 +9,8 @@ urlpatterns = [
     path("", include("apps.accounts.urls")),
     path("", include("apps.ui.urls")),
     path("", include("apps.publishing.urls")),
+    path("", include("apps.accounts.audit_urls")),
+    path("", include("apps.dashboard.settings_urls")),
     path("", include("apps.keys.urls")),
     path("", include("apps.routes.urls")),
     path("providers/", include(([*providers, path("connect/", ConnectView.as_view(), name="connect")], "providers"))),

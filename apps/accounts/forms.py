@@ -1,8 +1,22 @@
-"""The sign-in form. The password is checked by ``apps.accounts.signin``, not here."""
+"""Forms about people. Passwords and permissions are judged by the services, not here."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from django import forms
+
+from apps.accounts.models import Organisation
+from apps.accounts.rules import Role
+from apps.accounts.services import MIN_PASSWORD_LENGTH
+
+PASSWORD_HELP = f"At least {MIN_PASSWORD_LENGTH} characters; a few words are easier to keep than a few signs."
+
+
+def _password(label: str, autocomplete: str, help_text: str = "") -> forms.CharField:
+    widget = forms.PasswordInput(attrs={"autocomplete": autocomplete})
+    return forms.CharField(label=label, max_length=1024, strip=False, widget=widget, help_text=help_text)
 
 
 class SignInForm(forms.Form):
@@ -13,6 +27,68 @@ class SignInForm(forms.Form):
         max_length=254,
         widget=forms.EmailInput(attrs={"autocomplete": "username", "autofocus": True, "autocapitalize": "none", "spellcheck": "false"}),
     )
-    password = forms.CharField(
-        label="Password", max_length=1024, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "current-password"})
+    password = _password("Password", "current-password")
+
+
+class ProfileForm(forms.Form):
+    """One's own name."""
+
+    name = forms.CharField(
+        label="Name", required=False, max_length=200, help_text="What colleagues see beside your email.",
+        widget=forms.TextInput(attrs={"autocomplete": "name"}),
+    )  # fmt: skip
+
+
+class PasswordForm(forms.Form):
+    """A new password, with the old one."""
+
+    old = _password("Password now", "current-password")
+    new = _password("New password", "new-password", PASSWORD_HELP)
+    again = _password("New password again", "new-password")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if cleaned.get("new") and cleaned.get("again") and cleaned["new"] != cleaned["again"]:
+            self.add_error("again", "This is not the same as above: type it once more.")
+        return cleaned
+
+
+class AcceptForm(forms.Form):
+    """What an invited person chooses."""
+
+    name = forms.CharField(
+        label="Your name", required=False, max_length=200, widget=forms.TextInput(attrs={"autocomplete": "name", "autofocus": True})
     )
+    password = _password("Password", "new-password", PASSWORD_HELP)
+
+
+class OrganisationForm(forms.Form):
+    """An organisation's name; ``was`` is the name that the person saw."""
+
+    name = forms.CharField(label="Name", max_length=200, help_text="Shown in the bar of every page. Its slug never changes.")
+    was = forms.CharField(required=False, max_length=200, widget=forms.HiddenInput)
+
+
+class RolesForm(forms.Form):
+    """A role, or none, in each organisation."""
+
+    def __init__(self, *args: Any, organisations: Iterable[Organisation], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices = [("", "No role"), *((role.value, role.value.capitalize()) for role in reversed(Role))]
+        for organisation in organisations:
+            label = f"{organisation.name} (simulated)" if organisation.simulated else organisation.name
+            self.fields[f"role-{organisation.slug}"] = forms.ChoiceField(label=label, required=False, choices=choices)
+
+    def roles(self) -> dict[str, Role | None]:
+        """Slug -> role, None for none."""
+        chosen = {name.removeprefix("role-"): value for name, value in self.cleaned_data.items() if name.startswith("role-")}
+        return {slug: Role(value) if value else None for slug, value in chosen.items()}
+
+
+class InviteForm(RolesForm):
+    """Whom to ask in, with which roles."""
+
+    email = forms.EmailField(
+        label="Email", max_length=254, widget=forms.EmailInput(attrs={"autocomplete": "off", "autofocus": True}),
+        help_text="Whom the link is for. It opens once, within seven days.",
+    )  # fmt: skip

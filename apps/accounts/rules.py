@@ -52,8 +52,10 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     # people and ownership
     "team.change": _ADMINS,
     "service.change": _ADMINS,
+    "user.view": _EVERYONE,
     "user.change": _ADMINS,
     "organisation.change": _ADMINS,
+    "installation.view": _ADMINS,
 }
 
 

@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from apps.accounts.models import MAIN_ORGANISATION, Membership, Organisation, User
 from apps.accounts.rules import Role, roles_for, roles_text
+from apps.accounts.selectors import admins_of
 from apps.ui.navigation import May
 
 SESSION_KEY = "scope"
@@ -66,7 +67,8 @@ class Choice:
 class ActionDenied(PermissionDenied):
     """A page was refused for want of a permission; the 403 page names it and who can give it.
 
-    action: as in ``apps.accounts.rules.PERMISSIONS``. organisation: where it was missing.
+    action: as in ``apps.accounts.rules.PERMISSIONS``. organisation: where it was missing, None: in ``main``.
+    admins: emails of people who can give it, a few.
     """
 
     def __init__(self, action: str, organisation: Organisation | None) -> None:
@@ -74,6 +76,7 @@ class ActionDenied(PermissionDenied):
         super().__init__(f"This ({action}) takes the role {roles_text(action)} in {where}.")
         self.action = action
         self.organisation = organisation
+        self.admins = admins_of(organisation)
 
 
 def scope_choose(request: HttpRequest) -> Choice:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db.models import QuerySet
 
 from apps.accounts.models import MAIN_ORGANISATION, Membership, Organisation, User
-from apps.accounts.rules import PermissionRefused, roles_for
+from apps.accounts.rules import PermissionRefused, Role, roles_for
 from apps.audit.actors import Actor
 
 
@@ -41,3 +41,11 @@ def permission_require(*, actor: Actor, action: str, organisation: Organisation 
     """Raises PermissionRefused, which says which role may, unless ``permitted``."""
     if not permitted(actor=actor, action=action, organisation=organisation):
         raise PermissionRefused(action, organisation=organisation.slug if organisation is not None else MAIN_ORGANISATION)
+
+
+def admins_of(organisation: Organisation | None, *, limit: int = 5) -> list[str]:
+    """Emails of people who can change roles in an organisation (None: in ``main``), those of it first, then the installation's."""
+    slugs = [MAIN_ORGANISATION] if organisation is None else [organisation.slug, MAIN_ORGANISATION]
+    rows = Membership.objects.filter(organisation__slug__in=slugs, role=Role.ADMIN.value, user__is_active=True)
+    found = sorted(rows.values_list("organisation__slug", "user__email")[:50], key=lambda row: (slugs.index(row[0]), row[1]))
+    return list(dict.fromkeys(email for _, email in found))[:limit]

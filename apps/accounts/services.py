@@ -73,8 +73,8 @@ def organisation_ensure(*, actor: Actor, slug: str, name: str, simulated: bool =
 def user_create(*, actor: Actor, email: str, password: str, name: str = "") -> User:
     """A new person without any role. Raises ServiceError for a bad or taken email and for a short password."""
     permission_require(actor=actor, action="user.change")
-    email = _checked_email(email)
-    _check_password(password)
+    email = email_checked(email)
+    password_length_check(password)
     if User.objects.filter(email__iexact=email).exists():
         raise ServiceError(f"A person with the email {email} exists already.", field="email")
     user = User(email=email, name=name.strip()[:200])
@@ -94,7 +94,7 @@ def user_create_first_admin(*, actor: Actor, email: str, password: str) -> User:
     """
     permission_require(actor=actor, action="user.change")
     organisation_ensure(actor=actor, slug=MAIN_ORGANISATION, name=_name_of_main())
-    email = _checked_email(email)
+    email = email_checked(email)
     user = User.objects.filter(email__iexact=email).first() or user_create(actor=actor, email=email, password=password)
     for organisation in Organisation.objects.order_by("slug"):
         membership_set(actor=actor, user=user, organisation=organisation, role=Role.ADMIN)
@@ -140,7 +140,7 @@ def _name_of_main() -> str:
     return existing.name if existing is not None else "Main"
 
 
-def _checked_email(email: str) -> str:
+def email_checked(email: str) -> str:
     email = email.strip().lower()
     try:
         validate_email(email)
@@ -149,6 +149,6 @@ def _checked_email(email: str) -> str:
     return email
 
 
-def _check_password(password: str) -> None:
+def password_length_check(password: str) -> None:
     if len(password) < MIN_PASSWORD_LENGTH:
         raise ServiceError(f"Choose a password of at least {MIN_PASSWORD_LENGTH} characters.", field="password")

@@ -17,6 +17,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from apps.accounts.models import SignInAttempt, User
+from apps.accounts.sessions import session_opened
 from apps.audit.actors import Actor, client_address
 from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
@@ -60,6 +61,7 @@ def sign_in(*, request: HttpRequest, email: str, password: str) -> User:
     with transaction.atomic():
         SignInAttempt.objects.filter(email=email, address=address).delete()
         login(request, user)  # cycles the session's key and rotates the CSRF token
+        session_opened(request=request, user=user)
         audit_record(
             actor=Actor.of_user(user, request), action="session.open", subject_kind="user", subject_id=user.id, subject_name=user.email
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from apps.accounts import signin
+from apps.accounts import sessions, signin
 
 
 @shared_task(name="apps.accounts.tasks.signin_upkeep", ignore_result=True)
 def signin_upkeep() -> dict[str, int]:
     """Forget failed sign-ins that no longer count and sessions that have ended; returns how many of each."""
-    return {"attempts": signin.attempts_prune(), "sessions": signin.sessions_prune()}
+    found = {"attempts": signin.attempts_prune(), "sessions": signin.sessions_prune()}
+    sessions.sessions_forget_ended()
+    return found

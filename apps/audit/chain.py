@@ -21,15 +21,19 @@ class ChainReport:
 
 
 @transaction.atomic
-def chain_verify(*, anchor: tuple[int, str] | None = None) -> ChainReport:
+def chain_verify(*, anchor: tuple[int, str] | None = None, after: tuple[int, str] | None = None) -> ChainReport:
     """Walk the chain from its first link, in constant memory, and stop at the first break.
+
+    after: the ``(seq, hash)`` of a link that was verified before; only what follows it is walked.
 
     anchor: a ``(seq, hash)`` noted elsewhere earlier. A chain alone cannot show that its newest links were cut off or that it
     was written anew from the start; an anchor can.
     """
-    seq, previous = 0, GENESIS_HASH
+    seq, previous = after or (0, GENESIS_HASH)
+    if after is not None and not AuditEvent.objects.filter(seq=seq, hash=previous).exists():
+        return ChainReport(links=0, head=seq, head_hash=previous, broken=f"link {seq}, verified before, is missing or another one")
     anchored = anchor is None
-    for event in AuditEvent.objects.filter(seq__isnull=False).order_by("seq").iterator(chunk_size=2000):
+    for event in AuditEvent.objects.filter(seq__gt=seq).order_by("seq").iterator(chunk_size=2000):
         broken = _break(event, expected_seq=seq + 1, previous=previous)
         if broken:
             return ChainReport(links=seq, head=seq, head_hash=previous, broken=broken)

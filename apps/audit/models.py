@@ -98,3 +98,23 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.subject_name or self.subject_id}"
+
+
+class ChainCheck(models.Model):
+    """One walk along the chain. ``head``, ``head_hash``: the newest link reached; ``broken``: what is wrong first, empty when nothing
+    is; ``whole``: from the first link, else from the head of the check before."""
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField()
+    links = models.BigIntegerField()
+    head = models.BigIntegerField()
+    head_hash = models.CharField(max_length=64)
+    broken = models.TextField(blank=True, default="")
+    whole = models.BooleanField()
+
+    class Meta:
+        db_table = "audit_chain_check"
+        ordering: ClassVar[list[str]] = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.links} links to #{self.head}: {self.broken or 'unbroken'}"

@@ -10,8 +10,10 @@ from django.db.models import QuerySet
 from apps.audit.models import AuditEvent, Event
 
 
-def audit_events(*, subject_kind: str | None = None, subject_id: object | None = None, action: str | None = None) -> QuerySet[AuditEvent]:
-    """The trail, newest first; narrowed by subject and action where given."""
+def audit_events(
+    *, subject_kind: str | None = None, subject_id: object | None = None, action: str | None = None, actor_id: str | None = None
+) -> QuerySet[AuditEvent]:
+    """The trail, newest first; narrowed by subject, action and who where given."""
     events = AuditEvent.objects.all()
     if subject_kind is not None:
         events = events.filter(subject_kind=subject_kind)
@@ -19,6 +21,8 @@ def audit_events(*, subject_kind: str | None = None, subject_id: object | None =
         events = events.filter(subject_id=str(subject_id))
     if action is not None:
         events = events.filter(action=action)
+    if actor_id is not None:
+        events = events.filter(actor_id=actor_id)
     return events.order_by("-seq")
 
 

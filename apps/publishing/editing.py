@@ -13,25 +13,15 @@ import hashlib
 import json
 import secrets
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib.auth.mixins import AccessMixin
-from django.db import DataError, IntegrityError, OperationalError, connection, transaction
-from django.db.models import ProtectedError, RestrictedError
+from django.db import connection, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.decorators import method_decorator
-from django.views import View
-from django.views.decorators.cache import never_cache
-from psycopg import errors as postgres
 
-from apps.accounts.rules import PermissionRefused, roles_for
-from apps.accounts.scope import ActionDenied, Choice, choice_allowed
-from apps.audit.actors import Actor
-from apps.audit.errors import ServiceError
+from apps.accounts.pages import ScopedView, refusal_text
 from apps.audit.models import AuditEvent
 from apps.audit.selectors import audit_events
 from apps.contracts.snapshot import NEVER_ROLLED_BACK
@@ -40,41 +30,11 @@ from apps.publishing.preview import change_preview, change_publish
 from apps.publishing.submissions import submission_claim, submission_close, submission_url
 from apps.ui.toasts import toast
 
+__all__ = ["ActionView", "EditView", "ScopedView", "refusal_text", "undo_url"]
+
 REASON_LENGTH = 2000
 CONTROLS = frozenset({"csrfmiddlewaretoken", "revision", "submission", "reviewed", "reason", "publish", "restored"})
 """Fields of the page itself; a form must not have one of these names."""
-
-
-class ScopedView(AccessMixin, View):
-    """A view for people who may do ``permission``: signed in, scope chosen, else the sign-in page or 403.
-
-    permission: an action of ``apps.accounts.rules.PERMISSIONS``. installation: it is asked for organisation ``main``.
-    Sets ``self.choice`` (whose things: ``self.choice.organisation``) and ``self.actor`` for services.
-    """
-
-    permission: ClassVar[str] = ""
-    installation: ClassVar[bool] = False
-    choice: Choice
-
-    @cached_property
-    def actor(self) -> Actor:
-        """Who acts, for services; asks for the person's roles, so pages that only show something never make it."""
-        return Actor.of_user(self.request.user, self.request)
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if cls.permission:
-            roles_for(cls.permission)  # a misspelt one fails when the module is loaded
-
-    @method_decorator(never_cache)
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not request.user.is_authenticated:
-            return self.handle_no_permission()
-        self.choice = choice_allowed(request, self.permission, installation=self.installation)
-        try:
-            return super().dispatch(request, *args, **kwargs)
-        except PermissionRefused as refusal:
-            raise ActionDenied(refusal.action, self.choice.organisation) from refusal
 
 
 class EditView(ScopedView):
@@ -132,7 +92,6 @@ class EditView(ScopedView):
     def cancel_url(self) -> str:
         """Where *Cancel* goes: the page above, unless told otherwise."""
         return ".."
-            form.errors.clear()  # it is being filled in still: what is missing so far is no mistake
 
     def field_of(self, name: str | None, form: forms.Form) -> str | None:
         """The form's field for a ServiceError's: itself, or what it begins with (``targets[0].model`` -> ``targets``)."""
@@ -173,6 +132,7 @@ class EditView(ScopedView):
         reshaped = self.reshape(request.POST.copy())
         if reshaped is not None:
             form = self.form_class(reshaped, request.FILES, initial=self.initial(), **self.form_kwargs())
+            form.errors.clear()  # it is being filled in still: what is missing so far is no mistake
             return self._page(form, revision=self._sent_revision())
         if self._revision() != self._sent_revision().partition("@")[0]:
             return self._page(form, conflict=self._changed_since(), conflicted=True, status=409)
@@ -332,23 +292,6 @@ class ActionView(ScopedView):
 
 class _ChangedMeanwhile(Exception):
     """The thing has another revision than the form."""
-
-
-def refusal_text(error: Exception) -> tuple[str, str | None]:
-    """What to tell the person, and the service's field it belongs to. Raises ``error`` where it is nobody's input:
-    a lost database or a bug must not look like a typing mistake."""
-    if isinstance(error, PermissionRefused):
-        raise error
-    if isinstance(error, ServiceError):
-        return error.message, error.field
-    if isinstance(error, (ProtectedError, RestrictedError)):
-        return "Something else still refers to it. Remove what refers to it first.", None
-    if isinstance(error, (DataError, IntegrityError)):
-        return f"The database refused it: {str(error).splitlines()[0]}.", None
-    cause = error.__cause__ if isinstance(error, OperationalError) else None
-    if isinstance(cause, (postgres.DeadlockDetected, postgres.SerializationFailure, postgres.LockNotAvailable, postgres.QueryCanceled)):
-        return "Somebody else was changing the same things at this moment. Nothing was done; send it again.", None
-    raise error
 
 
 def undo_url(version: Version | None) -> str | None:

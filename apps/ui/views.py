@@ -18,7 +18,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from apps.ui import outage
+from apps.ui import outage, requestid
 from apps.ui.catalogue import catalogue_context
 from apps.ui.navigation import may_of
 from apps.ui.palette import palette_find
@@ -136,12 +136,13 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """403."""
-    return _error_page(request, "403", 403, why=str(exception))
+    """403: why, the permission that is missing, and who can give it, where the refusal knows (``apps.accounts.scope.ActionDenied``)."""
+    facts = {"why": str(exception), "action": getattr(exception, "action", ""), "admins": getattr(exception, "admins", ())}
+    return _error_page(request, "403", 403, **facts)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """403 of a form whose token does not fit: usually a tab that outlived its session."""
+    """403 of a form whose token does not fit and whose text must not be shown: it may come from another site."""
     return _error_page(request, "403", 403, why="This form is older than your session. Go back, reload the page and send it again.")
 
 
@@ -151,10 +152,16 @@ def server_error(request: HttpRequest) -> HttpResponse:
     Django calls the handler inside the ``except`` block, so the error is still at hand.
     """
     error = sys.exc_info()[1]
-    if isinstance(error, (OperationalError, InterfaceError)):
+    if isinstance(error, (OperationalError, InterfaceError)) and _unreachable(error):
         log.error("database unreachable: %s", error)
         since = outage.failed()
         response = _error_page(request, "database", 503, since=since)
         response["Retry-After"] = "5"
         return response
-    return _error_page(request, "500", 500)
+    return _error_page(request, "500", 500, request_id=requestid.current.get(), at=datetime.now(UTC))
+
+
+def _unreachable(error: Exception) -> bool:
+    """Whether the database is away, and not only unwilling: a deadlock or a timeout of one statement is this page's own failure."""
+    state = getattr(error.__cause__, "sqlstate", None)
+    return state is None or state.startswith(("08", "53", "57P"))

@@ -1,0 +1,39 @@
+"""What is away while pages still work, with what goes on without it. The database has a page of its own: no page works without."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from apps.dashboard.redis_watch import RedisState
+from apps.dashboard.selectors import Fleet
+from apps.ui.status import Tone
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A banner. ``since``: when it was first seen away."""
+
+    tone: Tone
+    title: str
+    text: str
+    since: datetime | None
+
+
+def outages(fleet: Fleet, redis: RedisState) -> list[Outage]:
+    """Redis that does not answer, and proxies of which not one is heard. A proxy that never was is no outage."""
+    found: list[Outage] = []
+    if fleet.proxies and all(proxy.status.value == "silent" for proxy in fleet.proxies):
+        text = (
+            "What they last said is old: they may run and serve from their last good config, or be gone. Look at the hosts, and at"
+            " DATA_DIR/log there. What is published now reaches them when they are back."
+        )
+        last = max(proxy.last_seen_at for proxy in fleet.proxies)
+        found.append(Outage("bad", "No proxy has been heard of", text, last))
+    if redis.away:
+        text = (
+            "Apps' requests go on: no proxy needs it. Background work waits, such as probes, roll-ups and upkeep, and catches up by"
+            " itself. Start Redis again; DATA_DIR/log/redis.log says why it ended."
+        )
+        found.append(Outage("warn", "Redis does not answer", text, redis.since))
+    return found
