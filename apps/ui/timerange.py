@@ -33,7 +33,7 @@ PRESETS: tuple[tuple[str, str], ...] = (
 )
 LONGEST = timedelta(days=400)
 DEFAULT_FROM, DEFAULT_TO = "now-1h", "now"
-REFRESH: tuple[tuple[str, str], ...] = (("", "as it comes"), ("30s", "every 30 s"), ("1m", "every minute"), ("off", "off"))
+REFRESH: tuple[tuple[str, str], ...] = (("", "live"), ("30s", "every 30 s"), ("1m", "every minute"), ("off", "off"))
 """What ``?refresh=`` may be: how often panels of a range that ends now ask anew. static/js/live.js keeps to it."""
 
 _RELATIVE = re.compile(r"now(?:-(\d{1,6})([smhdw]))?(?:/([hd]))?", re.ASCII)

@@ -16,6 +16,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from apps.ui import format as formatting
+from apps.ui.bar import Count, counts_of
 from apps.ui.delta import Delta
 from apps.ui.icons import ICONS
 from apps.ui.navigation import Place
@@ -48,6 +49,13 @@ def share(part: float, whole: float) -> str:
 def holds(place: Place, view_name: str) -> bool:
     """Whether a page lies at this place of the rail."""
     return place.holds(view_name)
+
+
+@register.simple_tag(takes_context=True)
+def bar_counts(context: template.Context) -> list[Count]:
+    """The counts of the bar."""
+    request: HttpRequest | None = context.get("request")
+    return counts_of(request) if request else []
 
 
 @register.simple_tag(takes_context=True)
