@@ -60,7 +60,7 @@ def test_every_page_stands_and_asks_no_more_queries_than_committed(signed: Clien
         with CaptureQueriesContext(connection) as queries:
             response = signed.get(url)
         assert response.status_code == 200
-        assert len(queries) <= COUNTS[name] <= 12, (f"{name}: {len(queries)}", [query["sql"][:110] for query in queries])
+        assert len(queries) <= COUNTS[name] <= 12, (f"{name}: {len(queries)}", "\n".join(query["sql"][:300] for query in queries))
 
 
 def test_queries_do_not_grow_with_providers_endpoints_or_models(signed: Client, openai: Provider, actor: Actor) -> None:
