@@ -7,7 +7,7 @@ latency) is read for the rows of one page only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -19,11 +19,13 @@ from django.db.models.functions import Coalesce, JSONObject
 from apps.accounts.scope import Scope
 from apps.audit.models import AuditEvent
 from apps.audit.selectors import events_about
+from apps.contracts.money import dollars_text
 from apps.providers import choices, pricebook, rules
 from apps.providers.models import Credential, Endpoint, Price, Provider, ProviderCheck, ProviderModel
 from apps.providers.prices import list_of, price_id
 from apps.providers.rules import PriceSpec
 from apps.providers.selectors import price_spec, prices_in_force
+from apps.publishing.trail import trail
 from apps.ui.status import Status
 from apps.ui.timeline import Entry
 from apps.usage.selectors import Latency, Totals, traffic_of
@@ -277,10 +279,38 @@ def check_history(provider: Provider, *, limit: int = MOST_HISTORY) -> list[Entr
     return entries
 
 
-def changes_of(provider: Provider, *, limit: int = MOST_HISTORY) -> list[AuditEvent]:
+def changes_of(provider: Provider, *, limit: int = MOST_HISTORY) -> list[Entry]:
     """Who changed what: the provider itself and its models' prices, newest first: one query."""
     own = Q(subject_kind="provider", subject_id=str(provider.pk)) | Q(subject_kind="price", subject_id__startswith=f"{provider.pk}/")
-    return list(AuditEvent.objects.filter(own).order_by("-seq")[:limit])
+    entries = []
+    for event in AuditEvent.objects.filter(own).order_by("-seq")[:limit]:
+        event.before, event.after = _by_endpoint(event.before), _by_endpoint(event.after)
+        [entry] = trail([event])
+        if event.subject_kind == "price":
+            entry = replace(entry, title=f"Price of {event.subject_name.partition('/')[2]}: {entry.title.lower()}", text=_price_text(event))
+        entries.append(entry)
+    return entries
+
+
+def _by_endpoint(facts: Any) -> Any:
+    """What the audit keeps of a provider with each endpoint's fields by themselves: ``default.region``."""
+    if not isinstance(facts, dict) or not isinstance(facts.get("endpoints"), list):
+        return facts
+    flat = {name: value for name, value in facts.items() if name != "endpoints"}
+    for endpoint in facts["endpoints"]:
+        if isinstance(endpoint, dict):
+            flat |= {f"{endpoint.get('name', '')}.{name}": value for name, value in endpoint.items() if name != "name"}
+    return flat
+
+
+def _price_text(event: AuditEvent) -> str:
+    """Input and output in dollars per million, before and after: what an audit event says of prices."""
+
+    def said(facts: Any) -> str:
+        prices = [price for price in (facts or {}).values() if isinstance(price, dict)]
+        return ", ".join(f"${dollars_text(price.get('input') or 0)} in, ${dollars_text(price.get('output') or 0)} out" for price in prices)
+
+    return f"{said(event.before) or 'no price'} → {said(event.after) or 'no price'}" + (f" “{event.reason}”" if event.reason else "")
 
 
 def price_subject(model: ProviderModel) -> str:

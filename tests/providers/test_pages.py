@@ -70,9 +70,10 @@ def test_queries_do_not_grow_with_providers_endpoints_or_models(signed: Client, 
     models = ProviderModel.objects.bulk_create(ProviderModel(provider=openai, name=f"m-{n:03}") for n in range(70))
     Price.objects.bulk_create(Price(model=row, version="manual:1", source="manual", input=1, output=2) for row in models)
     usage_generate(organisation=organisation, count=100, simulated=False, providers=("openai", "p-001"))
+    urls = urls_of(openai)
     for name in ("list", "models", "detail"):
         with CaptureQueriesContext(connection) as queries:
-            signed.get(urls_of(openai)[name] + "?sort=-requests")
+            signed.get(f"{urls[name]}?sort=-requests")
         assert len(queries) <= 12, name
 
 
