@@ -134,7 +134,7 @@ class Slots:
 
     def take(self) -> bool:
         """True when a slot was free (or there is no cap); it is the caller's then."""
-        if self.running < self._room and not self.waiting:
+        if self.running < self._room and (not self.waiting or not self.limit):
             self.running += 1
             return True
         return False
