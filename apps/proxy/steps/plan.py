@@ -19,7 +19,10 @@ def plan(exchange: Exchange, runtime: Runtime) -> Refusal | None:
     assert key is not None
     table = runtime.tables.get(key.organisation)
     route = table.get(name) if table is not None else None
-    if route is None or (key.allowed is not None and route.name not in key.allowed and name not in key.allowed):
+    named = name
+    if route is None:
+        named, route = runtime.wildcard_of(key.organisation, name)
+    if route is None or (key.allowed is not None and route.name not in key.allowed and named not in key.allowed):
         names = sorted(runtime.routes_of(key))
         shown = ", ".join(names[:MAX_NAMES_SHOWN]) + (f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else "")
         hint = f"This key may use: {shown}." if names else "This key may use no route yet: ask its owner."
