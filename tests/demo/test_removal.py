@@ -17,6 +17,7 @@ from apps.contracts.identifiers import uuid7
 from apps.keys.models import VirtualKey
 from apps.providers.models import Provider
 from apps.publishing.models import FragmentRow, Version
+from apps.publishing.rollback import rollback
 from apps.routes.models import Route
 from apps.usage.models import UsageRequest
 from controlplane.demo import removal, tasks
@@ -86,6 +87,14 @@ def test_a_sweep_never_touches_an_organisation_that_stands(demo: Seeded) -> None
     assert removal.demo_sweep(organisation=str(main.pk)) == 0
     assert removal.demo_sweep(organisation="") == 0
     assert rows_of(str(main.pk)) > 0
+
+
+def test_a_rollback_to_a_version_that_had_it_brings_nothing_of_it_back(demo: Seeded, data_dir: Path) -> None:
+    with_demo = Version.objects.order_by("-number").values_list("number", flat=True)[0]
+    demo_removal_start(actor=ACTOR, typed=NAME, by="admin")
+    removal.demo_remove(actor=ACTOR, waits=False)
+    rollback(actor=ACTOR, to_version=with_demo, reason="go back")
+    assert not Route.objects.exists() and not Provider.objects.exists()
 
 
 def test_a_failure_is_said_and_can_be_taken_up_again(demo: Seeded, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
