@@ -39,7 +39,7 @@ class OpenAIDialect:
 
     def body(self, exchange: Exchange, target: CompiledTarget) -> bytes:
         """Splices what must differ into the app's own bytes; unknown fields pass through untouched."""
-        body = exchange.request.body
+        body = exchange.body
         payload = exchange.payload
         added = b""
         if exchange.cap_injected:
