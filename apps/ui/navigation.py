@@ -149,6 +149,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("Connect a provider", "providers:connect", "plug", "provider.change", "new add upstream credential"),
     Action("Create a key", "keys:create", "plus", "key.create", "new add virtual"),
     Action("Create a route", "routes:create", "plus", "route.change", "new add"),
+    Action("Invite a colleague", "settings:invite", "person", "user.change", "new add user person people", installation=True),
+    Action("Change your password", "settings:profile", "settings", "", "profile sign out sessions"),
 )
 
 _asker: Callable[[HttpRequest], May] | None = None

@@ -95,7 +95,7 @@ def test_taking_back(admin: Client) -> None:
         ({"email": "no address"}, "valid email"),
         ({"email": "ADA@example.com"}, "is here already"),
         ({"email": "asked@example.com"}, "was asked already"),
-        ({"role-main": "", "role-demo": ""}, "at least one organisation"),
+        ({"role-main": "none", "role-demo": "none"}, "at least one organisation"),
         ({"role-main": "emperor"}, "valid choice"),
         ({"email": "x" * 300 + "@example.com"}, "at most 254"),
         ({"email": "<script>@example.com"}, "valid email"),
