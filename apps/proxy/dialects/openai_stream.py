@@ -123,7 +123,7 @@ class Kept:
             self.output_bytes += len(delta.refusal.encode())
             self.forbids = self.forbids or "a refusal"
         for part, name in ((delta.tool_calls, "a tool call"), (delta.function_call, "a tool call"), (delta.audio, "audio")):
-            if part is not None and says(part):
+            if says(part):
                 self.output_bytes += len(bytes(part))
                 self.forbids = self.forbids or name
 
@@ -307,7 +307,11 @@ class OpenAIStream:
             carried, self._carry = self._carry.replace(b"\r\n", b"\n") + b"\n\n", b""
             if not self.finished and not self.error:
                 # given only with the end: when there is none, the app has not had it
+                skipped = self.malformed
                 given = self._look(carried)
+                if self.malformed > skipped:  # cut in the middle of an event: no hole, the stream just ends before it
+                    self.malformed = skipped
+                    self.error = ""
                 self.rest = given + self.rest
                 last.absorb([given])
                 self._unread += last.output_bytes
