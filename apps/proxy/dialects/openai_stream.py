@@ -200,7 +200,9 @@ class OpenAIStream:
             or b"[DONE]" in chunk
             or b'"error"' in chunk
             or b'"usage": {' in chunk
-            or not _plain(chunk)
+            or not chunk.endswith(b"}\n\n")
+            or not chunk.startswith(_OPENS)
+            or (chunk.find(b"\n\n") != len(chunk) - 2 and not _plain(chunk))
         ):
             chunk = self._look(chunk)
             if not chunk:
@@ -348,13 +350,8 @@ class OpenAIStream:
 
 
 def _plain(chunk: bytes) -> bool:
-    """Every event of the chunk is one ``data:`` line that opens and closes like a JSON object."""
-    if not chunk.startswith(_OPENS) or b"\r" in chunk:
-        return False
-    events = chunk.count(b"\n\n")
-    if events == 1:
-        return chunk.endswith(b"}\n\n")
-    return events == chunk.count(b"}\n\n") == chunk.count(b"\n\ndata: {") + chunk.count(b"\n\ndata:{") + 1
+    """Every event of a chunk of several is one ``data:`` line that opens and closes like a JSON object."""
+    return chunk.count(b"\n\n") == chunk.count(b"}\n\n") == chunk.count(b"}\n\ndata: {") + chunk.count(b"}\n\ndata:{") + 1
 
 
 def _events(chunk: bytes) -> list[bytes]:
