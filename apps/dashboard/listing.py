@@ -99,6 +99,11 @@ class Listing:
         return False
 
     @property
+    def looked_at(self) -> str:
+        """How many requests a page looks at where no index leads to what is asked for."""
+        return f"{usage.LOOKED_AT:,}"
+
+    @property
     def can_tail(self) -> bool:
         """Whether the newest requests are shown, so that new ones belong on top."""
         return self.range.live and self.sort == "newest" and not self.query.get("after") and not self.query.get("before")

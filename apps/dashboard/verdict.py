@@ -40,6 +40,8 @@ class Finding:
     title: str
     detail: str
     since: datetime | None = None
+    rank: int = 0
+    """Among equals, the lower comes first: what fails before what is slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def verdict(*, glance: Glance, proxies: Sequence[Any], version: int, bars: Itera
         *_budgets(bars),
         *_traffic(glance, bool(proxies)),
     ]
-    found.sort(key=lambda finding: -SEVERITY.index(finding.tone))
+    found.sort(key=lambda finding: (-SEVERITY.index(finding.tone), finding.rank))
     worst: Tone = found[0].tone if found else "good"
     status = {
         "bad": Status("bad", "Something is wrong", "bad"),
@@ -123,7 +125,7 @@ def _watched(one: Watched, minutes: int) -> list[Finding]:
     measured = min(one.recent_time.count, one.past_time.count) >= 2 * LEAST_REQUESTS
     if measured and now_us is not None and then_us is not None and now_us > max(SLOWER_TIMES * then_us, then_us + SLOWER_US):
         title = f"{one.value} is slow: p95 {duration(now_us)}"
-        found.append(Finding("warn", subject, one.value, title, f"p95 was {duration(then_us)} in the hour before."))
+        found.append(Finding("warn", subject, one.value, title, f"p95 was {duration(then_us)} in the hour before.", rank=1))
     return found
 
 

@@ -65,7 +65,10 @@ def marked(layout: dict[str, Any], marks: Sequence[Mark]) -> dict[str, Any]:
                     "font": {"color": colour, "size": 10},
                 }
             )
-    return {**layout, "shapes": lines, "annotations": labels}
+    if not labels:
+        return {**layout, "shapes": lines, "annotations": []}
+    above = {"margin": {**layout["margin"], "t": 44}, "legend": {**layout["legend"], "y": 1.12}}  # labels stand between plot and legend
+    return {**layout, **above, "shapes": lines, "annotations": labels}
 
 
 def _plain(text: str) -> str:

@@ -385,7 +385,7 @@ _LISTED = (
 )  # fmt: skip
 SORTS: dict[str, str] = {"newest": "started_at", "slowest": "total_us", "costliest": "cost_nano", "largest": "tokens_output"}
 """What the list can be ordered by, all descending; ties by id."""
-LOOKED_AT = 100_000
+LOOKED_AT = 30_000
 """Requests that one page looks at where no index leads to what is asked for, newest first; the next page goes on from there."""
 
 

@@ -124,7 +124,7 @@ def _record(rng: random.Random, app: App, *, ordinal: int, started_us: int, bad:
     stream = chat and rng.random() < app.stream
     tokens_in = max(8, round(_lognormal(rng, app.tokens[0], 0.5)))
     tokens_out = max(1, round(_lognormal(rng, app.tokens[1], 0.6))) if chat else 0
-    first_us = round(_lognormal(rng, 165_000 if chat else 45_000, 0.42) * (4.0 if bad else 1.0))
+    first_us = round(_lognormal(rng, 160_000 if chat else 145_000, 0.42 if chat else 0.6) * (4.0 if bad else 1.0))
     whole_us = first_us + round(tokens_out * _lognormal(rng, 5_600, 0.2))
     outcome, status, code, step = _ending(rng, bad)
     attempts: list[Attempt] = []

@@ -26,7 +26,7 @@ from apps.contracts.tokens import new_token
 from apps.keys.models import VirtualKey
 from apps.keys.selectors import key_by_digest, keys_of
 from apps.keys.services import key_create, key_digest, key_import, key_token_replace
-from apps.ownership.models import Service
+from apps.ownership.models import Service, Team
 from apps.ownership.services import service_ensure, team_ensure
 from apps.providers.models import Provider
 from apps.providers.prices import prices_set
@@ -91,9 +91,9 @@ def seed(*, actor: Actor, simulators: Sequence[SimulatorAddress], data_dir: Path
         for simulator in simulators:
             _provider(actor, organisation, simulator)
         names = [simulator["name"] for simulator in simulators]
-        _route(actor, organisation, CHAT_ROUTE, names, CHAT_MODEL)
-        _route(actor, organisation, EMBED_ROUTE, names, EMBED_MODEL)
         team = team_ensure(actor=actor, organisation=organisation, slug="demo")
+        _route(actor, organisation, CHAT_ROUTE, names, CHAT_MODEL, team)
+        _route(actor, organisation, EMBED_ROUTE, names, EMBED_MODEL, team)
         service = service_ensure(actor=actor, team=team, slug="demo-app")
         key, token = _key(actor, organisation, service, token_file)
         _budget(actor, organisation, "demo-day", "organisation", organisation.pk, "day", DAY_BUDGET_NANO)
@@ -137,10 +137,10 @@ def _provider(actor: Actor, organisation: Organisation, simulator: SimulatorAddr
             prices_set(actor=actor, provider=provider, model=model, prices=[price], reason=REASON)
 
 
-def _route(actor: Actor, organisation: Organisation, name: str, providers: Sequence[str], model: str) -> None:
+def _route(actor: Actor, organisation: Organisation, name: str, providers: Sequence[str], model: str, owner: Team) -> None:
     if not Route.objects.filter(organisation=organisation, name=name).exists():
         targets = [TargetSpec(provider, model) for provider in providers]
-        route_ensure(actor=actor, organisation=organisation, name=name, targets=targets, reason=REASON)
+        route_ensure(actor=actor, organisation=organisation, name=name, targets=targets, owner=owner, reason=REASON)
 
 
 def _budget(actor: Actor, organisation: Organisation, name: str, scope: str, scope_id: object, window: str, limit_nano: int) -> None:

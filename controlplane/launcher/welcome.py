@@ -7,6 +7,11 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+TOUR = (
+    "Then, on the dashboard: Break sim-east and watch sim-west answer; Connect a provider of your own; Remove demo when you are done.",
+    "Real and simulated numbers never mix: the top bar says which you see.",
+)
+
 
 def welcome(facts: Mapping[str, Any], *, seconds: float, foreground: bool = True) -> str:
     """``facts``: ``up.json``'s."""
@@ -24,9 +29,13 @@ def welcome(facts: Mapping[str, Any], *, seconds: float, foreground: bool = True
     if own := facts.get("openai_key"):
         lines.append(f"  OpenAI key   {own['key']}  at most $5 a day, model {own['model']}")
     if facts.get("key"):
-        lines += [f"  Virtual key  {facts['key']}", "", "Try it (the demo's providers are simulated):", "", curl_line(facts)]
+        lines += [f"  Virtual key  {facts['key']}", "", "Try it (the demo's providers are simulated):", "", curl_line(facts), "", *TOUR]
     elif not own:
-        lines += ["", "No keys yet: write a bulkhead.yaml (docs/config.md) and run `.venv/bin/python manage.py apply -f bulkhead.yaml`."]
+        lines += [
+            "",
+            "No keys yet: Connect a provider on the dashboard, or write a bulkhead.yaml (docs/config.md) and run",
+            "`.venv/bin/python manage.py apply -f bulkhead.yaml`.",
+        ]
     return "\n".join([*lines, ""])
 
 
