@@ -32,6 +32,7 @@ from apps.proxy import lastgood
 from apps.proxy.admin import AdminApp
 from apps.proxy.engine import Engine
 from apps.proxy.errors import StartError
+from apps.proxy.hints import UrlError, checked_url
 from apps.proxy.holder import Holder
 from apps.proxy.http.limits import ServerLimits
 from apps.proxy.http.server import make_protocol
@@ -50,7 +51,8 @@ DRAIN_SECONDS = 150
 
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
-    """Every setting of the process. database_url empty: standalone, config from ``config_file`` only."""
+    """Every setting of the process. database_url empty: standalone, config from ``config_file`` only. redis_url empty: breakers decide
+    without the other proxies' hints."""
 
     name: str
     host: str
@@ -67,6 +69,7 @@ class ProxySettings:
     max_body_bytes: int
     certificate: str
     private_key: str
+    redis_url: str
 
     @classmethod
     def read(cls, environ: dict[str, str] | None = None) -> ProxySettings:
@@ -90,6 +93,7 @@ class ProxySettings:
             max_body_bytes=read.integer("BULKHEAD_MAX_BODY_BYTES", 10_000_000, minimum=1024),
             certificate=read.text("BULKHEAD_PROXY_TLS_CERTIFICATE", ""),
             private_key=read.text("BULKHEAD_PROXY_TLS_KEY", ""),
+            redis_url=_redis_url(read),
         )
 
 
@@ -98,6 +102,14 @@ def _secret(read: Reader, name: str, file: Path) -> bytes:
     if not os.environ.get(name) and not os.environ.get(f"{name}_FILE") and file.is_file():
         return file.read_bytes().strip()
     return read.secret(name)
+
+
+def _redis_url(read: Reader) -> str:
+    url = read.text("BULKHEAD_PROXY_REDIS_URL", "")
+    try:
+        return checked_url(url) if url else ""
+    except UrlError as error:
+        raise SettingError(f"BULKHEAD_PROXY_REDIS_URL cannot be used: {error}") from None
 
 
 class _NoStore:

@@ -28,6 +28,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "db_password": _password,
     "proxy_db_password": _password,
     "redis_password": _password,
+    "proxy_redis_password": _password,
 }
 
 

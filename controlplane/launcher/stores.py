@@ -20,10 +20,17 @@ def database(data_dir: Path) -> Postgres | str:
     return given or Postgres(data_dir / "postgres", passwords=keys.postgres_passwords(data_dir))
 
 
-def broker(data_dir: Path, password: str) -> Redis | str:
-    """The operator's URL where one is set, else our embedded server (not started)."""
+def broker(data_dir: Path, made: Mapping[str, str]) -> Redis | str:
+    """The operator's URL where one is set, else our embedded server (not started). ``made``: the instance's secrets."""
     given = os.environ.get("REDIS_URL") or os.environ.get("BULKHEAD_REDIS_URL")
-    return given or Redis(data_dir / "redis", port=free_port(), password=password)
+    passwords = {"password": made["redis_password"], "proxy_password": made["proxy_redis_password"]}
+    return given or Redis(data_dir / "redis", port=free_port(), **passwords)
+
+
+def proxy_redis(server: Redis | str) -> str:
+    """The proxies' Redis: as given in ``BULKHEAD_PROXY_REDIS_URL``, else our embedded server, as a user who may only share hints.
+    Empty on the operator's own server: what a proxy may do there is the operator's to say, and proxies do without."""
+    return os.environ.get("BULKHEAD_PROXY_REDIS_URL") or (server.proxy_url if isinstance(server, Redis) else "")
 
 
 def answers(server: Postgres) -> bool:

@@ -174,6 +174,7 @@ class Up:
         # The dashboard's process imports for a second before it needs the database: it does so while that starts.
         supervisor.start(procfile.spec("web", environment))
         environment["BULKHEAD_PROXY_DATABASE_URL"] = await self._stores_answer(supervisor, made)
+        environment["BULKHEAD_PROXY_REDIS_URL"] = stores.proxy_redis(self.broker)
         async with self._step("database and first login") as note:
             note(await self._prepare(supervisor, environment, made["key_pepper"]))
         async with self._step("processes") as note:
@@ -248,7 +249,7 @@ class Up:
     ) -> dict[str, str]:
         """Start Postgres and Redis where they are embedded, without waiting; the variables that name them or the operator's own."""
         self.database = stores.database(self.options.data_dir)
-        self.broker = stores.broker(self.options.data_dir, made["redis_password"])
+        self.broker = stores.broker(self.options.data_dir, made)
         database_url, redis_url = self.database, self.broker
         if isinstance(self.database, Postgres):
             self.database.prepare(replace=True)  # what is wrong surfaces here with its advice, not in a log

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import redis
 
+from controlplane.launcher import stores
 from controlplane.launcher.redis import Redis, RedisError
 
 
@@ -12,6 +13,22 @@ def test_answers_only_with_the_password(redis_server: Redis) -> None:
     assert redis.Redis.from_url(redis_server.url).ping()
     with pytest.raises(redis.AuthenticationError):
         redis.Redis(port=redis_server.port).ping()
+
+
+def test_proxies_have_a_user_who_sees_no_queues(redis_server: Redis) -> None:
+    proxy = redis.Redis.from_url(redis_server.proxy_url)
+    assert proxy.ping()
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        proxy.lrange("alerts", 0, -1)
+
+
+def test_which_redis_proxies_get(redis_server: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded one as their own user; on the operator's own server only what the operator says."""
+    monkeypatch.delenv("BULKHEAD_PROXY_REDIS_URL", raising=False)
+    assert stores.proxy_redis(redis_server) == redis_server.proxy_url
+    assert stores.proxy_redis("redis://:owner@example.test/0") == ""
+    monkeypatch.setenv("BULKHEAD_PROXY_REDIS_URL", "redis://proxy@example.test/0")
+    assert stores.proxy_redis("redis://:owner@example.test/0") == "redis://proxy@example.test/0"
 
 
 def test_accepted_work_survives_kill_9(redis_server: Redis) -> None:
