@@ -23,8 +23,8 @@ def database(data_dir: Path) -> Postgres | str:
 def broker(data_dir: Path, made: Mapping[str, str]) -> Redis | str:
     """The operator's URL where one is set, else our embedded server (not started). ``made``: the instance's secrets."""
     given = os.environ.get("REDIS_URL") or os.environ.get("BULKHEAD_REDIS_URL")
-    passwords = {"password": made["redis_password"], "proxy_password": made["proxy_redis_password"]}
-    return given or Redis(data_dir / "redis", port=free_port(), **passwords)
+    password, proxy_password = made["redis_password"], made["proxy_redis_password"]
+    return given or Redis(data_dir / "redis", port=free_port(), password=password, proxy_password=proxy_password)
 
 
 def proxy_redis(server: Redis | str) -> str:
