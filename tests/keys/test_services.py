@@ -40,7 +40,7 @@ def test_create_gives_a_token_that_is_stored_nowhere(organisation: Organisation,
     assert touched() == {("keys", str(key.pk))}
     event = AuditEvent.objects.get(action="key.create")
     for kept in (repr((event.before, event.after)), repr(list(VirtualKey.objects.values()))):
-        assert token not in kept and token.rsplit("-", 1)[-1] not in kept and services.key_digest(token) not in kept
+        assert token not in kept and token.split("-", 2)[2] not in kept and services.key_digest(token) not in kept
 
 
 def test_import_keeps_a_foreign_token_and_takes_none_twice(organisation: Organisation, actor: Actor) -> None:
