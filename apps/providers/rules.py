@@ -24,7 +24,7 @@ MAX_CONNECTIONS = 65_535
 MAX_PRICE = MAX_NANO // 1_000_000
 """Dearest price in nano-dollars per million tokens: a request of a million million tokens still fits int64."""
 MAX_REQUEST_PRICE = MAX_NANO // 1_000
-PRIVATE_HINT = " If this provider really is there, set allow_private_addresses for it."
+PRIVATE_HINT = " If this provider really is there, set allow_private_addresses (“Allow private addresses”) for it."
 LAST_FOUR_FROM = 16
 """Length from which a secret's last four characters are kept to tell it by."""
 
