@@ -53,6 +53,7 @@ CODES: dict[str, WireError] = {
     "route_disabled": WireError(503, "service_unavailable_error"),
     "route_killed": WireError(503, "service_unavailable_error"),
     "request_not_found": WireError(404, _INVALID),
+    "idempotency_conflict": WireError(409, _INVALID),
     "unsupported_operation": WireError(400, _INVALID),
     # money
     "budget_exceeded": WireError(429, "insufficient_quota"),
@@ -71,7 +72,7 @@ CODES: dict[str, WireError] = {
     "not_ready": WireError(503, "service_unavailable_error", retry=True),
     "shutting_down": WireError(503, "service_unavailable_error", retry=True),
     "journal_full": WireError(503, "service_unavailable_error", retry=True),
-    "overloaded": WireError(503, "service_unavailable_error", retry=True),
+    "overloaded": WireError(429, "rate_limit_error", retry=True),
     "internal_error": WireError(500, "server_error", retry=True),
 }
 

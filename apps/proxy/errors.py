@@ -5,6 +5,7 @@
     ProxyError
       Refused            the proxy says no; carries a Refusal (code, step, message)
       ClientGone         the app left before its answer was finished
+      Beaten             another attempt of the same request was quicker, or there was no room for a second one
       AttemptFailed      one attempt at one target failed
         UpstreamAnswered     with a status of its own (4xx, 5xx)
         UpstreamSilent       a deadline passed: connect, first byte, idle, total
@@ -40,6 +41,10 @@ class Refused(ProxyError):
 
 
 class ClientGone(ProxyError):
+    pass
+
+
+class Beaten(ProxyError):
     pass
 
 
