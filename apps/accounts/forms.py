@@ -11,6 +11,7 @@ from apps.accounts.models import Organisation
 from apps.accounts.rules import Role
 from apps.accounts.services import MIN_PASSWORD_LENGTH
 
+NO_ROLE = "none"
 PASSWORD_HELP = f"At least {MIN_PASSWORD_LENGTH} characters; a few words are easier to keep than a few signs."
 
 
@@ -69,20 +70,28 @@ class OrganisationForm(forms.Form):
     was = forms.CharField(required=False, max_length=200, widget=forms.HiddenInput)
 
 
+class RoleField(forms.ChoiceField):
+    """A role or none; an organisation that came after the form was opened is left as none."""
+
+    def clean(self, value: Any) -> str:
+        return str(super().clean(value or NO_ROLE))
+
+
 class RolesForm(forms.Form):
     """A role, or none, in each organisation."""
 
     def __init__(self, *args: Any, organisations: Iterable[Organisation], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choices = [("", "No role"), *((role.value, role.value.capitalize()) for role in reversed(Role))]
+        choices = [(NO_ROLE, "No role"), *((role.value, role.value.capitalize()) for role in reversed(Role))]
         for organisation in organisations:
-            label = f"{organisation.name} (simulated)" if organisation.simulated else organisation.name
-            self.fields[f"role-{organisation.slug}"] = forms.ChoiceField(label=label, required=False, choices=choices)
+            said = not organisation.simulated or "simulated" in organisation.name.casefold()
+            label = organisation.name if said else f"{organisation.name} (simulated)"
+            self.fields[f"role-{organisation.slug}"] = RoleField(label=label, choices=choices, initial=NO_ROLE)
 
     def roles(self) -> dict[str, Role | None]:
         """Slug -> role, None for none."""
         chosen = {name.removeprefix("role-"): value for name, value in self.cleaned_data.items() if name.startswith("role-")}
-        return {slug: Role(value) if value else None for slug, value in chosen.items()}
+        return {slug: None if value == NO_ROLE else Role(value) for slug, value in chosen.items()}
 
 
 class InviteForm(RolesForm):

@@ -1,6 +1,6 @@
 """Whose objects and numbers a page shows: one organisation, real or simulated. Every view asks here, and only here.
 
-The URL decides (``?org=demo&traffic=simulated``), then what the person chose last, then their first organisation.
+The URL decides (``?org=demo``, ``?scope=simulated``), then what the person chose last, then their first organisation.
 Pages of the installation itself (config history, people, audit) ask for a role in organisation ``main`` instead.
 """
 
@@ -94,15 +94,19 @@ def scope_choose(request: HttpRequest) -> Choice:
     if asked.get("org") and slug not in by_slug:
         raise PermissionDenied("You do not belong to that organisation.")
     membership = by_slug.get(slug, memberships[0])
+    wanted = asked.get("scope") or asked.get("traffic") or ""
+    if wanted in ("real", "simulated") and not asked.get("org") and membership.organisation.simulated != (wanted == "simulated"):
+        # To the other kind of organisation, where there is one; simulated traffic of a real one is asked for with ``org``.
+        membership = next((row for row in memberships if row.organisation.simulated == (wanted == "simulated")), membership)
     # What was chosen for another organisation says nothing about this one; a simulated one has nothing real.
-    traffic = asked.get("traffic") or (last.get("traffic") if last.get("org") == membership.organisation.slug else "")
+    traffic = wanted or (last.get("traffic") if last.get("org") == membership.organisation.slug else "")
     choice = Choice(
         organisation=membership.organisation,
         simulated=membership.organisation.simulated or traffic == "simulated",
         role=Role(membership.role),
         memberships=memberships,
     )
-    if "org" in asked or "traffic" in asked:
+    if "org" in asked or wanted:
         chosen = {"org": choice.organisation.slug, "traffic": choice.traffic}
         if chosen != last:
             request.session[SESSION_KEY] = chosen

@@ -51,10 +51,13 @@ CODES: dict[str, WireError] = {
     # what they ask for
     "model_not_found": WireError(404, _INVALID),
     "route_disabled": WireError(503, "service_unavailable_error"),
+    "degraded": WireError(503, "service_unavailable_error", retry=True),
     "route_killed": WireError(503, "service_unavailable_error"),
     "request_not_found": WireError(404, _INVALID),
     "idempotency_conflict": WireError(409, _INVALID),
     "unsupported_operation": WireError(400, _INVALID),
+    "context_length_exceeded": WireError(400, _INVALID),
+    "explain_not_allowed": WireError(403, "permission_error"),
     # money
     "budget_exceeded": WireError(429, "insufficient_quota"),
     "budget_unavailable": WireError(503, "service_unavailable_error", retry=True),

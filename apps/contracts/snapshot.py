@@ -114,6 +114,10 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     total_ms: int = 120_000
 
 
+CAPABILITIES = ("tools", "json_schema", "images")
+"""What a request may need of a model: function calling, answers held to a JSON schema, images in messages."""
+
+
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One place a route can send a request: a provider's endpoint and the model's name there. ``provider`` is its name.
 
@@ -122,6 +126,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_concurrency: requests at once from one proxy process, 0: no cap. prefill: continues an answer that a last assistant message begins.
     reasoning: thinks before its first token, so the route's ``reasoning_first_byte_ms`` binds it.
     expensive: left out when the route is degraded to ``limited``. variant: name under which its share of a split is reported.
+    capabilities: of ``CAPABILITIES``, what the model can do; None where that is not known, and then nothing is assumed.
     """
 
     provider: str
@@ -136,6 +141,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning: bool = False
     expensive: bool = False
     variant: str = ""
+    capabilities: tuple[str, ...] | None = None
 
 
 class Switch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

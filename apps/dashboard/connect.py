@@ -326,13 +326,9 @@ class ConnectView(EditView):
 
     def _page(self, form: forms.Form, **more: Any) -> Any:
         self.form = form if isinstance(form, ConnectForm) else None
-        if self.problem is not None and self.form is not None and self.form.is_bound:
-            # Only the address was judged, for a call that was not made: no other field is blamed.
-            self.form._errors = forms.utils.ErrorDict()  # type: ignore[assignment]
+        if self.problem is not None:
             message, field = self.problem
-            self.form._errors[self.field_of(field, form) or forms.forms.NON_FIELD_ERRORS] = self.form.error_class([message])
-        elif (self.listed or self.tried or "filter" in self.request.POST or "use_preset" in self.request.POST) and self.form is not None:
-            self.form._errors = forms.utils.ErrorDict()  # type: ignore[assignment]
+            form.add_error(self.field_of(field, form), message)
         return super()._page(form, **more)
 
     def context(self) -> dict[str, Any]:

@@ -97,7 +97,8 @@ def _running(request: HttpRequest, now: datetime) -> Iterator[Fact]:
     else:
         tone = BAD if said.lag_ms > LAG_BAD_MS or said.state == "failing" else WARN if said.lag_ms > LAG_WARNS_MS else GOOD
         todo = "" if tone is GOOD else said.error or "It works through a backlog; if it does not shrink, look at PostgreSQL's load."
-        yield Fact("Shipper", tone, f"{said.state}, {duration(said.lag_ms * 1000)} behind", todo)
+        behind = f"{duration(said.lag_ms * 1000)} behind" if said.lag_ms else "up to date"
+        yield Fact("Shipper", tone, f"{said.state}, {behind}", todo)
     check = chain_checked()
     if check is None:
         yield Fact(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from apps.ui.format import compact, duration, percent
 from apps.ui.status import SEVERITY, Status, Tone
-from apps.usage.glance import Glance, Watched
+from apps.usage.glance import LATEST_MINUTES, Glance, Watched
 
 Subject = Literal["route", "provider", "budget", "proxies", "shipper", "traffic"]
 
@@ -102,19 +102,22 @@ def _facts(glance: Glance, proxies: Sequence[Any], shipper: Shipper) -> list[str
 def _watched(one: Watched, minutes: int) -> list[Finding]:
     """A route or provider whose last minutes are out of the ordinary."""
     subject: Subject = "route" if one.dimension == "route" else "provider"
-    recent, past, found = one.recent, one.past, []
-    failed = recent.failed / recent.requests if recent.requests else 0.0
+    past, found = one.past, []
+    # The latest minutes speak where they have enough to say, so that a failure, and its end, are seen at once.
+    enough = one.latest.requests >= LEAST_REQUESTS or one.latest.attempts >= LEAST_REQUESTS
+    now, window = (one.latest, LATEST_MINUTES) if enough else (one.recent, minutes)
+    failed = now.failed / now.requests if now.requests else 0.0
     before = past.failed / past.requests if past.requests else 0.0
-    enough = recent.requests >= LEAST_REQUESTS and recent.failed >= LEAST_FAILURES
-    counts = f"{recent.failed:,} of {recent.requests:,} requests failed in the last {minutes} minutes"
+    told = now.requests >= LEAST_REQUESTS and now.failed >= LEAST_FAILURES
+    counts = f"{now.failed:,} of {now.requests:,} requests failed in the last {window} minutes"
     hour = f"; {percent(past.failed, past.requests)} in the hour before" if past.requests else ""
-    if enough and (failed >= FAILING_BAD or failed >= max(FAILING_WARN, 2 * before)):
+    if told and (failed >= FAILING_BAD or failed >= max(FAILING_WARN, 2 * before)):
         bad = failed >= FAILING_BAD and failed >= 1.5 * before
-        title = f"{one.value} fails {percent(recent.failed, recent.requests)} of its requests"
+        title = f"{one.value} fails {percent(now.failed, now.requests)} of its requests"
         found.append(Finding("bad" if bad else "warn", subject, one.value, title, f"{counts}{hour}.", one.failing_since))
-    elif subject == "provider" and recent.attempt_errors >= LEAST_FAILURES and recent.attempt_errors >= ATTEMPTS_WARN * recent.attempts:
-        title = f"{one.value} fails {percent(recent.attempt_errors, recent.attempts)} of its attempts; other targets answer"
-        detail = f"{recent.attempt_errors:,} of {recent.attempts:,} attempts failed in the last {minutes} minutes; {counts.lower()}."
+    elif subject == "provider" and now.attempt_errors >= LEAST_FAILURES and now.attempt_errors >= ATTEMPTS_WARN * now.attempts:
+        title = f"{one.value} fails {percent(now.attempt_errors, now.attempts)} of its attempts; other targets answer"
+        detail = f"{now.attempt_errors:,} of {now.attempts:,} attempts failed in the last {window} minutes, and {now.failed:,} requests."
         found.append(Finding("warn", subject, one.value, title, detail, one.failing_since))
     now_us, then_us = one.recent_time.p95, one.past_time.p95
     measured = min(one.recent_time.count, one.past_time.count) >= 2 * LEAST_REQUESTS

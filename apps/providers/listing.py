@@ -7,22 +7,25 @@ latency) is read for the rows of one page only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, JSONObject
 
 from apps.accounts.scope import Scope
 from apps.audit.models import AuditEvent
 from apps.audit.selectors import events_about
+from apps.contracts.money import dollars_text
 from apps.providers import choices, pricebook, rules
 from apps.providers.models import Credential, Endpoint, Price, Provider, ProviderCheck, ProviderModel
 from apps.providers.prices import list_of, price_id
 from apps.providers.rules import PriceSpec
 from apps.providers.selectors import price_spec, prices_in_force
+from apps.publishing.trail import trail
 from apps.ui.status import Status
 from apps.ui.timeline import Entry
 from apps.usage.selectors import Latency, Totals, traffic_of
@@ -89,49 +92,43 @@ def check_now(state: str, checked_at: datetime, *, now: datetime) -> str:
 def provider_rows(
     organisation: Organisation, scope: Scope, start: datetime, end: datetime, *, latency: bool = False, now: datetime | None = None
 ) -> list[ProviderRow]:
-    """An organisation's providers by name, with counts of the range: three queries, whatever their number.
+    """An organisation's providers by name, with counts of the range: two queries, whatever their number.
 
     latency: read for all of them, to sort by it; where they are few it always is.
     """
     now = now or datetime.now(UTC)
+    models = ProviderModel.objects.filter(provider=OuterRef("pk")).order_by().values("provider").annotate(n=Count("pk")).values("n")
+    checks = ProviderCheck.objects.filter(endpoint__provider=OuterRef("pk")).values(said=JSONObject(state="state", at="checked_at"))
     found = (
         Provider.objects.filter(organisation=organisation)
+        # Joins with models and checks would multiply them with the routes' targets.
         .annotate(
-            # A join with the models would multiply them with the routes' targets.
-            model_count=Coalesce(
-                Subquery(
-                    ProviderModel.objects.filter(provider=OuterRef("pk")).order_by().values("provider").annotate(n=Count("pk")).values("n")
-                ),
-                0,
-            ),
+            model_count=Coalesce(Subquery(models), 0),
+            check_list=ArraySubquery(checks),
             route_count=Count("route_targets__route", distinct=True),
         )
         .order_by("name")
     )
-    rows = [
-        ProviderRow(
-            pk=row.pk,
-            name=row.name,
-            kind=row.kind,
-            simulated=row.simulated,
-            enabled=row.enabled,
-            allow_private=row.allow_private_addresses,
-            models=row.model_count,
-            routes=row.route_count,
+    rows = []
+    for provider in found:
+        said = [(check["state"], datetime.fromisoformat(check["at"])) for check in provider.check_list]
+        rows.append(
+            ProviderRow(
+                pk=provider.pk,
+                name=provider.name,
+                kind=provider.kind,
+                simulated=provider.simulated,
+                enabled=provider.enabled,
+                allow_private=provider.allow_private_addresses,
+                models=provider.model_count,
+                routes=provider.route_count,
+                checks=tuple(check_now(state, at, now=now) for state, at in said),
+                checked_at=max((at for _, at in said), default=None),
+            )
         )
-        for row in found
-    ]
-    checks: dict[UUID, list[tuple[str, datetime]]] = {}
-    for provider, state, checked_at in ProviderCheck.objects.filter(endpoint__provider__organisation=organisation).values_list(
-        "endpoint__provider_id", "state", "checked_at"
-    ):
-        checks.setdefault(provider, []).append((check_now(state, checked_at, now=now), checked_at))
     groups = traffic_of(scope, start, end, "provider", None, latency=latency or len(rows) <= FEW, now=now) if rows else []
     traffic = {group.value: group for group in groups}
     for row in rows:
-        own = checks.get(row.pk, [])
-        row.checks = tuple(state for state, _ in own)
-        row.checked_at = max((at for _, at in own), default=None)
         if group := traffic.get(row.name):
             row.totals, row.latency = group.totals, group.total
     return rows
@@ -149,14 +146,14 @@ def provider_rows_fill(rows: Sequence[ProviderRow], scope: Scope, start: datetim
 
 
 def provider_of(organisation: Organisation, provider_id: UUID) -> Provider | None:
-    """One provider with endpoints, credentials and checks; None where the organisation has none of that id."""
-    endpoints = Endpoint.objects.select_related("credential", "check_state").order_by("position")
-    return (
-        Provider.objects.filter(organisation=organisation, pk=provider_id)
-        .select_related("organisation")
-        .prefetch_related(Prefetch("endpoints", queryset=endpoints))
-        .first()
-    )
+    """One provider; None where the organisation has none of that id."""
+    return Provider.objects.filter(organisation=organisation, pk=provider_id).select_related("organisation").first()
+
+
+def endpoints_of(organisation: Organisation, provider_id: UUID) -> list[Endpoint]:
+    """A provider's endpoints in order, with the provider itself, credentials and checks: one query."""
+    found = Endpoint.objects.filter(provider__organisation=organisation, provider_id=provider_id)
+    return list(found.select_related("provider", "credential", "check_state").order_by("position"))
 
 
 def endpoint_status(endpoint: Endpoint, *, now: datetime | None = None) -> Status:
@@ -282,10 +279,38 @@ def check_history(provider: Provider, *, limit: int = MOST_HISTORY) -> list[Entr
     return entries
 
 
-def changes_of(provider: Provider, *, limit: int = MOST_HISTORY) -> list[AuditEvent]:
+def changes_of(provider: Provider, *, limit: int = MOST_HISTORY) -> list[Entry]:
     """Who changed what: the provider itself and its models' prices, newest first: one query."""
     own = Q(subject_kind="provider", subject_id=str(provider.pk)) | Q(subject_kind="price", subject_id__startswith=f"{provider.pk}/")
-    return list(AuditEvent.objects.filter(own).order_by("-seq")[:limit])
+    entries = []
+    for event in AuditEvent.objects.filter(own).order_by("-seq")[:limit]:
+        event.before, event.after = _by_endpoint(event.before), _by_endpoint(event.after)
+        [entry] = trail([event])
+        if event.subject_kind == "price":
+            entry = replace(entry, title=f"Price of {event.subject_name.partition('/')[2]}: {entry.title.lower()}", text=_price_text(event))
+        entries.append(entry)
+    return entries
+
+
+def _by_endpoint(facts: Any) -> Any:
+    """What the audit keeps of a provider with each endpoint's fields by themselves: ``default.region``."""
+    if not isinstance(facts, dict) or not isinstance(facts.get("endpoints"), list):
+        return facts
+    flat = {name: value for name, value in facts.items() if name != "endpoints"}
+    for endpoint in facts["endpoints"]:
+        if isinstance(endpoint, dict):
+            flat |= {f"{endpoint.get('name', '')}.{name}": value for name, value in endpoint.items() if name != "name"}
+    return flat
+
+
+def _price_text(event: AuditEvent) -> str:
+    """Input and output in dollars per million, before and after: what an audit event says of prices."""
+
+    def said(facts: Any) -> str:
+        prices = [price for price in (facts or {}).values() if isinstance(price, dict)]
+        return ", ".join(f"${dollars_text(price.get('input') or 0)} in, ${dollars_text(price.get('output') or 0)} out" for price in prices)
+
+    return f"{said(event.before) or 'no price'} → {said(event.after) or 'no price'}" + (f" “{event.reason}”" if event.reason else "")
 
 
 def price_subject(model: ProviderModel) -> str:

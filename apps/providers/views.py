@@ -143,10 +143,11 @@ class DetailView(ProviderView):
     tab = "detail"
 
     def get(self, request: HttpRequest, provider_id: UUID) -> HttpResponseBase:
-        provider, time_range, now = self.provider(provider_id), range_of(request.GET), datetime.now(UTC)
+        time_range, now = range_of(request.GET), datetime.now(UTC)
+        endpoints = listing.endpoints_of(self.choice.organisation, provider_id)
+        provider = endpoints[0].provider if endpoints else self.provider(provider_id)
         scope = self.choice.scope
         series = usage.traffic_series(scope, time_range.start, time_range.end, dimension="provider", value=provider.name, now=now)
-        endpoints = list(provider.endpoints.all())
         checks = [check for endpoint in endpoints if (check := getattr(endpoint, "check_state", None))]
         row = listing.ProviderRow(
             pk=provider.pk, name=provider.name, kind=provider.kind, simulated=provider.simulated, enabled=provider.enabled,

@@ -47,7 +47,7 @@ class ProviderCreate(EditView):
     template = "providers/edit.html"
 
     def initial(self) -> dict[str, Any]:
-        return provider_initial([])
+        return {"kind": "openai", **provider_initial([])}
 
     def form_kwargs(self) -> dict[str, Any]:
         organisation = self.choice.organisation

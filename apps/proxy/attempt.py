@@ -13,7 +13,7 @@ from urllib.parse import quote
 from apps.contracts.usage import Attempt as AttemptRecord
 from apps.contracts.usage import Charge, Outcome, Role, Tokens
 from apps.proxy.driver import Waiter
-from apps.proxy.errors import AttemptFailed, UpstreamAnswered, UpstreamBroken, UpstreamSilent
+from apps.proxy.errors import AttemptFailed, SeamRefused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 from apps.proxy.http import errors as http_errors
 from apps.proxy.pricing import Price
 from apps.proxy.verdict import in_band_status
@@ -127,7 +127,9 @@ class Attempt(Waiter):
         if self.committed:
             if passed:
                 self.pieces.append(passed)
-            if watch.error:
+            if self.role == "rescue" and watch.failed:
+                self.interrupt(SeamRefused("its text is not the rest of the one that broke off"))
+            elif watch.error:
                 self.flush()
                 self.interrupt(UpstreamBroken("the provider reported an error inside the stream", code="stream_interrupted", sent=True))
             return
@@ -209,6 +211,8 @@ class Attempt(Waiter):
         whole = watch.close()
         if watch.error and not self.committed:
             raise UpstreamAnswered(in_band_status(watch.error), self.headers, watch.error.encode())
+        if watch.failed:
+            raise SeamRefused("its text is not the rest of the one that broke off")
         if not whole:
             self.flush()
             raise UpstreamBroken("the stream ended before it was complete", code="stream_interrupted", sent=True)
@@ -317,7 +321,7 @@ def constant_head(exchange: Exchange, target: CompiledTarget) -> bytes:
     """Reply headers that are the same for every request of this config by route and target, rendered once."""
     route = exchange.route
     assert route is not None
-    fallback = target is not route.targets[0]
+    fallback = target.label != route.targets[0].label
     head = route.reply_heads.get(target.label)
     if head is None:
         head = (

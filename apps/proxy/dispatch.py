@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from apps.contracts.usage import Role
-from apps.proxy.errors import AttemptFailed, ClientGone, Refusal, Refused, UpstreamAnswered, UpstreamSilent
+from apps.contracts.usage import Role, Tokens
+from apps.proxy.choose import order
+from apps.proxy.dialects.openai_stream import OpenAIStream
+from apps.proxy.errors import AttemptFailed, ClientGone, Refusal, Refused, SeamRefused, UpstreamAnswered, UpstreamSilent
 from apps.proxy.flight import Ask, fly
 from apps.proxy.hedge import Race
-from apps.proxy.rescue import Sofar, continuation, splicer_of
+from apps.proxy.rescue import Sofar, Way, continuation
 from apps.proxy.runtime import MAX_ATTEMPTS
 from apps.proxy.slots import QueueTimeout, Shed, Slots
+from apps.proxy.splice import Splicer
 from apps.proxy.verdict import MAX_PAUSE_SECONDS, Verdict, verdict
 
 if TYPE_CHECKING:
-    from apps.proxy.attempt import Attempt
     from apps.proxy.engine import Engine
     from apps.proxy.exchange import Exchange
     from apps.proxy.runtime import CompiledRoute, CompiledTarget
@@ -70,6 +71,10 @@ async def _serve(exchange: Exchange, engine: Engine, route: CompiledRoute) -> No
         if slots is not None and index + 1 < len(targets) and 0 < slots.limit <= slots.running:
             index += 1  # it runs as many as it may, and another one is there
             continue
+        breaker = target.state.breaker
+        if breaker.state != "closed" and not breaker.allows(engine.loop.time()) and index + 1 < len(targets):
+            index += 1  # it opened meanwhile, or its probe is out
+            continue
         tries = 0
         while True:
             left -= 1
@@ -88,12 +93,10 @@ async def _serve(exchange: Exchange, engine: Engine, route: CompiledRoute) -> No
                 if exchange.first_error is None:
                     exchange.first_error = error
                 ruling = verdict(error)
-                if ruling.course == "answer":
-                    assert isinstance(error, UpstreamAnswered)
+                if ruling.course == "answer" and isinstance(error, UpstreamAnswered):
                     engine.answer_upstream_error(exchange, error)
                     return
-                if ruling.course == "credential":
-                    assert isinstance(error, UpstreamAnswered)
+                if ruling.course == "credential" and isinstance(error, UpstreamAnswered):
                     credentials_dead += 1
                     engine.credential_refused(target, error.status)
                 pause = _pause(exchange, ruling, last=index + 1 >= len(targets))
@@ -228,41 +231,58 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, brok
     mode = route.resilience.rescue
     if mode == "off":
         return False
-    failed = exchange.streaming
-    others = [target for target in exchange.plan if target is not broken]
-    candidates = others if isinstance(error, UpstreamSilent) else [*others, broken]
-    for target in candidates:
+    now = engine.loop.time()
+    others = [target for target in order(route, route.targets, exchange, now)[0] if target.label != broken.label]
+    for target in others if isinstance(error, UpstreamSilent) else [*others, broken]:
         if mode == "same_model" and target.model != broken.model:
             continue
-        if exchange.opens >= MAX_ATTEMPTS or exchange.overdue():
-            return False
-        for ask in _asks(exchange, failed, target):
-            if not target.state.breaker.allows(engine.loop.time()):
+        tried: list[Way] = []
+        while True:
+            if exchange.opens >= MAX_ATTEMPTS or exchange.overdue():
+                return False
+            ask = _ask(exchange, target, tried)
+            if ask is None or not target.state.breaker.allows(engine.loop.time()):
                 break
             slots = target.state.slots
             if slots is not None and not slots.take():
+                target.state.breaker.release(engine.loop.time())
                 break
             try:
                 await fly(exchange, engine, target, "rescue", ask)
                 return True
+            except SeamRefused:
+                tried.append(ask.way)
             except AttemptFailed:
-                failed = exchange.streaming
-                if exchange.opens >= MAX_ATTEMPTS or exchange.overdue():
-                    return False
+                break
             finally:
                 if slots is not None:
                     slots.give()
     return False
 
 
-def _asks(exchange: Exchange, failed: Attempt | None, target: CompiledTarget) -> list[Ask]:
-    """The ways to ask this target for the rest, best first; none where the seam would not be safe."""
-    if failed is None or failed.watch is None:
-        return []
-    sofar = Sofar.of(failed.watch, exchange.payload)
-    if sofar is None or sofar.unsafe:
-        return []
-    asks = []
-    for way in continuation(exchange.payload, sofar, target):
-        asks.append(Ask(way.body, splicer_of(way, sofar, exchange), max(1, exchange.max_output - way.produced)))
-    return asks
+def _ask(exchange: Exchange, target: CompiledTarget, tried: list[Way]) -> Ask | None:
+    """The surest way left to ask this target for the rest; None where the seam would not be safe."""
+    last = exchange.streaming
+    if last is None or last.watch is None:
+        return None
+    watch = last.watch
+    if not isinstance(watch, OpenAIStream):
+        return None
+    sofar = Sofar.of(watch)
+    if sofar is None:
+        return None
+    way = continuation(exchange.payload, sofar, target, max_output=exchange.max_output, tried=tried)
+    if way is None:
+        return None
+    splicer = Splicer(sofar, way, usage_asked=exchange.usage_asked, before=_tokens_so_far(exchange))
+    return Ask(way.body, splicer, way.max_output or exchange.max_output, way.added_input, way.kind)
+
+
+def _tokens_so_far(exchange: Exchange) -> Tokens:
+    """Of the parts that the app was given, as far as they are known."""
+    total = Tokens()
+    for attempt in exchange.attempts:
+        if attempt.first_byte_us >= 0:
+            total.input = max(total.input, attempt.tokens.input)
+            total.output += attempt.tokens.output
+    return total

@@ -19,12 +19,15 @@ from apps.contracts.journal import MAX_PAYLOAD
 from apps.contracts.money import NANO, dollars_text
 from apps.contracts.usage import Attempt as AttemptRecord
 from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_bounded, encode_record
-from apps.proxy.attempt import Attempt, constant_head, error_code_of
+from apps.proxy.attempt import Attempt, constant_head, error_code_of, header_text
 from apps.proxy.breaker import Breakers
+from apps.proxy.canned import canned_answer, canned_stream
 from apps.proxy.dispatch import dispatch
 from apps.proxy.driver import Driver
 from apps.proxy.errors import AttemptFailed, Refusal, UpstreamAnswered
 from apps.proxy.exchange import Exchange
+from apps.proxy.explain import HEADER as EXPLAIN
+from apps.proxy.explain import explain
 from apps.proxy.http.client import Pool
 from apps.proxy.http.dial import Origin as HttpOrigin
 from apps.proxy.http.dial import client_tls
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bulkhead.proxy")
 
 JSON = b"content-type: application/json\r\n"
+EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
 _JSON_HEAD = (
     b"content-type: application/json\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n"
     b"x-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %d.%09d\r\nx-bulkhead-overhead-ms: %d.%03d\r\n%b"
@@ -91,16 +95,54 @@ class Engine:
         runtime = self.holder.current
         now_us = time_ns() // 1000 + self.offset_us
         exchange = Exchange(uuid7_bytes(now_us // 1000), kind, request, reply, runtime, now_us, self)
+        refusal: Refusal | None = None
         for step in self._steps:
             refusal = step(exchange, runtime)
             if refusal is not None:
+                break
+        headers = request.headers
+        if EXPLAIN in headers:
+            self._explain(exchange, refusal)
+            return
+        if refusal is not None:
+            if refusal.code == "degraded" and exchange.route is not None and exchange.route.resilience.canned and self.journal.admit():
+                self._give_canned(exchange, exchange.route.resilience.canned)
+            else:
                 self._refuse_early(exchange, refusal)
-                return
-        header = request.headers.get(b"idempotency-key")
+            return
+        header = headers.get(b"idempotency-key")
         if header is not None:
             self._once(exchange, header)
         else:
             self._go(exchange)
+
+    def _give_canned(self, exchange: Exchange, text: str) -> None:
+        """The route's prepared answer, while it is degraded so far that no provider is called."""
+        route = exchange.route
+        assert route is not None
+        self.metrics.running += 1
+        body = canned_stream(exchange, text) if exchange.stream else canned_answer(exchange, text)
+        exchange.bytes_out = len(body)
+        self._write(exchange, "ok", 200)
+        head = b"x-bulkhead-route: %b\r\nx-bulkhead-degradation: %b\r\n%b" % (
+            header_text(route.name),
+            route.resilience.level.encode(),
+            self._plain_head(exchange),
+        )
+        reply = exchange.reply
+        self._sent(exchange)
+        if exchange.stream:
+            reply.start(200, EVENT_STREAM + head)
+            reply.finish(body)
+        else:
+            reply.send(200, JSON + head, body)
+
+    def _explain(self, exchange: Exchange, refusal: Refusal | None) -> None:
+        found = explain(exchange, refusal, self.loop.time())
+        if isinstance(found, Refusal):
+            self._refuse_early(exchange, found)
+        else:
+            exchange.reply.send(200, JSON, found)
 
     def _go(self, exchange: Exchange) -> None:
         reply = exchange.reply
@@ -172,7 +214,7 @@ class Engine:
         reply = exchange.reply
         self._sent(exchange)
         if answer.streamed:
-            reply.start(answer.status, b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n" + head)
+            reply.start(answer.status, EVENT_STREAM + head)
             reply.finish(answer.body)
         else:
             reply.send(answer.status, JSON + head, answer.body)
@@ -200,7 +242,7 @@ class Engine:
             cost % NANO,
             ours // 1000,
             ours % 1000,
-            constant_head(exchange, target),
+            constant_head(exchange, target) if exchange.choice is None else constant_head(exchange, target) + exchange.choice.head,
         )
         if b"x-ratelimit-limit-requests" in headers or b"openai-processing-ms" in headers:
             for name, value in headers.items():

@@ -10,6 +10,7 @@
         UpstreamAnswered     with a status of its own (4xx, 5xx)
         UpstreamSilent       a deadline passed: connect, first byte, idle, total
         UpstreamBroken       reset, refused, truncated, malformed
+        SeamRefused          it answered, but not as the rest of the stream that it was to continue
       StartError         the process cannot start; the message says what to do
 
 Socket errors (``apps.proxy.http.errors.UpstreamError``) are translated to AttemptFailed in ``attempt.py`` and nowhere else.
@@ -80,6 +81,10 @@ class UpstreamSilent(AttemptFailed):
     def __init__(self, which: str, seconds: float) -> None:
         super().__init__(f"no {which} within {seconds:g} s")
         self.which = which
+
+
+class SeamRefused(AttemptFailed):
+    code = "stream_interrupted"
 
 
 class UpstreamBroken(AttemptFailed):

@@ -12,6 +12,7 @@ from apps.proxy.errors import AttemptFailed, ClientGone, Refusal
 
 if TYPE_CHECKING:
     from apps.proxy.attempt import Attempt
+    from apps.proxy.choose import Choice
     from apps.proxy.driver import Driver
     from apps.proxy.engine import Engine
     from apps.proxy.http.types import Reply, Request
@@ -28,8 +29,10 @@ class Exchange:
         "answered",
         "attempts",
         "attribution",
+        "body",
         "bytes_out",
         "cap_injected",
+        "choice",
         "driver",
         "engine",
         "first_error",
@@ -68,6 +71,8 @@ class Exchange:
         self.id = id
         self.kind: Kind = kind
         self.request = request
+        self.body = request.body
+        """What targets are sent: the app's own bytes, unless the context guard or a lower output cap changed them."""
         self.reply = reply
         self.runtime = runtime
         self.started = request.arrived
@@ -77,6 +82,8 @@ class Exchange:
         self.requested_model = ""
         self.route: CompiledRoute | None = None
         self.plan: tuple[CompiledTarget, ...] = ()
+        self.choice: Choice | None = None
+        """Why the plan is what it is; None where it is the route's own."""
         self.stream = False
         self.usage_asked = False
         """The app itself asked for the usage chunk of a stream."""

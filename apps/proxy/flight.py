@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from apps.proxy.hedge import Race
     from apps.proxy.pricing import Price
     from apps.proxy.records import Templates
+    from apps.proxy.rescue import Way
     from apps.proxy.runtime import CompiledTarget
 
 
@@ -37,6 +38,9 @@ class Ask(NamedTuple):
     body: bytes
     watch: StreamWatch
     max_output: int
+    added_input: int
+    """Upper bound of its input tokens beyond the app's own request."""
+    way: Way
 
 
 async def fly(
@@ -141,7 +145,7 @@ def _priced(exchange: Exchange, target: CompiledTarget, ask: Ask | None) -> tupl
     if ask is None:
         reserved = price.bound(exchange.input_bound, exchange.max_output, exchange.n)
     else:
-        reserved = price.bound(max(exchange.input_bound, len(ask.body)), ask.max_output, exchange.n)
+        reserved = price.bound(exchange.input_bound + ask.added_input, ask.max_output, exchange.n)
     if key.budgets and reserved and exchange.unbounded:
         message = f"A hard budget applies to this key, and the cost of this request has no upper bound: {exchange.unbounded}."
         raise Refused(Refusal("unbounded_cost", "reserve", message))

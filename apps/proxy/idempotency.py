@@ -254,8 +254,8 @@ class Idempotency:
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
-        self._tasks.add(task)  # type: ignore[arg-type]
-        task.add_done_callback(self._tasks.discard)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
 
 def _conflict() -> Refusal:
@@ -287,6 +287,10 @@ class Taped:
     @property
     def gone(self) -> bool:
         return self._reply.gone
+
+    @gone.setter
+    def gone(self, gone: bool) -> None:
+        self._reply.gone = gone
 
     @property
     def flow(self) -> Flow | None:

@@ -53,6 +53,8 @@ class Templates:
         )
         usage = usage_template(kind, key, route, runtime, proxy)
         usage.simulated = target.simulated
+        if target.variant:
+            usage.flags = [*usage.flags, f"variant:{target.variant}"]
         # the structs' own copies: copy.copy() looks its way to the same function each time
         self.new_attempt: Callable[[], Attempt] = attempt.__copy__  # type: ignore[attr-defined]
         self.new_open: Callable[[], OpenRecord] = opened.__copy__  # type: ignore[attr-defined]

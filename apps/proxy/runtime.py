@@ -6,6 +6,7 @@ versions a target knows. The control plane runs this same code before it publish
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -26,29 +27,28 @@ from apps.contracts.snapshot import (
     RouteFragment,
     Target,
 )
+from apps.proxy.context import family_bytes_per_token
 from apps.proxy.dialects import DIALECTS, Dialect
 from apps.proxy.pricing import Price, PriceError, compile_price
+from apps.proxy.resilience import CompiledResilience, CompileError, check_resilience, check_target
+from apps.proxy.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from apps.proxy.records import Templates
+    from apps.proxy.retries import RetryBudget
+    from apps.proxy.slots import Slots
+    from apps.proxy.state import TargetState
+
+__all__ = ["CompileError", "Runtime", "compile_config"]
 
 Fragments = Mapping[str, Mapping[str, Fragment]]
 Unseal = Callable[[str], bytes]
 
 MAX_ATTEMPTS = 8
 """Attempts per request that the journal reserves room for."""
+PRIORITIES = {"high": 0, "normal": 1, "low": 2}
+"""Of keys, as numbers: lower ones are served first and shed last."""
 _HEADER_SAFE = re.compile(rb"^[\x21-\x7e]+$")
-
-
-class CompileError(ValueError):
-    """A config that cannot be served: names the section, the object's id, the field, and what to do."""
-
-    def __init__(self, section: str, id: str, field: str, message: str) -> None:
-        super().__init__(f"{section} {id}: {field}: {message}")
-        self.section = section
-        self.id = id
-        self.field = field
-        self.message = message
 
 
 class Origin(NamedTuple):
@@ -89,22 +89,39 @@ class CompiledPrices:
 
 
 class CompiledTarget:
-    """One place to send a request, with everything about it rendered."""
+    """One place that a route can send a request to, with everything about it rendered. Routes share what is heavy, not the object."""
 
     __slots__ = (
+        "bytes_per_token",
+        "capabilities",
         "dialect",
         "endpoint",
+        "expensive",
         "killed",
         "label",
+        "max_concurrency",
         "model",
         "origin",
+        "prefill",
         "prices",
+        "priority",
         "provider",
         "provider_kind",
+        "rank",
+        "reasoning",
         "region",
         "request_heads",
         "simulated",
+        "state",
+        "variant",
+        "weight",
+        "window",
     )
+
+    state: TargetState
+    """What this process has learned of it: set before the config is served."""
+    rank: tuple[int, ...]
+    """By the route's strategy: lower ones always first."""
 
     def __init__(
         self,
@@ -137,6 +154,27 @@ class CompiledTarget:
         self.request_heads = self.dialect.request_heads(
             base_path=parts.path.rstrip("/"), host=(shown if default_port else f"{shown}:{port}").encode(), secret=secret
         )
+        self.bytes_per_token = family_bytes_per_token(target.model)
+        """Estimated, until the target's health has measured it."""
+        self._take(target)
+
+    def with_options(self, target: Target, strategy: str, home: str) -> CompiledTarget:
+        """The same place with one route's options. Raises nothing: they are checked before."""
+        found = copy.copy(self)
+        found._take(target)
+        found.rank = STRATEGIES[strategy].rank(found, home)
+        return found
+
+    def _take(self, target: Target) -> None:
+        self.weight = target.weight
+        self.priority = target.priority
+        self.window = target.window
+        self.max_concurrency = target.max_concurrency
+        self.prefill = target.prefill
+        self.reasoning = target.reasoning
+        self.expensive = target.expensive
+        self.variant = target.variant
+        self.capabilities = None if target.capabilities is None else frozenset(target.capabilities)
 
 
 class CompiledRoute:
@@ -144,29 +182,62 @@ class CompiledRoute:
 
     __slots__ = (
         "aliases",
+        "arrange",
         "connect",
+        "every_target",
         "first_byte",
         "flags",
         "id",
         "idle",
+        "live",
         "max_attempts",
         "max_output",
         "name",
+        "quick",
         "reply_heads",
+        "resilience",
+        "retries",
+        "roomy",
+        "slots",
         "stopped",
+        "strategy",
         "targets",
         "templates",
         "total",
         "unpriced_is_zero",
     )
 
+    retries: RetryBudget
+    slots: Slots | None
+
     def __init__(
-        self, fragment: RouteFragment, targets: tuple[CompiledTarget, ...], flags: tuple[str, ...], stopped: tuple[str, str] | None
+        self,
+        fragment: RouteFragment,
+        targets: tuple[CompiledTarget, ...],
+        flags: tuple[str, ...],
+        stopped: tuple[str, str] | None,
+        mirror: CompiledTarget | None = None,
     ) -> None:
         self.id = fragment.id
         self.name = fragment.name
         self.aliases = tuple(fragment.aliases)
-        self.targets = targets
+        settings = self.resilience = CompiledResilience(fragment.resilience, fragment.deadlines, mirror)
+        self.strategy = settings.strategy if fragment.switch is None else "priority"
+        """A switch says itself who comes first."""
+        self.targets = targets if fragment.switch is not None else tuple(sorted(targets, key=lambda target: target.rank))
+        """In order of rank."""
+        self.every_target = (*self.targets, mirror) if mirror is not None else self.targets
+        cheap = [target for target in self.targets if not target.killed and not target.expensive]
+        self.live = tuple(cheap) if settings.level == "limited" and cheap else tuple(t for t in self.targets if not t.killed)
+        """What is left of ``targets`` by what config says: not killed and, at the level ``limited``, not expensive (if others are left)."""
+        self.arrange = STRATEGIES[self.strategy].arrange if len(self.live) > 1 else None
+        windows = [target.window for target in self.live if target.window]
+        self.roomy = min(windows, default=1 << 62) if settings.context != "off" else 1 << 62
+        """A request of up to so many tokens fits every target."""
+        self.quick = (
+            bool(self.live) and self.arrange is None and settings.level != "limited" and all(t.capabilities is None for t in self.live)
+        )
+        """``live`` is the plan of every request that fits ``roomy``, while no target is in trouble."""
         self.flags = flags
         self.stopped = stopped
         """(code, message) when the route takes no requests."""
@@ -176,8 +247,11 @@ class CompiledRoute:
         self.idle = deadlines.idle_ms / 1000
         self.total = deadlines.total_ms / 1000
         self.max_output = fragment.max_output_tokens
+        if settings.level == "limited":
+            self.max_output = min(self.max_output, settings.limited_max_output)
         self.max_attempts = fragment.max_attempts
         self.unpriced_is_zero = fragment.unpriced == "zero"
+        self.slots = None
         self.templates: dict[tuple[object, ...], Templates] = {}
         """Records with what is known beforehand (see ``apps.proxy.records``)."""
         self.reply_heads: dict[str, bytes] = {}
@@ -193,10 +267,12 @@ class CompiledKey:
         "environment",
         "expired_message",
         "expires_at_ms",
+        "explain",
         "feature",
         "id",
         "name",
         "organisation",
+        "priority",
         "refused",
         "service",
         "tags",
@@ -224,12 +300,14 @@ class CompiledKey:
         self.budgets = budgets
         self.team = fragment.team
         self.service = fragment.service
+        self.explain = fragment.explain
+        self.priority = PRIORITIES[fragment.priority]
 
 
 class Runtime:
     """One config version, compiled. Never changed after it is built; a request keeps the one it started with."""
 
-    __slots__ = ("fragments", "good_until_ms", "keys", "tables", "version")
+    __slots__ = ("fragments", "good_until_ms", "keys", "tables", "version", "wildcards")
 
     def __init__(
         self, version: int, fragments: Fragments, keys: dict[bytes, CompiledKey], tables: dict[str, dict[str, CompiledRoute]]
@@ -239,7 +317,9 @@ class Runtime:
         self.keys = keys
         """By HMAC digest of the token."""
         self.tables = tables
-        """Organisation id -> route name or alias -> route."""
+        """Organisation id -> route name or alias, wildcards included -> route."""
+        self.wildcards = _wildcards(tables)
+        """Organisation id -> (what a name must begin with, route), the longest first."""
         flags = cast(Mapping[str, FlagFragment], fragments.get("flags", {})).values()
         ends = [f.until_ms for f in flags if f.on and f.until_ms is not None]
         routes = cast(Mapping[str, RouteFragment], fragments.get("routes", {})).values()
@@ -247,12 +327,29 @@ class Runtime:
         self.good_until_ms: int | None = min(ends, default=None)
         """When the first flag that is on, or a route's switch, runs out (milliseconds since the epoch): compile again then."""
 
+    def wildcard_of(self, organisation: str, name: str) -> tuple[str, CompiledRoute | None]:
+        """The wildcard with the longest prefix that ``name`` begins with (as it is written, ``gpt-4*``) and its route, for a name that is
+        not in the table; the name itself and None where there is none."""
+        for prefix, route in self.wildcards.get(organisation, ()):
+            if name.startswith(prefix):
+                return f"{prefix}*", route
+        return name, None
+
     def routes_of(self, key: CompiledKey) -> dict[str, CompiledRoute]:
         """Every name the key may use, with its route."""
         table = self.tables.get(key.organisation, {})
         if key.allowed is None:
             return table
         return {name: route for name, route in table.items() if route.name in key.allowed or name in key.allowed}
+
+
+def _wildcards(tables: dict[str, dict[str, CompiledRoute]]) -> dict[str, list[tuple[str, CompiledRoute]]]:
+    found: dict[str, list[tuple[str, CompiledRoute]]] = {}
+    for organisation, table in tables.items():
+        wild = [(name[:-1], route) for name, route in table.items() if name.endswith("*")]
+        if wild:
+            found[organisation] = sorted(wild, key=lambda pair: len(pair[0]), reverse=True)
+    return found
 
 
 EMPTY = Runtime(0, {name: {} for name in SECTIONS}, {}, {})
@@ -383,7 +480,7 @@ class _Targets:
         self._providers = {(p.organisation, p.name): p for p in cast(Mapping[str, ProviderFragment], full["providers"]).values()}
         self._killed = _flags_on(full, "kill", "provider")
         self._prices: dict[str, CompiledPrices] = {}
-        self._done: dict[tuple[str, str, str, str], CompiledTarget] = {}
+        self._done: dict[tuple[str, str, str], CompiledTarget] = {}
         self._secrets: dict[str, bytes] = {}
 
     def compile(self, route: RouteFragment, field: str, target: Target) -> CompiledTarget:
@@ -400,7 +497,8 @@ class _Targets:
             raise CompileError("routes", route.id, field, f"{target.provider!r} has no endpoint {target.endpoint!r}: it has {names}")
         if not target.model or any(ord(c) < 32 for c in target.model):
             raise CompileError("routes", route.id, field, "a target needs the model's name at the provider, without control characters")
-        cache_key = (provider.id, endpoint.name, target.model, "")
+        check_target(route, field, target)
+        cache_key = (provider.id, endpoint.name, target.model)
         found = self._done.get(cache_key)
         if found is None:
             parts = urlsplit(endpoint.base_url)
@@ -417,7 +515,8 @@ class _Targets:
                 target, provider, endpoint, self._secret(provider, endpoint), self._price(provider, target.model), killed
             )
             self._done[cache_key] = found
-        return found
+        strategy = route.resilience.strategy if route.switch is None else "priority"
+        return found.with_options(target, strategy, route.resilience.region)
 
     def _price(self, provider: ProviderFragment, model: str) -> CompiledPrices | None:
         for price_id in (f"{provider.id}/{model}", f"{provider.name}/{model}"):
@@ -454,7 +553,9 @@ def _compile_tables(full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal |
     for route in cast(Mapping[str, RouteFragment], full["routes"]).values():
         if not route.targets:
             raise CompileError("routes", route.id, "targets", "a route needs at least one target")
+        _check_names(route)
         _check_deadlines(route)
+        check_resilience(route)
         primary = tuple(targets.compile(route, f"targets[{i}]", t) for i, t in enumerate(route.targets))
         alternative = tuple(targets.compile(route, f"fallback[{i}]", t) for i, t in enumerate(route.fallback))
         flags: tuple[str, ...] = ()
@@ -463,20 +564,41 @@ def _compile_tables(full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal |
             chosen, flags = alternative, (fallbacks[route.id],)
         if route.switch is not None:
             only = targets.compile(route, "switch.target", route.switch.target)
-            chosen = (only, *(target for target in chosen if target is not only)) if route.switch.failover else (only,)
+            only = next((target for target in primary + alternative if target.label == only.label), only)  # with the options it has there
+            chosen = (only, *(target for target in chosen if target.label != only.label)) if route.switch.failover else (only,)
             flags = (*flags, f"switched to {only.provider}"[:200])
         if route.id in kills:
             stopped = ("route_killed", f"The route {route.name!r} is stopped by the kill switch {kills[route.id]!r}.")
             flags = (*flags, kills[route.id])
         elif not route.enabled:
             stopped = ("route_disabled", f"The route {route.name!r} is disabled.")
-        compiled = CompiledRoute(route, chosen, flags, stopped)
+        elif route.resilience.level in ("cached", "minimal"):
+            level = route.resilience.level
+            without = " There is no stored answer, so it behaves as 'minimal'." if level == "cached" else ""
+            stopped = ("degraded", f"The route {route.name!r} is degraded to {level!r} and calls no provider.{without} Try again later.")
+        home = route.resilience.region
+        if route.resilience.strategy == "region" and all(target.region != home for target in primary + alternative):
+            regions = ", ".join(sorted({target.region or "(none)" for target in primary + alternative}))
+            raise CompileError("routes", route.id, "resilience.region", f"no target is in the region {home!r}: they are in {regions}")
+        mirror = None
+        if route.resilience.mirror is not None:
+            mirror = targets.compile(route, "resilience.mirror.target", route.resilience.mirror.target)
+            if any(target.label == mirror.label for target in primary + alternative):
+                message = f"{mirror.label} is a target of the route itself: mirror to another one, or take it out of the targets"
+                raise CompileError("routes", route.id, "resilience.mirror.target", message)
+        compiled = CompiledRoute(route, chosen, flags, stopped, mirror)
         table = tables.setdefault(route.organisation, {})
         for name in (route.name, *route.aliases):
             if name in table:
                 raise CompileError("routes", route.id, "name", f"{name!r} is already the name or alias of the route {table[name].name!r}")
             table[name] = compiled
     return tables
+
+
+def _check_names(route: RouteFragment) -> None:
+    for field, name in (("name", route.name), *((f"aliases[{at}]", alias) for at, alias in enumerate(route.aliases))):
+        if "*" in name[:-1]:
+            raise CompileError("routes", route.id, field, f"{name!r}: a wildcard is one * at the end, as in 'gpt-4*'")
 
 
 def _check_deadlines(route: RouteFragment) -> None:

@@ -6,7 +6,8 @@ Keys and credentials are never rolled back, so that no revoked key opens again a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.models import RestrictedError
@@ -15,6 +16,7 @@ from django.db.models.deletion import ProtectedError
 from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
+from apps.audit.models import AuditEvent
 from apps.contracts.snapshot import NEVER_ROLLED_BACK, SECTIONS, Fragment
 from apps.publishing.errors import PublishError
 from apps.publishing.models import TouchedFragment, Version
@@ -49,7 +51,7 @@ def rollback(
     head = head_state()
     if not Version.objects.filter(number=to_version).exists():
         raise ServiceError(f"There is no version {to_version}; the newest is {head.number}.", field="to_version")
-    target = state_at(to_version)
+    target = _without_deleted(state_at(to_version))
     registered = registered_sections() if sections is None else sections
     steps = _steps(head, target, registered)
     _restore_all(steps, registered, actor=actor, reason=reason)
@@ -98,6 +100,30 @@ def version_undo(
     for step in steps:
         section_touch(section=step.section, ids=[step.object_id])
     return publish(actor=actor, reason=why, sections=sections, compiler=compiler)
+
+
+def _without_deleted(state: ConfigState) -> ConfigState:
+    """A state without what belonged to organisations that were deleted since: a rollback brings none of them back."""
+    owners = {
+        organisation for rows in state.fragments.values() for row in rows.values() if (organisation := getattr(row, "organisation", ""))
+    }
+    deleted = set(
+        AuditEvent.objects.filter(action="organisation.delete", subject_kind="organisation", subject_id__in=owners).values_list(
+            "subject_id", flat=True
+        )
+    )
+    if not deleted:
+        return state
+    gone = {
+        (name, key) for name, rows in state.fragments.items() for key, row in rows.items() if getattr(row, "organisation", "") in deleted
+    }
+    providers = {key for name, key in gone if name == "providers"}
+    gone |= {("prices", key) for key in state.fragments.get("prices", {}) if key.partition("/")[0] in providers}
+
+    def kept(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {name: {key: row for key, row in rows.items() if (name, key) not in gone} for name, rows in sections.items()}
+
+    return replace(state, bodies=kept(state.bodies), fragments=kept(state.fragments), compiled=None)
 
 
 def _restorable(registered: Mapping[str, Section]) -> list[str]:

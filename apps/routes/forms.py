@@ -126,14 +126,19 @@ def chain_rows(specs: Sequence[TargetSpec]) -> list[dict[str, str]]:
     return [{"place": f"{spec.provider}/{spec.endpoint}" if spec.endpoint else spec.provider, "model": spec.model} for spec in specs]
 
 
+def seconds_text(ms: int) -> str:
+    """Milliseconds as the seconds that a person would type: ``2``, ``0.25``."""
+    return f"{ms / 1000:.3f}".rstrip("0").rstrip(".")
+
+
 def _seconds(label: str, help_text: str, default_ms: int) -> forms.DecimalField:
     return forms.DecimalField(
         label=label,
-        help_text=f"{help_text} In seconds; default {default_ms / 1000:g}.",
+        help_text=f"{help_text} In seconds; default {seconds_text(default_ms)}.",
         min_value=0.001,
         max_value=86_400,
         decimal_places=3,
-        initial=f"{default_ms / 1000:g}",
+        initial=seconds_text(default_ms),
     )
 
 

@@ -18,7 +18,7 @@ from apps.publishing.selectors import head_number, spread_of
 from apps.publishing.trail import trail
 from apps.routes import choices, selectors, services
 from apps.routes.detail import KEYS, TABS, RouteDetail
-from apps.routes.forms import Place, RouteForm, chain_rows, reshaped
+from apps.routes.forms import Place, RouteForm, chain_rows, reshaped, seconds_text
 from apps.routes.models import Route
 from apps.routes.tables import routes_list
 from apps.ui.fragments import tagged
@@ -188,7 +188,7 @@ class UpdateView(RouteEditView):
             "max_attempts": route.max_attempts,
             "max_output_tokens": route.max_output_tokens,
             "unpriced": route.unpriced,
-            **{f"deadlines_{name}": f"{getattr(deadlines, f'{name}_ms') / 1000:g}" for name in ("connect", "first_byte", "idle", "total")},
+            **{f"deadlines_{name}": seconds_text(getattr(deadlines, f"{name}_ms")) for name in ("connect", "first_byte", "idle", "total")},
         }
 
     def change(self, form: Any) -> Route:

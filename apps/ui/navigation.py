@@ -100,7 +100,13 @@ RAIL: tuple[Job, ...] = (
             ),
             Place("Routes", "routes:list", "routes", "route.view", also=("routes:*", "dashboard:routes"), key="t", words="models targets"),
             Place(
-                "Providers", "dashboard:providers", "providers", "usage.view", also=("providers:*",), key="p", words="upstreams endpoints"
+                "Providers",
+                "providers:list",
+                "providers",
+                "provider.view",
+                also=("providers:*", "dashboard:providers"),
+                key="p",
+                words="upstreams endpoints credentials prices",
             ),
             Place("Keys", "keys:list", "keys", "key.view", also=("keys:*", "dashboard:keys"), key="k", words="tokens"),
         ),
@@ -140,9 +146,11 @@ RAIL: tuple[Job, ...] = (
 )
 
 ACTIONS: tuple[Action, ...] = (
-    Action("Connect a provider", "providers:create", "plug", "provider.change", "new add upstream credential"),
+    Action("Connect a provider", "providers:connect", "plug", "provider.change", "new add upstream credential"),
     Action("Create a key", "keys:create", "plus", "key.create", "new add virtual"),
     Action("Create a route", "routes:create", "plus", "route.change", "new add"),
+    Action("Invite a colleague", "settings:invite", "person", "user.change", "new add user person people", installation=True),
+    Action("Change your password", "settings:profile", "settings", "", "profile sign out sessions"),
 )
 
 _asker: Callable[[HttpRequest], May] | None = None

@@ -10,10 +10,10 @@ from typing import Any
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.urls import Resolver404, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -131,8 +131,11 @@ def _error_page(request: HttpRequest, name: str, status: int, **context: Any) ->
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404."""
-    return _error_page(request, "404", 404)
+    """404, with what the view said of it, and the way up."""
+    said = exception.args[0] if isinstance(exception, Http404) and exception.args and isinstance(exception.args[0], str) else ""
+    parent = request.path.rstrip("/").rpartition("/")[0] + "/"
+    above = parent if parent != "/" and not isinstance(exception, Resolver404) else ""
+    return _error_page(request, "404", 404, why=said, above=above)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:

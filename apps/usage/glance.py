@@ -12,6 +12,7 @@ from apps.accounts.scope import Scope
 from apps.usage.selectors import COUNTS, DAY, HISTOGRAMS, MINUTE, SUMS, Dimension, Latency, Totals, floor, latency_of, rows_of
 
 LIVE_SECONDS = 60
+LATEST_MINUTES = 2
 RECENT_MINUTES = 5
 PAST_MINUTES = 60
 WATCHED: tuple[Dimension, ...] = ("route", "provider")
@@ -23,12 +24,13 @@ MOST_VALUES = 100
 class Watched:
     """One route or provider (``value`` empty with ``dimension`` empty: everything): the last minutes beside the hour before.
 
-    ``fine_until``: the end of the last minute of the past hour in which few enough requests and attempts failed; None without one.
-    ``first``: the first minute of the past hour that had any request.
+    ``latest``: of the minute that runs and the one before. ``fine_until``: the end of the last minute of the past hour in which few
+    enough requests and attempts failed; None without one. ``first``: the first minute of the past hour that had any request.
     """
 
     dimension: str
     value: str
+    latest: Totals = field(default_factory=Totals)
     recent: Totals = field(default_factory=Totals)
     past: Totals = field(default_factory=Totals)
     recent_time: Latency = field(default_factory=Latency)
@@ -72,6 +74,7 @@ def glance(scope: Scope, *, now: datetime | None = None) -> Glance:
         ("live", 10, [""], live_end - timedelta(seconds=LIVE_SECONDS), live_end),
         ("today", DAY, [""], today, today + timedelta(days=1)),
         ("recent", MINUTE, dimensions, recent, after),
+        ("latest", MINUTE, dimensions, floor(now, MINUTE) - timedelta(minutes=LATEST_MINUTES - 1), after),
         ("past", 600, dimensions, past_end - timedelta(minutes=PAST_MINUTES), past_end),
         ("course", MINUTE, dimensions, recent - timedelta(minutes=PAST_MINUTES), after),
     )
@@ -109,9 +112,16 @@ def _gathered(rows: list[tuple[object, ...]]) -> Glance:
         fine, first = courses.get((dimension, value), (None, None))
         recent, past = ("recent", dimension, value), ("past", dimension, value)
         return Watched(
-            dimension, value, totals.get(recent, Totals()), totals.get(past, Totals()), times.get(recent, Latency()),
-            times.get(past, Latency()), fine, first,
-        )  # fmt: skip
+            dimension,
+            value,
+            latest=totals.get(("latest", dimension, value), Totals()),
+            recent=totals.get(recent, Totals()),
+            past=totals.get(past, Totals()),
+            recent_time=times.get(recent, Latency()),
+            past_time=times.get(past, Latency()),
+            fine_until=fine,
+            first=first,
+        )
 
     found = [watched(dimension, value) for kind, dimension, value in totals if kind == "recent" and dimension and value]
     found.sort(key=lambda one: (one.dimension, -one.recent.requests, one.value))

@@ -17,10 +17,16 @@ NAUGHTY = Path(__file__).resolve().parents[2] / ".." / "shared" / "material" / "
 
 def seed(*, requests: int) -> None:
     from apps.accounts.models import Membership, Organisation, User
+    from apps.audit.actors import Actor
     from apps.budgets.models import Budget, BudgetWindow
     from apps.contracts.identifiers import uuid7
     from apps.keys.models import VirtualKey
+    from apps.providers.rules import EndpointSpec
+    from apps.providers.services import provider_ensure
     from apps.publishing.models import ProxyProcess, Version
+    from apps.routes.models import Route
+    from apps.routes.rules import TargetSpec
+    from apps.routes.services import route_ensure
     from apps.settlement.models import SettlementJournal
     from tests.dashboard.generate import usage_generate
 
@@ -41,12 +47,19 @@ def seed(*, requests: int) -> None:
     usage_generate(organisation=lot, count=requests, over=timedelta(minutes=58), keys=keys(lot, "checkout", "search-backend", "batch"))
     little = organisations["a-little"]
     usage_generate(organisation=little, count=3, over=timedelta(minutes=4), keys=keys(little, "demo"), routes=("demo-chat",))
+    actor = Actor.command("seed")
+    for name in ("sim-east", "sim-west"):
+        endpoint = EndpointSpec(name="main", base_url=f"https://{name}.example.test/v1")
+        provider_ensure(actor=actor, organisation=little, name=name, kind="openai", endpoints=[endpoint], simulated=True)
+    targets = [TargetSpec("sim-east", "sim-model"), TargetSpec("sim-west", "sim-model")]
+    route_ensure(actor=actor, organisation=little, name="demo-chat", targets=targets)
     if NAUGHTY.is_file():
         odd = organisations["naughty"]
         strings = [text.replace("\x00", "") for text in json.loads(NAUGHTY.read_text()) if text.strip("\x00")]
         ids = []
         for at, text in enumerate(strings):
             ids += keys(odd, f"{text[:70]} {at}")
+        Route.objects.bulk_create(Route(organisation=odd, name=text[:120]) for text in dict.fromkeys(text[:120] for text in strings))
         usage_generate(organisation=odd, count=len(strings) * 2, over=timedelta(minutes=30), routes=strings, providers=strings, keys=ids)
 
     for number in range(1, 183):

@@ -36,7 +36,7 @@ JSON_ALONE = {
     "ok": (200, None, 1),
     "500": (500, None, 2),
     "503-once": (200, None, 2),
-    "429": (429, None, 1),
+    "429": (429, None, 2),
     "401": (502, "upstream_credentials_exhausted", 1),
     "400": (400, None, 1),
     "404": (404, None, 1),

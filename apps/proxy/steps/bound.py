@@ -22,7 +22,7 @@ def bound(exchange: Exchange, runtime: Runtime) -> Refusal | None:
     headers = exchange.request.headers
     value = headers.get(b"x-bulkhead-timeout-ms")
     if value is not None:
-        if not value.isdigit() or not 0 < int(value[:12]):
+        if not value.isdigit() or not int(value[:12]) > 0:
             return Refusal(
                 "invalid_field", STEP, "The header x-bulkhead-timeout-ms takes a whole number of milliseconds.", "x-bulkhead-timeout-ms"
             )

@@ -1,0 +1,135 @@
+"""The shapes of OpenAI's chat completions as they lie on the wire, and what a server-sent event says.
+
+Only fields that decide something are named; all others pass untouched. Source: OpenAI's API reference.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from apps.contracts.usage import Tokens
+
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for bytes that are not the JSON it expects."""
+
+
+class PromptDetails(msgspec.Struct):
+    cached_tokens: int | None = 0
+
+
+class CompletionDetails(msgspec.Struct):
+    reasoning_tokens: int | None = 0
+
+
+class Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+
+class WholeAnswer(msgspec.Struct):
+    usage: Usage | None = None
+    object: str = ""
+    error: msgspec.Raw | None = None
+
+
+class Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: msgspec.Raw | None = None
+    function_call: msgspec.Raw | None = None
+
+
+class Choice(msgspec.Struct):
+    delta: Delta | None = None
+    finish_reason: str | None = None
+
+
+class Event(msgspec.Struct):
+    choices: list[Choice] | None = None
+    usage: Usage | None = None
+    error: msgspec.Raw | None = None
+
+
+class KeptDelta(Delta):
+    role: str | None = None
+    audio: msgspec.Raw | None = None
+
+
+class KeptChoice(msgspec.Struct):
+    index: int = 0
+    delta: KeptDelta | None = None
+    finish_reason: str | None = None
+    logprobs: msgspec.Raw | None = None
+
+
+class KeptEvent(msgspec.Struct):
+    """Everything a stream's continuation must know of what was given."""
+
+    id: str | None = None
+    model: str | None = None
+    created: Any = None
+    choices: list[KeptChoice] | None = None
+    usage: Usage | None = None
+
+
+decode_answer = msgspec.json.Decoder(WholeAnswer).decode
+decode_event = msgspec.json.Decoder(Event).decode
+decode_kept = msgspec.json.Decoder(KeptEvent).decode
+decode_any = msgspec.json.Decoder().decode
+encode = msgspec.json.Encoder().encode
+
+
+def tokens_of(usage: Usage) -> Tokens:
+    prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
+    return Tokens(
+        input=max(0, usage.prompt_tokens),
+        output=max(0, usage.completion_tokens),
+        cache_read=(prompt.cached_tokens or 0) if prompt is not None else 0,
+        reasoning=(completion.reasoning_tokens or 0) if completion is not None else 0,
+    )
+
+
+def says(raw: msgspec.Raw | None) -> bool:
+    """Whether a field is there with something in it: some servers write ``null`` or an empty list for nothing."""
+    return raw is not None and bytes(raw) not in (b"null", b"[]")
+
+
+def event_data(event: bytes) -> bytes | None:
+    """The joined ``data:`` lines of one event; None when it has none."""
+    lines = [line[5:].lstrip(b" ") if line[5:6] == b" " else line[5:] for line in event.split(b"\n") if line.startswith(b"data:")]
+    if not lines:
+        return None
+    return lines[0].strip() if len(lines) == 1 else b"\n".join(lines)
+
+
+def is_comment(event: bytes) -> bool:
+    """Nothing but comments. An event of other fields without data is not one: SDKs read its missing data as broken JSON."""
+    return all(line.startswith(b":") for line in event.split(b"\n") if line)
+
+
+def json_object(data: bytes) -> dict[str, Any] | None:
+    """What an SDK would read from an event's data; None where it would raise. Halves of surrogate pairs are read as SDKs read them."""
+    try:
+        value = decode_any(data)
+    except UNREADABLE:
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError):
+            return None
+    return value if type(value) is dict else None
+
+
+def encode_event(payload: dict[str, Any]) -> bytes:
+    """One server-sent event."""
+    try:
+        body = encode(payload)
+    except UnicodeEncodeError:  # half of a surrogate pair: only its escape can be written
+        body = json.dumps(payload, separators=(",", ":")).encode()
+    return b"data: %b\n\n" % body
