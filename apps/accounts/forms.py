@@ -89,8 +89,9 @@ class RolesForm(forms.Form):
             self.fields[f"role-{organisation.slug}"] = RoleField(label=label, choices=choices, initial=NO_ROLE)
 
     def roles(self) -> dict[str, Role | None]:
-        """Slug -> role, None for none."""
-        chosen = {name.removeprefix("role-"): value for name, value in self.cleaned_data.items() if name.startswith("role-")}
+        """Slug -> role, None for none; of the organisations that the sent form knew."""
+        sent = {name: value for name, value in self.cleaned_data.items() if name.startswith("role-") and name in self.data}
+        chosen = {name.removeprefix("role-"): value for name, value in sent.items()}
         return {slug: None if value == NO_ROLE else Role(value) for slug, value in chosen.items()}
 
 

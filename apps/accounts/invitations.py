@@ -24,6 +24,7 @@ from apps.accounts.people import name_checked, password_checked
 from apps.accounts.rules import Role
 from apps.accounts.selectors import permission_require
 from apps.accounts.services import email_checked, membership_set
+from apps.accounts.sessions import sessions_end_all
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import audit_record
@@ -31,6 +32,8 @@ from apps.audit.services import audit_record
 log = logging.getLogger(__name__)
 
 LIFETIME = timedelta(days=7)
+LINK_LIFETIME = timedelta(days=1)
+"""Of a link to choose a new password."""
 
 
 class InvitationGone(ServiceError):
@@ -104,6 +107,23 @@ def invitation_revoke(*, actor: Actor, invitation: Invitation) -> bool:
     return True
 
 
+@transaction.atomic
+def password_link_create(*, actor: Actor, user: User) -> tuple[Invitation, str]:
+    """A link by which a person who forgot theirs chooses a new password; an earlier one opens nothing any more. Shown only now."""
+    permission_require(actor=actor, action="user.change")
+    user = User.objects.select_for_update().get(pk=user.pk)
+    if not user.is_active:
+        raise ServiceError(f"{user.email} is disabled: enable the person first.")
+    Invitation.objects.filter(email__iexact=user.email).delete()
+    token, now = secrets.token_urlsafe(32), timezone.now()
+    invitation = Invitation.objects.create(
+        email=user.email, user=user, token_hash=token_hash(token), invited_by=actor.name, sent_at=now, expires_at=now + LINK_LIFETIME
+    )
+    after = {"expires_at": invitation.expires_at}
+    audit_record(actor=actor, action="user.password_link", subject_kind="user", subject_id=user.pk, subject_name=user.email, after=after)
+    return invitation, token
+
+
 def invitation_find(token: str) -> Invitation:
     """The invitation that a link opens now. Raises InvitationGone."""
     found = Invitation.objects.filter(token_hash=token_hash(token), expires_at__gt=timezone.now()).first()
@@ -119,6 +139,8 @@ def invitation_accept(*, token: str, name: str, password: str, address: str = ""
     Roles of organisations that are gone since are left out. Raises InvitationGone, and ServiceError for a weak password.
     """
     invitation = Invitation.objects.select_for_update().filter(token_hash=token_hash(token), expires_at__gt=timezone.now()).first()
+    if invitation is not None and invitation.user_id is not None:
+        return _password_chosen(invitation, password, address)
     if invitation is None or User.objects.filter(email__iexact=invitation.email).exists():
         raise InvitationGone
     user = User(email=invitation.email, name=name_checked(name))
@@ -135,17 +157,33 @@ def invitation_accept(*, token: str, name: str, password: str, address: str = ""
     return user
 
 
+def _password_chosen(invitation: Invitation, password: str, address: str) -> User:
+    user = User.objects.select_for_update().filter(pk=invitation.user_id, is_active=True).first()
+    if user is None:
+        raise InvitationGone
+    password_checked(password, user=user)
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    sessions_end_all(user=user)
+    actor = Actor(kind="user", id=str(user.pk), name=user.email, role=user.roles_text(), address=address)
+    after = {"link_by": invitation.invited_by}
+    audit_record(actor=actor, action="user.password", subject_kind="user", subject_id=user.pk, subject_name=user.email, after=after)
+    invitation.delete()
+    return user
+
+
 def invitation_mail(*, invitation: Invitation, link: str) -> str:
     """Send the link where a mail server is set. Returns why it was not sent, empty when it was."""
     if not settings.EMAIL_HOST:
         return "No mail server is set, so nothing was sent."
+    what = "lets you choose a new password for" if invitation.user_id else "invites you to"
     body = (
-        f"{invitation.invited_by} invites you to Bulkhead ({settings.ENVIRONMENT_NAME}).\n\n"
+        f"{invitation.invited_by} {what} Bulkhead ({settings.ENVIRONMENT_NAME}).\n\n"
         f"Open this link to choose a password:\n{link}\n\n"
         f"It opens once, until {invitation.expires_at:%Y-%m-%d %H:%M} UTC.\n"
     )
     try:
-        send_mail("Your invitation to Bulkhead", body, settings.DEFAULT_FROM_EMAIL, [invitation.email])
+        send_mail("Your link to Bulkhead", body, settings.DEFAULT_FROM_EMAIL, [invitation.email])
     except (smtplib.SMTPException, OSError) as error:
         log.warning("the invitation of %s was not sent: %s", invitation.email, error)
         return f"The mail server did not take it ({error.__class__.__name__})."

@@ -108,11 +108,13 @@ class Membership(models.Model):
 class Invitation(models.Model):
     """A person who was asked in and has not come yet. Only a hash of the link's token is kept; it opens once, until ``expires_at``.
 
-    roles: slug of an organisation -> role there. invited_by: as the audit names them.
+    roles: slug of an organisation -> role there. invited_by: as the audit names them. user: set where the person is here already
+    and the link only lets them choose a new password.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     email = models.EmailField(max_length=254)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     roles = models.JSONField(default=dict)
     token_hash = models.CharField(max_length=64, unique=True)
     invited_by = models.CharField(max_length=500)

@@ -32,7 +32,7 @@ class PeopleView(ScopedView):
         if request.GET.get("format") == "csv":
             return found.listing.csv("bulkhead-people.csv")
         context = {"choice": self.choice, "people": found, "listing": found.listing, "tab": "people"}
-        context["invitations"] = list(Invitation.objects.all()) if found.may_change else []
+        context["invitations"] = list(Invitation.objects.filter(user=None)) if found.may_change else []
         return render(request, "settings/people.html", context)
 
 
@@ -150,7 +150,8 @@ class PersonView(ScopedView):
 
 
 class PersonActionView(ScopedView):
-    """``/settings/people/<id>/disable|enable|remove/``, from a dialog with a reason; removing takes the email, typed."""
+    """``/settings/people/<id>/disable|enable|remove/``, from a dialog with a reason; removing takes the email, typed.
+    ``password-link``: a link by which the person chooses a new password, shown once."""
 
     http_method_names: ClassVar[list[str]] = ["post"]
     permission, installation = "user.change", True
@@ -160,6 +161,12 @@ class PersonActionView(ScopedView):
         person = person_or_404(pk)
         reason = request.POST.get("reason", "").strip()[:REASON_LENGTH]
         back = redirect("settings:person", pk=pk)
+        if self.act == "password-link":
+            try:
+                return link_page(request, *invitations.password_link_create(actor=self.actor, user=person))
+            except Exception as error:
+                toast(request, refusal_text(error)[0], tone="bad")
+                return back
         if self.act != "enable" and not reason:
             toast(request, "Nothing was done: say why in the reason field.", tone="bad")
             return back

@@ -19,5 +19,6 @@ urlpatterns = [
     path("settings/people/<uuid:pk>/", people.PersonView.as_view(), name="person"),
     path("settings/people/<uuid:pk>/disable/", people.PersonActionView.as_view(act="disable"), name="person-disable"),
     path("settings/people/<uuid:pk>/enable/", people.PersonActionView.as_view(act="enable"), name="person-enable"),
+    path("settings/people/<uuid:pk>/password-link/", people.PersonActionView.as_view(act="password-link"), name="person-password-link"),
     path("settings/people/<uuid:pk>/remove/", people.PersonActionView.as_view(act="remove"), name="person-remove"),
 ]

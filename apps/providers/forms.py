@@ -207,7 +207,8 @@ class PriceForm(forms.Form):
     valid_from = forms.DateField(
         label="From",
         required=False,
-        help_text="The day (UTC) from which it holds; until then the price before does. Empty: it replaces every price, past ones too.",
+        help_text="The day (UTC) from which it holds; until then the price before does, and one planned for later is dropped. "
+        "Empty: it replaces every price, past ones too.",
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
     )
     keep_tiers = forms.BooleanField(label="Keep the prices for large inputs", required=False)
@@ -219,6 +220,10 @@ class PriceForm(forms.Form):
             del self.fields["model"]
         else:
             del self.fields["source"]
+        own = self.data.get("source", "own") == "own" if self.is_bound else True
+        for name in ("input", "output"):  # asked for unless the price book's is wanted
+            self.fields[name].required = own
+            self.fields[name].error_messages["required"] = "Write what it costs; 0 where it is free."
         if not tiers:
             del self.fields["keep_tiers"]
 
@@ -226,14 +231,6 @@ class PriceForm(forms.Form):
     def own(self) -> bool:
         """Whether a price was typed; the other choice hands the model back to the price book."""
         return self.cleaned_data.get("source", "own") == "own"
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        if cleaned.get("source", "own") == "own":
-            for name in ("input", "output"):
-                if name in cleaned and cleaned[name] is None:
-                    self.add_error(name, "Write what it costs; 0 where it is free.")
-        return cleaned
 
     def spec(self) -> PriceSpec:
         """The price that was typed."""

@@ -67,4 +67,5 @@ CREDENTIALS: tuple[Column[Credential], ...] = (
     Column("Secret", value=lambda row: row.source or (f"…{row.last_four}" if row.last_four else "typed")),
     Column("Used by", value=lambda row: ", ".join(str(endpoint) for endpoint in row.endpoints.all())),
     Column("Changed", "changed", order=("changed_at",), value=lambda row: row.changed_at.isoformat()),
+    Column("Actions"),
 )

@@ -147,7 +147,9 @@ class DetailView(ProviderView):
         endpoints = listing.endpoints_of(self.choice.organisation, provider_id)
         provider = endpoints[0].provider if endpoints else self.provider(provider_id)
         scope = self.choice.scope
-        series = usage.traffic_series(scope, time_range.start, time_range.end, dimension="provider", value=provider.name, now=now)
+        series = usage.traffic_series(
+            scope, time_range.start, time_range.end, dimension="provider", value=provider.name, latency=False, now=now
+        )
         checks = [check for endpoint in endpoints if (check := getattr(endpoint, "check_state", None))]
         row = listing.ProviderRow(
             pk=provider.pk, name=provider.name, kind=provider.kind, simulated=provider.simulated, enabled=provider.enabled,

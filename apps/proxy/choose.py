@@ -60,7 +60,7 @@ def choose(exchange: Exchange, route: CompiledRoute, time: Callable[[], float]) 
             if state.breaker.state != "closed" or state.resting_until:
                 break
         else:
-            exchange.plan = route.live
+            exchange.plan = route.live if route.arrange is None else tuple(_by_strategy(route, route.live, exchange, time()))
             return None
     return _choose(exchange, route, time())
 
@@ -193,11 +193,7 @@ def _ready(targets: list[CompiledTarget], now: float, dropped: list[Dropped]) ->
 
 def _arranged(route: CompiledRoute, targets: list[CompiledTarget], exchange: Exchange, now: float) -> list[CompiledTarget]:
     if route.arrange is not None and len(targets) > 1:
-        arranged: list[CompiledTarget] = []
-        for _, same in groupby(targets, key=lambda target: target.rank):
-            group = list(same)
-            arranged += route.arrange(group, route, exchange, now) if len(group) > 1 else group
-        targets = arranged
+        targets = _by_strategy(route, targets, exchange, now)
     resting = []
     for target in targets:
         state = target.state
@@ -209,6 +205,19 @@ def _arranged(route: CompiledRoute, targets: list[CompiledTarget], exchange: Exc
     if resting:
         targets = [target for target in targets if target not in resting] + sorted(resting, key=lambda t: t.state.resting_until)
     return targets
+
+
+def _by_strategy(route: CompiledRoute, targets: Sequence[CompiledTarget], exchange: Exchange, now: float) -> list[CompiledTarget]:
+    """``targets`` are in order of rank."""
+    arrange = route.arrange
+    assert arrange is not None
+    if targets[0].rank == targets[-1].rank:
+        return arrange(list(targets), route, exchange, now)
+    arranged: list[CompiledTarget] = []
+    for _, same in groupby(targets, key=lambda target: target.rank):
+        group = list(same)
+        arranged += arrange(group, route, exchange, now) if len(group) > 1 else group
+    return arranged
 
 
 def _lower_output(exchange: Exchange, cap: int) -> None:

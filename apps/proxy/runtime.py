@@ -234,10 +234,8 @@ class CompiledRoute:
         windows = [target.window for target in self.live if target.window]
         self.roomy = min(windows, default=1 << 62) if settings.context != "off" else 1 << 62
         """A request of up to so many tokens fits every target."""
-        self.quick = (
-            bool(self.live) and self.arrange is None and settings.level != "limited" and all(t.capabilities is None for t in self.live)
-        )
-        """``live`` is the plan of every request that fits ``roomy``, while no target is in trouble."""
+        self.quick = bool(self.live) and settings.level != "limited" and all(t.capabilities is None for t in self.live)
+        """While no target is in trouble, ``live`` is the plan of every request that fits ``roomy``; arranged, where the strategy does."""
         self.flags = flags
         self.stopped = stopped
         """(code, message) when the route takes no requests."""

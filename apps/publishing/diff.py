@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from apps.audit.rules import secret_field
-from apps.contracts.snapshot import Fragment
+from apps.contracts.snapshot import Fragment, PriceFragment
 
 SECRET_SECTIONS = frozenset({"credentials"})
 HIDDEN = "(hidden)"
@@ -49,7 +49,7 @@ def object_diff(section: str, old: Fragment | None, new: Fragment | None) -> dic
     """One object's entry of a diff; ``old`` None: added, ``new`` None: removed. At least one is given."""
     shown = new if new is not None else old
     change = "added" if old is None else "removed" if new is None else "changed"
-    entry: dict[str, Any] = {"name": getattr(shown, "name", "") or (shown.id if shown is not None else ""), "change": change, "fields": {}}
+    entry: dict[str, Any] = {"name": _name(shown), "change": change, "fields": {}}
     if section in SECRET_SECTIONS:
         return entry
     before = flatten(old) if old is not None else {}
@@ -62,6 +62,13 @@ def object_diff(section: str, old: Fragment | None, new: Fragment | None) -> dic
             was, now = (HIDDEN if was else None), (HIDDEN if now else None)
         entry["fields"][path] = [was, now]
     return entry
+
+
+def _name(fragment: Fragment | None) -> str:
+    """What people call an object: its name; a price is its provider's and model's."""
+    if isinstance(fragment, PriceFragment):
+        return f"{fragment.provider}/{fragment.model}"
+    return getattr(fragment, "name", "") or (fragment.id if fragment is not None else "")
 
 
 def state_diff(old: Fragments, new: Fragments, changed: Mapping[str, Iterable[str]], *, limit: int | None = None) -> Diff:

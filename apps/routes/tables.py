@@ -18,6 +18,7 @@ from apps.accounts.scope import Choice
 from apps.contracts.money import dollars_text
 from apps.flags.selectors import flags_on
 from apps.routes import choices, rules, selectors
+from apps.routes.models import RouteTarget
 from apps.routes.rules import TargetSpec
 from apps.ui.status import Status
 from apps.ui.tables import MOST_CSV_ROWS, Chip, Column, Empty, Listing, listing_build
@@ -114,7 +115,7 @@ def routes_list(choice: Choice, time_range: TimeRange, query: Mapping[str, str],
         RouteRow(id=pk, name=name, owner=owner or "", enabled=enabled, switched=_in_force(switched, until, now), switched_to=switched or "")
         for pk, name, owner, enabled, switched, until in selectors.route_lines(choice.organisation, asked=asked)
     ]
-    _add_flags(choice, rows)
+    stopped = _add_flags(choice, rows)
     if state in choices.STATES:
         rows = [row for row in rows if row.status.value == state]
     _add_counts(choice, time_range, rows, now)
@@ -135,12 +136,19 @@ def routes_list(choice: Choice, time_range: TimeRange, query: Mapping[str, str],
         ),
         chips=chips,
     )
-    _complete(choice, time_range, list(listing.everything[:MOST_CSV_ROWS]) if csv else listing.rows, now)
+    _complete(choice, time_range, list(listing.everything[:MOST_CSV_ROWS]) if csv else listing.rows, stopped, now)
     return listing
 
 
 def _in_force(switched: str | None, until: datetime | None, now: datetime) -> bool:
     return switched is not None and (until is None or until > now)
+
+
+def _out(target: RouteTarget, stopped: Mapping[UUID, str]) -> str:
+    """Why a target takes no requests now; empty where it does."""
+    if not target.provider.enabled:
+        return "its provider is disabled"
+    return f"its provider is stopped by the flag {stopped[target.provider_id]}" if target.provider_id in stopped else ""
 
 
 def _add_counts(choice: Choice, time_range: TimeRange, rows: list[RouteRow], now: datetime) -> None:
@@ -158,17 +166,22 @@ def _add_counts(choice: Choice, time_range: TimeRange, rows: list[RouteRow], now
             row.totals, row.latency = found[row.name].totals, found[row.name].total
 
 
-def _add_flags(choice: Choice, rows: list[RouteRow]) -> None:
-    """The flags that are on for each route, in one query."""
+def _add_flags(choice: Choice, rows: list[RouteRow]) -> dict[UUID, str]:
+    """The flags that are on for each route, in one query; returns those that stop providers, by the provider's id."""
     by_id: dict[UUID, list[Any]] = {}
-    for flag in flags_on(choice.organisation).select_related(None).filter(subject_kind="route"):
-        by_id.setdefault(flag.subject_id, []).append(flag)
+    stopped: dict[UUID, str] = {}
+    for flag in flags_on(choice.organisation).select_related(None).filter(subject_kind__in=("route", "provider")):
+        if flag.subject_kind == "route":
+            by_id.setdefault(flag.subject_id, []).append(flag)
+        elif flag.kind == "kill":
+            stopped[flag.subject_id] = flag.name
     for row in rows:
         flags = by_id.get(row.id, [])
         row.flags, row.killed = [flag.name for flag in flags], any(flag.kind == "kill" for flag in flags)
+    return stopped
 
 
-def _complete(choice: Choice, time_range: TimeRange, rows: Sequence[RouteRow], now: datetime) -> None:
+def _complete(choice: Choice, time_range: TimeRange, rows: Sequence[RouteRow], stopped: Mapping[UUID, str], now: datetime) -> None:
     """Targets, and latency where it was not read with the counts."""
     targets = selectors.targets_of([row.id for row in rows])
     groups = {}
@@ -176,9 +189,6 @@ def _complete(choice: Choice, time_range: TimeRange, rows: Sequence[RouteRow], n
         names = [row.name for row in rows]
         groups = {group.value: group for group in usage.traffic_of(choice.scope, time_range.start, time_range.end, "route", names, now=now)}
     for row in rows:
-        row.targets = [
-            ShownTarget(selectors.spec_of(target), "" if target.provider.enabled else "its provider is disabled")
-            for target in targets.get(row.id, [])
-        ]
+        row.targets = [ShownTarget(selectors.spec_of(target), _out(target, stopped)) for target in targets.get(row.id, [])]
         if row.name in groups:
             row.latency = groups[row.name].total

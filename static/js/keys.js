@@ -28,6 +28,15 @@
   }
 
   palette?.addEventListener("htmx:after:swap", () => choose(options()[0]));
+  document.addEventListener("htmx:error", (event) => {
+    if (event.detail.ctx?.sourceElement === query) by("palette-hits").textContent = "The server does not answer. Try again in a moment.";
+  });
+  document.addEventListener("htmx:before:response", (event) => {
+    const { sourceElement, response } = event.detail.ctx;
+    if (sourceElement !== query || !response.raw.redirected) return;
+    event.preventDefault(); // the session ended: sign in, rather than draw the sign-in page among the hits
+    window.location.reload();
+  });
   query?.addEventListener("keydown", (event) => {
     const all = options();
     const at = all.findIndex((option) => option.getAttribute("aria-selected") === "true");
@@ -133,6 +142,9 @@
     });
   document.addEventListener("htmx:after:swap", watchToasts);
   watchToasts();
+  const toasts = by("toasts");
+  toasts?.append(...toasts.children); // what is there from the start is read aloud only when it comes anew
+  document.querySelector("[data-focus]")?.focus(); // a form's errors
 
   // ---- the browser's own zone, which only it knows
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;

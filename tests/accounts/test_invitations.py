@@ -172,3 +172,27 @@ def test_the_wrong_person_and_the_wrong_method(admin: Client, viewer: Client, ou
     assert admin.put(URL).status_code == 405
     assert Client().get(URL)["Location"].startswith("/login/")
     assert "grace@example.com" not in viewer.get("/settings/people/").content.decode()
+
+
+def test_a_forgotten_password_is_chosen_anew_by_a_link(admin: Client, viewer: Client) -> None:
+    vic = User.objects.get(email="vic@example.com")
+    url = f"/settings/people/{vic.pk}/password-link/"
+    old, link = link_of(admin.post(url)), link_of(admin.post(url))
+    assert Client().get(old).status_code == 410 and b"Choose a new password" in Client().get(link).content
+    assert accept(link, password="short").status_code == 400
+    assert accept(link).status_code == 302 and accept(link).status_code == 410
+    assert viewer.get("/settings/profile/").status_code == 302, "sessions of before have ended"
+    vic.refresh_from_db()
+    assert vic.name == "Vic" and vic.check_password("a ship in port is safe")
+    assert {(row.organisation.slug, row.role) for row in vic.memberships.all()} == {("main", "viewer")}
+    assert AuditEvent.objects.filter(action="user.password_link").count() == 2
+
+
+def test_a_password_link_of_somebody_disabled_opens_nothing(admin: Client, viewer: Client) -> None:
+    vic = User.objects.get(email="vic@example.com")
+    link = link_of(admin.post(f"/settings/people/{vic.pk}/password-link/"))
+    User.objects.filter(pk=vic.pk).update(is_active=False)
+    assert accept(link).status_code == 410
+    assert admin.post(f"/settings/people/{vic.pk}/password-link/").status_code == 302
+    assert viewer.post(f"/settings/people/{vic.pk}/password-link/").status_code in (302, 401, 403)
+    assert admin.get(f"/settings/people/{vic.pk}/password-link/").status_code == 405

@@ -132,6 +132,7 @@ def test_zoom_sets_the_range_and_local_time_is_the_browsers(open_tab: Callable[.
         tab.wait_for_selector("html[data-zone='Asia/Tokyo']")
         assert "Asia/Tokyo" in tab.locator("#live").inner_text()
         settled(tab)
+        tab.locator("#plot-sample").scroll_into_view_if_needed()
         box = tab.locator("#plot-sample .nsewdrag").bounding_box()
         shown = tab.evaluate("document.querySelector('#plot-sample').layout.xaxis.range[0]")
         figure = tab.evaluate("JSON.parse(document.querySelector('#figure-sample').textContent).layout.xaxis.range[0]")

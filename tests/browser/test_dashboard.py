@@ -15,7 +15,7 @@ PAGES = {"overview": "/", "requests": "/requests/", "spend": "/spend/", "keys": 
 def settled(tab: Any) -> None:
     """Every plot of the page is drawn."""
     tab.wait_for_function(
-        "[...document.querySelectorAll('[data-figure]')].every((plot) => plot.querySelector('.main-svg'))", timeout=20_000
+        "() => [...document.querySelectorAll('[data-figure]')].every((plot) => plot.querySelector('.main-svg'))", timeout=20_000
     )
 
 

@@ -86,7 +86,7 @@ def test_what_cannot_come_back_is_said_before_anything_is_asked(admin: Client, m
 
 
 def test_the_running_version_has_nothing_to_bring_back(admin: Client) -> None:
-    assert "Nothing differs" in text(admin.get("/config/2/rollback/"))
+    assert "proxies already run what v2 says" in text(admin.get("/config/2/rollback/"))
 
 
 def test_the_wrong_person_method_and_version(admin: Client, viewer: Client, outsider: Client) -> None:

@@ -72,6 +72,9 @@ def test_the_list_shows_targets_in_order_traffic_and_what_is_in_force(
     text = body(client, "/routes/?state=killed")
     assert "Stopped" in text and "stop-chat" in text and "demo-chat" in text
     assert "No routes match" in body(client, "/routes/?state=disabled")
+    east = Provider.objects.get(organisation=demo, name="sim-east")
+    flag_set(actor=actor, organisation=demo, name="no-east", kind="kill", subject_kind="provider", subject_id=east.pk, on=True, reason="r")
+    assert "stopped by the flag no-east" in body(client, "/routes/") and "Provider stopped" in body(client, f"/routes/{route.pk}/")
     assert "demo-chat" in body(client, "/routes/?q=sim-west") and "demo-chat" in body(client, "/routes/?q=CHAT")
     [row] = list(csv.DictReader(io.StringIO(body(client, "/routes/?format=csv").removeprefix("\ufeff"))))
     assert row["Route"] == "demo-chat" and row["Requests"] == "300" and row["Targets"] == "sim-east/sim-chat, sim-west/sim-chat"

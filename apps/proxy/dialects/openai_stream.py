@@ -123,7 +123,7 @@ class Kept:
             self.output_bytes += len(delta.refusal.encode())
             self.forbids = self.forbids or "a refusal"
         for part, name in ((delta.tool_calls, "a tool call"), (delta.function_call, "a tool call"), (delta.audio, "audio")):
-            if part is not None and says(part):
+            if says(part):
                 self.output_bytes += len(bytes(part))
                 self.forbids = self.forbids or name
 
@@ -202,7 +202,9 @@ class OpenAIStream:
             or b"[DONE]" in chunk
             or b'"error"' in chunk
             or b'"usage": {' in chunk
-            or not _plain(chunk)
+            or not chunk.endswith(b"}\n\n")
+            or not chunk.startswith(_OPENS)
+            or (chunk.find(b"\n\n") != len(chunk) - 2 and not _plain(chunk))
         ):
             chunk = self._look(chunk)
             if not chunk:
@@ -309,7 +311,11 @@ class OpenAIStream:
             carried, self._carry = self._carry.replace(b"\r\n", b"\n") + b"\n\n", b""
             if not self.finished and not self.error:
                 # given only with the end: when there is none, the app has not had it
+                skipped = self.malformed
                 given = self._look(carried)
+                if self.malformed > skipped:  # cut in the middle of an event: no hole, the stream just ends before it
+                    self.malformed = skipped
+                    self.error = ""
                 self.rest = given + self.rest
                 last.absorb([given])
                 self._unread += last.output_bytes
@@ -346,13 +352,8 @@ class OpenAIStream:
 
 
 def _plain(chunk: bytes) -> bool:
-    """Every event of the chunk is one ``data:`` line that opens and closes like a JSON object."""
-    if not chunk.startswith(_OPENS) or b"\r" in chunk:
-        return False
-    events = chunk.count(b"\n\n")
-    if events == 1:
-        return chunk.endswith(b"}\n\n")
-    return events == chunk.count(b"}\n\n") == chunk.count(b"\n\ndata: {") + chunk.count(b"\n\ndata:{") + 1
+    """Every event of a chunk of several is one ``data:`` line that opens and closes like a JSON object."""
+    return chunk.count(b"\n\n") == chunk.count(b"}\n\n") == chunk.count(b"}\n\ndata: {") + chunk.count(b"}\n\ndata:{") + 1
 
 
 def _events(chunk: bytes) -> list[bytes]:

@@ -12,6 +12,8 @@ import msgspec
 
 from apps.contracts.usage import Tokens
 
+NOTHING = msgspec.Raw(b"")
+"""A field that is not there. (A union of Raw with None would take nothing but null.)"""
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What a decoder raises for bytes that are not the JSON it expects."""
 
@@ -34,7 +36,7 @@ class Usage(msgspec.Struct):
 class WholeAnswer(msgspec.Struct):
     usage: Usage | None = None
     object: str = ""
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = NOTHING
 
 
 class Delta(msgspec.Struct):
@@ -42,8 +44,8 @@ class Delta(msgspec.Struct):
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
-    tool_calls: msgspec.Raw | None = None
-    function_call: msgspec.Raw | None = None
+    tool_calls: msgspec.Raw = NOTHING
+    function_call: msgspec.Raw = NOTHING
 
 
 class Choice(msgspec.Struct):
@@ -54,19 +56,19 @@ class Choice(msgspec.Struct):
 class Event(msgspec.Struct):
     choices: list[Choice] | None = None
     usage: Usage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = NOTHING
 
 
 class KeptDelta(Delta):
     role: str | None = None
-    audio: msgspec.Raw | None = None
+    audio: msgspec.Raw = NOTHING
 
 
 class KeptChoice(msgspec.Struct):
     index: int = 0
     delta: KeptDelta | None = None
     finish_reason: str | None = None
-    logprobs: msgspec.Raw | None = None
+    logprobs: msgspec.Raw = NOTHING
 
 
 class KeptEvent(msgspec.Struct):
@@ -96,9 +98,9 @@ def tokens_of(usage: Usage) -> Tokens:
     )
 
 
-def says(raw: msgspec.Raw | None) -> bool:
+def says(raw: msgspec.Raw) -> bool:
     """Whether a field is there with something in it: some servers write ``null`` or an empty list for nothing."""
-    return raw is not None and bytes(raw) not in (b"null", b"[]")
+    return raw is not NOTHING and bytes(raw) not in (b"null", b"[]", b"")
 
 
 def event_data(event: bytes) -> bytes | None:
