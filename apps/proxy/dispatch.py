@@ -72,9 +72,10 @@ async def _serve(exchange: Exchange, engine: Engine, route: CompiledRoute) -> No
             index += 1  # it runs as many as it may, and another one is there
             continue
         breaker = target.state.breaker
-        if breaker.state != "closed" and not breaker.allows(engine.loop.time()) and index + 1 < len(targets):
-            index += 1  # it opened meanwhile, or its probe is out
-            continue
+        if breaker.state != "closed" and not (exchange.choice is not None and exchange.choice.regardless):
+            if not breaker.allows(engine.loop.time()) and index + 1 < len(targets):
+                index += 1  # it opened meanwhile, or its probe is out
+                continue
         tries = 0
         while True:
             left -= 1

@@ -15,6 +15,7 @@ from apps.contracts.money import dollars_text
 from apps.contracts.snapshot import BudgetFragment
 from apps.contracts.usage import Charge, Outcome, Role, Tokens, encode_bounded, encode_record
 from apps.proxy.attempt import Attempt
+from apps.proxy.context import calibrate
 from apps.proxy.errors import AttemptFailed, Beaten, ClientGone, Refusal, Refused, UpstreamAnswered, UpstreamBroken
 from apps.proxy.http.errors import ConnectFailed
 from apps.proxy.leases import Shortage
@@ -105,6 +106,8 @@ async def fly(
         exchange.held.append((charges, attempt.close("ok", understood.tokens).cost_nano))
         closed = True
         state.succeeded(attempt)
+        if target.window and understood.tokens is not None and ask is None:
+            calibrate(exchange, target, understood.tokens)
         engine.finish_json(exchange, target, attempt.headers, answer)
     except AttemptFailed as failed:
         error = failed

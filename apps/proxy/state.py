@@ -51,6 +51,7 @@ class TargetState:
         if verdict.pause:
             self.resting_until = max(self.resting_until, now + min(verdict.pause, MAX_PAUSE_SECONDS))
         if verdict.counts:
+            self.health.failed(now)
             self.breaker.failure(now)
         else:
             self.breaker.release(now)
