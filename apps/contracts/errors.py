@@ -51,8 +51,10 @@ CODES: dict[str, WireError] = {
     # what they ask for
     "model_not_found": WireError(404, _INVALID),
     "route_disabled": WireError(503, "service_unavailable_error"),
+    "degraded": WireError(503, "service_unavailable_error", retry=True),
     "route_killed": WireError(503, "service_unavailable_error"),
     "request_not_found": WireError(404, _INVALID),
+    "idempotency_conflict": WireError(409, _INVALID),
     "unsupported_operation": WireError(400, _INVALID),
     "context_length_exceeded": WireError(400, _INVALID),
     "explain_not_allowed": WireError(403, "permission_error"),
@@ -73,7 +75,7 @@ CODES: dict[str, WireError] = {
     "not_ready": WireError(503, "service_unavailable_error", retry=True),
     "shutting_down": WireError(503, "service_unavailable_error", retry=True),
     "journal_full": WireError(503, "service_unavailable_error", retry=True),
-    "overloaded": WireError(503, "service_unavailable_error", retry=True),
+    "overloaded": WireError(429, "rate_limit_error", retry=True),
     "internal_error": WireError(500, "server_error", retry=True),
 }
 

@@ -6,21 +6,22 @@ transport to transport and wakes nobody until it ends.
 
 from __future__ import annotations
 
-import json
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from apps.contracts.usage import Attempt as AttemptRecord
-from apps.contracts.usage import Charge, Outcome, Tokens
+from apps.contracts.usage import Charge, Outcome, Role, Tokens
 from apps.proxy.driver import Waiter
-from apps.proxy.errors import AttemptFailed, UpstreamAnswered, UpstreamBroken, UpstreamSilent
+from apps.proxy.errors import AttemptFailed, SeamRefused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 from apps.proxy.http import errors as http_errors
 from apps.proxy.pricing import Price
+from apps.proxy.verdict import in_band_status
 
 if TYPE_CHECKING:
     from apps.proxy.dialects.base import StreamWatch
     from apps.proxy.exchange import Exchange
+    from apps.proxy.hedge import Race
     from apps.proxy.http.client import Connection
     from apps.proxy.records import Templates
     from apps.proxy.runtime import CompiledTarget
@@ -44,14 +45,17 @@ class Attempt(Waiter):
         "connection",
         "exchange",
         "first_byte_ns",
+        "first_token_ns",
         "headers",
         "held",
         "paused",
         "pieces",
         "price",
+        "race",
         "reserved",
         "reset",
         "reused",
+        "role",
         "sent_ns",
         "size",
         "status",
@@ -88,6 +92,10 @@ class Attempt(Waiter):
         self.reused = self.reset = False
         self.sent_ns = 0
         self.first_byte_ns = 0
+        self.first_token_ns = 0
+        self.role: Role = "first"
+        self.race: Race | None = None
+        """With other attempts of the same request: it must claim the answer before it gives any of it."""
         self.closed = False
 
     # --- the sink: called by the connection ---
@@ -96,6 +104,13 @@ class Attempt(Waiter):
         self.first_byte_ns = perf_counter_ns()
         self.status = status
         self.headers = headers
+        if self.watch is not None:
+            if status != 200 or not headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+                self.watch = None  # it does not continue: an error, or something else than a stream
+                self.committed = False
+            else:
+                self.exchange.streaming = self
+            return
         if self.exchange.stream and status == 200 and headers.get(b"content-type", b"").startswith(b"text/event-stream"):
             self.watch = self.target.dialect.stream(self.exchange)
 
@@ -112,12 +127,14 @@ class Attempt(Waiter):
         if self.committed:
             if passed:
                 self.pieces.append(passed)
-            if watch.error:
+            if self.role == "rescue" and watch.failed:
+                self.interrupt(SeamRefused("its text is not the rest of the one that broke off"))
+            elif watch.error:
                 self.flush()
                 self.interrupt(UpstreamBroken("the provider reported an error inside the stream", code="stream_interrupted", sent=True))
             return
         if watch.error:
-            self.interrupt(UpstreamAnswered(_in_band_status(watch.error), self.headers, watch.error.encode()))
+            self.interrupt(UpstreamAnswered(in_band_status(watch.error), self.headers, watch.error.encode()))
             return
         self.held += passed
         if watch.has_output or len(self.held) > MAX_HELD_BYTES:
@@ -154,6 +171,12 @@ class Attempt(Waiter):
 
     # --- what dispatch does with it ---
 
+    def continue_with(self, watch: StreamWatch) -> None:
+        """Before it is sent: this attempt goes on with a stream that the app has seen the beginning of."""
+        self.watch = watch
+        self.committed = True
+        self.exchange.reply.flow = self
+
     def interrupt(self, error: AttemptFailed) -> None:
         """End the attempt from our side: a deadline, an answer that is too large, an error inside the stream."""
         if self.connection is not None:
@@ -164,13 +187,19 @@ class Attempt(Waiter):
         """The deadline that has passed, if one has. now: loop time; now_ns: ``perf_counter_ns``."""
         route = self.exchange.route
         assert route is not None
-        if now_ns - self.exchange.started > route.total * 1e9:
-            return UpstreamSilent("whole answer", route.total)
+        if now_ns - self.exchange.started > self.exchange.total * 1e9:
+            return UpstreamSilent("whole answer", self.exchange.total)
         if not self.exchange.stream or not self.sent_ns:
             return None
-        if not self.committed:
-            if now_ns - self.sent_ns > route.first_byte * 1e9:
-                return UpstreamSilent("first byte", route.first_byte)
+        if not self.committed or not self.first_byte_ns:
+            waited = (now_ns - self.sent_ns) / 1e9
+            settings = route.resilience
+            allowed = settings.reasoning_first_byte if self.target.reasoning else route.first_byte
+            if not self.first_byte_ns:
+                if waited > allowed:
+                    return UpstreamSilent("first byte", allowed)
+            elif waited > max(allowed, settings.first_token):
+                return UpstreamSilent("first token", max(allowed, settings.first_token))
         elif not self.paused and self.connection is not None and now - self.connection.last_byte_at > route.idle:
             return UpstreamSilent("next event", route.idle)
         return None
@@ -181,7 +210,9 @@ class Attempt(Waiter):
         assert watch is not None
         whole = watch.close()
         if watch.error and not self.committed:
-            raise UpstreamAnswered(_in_band_status(watch.error), self.headers, watch.error.encode())
+            raise UpstreamAnswered(in_band_status(watch.error), self.headers, watch.error.encode())
+        if watch.failed:
+            raise SeamRefused("its text is not the rest of the one that broke off")
         if not whole:
             self.flush()
             raise UpstreamBroken("the stream ended before it was complete", code="stream_interrupted", sent=True)
@@ -191,8 +222,11 @@ class Attempt(Waiter):
 
     def _commit(self) -> None:
         exchange = self.exchange
-        exchange.first_token_ns = perf_counter_ns()
+        if self.race is not None and not self.race.claim(self):
+            return
+        self.first_token_ns = exchange.first_token_ns = perf_counter_ns()
         self.committed = True
+        exchange.streaming = self
         exchange.reply.flow = self
         held, self.held = self.held, b""
         exchange.bytes_out += len(held)
@@ -245,6 +279,8 @@ class Attempt(Waiter):
             record.price_version = price.version
         record.estimated = estimated
         record.charges = self.charges
+        if self.role != "first":
+            record.role = self.role
         upstream_id = self.headers.get(b"x-request-id")
         if upstream_id is not None:
             record.upstream_request_id = upstream_id[:128].decode("latin-1")
@@ -276,16 +312,6 @@ def error_code_of(error: AttemptFailed) -> str:
     return f"http_{error.status}" if isinstance(error, UpstreamAnswered) else error.code
 
 
-def _in_band_status(error: str) -> int:
-    """The status an error inside a stream stands for; 502 where it does not say."""
-    try:
-        body = json.loads(error)
-        code = body.get("error", {}).get("code") if isinstance(body.get("error"), dict) else None
-    except (ValueError, AttributeError, RecursionError):
-        return 502
-    return code if isinstance(code, int) and 400 <= code <= 599 else 502
-
-
 def header_text(text: str) -> bytes:
     """Any text as a header's value: printable ASCII, the rest percent-encoded (RFC 3986), so that no name can forge a header."""
     return quote(text, safe=" !#$&'()*+,-./:;<=>?@[]^_`{|}~").encode()
@@ -295,12 +321,18 @@ def constant_head(exchange: Exchange, target: CompiledTarget) -> bytes:
     """Reply headers that are the same for every request of this config by route and target, rendered once."""
     route = exchange.route
     assert route is not None
+    fallback = target.label != route.targets[0].label
     head = route.reply_heads.get(target.label)
     if head is None:
-        head = b"x-bulkhead-route: %b\r\nx-bulkhead-target: %b\r\nx-bulkhead-config: %d\r\n" % (
+        head = (
+            b"x-bulkhead-route: %b\r\nx-bulkhead-target: %b\r\nx-bulkhead-config: %d\r\n"
+            b"x-bulkhead-fallback: %b\r\nx-bulkhead-degradation: %b\r\nx-bulkhead-cache: off\r\n"
+        ) % (
             header_text(route.name),
             header_text(target.label),
             exchange.runtime.version,
+            b"true" if fallback else b"false",
+            route.resilience.level.encode(),
         )
         if target.simulated:
             head += b"x-bulkhead-simulated: true\r\n"

@@ -1,245 +1,289 @@
-"""Chooses the next attempt until the app has its answer. The only place that awaits upstreams.
+"""Chooses the next attempt until the app has its answer. Together with ``flight.py`` the only place that awaits upstreams.
 
-Failure classes (one retry and failover before the first byte; after the first byte an in-band error, never a clean end):
-
-=====================================  =======================================================================
-401, 402, 403                          this credential is dead for this request: next target, never shown to the app
-408, 429                               next target
-5xx, reset, refused                    once more on the same target after a jittered pause, then the next
-other 4xx                              the app's own mistake: its answer, at once
-silence (first byte, idle, total)      never again on the silent target: next target
-=====================================  =======================================================================
-
-When all fail, the first target's error is the answer.
+What a failure means is said in ``verdict.py``. Bounds on all that is tried: the route's ``max_attempts``, the request's deadline, the retry
+budget (same-target retries), the hedge budget. When everything fails, the first target's error is the answer. Once the app has seen
+output, the stream is continued elsewhere where its seam is safe (``rescue.py``), or ends in an in-band error, never a clean end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from apps.contracts.journal import MAX_OPEN_PAYLOAD
-from apps.contracts.money import dollars_text
-from apps.contracts.snapshot import BudgetFragment
-from apps.contracts.usage import Charge, Outcome, Tokens, encode_bounded, encode_record
-from apps.proxy.attempt import Attempt
-from apps.proxy.errors import AttemptFailed, ClientGone, Refusal, Refused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
-from apps.proxy.http.errors import ConnectFailed
-from apps.proxy.leases import Shortage
-from apps.proxy.records import templates_of
+from apps.contracts.usage import Role, Tokens
+from apps.proxy.choose import order
+from apps.proxy.dialects.openai_stream import OpenAIStream
+from apps.proxy.errors import AttemptFailed, ClientGone, Refusal, Refused, SeamRefused, UpstreamAnswered, UpstreamSilent
+from apps.proxy.flight import Ask, fly
+from apps.proxy.hedge import Race
+from apps.proxy.rescue import Sofar, Way, continuation
+from apps.proxy.runtime import MAX_ATTEMPTS
+from apps.proxy.slots import QueueTimeout, Shed, Slots
+from apps.proxy.splice import Splicer
+from apps.proxy.verdict import MAX_PAUSE_SECONDS, Verdict, verdict
 
 if TYPE_CHECKING:
     from apps.proxy.engine import Engine
     from apps.proxy.exchange import Exchange
-    from apps.proxy.pricing import Price
-    from apps.proxy.records import Templates
-    from apps.proxy.runtime import CompiledTarget
+    from apps.proxy.runtime import CompiledRoute, CompiledTarget
 
 RETRY_PAUSE_SECONDS = (0.02, 0.12)
 """Jitter before the same target is tried again."""
+HEDGE_LEAST_SECONDS = 0.02
 
 
 async def dispatch(exchange: Exchange, engine: Engine) -> None:
     """From the plan to the last byte. Every path out of here has answered the app and written the record."""
     route = exchange.route
     assert route is not None
-    first: AttemptFailed | None = None
-    credentials_dead = 0
-    left = route.max_attempts
+    slots = route.slots
+    held = False
     try:
-        for target in exchange.plan:
-            tries = 0
-            while left > 0:
-                left -= 1
-                tries += 1
-                try:
-                    await _try(exchange, engine, target)
-                    return
-                except AttemptFailed as error:
-                    if exchange.first_token_ns:  # the app has seen the beginning: nothing can be tried again unseen
-                        engine.break_stream(exchange, error)
-                        return
-                    first = first or error
-                    if isinstance(error, UpstreamAnswered):
-                        status = error.status
-                        if status in (401, 402, 403):
-                            credentials_dead += 1
-                            engine.credential_refused(target, status)
-                            break
-                        if 400 <= status < 500 and status not in (408, 429):
-                            engine.answer_upstream_error(exchange, error)
-                            return
-                        if status < 500:
-                            break
-                    elif isinstance(error, UpstreamSilent):
-                        break
-                    if tries > 1 or left == 0:
-                        break
-                    await asyncio.sleep(random.uniform(*RETRY_PAUSE_SECONDS))
-            if left == 0 or perf_counter_ns() - exchange.started > route.total * 1e9:
-                break
-        assert first is not None
-        if credentials_dead == len(exchange.attempts):
-            message = "Every provider of this route refused its credential. Its owner has been told; nothing is wrong with your key."
-            engine.refuse(exchange, Refusal("upstream_credentials_exhausted", "dispatch", message), outcome="error")
-        elif isinstance(first, UpstreamAnswered):
-            engine.answer_upstream_error(exchange, first)
-        else:
-            message = f"The provider could not answer: {first}." + (" No other target could either." if len(exchange.attempts) > 1 else "")
-            engine.refuse(exchange, Refusal(first.code, "dispatch", message), outcome="error")
+        if slots is not None:
+            if not slots.take():
+                await _queue(exchange, engine, slots, f"the route {route.name!r}")
+            held = True
+        await _serve(exchange, engine, route)
     except Refused as refused:
-        if first is not None and isinstance(first, UpstreamAnswered) and first.status not in (401, 402, 403):
+        first = exchange.first_error
+        if isinstance(first, UpstreamAnswered) and first.status not in (401, 402, 403):
             engine.answer_upstream_error(exchange, first)
         else:
             engine.refuse(exchange, refused.refusal, outcome="error" if exchange.attempts else "refused")
     except ClientGone:
         engine.client_left(exchange)
-
-
-async def _try(exchange: Exchange, engine: Engine, target: CompiledTarget) -> None:
-    """One attempt; returns when the app has its whole answer. Raises AttemptFailed, Refused or ClientGone."""
-    key, route = exchange.key, exchange.route
-    assert key is not None and route is not None
-    prices = target.prices
-    price = prices.at(exchange.started_us // 1000) if prices is not None else None
-    reserved = 0
-    charges: list[Charge] = []
-    if price is not None:
-        reserved = price.bound(exchange.input_bound, exchange.max_output, exchange.n)
-    elif key.budgets and not route.unpriced_is_zero:
-        message = (
-            f"The model {target.model!r} at {target.provider!r} has no price, and a hard budget applies to this key. "
-            "Set a price, or let the route say 'unpriced: zero'."
-        )
-        raise Refused(Refusal("unpriced_model", "reserve", message))
-    if key.budgets and reserved:
-        if exchange.unbounded:
-            message = f"A hard budget applies to this key, and the cost of this request has no upper bound: {exchange.unbounded}."
-            raise Refused(Refusal("unbounded_cost", "reserve", message))
-        room = engine.leases.reserve(key.budgets, reserved)
-        if room is None:
-            waited = await _wait_for_room(engine, key.budgets, reserved)
-            if isinstance(waited, Shortage):
-                raise Refused(_shortage(exchange, waited, reserved))
-            room = waited
-        charges = room
-    templates = exchange.templates = templates_of(exchange.kind, key, route, target, exchange.runtime, engine.boot_id)
-    attempt = Attempt(exchange=exchange, target=target, templates=templates, price=price, charges=charges, reserved=reserved)
-    error: AttemptFailed | None = None
-    closed = left = False
-    try:
-        engine.journal.append(_open_payload(exchange, templates, price, charges, reserved))
-        pool = engine.pool(target.origin)
-        connection = pool.take()
-        if connection is None:
-            connection = await _connect(engine, pool, target, route.connect)
-        else:
-            attempt.reused = True
-        attempt.connection = connection
-        body = target.dialect.body(exchange, target)
-        engine.in_flight.add(attempt)
-        attempt.sent_ns = perf_counter_ns()
-        connection.send(b"%b%d\r\n\r\n%b" % (target.request_heads[exchange.kind], len(body), body), attempt, replay_safe=False)
-        await attempt
-        if attempt.watch is not None:
-            rest = attempt.finish_stream()
-            exchange.held.append((charges, attempt.close("ok", attempt.watch.tokens).cost_nano))
-            closed = True
-            engine.finish_stream(exchange, rest)
-            return
-        answer = attempt.chunks[0] if len(attempt.chunks) == 1 else b"".join(attempt.chunks)
-        if attempt.status != 200:
-            raise UpstreamAnswered(attempt.status, attempt.headers, answer)
-        understood = target.dialect.answer(answer)
-        if understood is None:
-            raise UpstreamBroken("the provider's answer is not a whole JSON answer", code="upstream_malformed", sent=True)
-        exchange.held.append((charges, attempt.close("ok", understood.tokens).cost_nano))
-        closed = True
-        engine.finish_json(exchange, target, attempt.headers, answer)
-    except AttemptFailed as failed:
-        error = failed
-        raise
-    except ClientGone:
-        left = True
-        raise
-    except ConnectFailed as failed:
-        error = UpstreamBroken(str(failed).rstrip("."), code="upstream_unreachable", sent=False)
-        raise error from failed
     finally:
-        engine.in_flight.discard(attempt)
-        if not closed:
-            if attempt.connection is not None and not attempt.done:
-                attempt.connection.abort()
-            tokens: Tokens | None = attempt.watch.tokens if attempt.watch is not None else None
-            outcome: Outcome = "cancelled" if left else "error"
-            exchange.held.append((charges, attempt.close(outcome, tokens, error).cost_nano))
+        if held:
+            assert slots is not None
+            slots.give()
 
 
-def _open_payload(exchange: Exchange, templates: Templates, price: Price | None, charges: list[Charge], reserved: int) -> bytes:
-    """The open record: what may have been spent if this process dies before the full record."""
-    record = templates.new_open()
-    record.id = exchange.id
-    record.started_us = exchange.started_us
-    record.requested_model = exchange.requested_model
-    record.stream = exchange.stream
-    if price is not None:
-        record.price_version = price.version
-    record.charges = charges
-    record.reserved_nano = reserved
-    record.attempt = len(exchange.attempts)
-    record.feature, record.tags, record.user, _ = exchange.attribution
-    payload = encode_record(record)
-    if len(payload) > MAX_OPEN_PAYLOAD:
-        payload = encode_bounded(record)
-    return payload
+async def _serve(exchange: Exchange, engine: Engine, route: CompiledRoute) -> None:
+    route.retries.request()
+    targets = exchange.plan
+    role: Role = "first"
+    left = route.max_attempts
+    index = credentials_dead = 0
+    while index < len(targets):
+        target = targets[index]
+        slots = target.state.slots
+        if slots is not None and index + 1 < len(targets) and 0 < slots.limit <= slots.running:
+            index += 1  # it runs as many as it may, and another one is there
+            continue
+        breaker = target.state.breaker
+        if breaker.state != "closed" and not (exchange.choice is not None and exchange.choice.regardless):
+            if not breaker.allows(engine.loop.time()) and index + 1 < len(targets):
+                index += 1  # it opened meanwhile, or its probe is out
+                continue
+        tries = 0
+        while True:
+            left -= 1
+            tries += 1
+            try:
+                if slots is None and not route.resilience.hedge_share:
+                    await fly(exchange, engine, target, role)
+                else:
+                    await _once(exchange, engine, route, target, role, targets[index + 1 :])
+                return
+            except AttemptFailed as error:
+                if exchange.first_token_ns:  # the app has seen the beginning: nothing can be tried again unseen
+                    if not await _rescue(exchange, engine, route, target, error):
+                        engine.break_stream(exchange, error)
+                    return
+                if exchange.first_error is None:
+                    exchange.first_error = error
+                ruling = verdict(error)
+                if ruling.course == "answer" and isinstance(error, UpstreamAnswered):
+                    engine.answer_upstream_error(exchange, error)
+                    return
+                if ruling.course == "credential" and isinstance(error, UpstreamAnswered):
+                    credentials_dead += 1
+                    engine.credential_refused(target, error.status)
+                pause = _pause(exchange, ruling, last=index + 1 >= len(targets))
+                if pause is None or tries > 1 or left <= 0 or not route.retries.take():
+                    break
+                await asyncio.sleep(pause)
+                role = "retry"
+        index += 1
+        role = "failover"
+        if left <= 0 or exchange.overdue():
+            break
+        if ruling.course in ("larger_window", "other_model"):
+            rest = tuple(t for t in targets[index:] if _differs(t, target, ruling))
+            targets = (*targets[:index], *rest)
+    first = exchange.first_error
+    assert first is not None
+    if credentials_dead and credentials_dead == len(exchange.attempts):
+        message = "Every provider of this route refused its credential. Its owner has been told; nothing is wrong with your key."
+        engine.refuse(exchange, Refusal("upstream_credentials_exhausted", "dispatch", message), outcome="error")
+    elif isinstance(first, UpstreamAnswered):
+        engine.answer_upstream_error(exchange, first)
+    else:
+        message = f"The provider could not answer: {first}." + (" No other target could either." if len(exchange.attempts) > 1 else "")
+        engine.refuse(exchange, Refusal(first.code, "dispatch", message), outcome="error")
 
 
-async def _connect(engine: Engine, pool: Any, target: CompiledTarget, timeout: float) -> Any:
-    """A new connection. When the app leaves meanwhile, what still arrives is closed, not leaked."""
-    task = engine.loop.create_task(pool.connect(timeout))
+async def _once(
+    exchange: Exchange, engine: Engine, route: CompiledRoute, target: CompiledTarget, role: Role, others: tuple[CompiledTarget, ...]
+) -> None:
+    """One attempt at one target inside its cap, with a hedge where the route has them."""
+    slots = target.state.slots
+    if slots is not None and not slots.take():
+        await _queue(exchange, engine, slots, target.label)
     try:
-        return await task
-    except BaseException:
-        if task.done() and not task.cancelled() and task.exception() is None:
-            task.result().abort()
-        raise
+        if route.resilience.hedge_share and role == "first" and others:
+            await _hedged(exchange, engine, route, target, others[0])
+        else:
+            await fly(exchange, engine, target, role)
+    finally:
+        if slots is not None:
+            slots.give()
 
 
-async def _wait_for_room(engine: Engine, budgets: tuple[str, ...], amount: int) -> list[Charge] | Shortage:
-    """Waits for settlements, recalls and grants. When the app leaves meanwhile, what was reserved is released."""
-    task = engine.loop.create_task(engine.leases.reserve_wait(budgets, amount))
+def _pause(exchange: Exchange, ruling: Verdict, *, last: bool) -> float | None:
+    """Seconds until the same target is tried again; None: not again."""
+    if ruling.course == "again":
+        return random.uniform(*RETRY_PAUSE_SECONDS)
+    if last and ruling.pause and ruling.course in ("pause", "next"):
+        wait = ruling.pause + random.uniform(*RETRY_PAUSE_SECONDS)
+        if wait < min(exchange.left_seconds(), MAX_PAUSE_SECONDS):
+            return wait
+    return None
+
+
+def _differs(candidate: CompiledTarget, failed: CompiledTarget, ruling: Verdict) -> bool:
+    if ruling.course == "larger_window":
+        return candidate.window > failed.window
+    return candidate.model != failed.model or candidate.provider != failed.provider
+
+
+async def _queue(exchange: Exchange, engine: Engine, slots: Slots, what: str) -> None:
+    """Waits for a slot, best priority first, no longer than the route lets anyone wait. Raises Refused when shed."""
+    route, key = exchange.route, exchange.key
+    assert route is not None and key is not None
+    now = engine.loop.time()
+    patience = min(route.resilience.queue, exchange.left_seconds())
+    waiter = slots.wait(exchange.priority, now + patience, now)
     try:
-        return await asyncio.shield(task)
-    except BaseException:
+        if waiter is None:
+            raise Shed(slots.retry_after())
+        await waiter
+    except (Shed, QueueTimeout) as error:
+        seconds = error.retry_after_seconds
+        message = f"Too much is asked of {what} at once: {slots.running} run, {slots.waiting} wait. Try again in {seconds} s."
+        raise Refused(Refusal("overloaded", "queue", message, None, {"retry_after_seconds": seconds})) from error
 
-        def release(done: asyncio.Task[list[Charge] | Shortage]) -> None:
-            if not done.cancelled() and done.exception() is None and not isinstance(result := done.result(), Shortage):
-                engine.leases.settle(result, 0)
 
-        if not (task.done() and task.cancelled()):
-            task.add_done_callback(release)
+# --- hedging ---
+
+
+async def _hedged(exchange: Exchange, engine: Engine, route: CompiledRoute, target: CompiledTarget, other: CompiledTarget) -> None:
+    """The attempt, and when it is late a second one at ``other``."""
+    budget = engine.states.hedges(route)
+    budget.request()
+    delay = route.resilience.hedge_after or target.state.health.p95()
+    if delay is None:
+        await fly(exchange, engine, target)
+        return
+    race = Race()
+
+    def late() -> None:
+        slots = other.state.slots
+        if (
+            not race.alone
+            or exchange.first_token_ns
+            or exchange.opens >= MAX_ATTEMPTS
+            or not other.state.breaker.allows(engine.loop.time())
+            or (slots is not None and not slots.take())
+        ):
+            return
+        if not budget.take():
+            if slots is not None:
+                slots.give()
+            other.state.breaker.release(engine.loop.time())
+            return
+
+        async def second() -> None:
+            try:
+                await fly(exchange, engine, other, "hedge", race=race)
+            finally:
+                if slots is not None:
+                    slots.give()
+
+        race.start(second)
+
+    timer = engine.loop.call_later(max(delay, HEDGE_LEAST_SECONDS), late)
+    try:
+        race.start(lambda: fly(exchange, engine, target, race=race))
+        await race
+    except ClientGone as gone:
+        race.stop(gone)
         raise
+    finally:
+        timer.cancel()
 
 
-def _shortage(exchange: Exchange, shortage: Shortage, amount: int) -> Refusal:
-    if shortage.kind == "unavailable":
-        message = "Spending cannot be checked right now, and a hard budget applies to this key. Try again in a moment."
-        return Refusal("budget_unavailable", "reserve", message)
-    fragment = exchange.runtime.fragments["budgets"].get(shortage.budget)
-    name = fragment.name if isinstance(fragment, BudgetFragment) else shortage.budget
-    message = (
-        f"The budget {name!r} has no room for this request: limit ${dollars_text(shortage.limit)}, "
-        f"spent ${dollars_text(shortage.spent)}, reserved ${dollars_text(shortage.leased)}, "
-        f"this request could cost up to ${dollars_text(amount)}. "
-        "Ask for fewer tokens (max_tokens), or have the budget raised."
-    )
-    detail = {
-        "budget": name,
-        "limit_nano": shortage.limit,
-        "spent_nano": shortage.spent,
-        "reserved_nano": shortage.leased,
-        "bound_nano": amount,
-    }
-    return Refusal("budget_exceeded", "reserve", message, None, detail)
+# --- rescue ---
+
+
+async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, broken: CompiledTarget, error: AttemptFailed) -> bool:
+    """Goes on with a stream that broke off after output began. True when the app has the rest of its answer."""
+    mode = route.resilience.rescue
+    if mode == "off":
+        return False
+    now = engine.loop.time()
+    others = [target for target in order(route, route.targets, exchange, now)[0] if target.label != broken.label]
+    for target in others if isinstance(error, UpstreamSilent) else [*others, broken]:
+        if mode == "same_model" and target.model != broken.model:
+            continue
+        tried: list[Way] = []
+        while True:
+            if exchange.opens >= MAX_ATTEMPTS or exchange.overdue():
+                return False
+            ask = _ask(exchange, target, tried)
+            if ask is None or not target.state.breaker.allows(engine.loop.time()):
+                break
+            slots = target.state.slots
+            if slots is not None and not slots.take():
+                target.state.breaker.release(engine.loop.time())
+                break
+            try:
+                await fly(exchange, engine, target, "rescue", ask)
+                return True
+            except SeamRefused:
+                tried.append(ask.way)
+            except AttemptFailed:
+                break
+            finally:
+                if slots is not None:
+                    slots.give()
+    return False
+
+
+def _ask(exchange: Exchange, target: CompiledTarget, tried: list[Way]) -> Ask | None:
+    """The surest way left to ask this target for the rest; None where the seam would not be safe."""
+    last = exchange.streaming
+    if last is None or last.watch is None:
+        return None
+    watch = last.watch
+    if not isinstance(watch, OpenAIStream):
+        return None
+    sofar = Sofar.of(watch)
+    if sofar is None:
+        return None
+    way = continuation(exchange.payload, sofar, target, max_output=exchange.max_output, tried=tried)
+    if way is None:
+        return None
+    splicer = Splicer(sofar, way, usage_asked=exchange.usage_asked, before=_tokens_so_far(exchange))
+    return Ask(way.body, splicer, way.max_output or exchange.max_output, way.added_input, way.kind)
+
+
+def _tokens_so_far(exchange: Exchange) -> Tokens:
+    """Of the parts that the app was given, as far as they are known."""
+    total = Tokens()
+    for attempt in exchange.attempts:
+        if attempt.first_byte_us >= 0:
+            total.input = max(total.input, attempt.tokens.input)
+            total.output += attempt.tokens.output
+    return total

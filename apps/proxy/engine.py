@@ -19,18 +19,24 @@ from apps.contracts.journal import MAX_PAYLOAD
 from apps.contracts.money import NANO, dollars_text
 from apps.contracts.usage import Attempt as AttemptRecord
 from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_bounded, encode_record
-from apps.proxy.attempt import Attempt, constant_head, error_code_of
+from apps.proxy.attempt import Attempt, constant_head, error_code_of, header_text
+from apps.proxy.breaker import Breakers
+from apps.proxy.canned import canned_answer, canned_stream
 from apps.proxy.dispatch import dispatch
 from apps.proxy.driver import Driver
 from apps.proxy.errors import AttemptFailed, Refusal, UpstreamAnswered
 from apps.proxy.exchange import Exchange
+from apps.proxy.explain import HEADER as EXPLAIN
+from apps.proxy.explain import explain
 from apps.proxy.http.client import Pool
 from apps.proxy.http.dial import Origin as HttpOrigin
 from apps.proxy.http.dial import client_tls
 from apps.proxy.http.limits import ClientLimits
+from apps.proxy.idempotency import Answer, Idempotency, Shared, Taped
 from apps.proxy.metrics import Metrics
 from apps.proxy.pipeline import steps
 from apps.proxy.records import usage_template
+from apps.proxy.state import States
 from apps.proxy.steps.authenticate import Authenticator
 
 if TYPE_CHECKING:
@@ -43,6 +49,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bulkhead.proxy")
 
 JSON = b"content-type: application/json\r\n"
+EVENT_STREAM = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
 _JSON_HEAD = (
     b"content-type: application/json\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n"
     b"x-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %d.%09d\r\nx-bulkhead-overhead-ms: %d.%03d\r\n%b"
@@ -53,7 +60,15 @@ SWEEP_SECONDS = 0.05
 
 class Engine:
     def __init__(
-        self, *, boot_id: str, holder: Holder, journal: Journal, leases: Leases, authenticator: Authenticator, hash_key: bytes
+        self,
+        *,
+        boot_id: str,
+        holder: Holder,
+        journal: Journal,
+        leases: Leases,
+        authenticator: Authenticator,
+        hash_key: bytes,
+        shared: Shared | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.boot_id = boot_id
@@ -62,10 +77,14 @@ class Engine:
         self.leases = leases
         self.authenticator = authenticator
         self.metrics = Metrics()
+        self.states = States(self.loop.time, Breakers())
+        holder.attach = self.states.attach
+        self.states.attach(holder.current)
         self.in_flight: set[Attempt] = set()
         self.background: set[asyncio.Task[None]] = set()
         self.offset_us = 0
         """Database time minus this host's, microseconds, as last measured."""
+        self.idempotency = Idempotency(hash_key, shared, boot_id)
         self._steps = steps(authenticator)
         self._pools: dict[Origin, Pool] = {}
         self._hash = blake2b(key=hash_key[:64], digest_size=16)
@@ -76,11 +95,57 @@ class Engine:
         runtime = self.holder.current
         now_us = time_ns() // 1000 + self.offset_us
         exchange = Exchange(uuid7_bytes(now_us // 1000), kind, request, reply, runtime, now_us, self)
+        refusal: Refusal | None = None
         for step in self._steps:
             refusal = step(exchange, runtime)
             if refusal is not None:
+                break
+        headers = request.headers
+        if EXPLAIN in headers:
+            self._explain(exchange, refusal)
+            return
+        if refusal is not None:
+            if refusal.code == "degraded" and exchange.route is not None and exchange.route.resilience.canned and self.journal.admit():
+                self._give_canned(exchange, exchange.route.resilience.canned)
+            else:
                 self._refuse_early(exchange, refusal)
-                return
+            return
+        header = headers.get(b"idempotency-key")
+        if header is not None:
+            self._once(exchange, header)
+        else:
+            self._go(exchange)
+
+    def _give_canned(self, exchange: Exchange, text: str) -> None:
+        """The route's prepared answer, while it is degraded so far that no provider is called."""
+        route = exchange.route
+        assert route is not None
+        self.metrics.running += 1
+        body = canned_stream(exchange, text) if exchange.stream else canned_answer(exchange, text)
+        exchange.bytes_out = len(body)
+        self._write(exchange, "ok", 200)
+        head = b"x-bulkhead-route: %b\r\nx-bulkhead-degradation: %b\r\n%b" % (
+            header_text(route.name),
+            route.resilience.level.encode(),
+            self._plain_head(exchange),
+        )
+        reply = exchange.reply
+        self._sent(exchange)
+        if exchange.stream:
+            reply.start(200, EVENT_STREAM + head)
+            reply.finish(body)
+        else:
+            reply.send(200, JSON + head, body)
+
+    def _explain(self, exchange: Exchange, refusal: Refusal | None) -> None:
+        found = explain(exchange, refusal, self.loop.time())
+        if isinstance(found, Refusal):
+            self._refuse_early(exchange, found)
+        else:
+            exchange.reply.send(200, JSON, found)
+
+    def _go(self, exchange: Exchange) -> None:
+        reply = exchange.reply
         if not self.journal.admit():
             reason = self.journal.failed or "it waits for the shipper"
             self._answer_refusal(
@@ -91,6 +156,68 @@ class Engine:
         driver = exchange.driver = Driver(dispatch(exchange, self), exchange.crashed)
         self.metrics.running += 1
         driver.start()
+
+    def _once(self, exchange: Exchange, header: bytes) -> None:
+        """A call with an Idempotency-Key: made if it is the first, else given the first one's answer."""
+        refusal = self.idempotency.check(header)
+        if refusal is not None:
+            self._refuse_early(exchange, refusal)
+            return
+        task = self.loop.create_task(self._once_only(exchange, header))
+        exchange.reply.on_gone = lambda: None if exchange.answered else _cancel(task)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+
+    async def _once_only(self, exchange: Exchange, header: bytes) -> None:
+        assert exchange.key is not None
+        request, reply, idempotency = exchange.request, exchange.reply, self.idempotency
+        name = idempotency.name_of(exchange.key.id, header)
+        fingerprint = idempotency.fingerprint_of(request.path, request.body)
+        begun = await idempotency.begin(name, fingerprint, self.loop.time())
+        if isinstance(begun, Refusal):
+            self._refuse_early(exchange, begun)
+            return
+        given, scope, answer = begun
+        if answer is not None:
+            self._give_again(exchange, answer, b"%b; scope=%b" % (given.encode(), scope.encode()))
+            return
+
+        def done(status: int, head: bytes, body: bytes, streamed: bool) -> None:
+            whole = Answer(fingerprint, status, head, body, streamed, exchange.request_id) if status else None
+            idempotency.finish(name, whole, self.loop.time())
+
+        if reply.gone:
+            done(0, b"", b"", False)
+            return
+        exchange.reply = Taped(reply, done, lambda: idempotency.joined(name), b"x-bulkhead-idempotency: new; scope=%b\r\n" % scope.encode())
+        self._go(exchange)
+
+    def _give_again(self, exchange: Exchange, answer: Answer, given: bytes) -> None:
+        """An answer that was made for another request with the same Idempotency-Key: recorded, and charged nothing."""
+        if exchange.reply.gone:
+            return
+        if not self.journal.admit():
+            self._answer_refusal(
+                exchange, Refusal("journal_full", "journal", "Usage cannot be recorded right now, so nothing is answered.")
+            )
+            return
+        self.metrics.running += 1
+        exchange.bytes_out = len(answer.body)
+        feature, tags, user, metadata = exchange.attribution
+        exchange.attribution = (feature, tags, user, {**metadata, "bulkhead.answer_of": answer.request_id})
+        self._write(exchange, "ok" if answer.status < 400 else "error", answer.status, "" if answer.status < 400 else "upstream_error")
+        head = b"x-bulkhead-idempotency: %b\r\nx-bulkhead-answer-of: %b\r\n%b" % (
+            given,
+            answer.request_id.encode(),
+            self._plain_head(exchange),
+        )
+        reply = exchange.reply
+        self._sent(exchange)
+        if answer.streamed:
+            reply.start(answer.status, EVENT_STREAM + head)
+            reply.finish(answer.body)
+        else:
+            reply.send(answer.status, JSON + head, answer.body)
 
     def pool(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
@@ -115,7 +242,7 @@ class Engine:
             cost % NANO,
             ours // 1000,
             ours % 1000,
-            constant_head(exchange, target),
+            constant_head(exchange, target) if exchange.choice is None else constant_head(exchange, target) + exchange.choice.head,
         )
         if b"x-ratelimit-limit-requests" in headers or b"openai-processing-ms" in headers:
             for name, value in headers.items():
@@ -211,6 +338,8 @@ class Engine:
         head = JSON + self._plain_head(exchange)
         if not code.retry:
             head += b"x-should-retry: false\r\n"
+        elif refusal.detail is not None and (seconds := refusal.detail.get("retry_after_seconds")) is not None:
+            head += b"retry-after: %d\r\n" % seconds
         if code.status == 401:
             head += b"www-authenticate: Bearer\r\n"
         exchange.reply.send(code.status, head, body)
@@ -290,6 +419,7 @@ class Engine:
             await asyncio.sleep(SWEEP_SECONDS)
             now, now_ns = self.loop.time(), perf_counter_ns()
             self.metrics.drain()
+            self.states.bulkheads.sweep(now)
             good_until_ms = self.holder.current.good_until_ms
             if good_until_ms is not None and (time_ns() // 1000 + self.offset_us) // 1000 >= good_until_ms:
                 self.holder.refresh()
@@ -315,6 +445,10 @@ class Engine:
             for attempt in record.attempts
         ]
         return msgspec.to_builtins(view)  # type: ignore[no-any-return]
+
+
+def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
 
 
 def _sum_of(attempts: list[AttemptRecord]) -> Tokens:

@@ -5,10 +5,12 @@
     ProxyError
       Refused            the proxy says no; carries a Refusal (code, step, message)
       ClientGone         the app left before its answer was finished
+      Beaten             another attempt of the same request was quicker, or there was no room for a second one
       AttemptFailed      one attempt at one target failed
         UpstreamAnswered     with a status of its own (4xx, 5xx)
         UpstreamSilent       a deadline passed: connect, first byte, idle, total
         UpstreamBroken       reset, refused, truncated, malformed
+        SeamRefused          it answered, but not as the rest of the stream that it was to continue
       StartError         the process cannot start; the message says what to do
 
 Socket errors (``apps.proxy.http.errors.UpstreamError``) are translated to AttemptFailed in ``attempt.py`` and nowhere else.
@@ -40,6 +42,10 @@ class Refused(ProxyError):
 
 
 class ClientGone(ProxyError):
+    pass
+
+
+class Beaten(ProxyError):
     pass
 
 
@@ -75,6 +81,10 @@ class UpstreamSilent(AttemptFailed):
     def __init__(self, which: str, seconds: float) -> None:
         super().__init__(f"no {which} within {seconds:g} s")
         self.which = which
+
+
+class SeamRefused(AttemptFailed):
+    code = "stream_interrupted"
 
 
 class UpstreamBroken(AttemptFailed):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from apps.contracts.identifiers import uuid_text
-from apps.contracts.usage import Attempt, Charge, Kind
-from apps.proxy.errors import ClientGone, Refusal
+from apps.contracts.usage import Attempt as AttemptRecord
+from apps.contracts.usage import Charge, Kind
+from apps.proxy.errors import AttemptFailed, ClientGone, Refusal
 
 if TYPE_CHECKING:
+    from apps.proxy.attempt import Attempt
     from apps.proxy.choose import Choice
     from apps.proxy.driver import Driver
     from apps.proxy.engine import Engine
@@ -32,6 +35,7 @@ class Exchange:
         "choice",
         "driver",
         "engine",
+        "first_error",
         "first_token_ns",
         "held",
         "id",
@@ -40,8 +44,10 @@ class Exchange:
         "kind",
         "max_output",
         "n",
+        "opens",
         "payload",
         "plan",
+        "priority",
         "recorded",
         "reply",
         "request",
@@ -51,7 +57,9 @@ class Exchange:
         "started",
         "started_us",
         "stream",
+        "streaming",
         "templates",
+        "total",
         "unbounded",
         "upstream_ns",
         "usage_asked",
@@ -90,7 +98,7 @@ class Exchange:
         """Why the cost of this request has no upper bound; empty when it has one."""
         self.attribution: tuple[str, list[str], str, dict[str, str]] = ("", [], "", {})
         """feature, tags, user, metadata."""
-        self.attempts: list[Attempt] = []
+        self.attempts: list[AttemptRecord] = []
         self.held: list[tuple[list[Charge], int]] = []
         """Reservations of finished attempts with what they cost. Released only after the record is journalled: were this process
         killed in between, each attempt's open record would still be settled at its whole reservation."""
@@ -99,9 +107,25 @@ class Exchange:
         """Its full record is in the journal: there must be no second one."""
         self.templates: Templates | None = None
         """Of the target last tried; None before the first attempt."""
+        self.first_error: AttemptFailed | None = None
+        """Of the first attempt that failed: the answer when all others fail too."""
+        self.opens = 0
+        """Attempts begun, open records written."""
+        self.streaming: Attempt | None = None
+        """The attempt whose stream the app was given last."""
+        self.total = 0.0
+        """Seconds from its arrival that the request may take."""
+        self.priority = 1
+        """0 is served before 1 before 2 where requests wait."""
         self.first_token_ns = 0
         self.upstream_ns = 0
         self.bytes_out = 0
+
+    def left_seconds(self) -> float:
+        return self.total - (perf_counter_ns() - self.started) / 1e9
+
+    def overdue(self) -> bool:
+        return perf_counter_ns() - self.started > self.total * 1e9
 
     def gone(self) -> None:
         """The app left: interrupt whatever is being waited for."""

@@ -17,6 +17,8 @@ class Holder:
         self._now_ms = now_ms
         self._fragments: dict[str, dict[str, Fragment]] = {name: {} for name in SECTIONS}
         self._unseal = unseal
+        self.attach: Callable[[Runtime], None] = _nothing
+        """Called with every new Runtime before it is in force: gives it what the process has learned."""
         self._bodies: dict[str, dict[str, bytes]] = {name: {} for name in SECTIONS}
 
     def apply(self, delta: Delta) -> None:
@@ -50,15 +52,22 @@ class Holder:
             changed=None if whole else changed,
             now_ms=self._now_ms(),
         )
+        self.attach(runtime)
         self._bodies = bodies
         self._fragments = fragments
         self.current = runtime
 
     def refresh(self) -> None:
         """Compile the same version again, because a flag has run out."""
-        self.current = compile_config(self._fragments, version=self.current.version, unseal=self._unseal, now_ms=self._now_ms())
+        runtime = compile_config(self._fragments, version=self.current.version, unseal=self._unseal, now_ms=self._now_ms())
+        self.attach(runtime)
+        self.current = runtime
 
     def whole(self) -> Delta:
         """Everything, as one delta from nothing: what is kept on disk as last-known-good."""
         changes = [Change(section, id, body) for section, table in self._bodies.items() for id, body in table.items()]
         return Delta(0, self.current.version, changes)
+
+
+def _nothing(runtime: Runtime) -> None:
+    pass

@@ -570,6 +570,10 @@ def _compile_tables(full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal |
             flags = (*flags, kills[route.id])
         elif not route.enabled:
             stopped = ("route_disabled", f"The route {route.name!r} is disabled.")
+        elif route.resilience.level in ("cached", "minimal"):
+            level = route.resilience.level
+            without = " There is no stored answer, so it behaves as 'minimal'." if level == "cached" else ""
+            stopped = ("degraded", f"The route {route.name!r} is degraded to {level!r} and calls no provider.{without} Try again later.")
         home = route.resilience.region
         if route.resilience.strategy == "region" and all(target.region != home for target in primary + alternative):
             regions = ", ".join(sorted({target.region or "(none)" for target in primary + alternative}))

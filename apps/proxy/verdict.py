@@ -26,7 +26,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
-from apps.proxy.errors import AttemptFailed, UpstreamAnswered, UpstreamSilent
+from apps.proxy.errors import AttemptFailed, SeamRefused, UpstreamAnswered, UpstreamSilent
 
 MAX_PAUSE_SECONDS = 60.0
 """A provider that asks for more is passed over: nobody waits that long for an answer."""
@@ -53,6 +53,7 @@ class Verdict(NamedTuple):
 
 _AGAIN = Verdict("again", True)
 _NEXT = Verdict("next", True)
+_ELSEWHERE = Verdict("next", False)
 _CREDENTIAL = Verdict("credential", True)
 _ANSWER = Verdict("answer", False)
 _OTHER_MODEL = Verdict("other_model", False)
@@ -63,7 +64,7 @@ def verdict(error: AttemptFailed) -> Verdict:
     if isinstance(error, UpstreamSilent):
         return _NEXT
     if not isinstance(error, UpstreamAnswered):
-        return _AGAIN
+        return _AGAIN if not isinstance(error, SeamRefused) else _ELSEWHERE
     status = error.status
     if status in (401, 402, 403):
         return _CREDENTIAL if not _FILTERED.search(error.body[:_LOOKED_AT]) else _ANSWER

@@ -36,6 +36,8 @@ def strategy(node: msgspec.inspect.Type) -> st.SearchStrategy[object]:
             return st.none()
         case msgspec.inspect.LiteralType(values=values):
             return st.sampled_from(values)
+        case msgspec.inspect.VarTupleType(item_type=item):
+            return st.lists(strategy(item), max_size=3).map(tuple)
         case msgspec.inspect.ListType(item_type=item):
             return st.lists(strategy(item), max_size=3)
         case msgspec.inspect.VarTupleType(item_type=item):

@@ -18,6 +18,7 @@ from apps.contracts.snapshot import (
     PriceFragment,
     PriceVersion,
     ProviderFragment,
+    Resilience,
     RouteFragment,
     Target,
 )
@@ -138,6 +139,7 @@ def fragments(east: str, west: str, dead: str) -> list[Fragment]:
                         organisation=ORG,
                         targets=[Target(provider="east", model=fault_model(name, f"-{kind}-{shape}")), *more],
                         deadlines=SHORT if name.startswith("stall") else Deadlines(),
+                        resilience=Resilience(rescue="off"),
                     )
                 )
     return found

@@ -30,6 +30,8 @@ class StreamWatch(Protocol):
     """The in-band error that the provider sent; empty when none."""
     has_output: bool
     """Real output has shown, not only a preamble."""
+    failed: str
+    """Why what it says cannot be given to the app (a continuation that is none); empty while it can."""
     rest: bytes
     passed_bytes: int
     """Of the body, in chunks that went on as they lie on the wire (``passes``)."""

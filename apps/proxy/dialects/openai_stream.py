@@ -154,6 +154,8 @@ class OpenAIStream:
         "tokens",
     )
 
+    failed = ""
+
     def __init__(self, *, hide_usage: bool, stop_at_malformed: bool = False) -> None:
         self.tokens: Tokens | None = None
         self.finished = False

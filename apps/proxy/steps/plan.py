@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from apps.proxy.choose import choose
 from apps.proxy.errors import Refusal
 
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from apps.proxy.runtime import Runtime
 
 STEP = "plan"
+FALLBACKS = b"x-bulkhead-fallbacks"
+MAX_FALLBACKS = 4
 MAX_NAMES_SHOWN = 20
 
 
@@ -32,15 +35,33 @@ def plan(exchange: Exchange, runtime: Runtime) -> Refusal | None:
     exchange.route = route
     if route.stopped is not None:
         return Refusal(route.stopped[0], STEP, route.stopped[1])
-    targets = route.targets
-    for target in targets:
-        if target.killed:
-            targets = tuple(t for t in targets if not t.killed)
-            break
-    if not targets:
-        reasons = "; ".join(f"{t.label}: {t.killed}" for t in route.targets)
-        return Refusal("no_target", STEP, f"No target of the route {route.name!r} may be called now ({reasons}).")
-    exchange.plan = targets
     if exchange.cap_injected:
         exchange.max_output = route.max_output
+    refusal = choose(exchange, route, exchange.engine.loop.time)
+    named_fallbacks = exchange.request.headers.get(FALLBACKS)
+    if named_fallbacks is not None:
+        return _with_fallbacks(exchange, runtime, named_fallbacks, refusal)
+    return refusal
+
+
+def _with_fallbacks(exchange: Exchange, runtime: Runtime, named: bytes, refusal: Refusal | None) -> Refusal | None:
+    """The app's own fallbacks for this request: targets of further routes, within what its key may use, after the route's own."""
+    key = exchange.key
+    assert key is not None
+    plan = [] if refusal is not None else list(exchange.plan)
+    names = [name.strip() for name in named.decode("utf-8", "replace").split(",") if name.strip()]
+    if len(names) > MAX_FALLBACKS:
+        return Refusal("invalid_field", STEP, f"The header x-bulkhead-fallbacks takes up to {MAX_FALLBACKS} names.", FALLBACKS.decode())
+    for name in names:
+        table = runtime.tables.get(key.organisation)
+        route = table.get(name) if table is not None else None
+        if route is None or (key.allowed is not None and route.name not in key.allowed and name not in key.allowed):
+            message = f"There is no model {name[:80]!r} for this key, so it cannot be a fallback."
+            return Refusal("model_not_found", STEP, message, FALLBACKS.decode())
+        if route.stopped is None:
+            seen = {target.label for target in plan}
+            plan += [target for target in route.live if target.label not in seen]
+    if not plan:
+        return refusal
+    exchange.plan = tuple(plan)
     return None

@@ -1,0 +1,224 @@
+"""One attempt from its reservation to its record: takes a slot, holds money, calls the upstream, tells the target's breaker and health.
+
+Invariants, whatever happens in between (error, deadline, the app leaving, a crash of a handler): a slot that was taken is given back once,
+a reservation is handed to ``exchange.held`` once, the breaker hears once (success, failure or nothing), ``Attempt.close`` runs once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from apps.contracts.journal import MAX_OPEN_PAYLOAD
+from apps.contracts.money import dollars_text
+from apps.contracts.snapshot import BudgetFragment
+from apps.contracts.usage import Charge, Outcome, Role, Tokens, encode_bounded, encode_record
+from apps.proxy.attempt import Attempt
+from apps.proxy.context import calibrate
+from apps.proxy.errors import AttemptFailed, Beaten, ClientGone, Refusal, Refused, UpstreamAnswered, UpstreamBroken
+from apps.proxy.http.errors import ConnectFailed
+from apps.proxy.leases import Shortage
+from apps.proxy.records import templates_of
+from apps.proxy.verdict import verdict
+
+if TYPE_CHECKING:
+    from apps.proxy.dialects.base import StreamWatch
+    from apps.proxy.engine import Engine
+    from apps.proxy.exchange import Exchange
+    from apps.proxy.hedge import Race
+    from apps.proxy.pricing import Price
+    from apps.proxy.records import Templates
+    from apps.proxy.rescue import Way
+    from apps.proxy.runtime import CompiledTarget
+
+
+class Ask(NamedTuple):
+    """What an attempt sends and follows when it is not the app's own request: the continuation of a broken stream."""
+
+    body: bytes
+    watch: StreamWatch
+    max_output: int
+    added_input: int
+    """Upper bound of its input tokens beyond the app's own request."""
+    way: Way
+
+
+async def fly(
+    exchange: Exchange, engine: Engine, target: CompiledTarget, role: Role = "first", ask: Ask | None = None, race: Race | None = None
+) -> None:
+    """One attempt; returns when the app has its whole answer. Raises AttemptFailed, Refused, Beaten or ClientGone."""
+    key, route = exchange.key, exchange.route
+    assert key is not None and route is not None
+    price, reserved = _priced(exchange, target, ask)
+    charges: list[Charge] = []
+    if key.budgets and reserved:
+        room = engine.leases.reserve(key.budgets, reserved)
+        if room is None:
+            if race is not None and role == "hedge":
+                raise Beaten()
+            waited = await _wait_for_room(engine, key.budgets, reserved)
+            if isinstance(waited, Shortage):
+                raise Refused(_shortage(exchange, waited, reserved))
+            room = waited
+        charges = room
+    templates = exchange.templates = templates_of(exchange.kind, key, route, target, exchange.runtime, engine.boot_id)
+    attempt = Attempt(exchange=exchange, target=target, templates=templates, price=price, charges=charges, reserved=reserved)
+    state = target.state
+    error: AttemptFailed | None = None
+    closed = left = False
+    if role != "first":
+        attempt.role = role
+        if ask is not None:
+            attempt.continue_with(ask.watch)
+    if race is not None:
+        race.enter(attempt)
+    state.started()
+    try:
+        engine.journal.append(_open_payload(exchange, templates, price, charges, reserved))
+        pool = engine.pool(target.origin)
+        connection = pool.take()
+        if connection is None:
+            connection = await _connect(engine, pool, route.connect)
+        else:
+            attempt.reused = True
+        attempt.connection = connection
+        body = target.dialect.body(exchange, target) if ask is None else ask.body
+        engine.in_flight.add(attempt)
+        attempt.sent_ns = perf_counter_ns()
+        connection.send(b"%b%d\r\n\r\n%b" % (target.request_heads[exchange.kind], len(body), body), attempt, replay_safe=False)
+        await attempt
+        if attempt.watch is not None:
+            rest = attempt.finish_stream()
+            exchange.held.append((charges, attempt.close("ok", attempt.watch.tokens).cost_nano))
+            closed = True
+            state.succeeded(attempt)
+            engine.finish_stream(exchange, rest)
+            return
+        answer = attempt.chunks[0] if len(attempt.chunks) == 1 else b"".join(attempt.chunks)
+        if attempt.status != 200:
+            raise UpstreamAnswered(attempt.status, attempt.headers, answer)
+        understood = target.dialect.answer(answer)
+        if understood is None:
+            raise UpstreamBroken("the provider's answer is not a whole JSON answer", code="upstream_malformed", sent=True)
+        if race is not None and not race.claim(attempt):
+            raise Beaten()
+        exchange.held.append((charges, attempt.close("ok", understood.tokens).cost_nano))
+        closed = True
+        state.succeeded(attempt)
+        if target.window and understood.tokens is not None and ask is None:
+            calibrate(exchange, target, understood.tokens)
+        engine.finish_json(exchange, target, attempt.headers, answer)
+    except AttemptFailed as failed:
+        error = failed
+        raise
+    except (ClientGone, Beaten):
+        left = True
+        raise
+    except ConnectFailed as failed:
+        error = UpstreamBroken(str(failed).rstrip("."), code="upstream_unreachable", sent=False)
+        raise error from failed
+    finally:
+        engine.in_flight.discard(attempt)
+        if not closed:
+            if attempt.connection is not None and not attempt.done:
+                attempt.connection.abort()
+            tokens: Tokens | None = attempt.watch.tokens if attempt.watch is not None else None
+            outcome: Outcome = "cancelled" if left else "error"
+            exchange.held.append((charges, attempt.close(outcome, tokens, error).cost_nano))
+            if error is not None:
+                state.failed(attempt, verdict(error))
+            else:
+                state.ended(attempt)
+
+
+def _priced(exchange: Exchange, target: CompiledTarget, ask: Ask | None) -> tuple[Price | None, int]:
+    """The price in force and the most the attempt can cost. Raises Refused where a hard budget applies and that is not known."""
+    key, route, prices = exchange.key, exchange.route, target.prices
+    assert key is not None and route is not None
+    price = prices.at(exchange.started_us // 1000) if prices is not None else None
+    if price is None:
+        if key.budgets and not route.unpriced_is_zero:
+            message = (
+                f"The model {target.model!r} at {target.provider!r} has no price, and a hard budget applies to this key. "
+                "Set a price, or let the route say 'unpriced: zero'."
+            )
+            raise Refused(Refusal("unpriced_model", "reserve", message))
+        return None, 0
+    if ask is None:
+        reserved = price.bound(exchange.input_bound, exchange.max_output, exchange.n)
+    else:
+        reserved = price.bound(exchange.input_bound + ask.added_input, ask.max_output, exchange.n)
+    if key.budgets and reserved and exchange.unbounded:
+        message = f"A hard budget applies to this key, and the cost of this request has no upper bound: {exchange.unbounded}."
+        raise Refused(Refusal("unbounded_cost", "reserve", message))
+    return price, reserved
+
+
+def _open_payload(exchange: Exchange, templates: Templates, price: Price | None, charges: list[Charge], reserved: int) -> bytes:
+    """The open record: what may have been spent if this process dies before the full record."""
+    record = templates.new_open()
+    record.id = exchange.id
+    record.started_us = exchange.started_us
+    record.requested_model = exchange.requested_model
+    record.stream = exchange.stream
+    if price is not None:
+        record.price_version = price.version
+    record.charges = charges
+    record.reserved_nano = reserved
+    record.attempt = exchange.opens
+    exchange.opens += 1
+    record.feature, record.tags, record.user, _ = exchange.attribution
+    payload = encode_record(record)
+    if len(payload) > MAX_OPEN_PAYLOAD:
+        payload = encode_bounded(record)
+    return payload
+
+
+async def _connect(engine: Engine, pool: Any, timeout: float) -> Any:
+    """A new connection. When the app leaves meanwhile, what still arrives is closed, not leaked."""
+    task = engine.loop.create_task(pool.connect(timeout))
+    try:
+        return await task
+    except BaseException:
+        if task.done() and not task.cancelled() and task.exception() is None:
+            task.result().abort()
+        raise
+
+
+async def _wait_for_room(engine: Engine, budgets: tuple[str, ...], amount: int) -> list[Charge] | Shortage:
+    """Waits for settlements, recalls and grants. When the app leaves meanwhile, what was reserved is released."""
+    task = engine.loop.create_task(engine.leases.reserve_wait(budgets, amount))
+    try:
+        return await asyncio.shield(task)
+    except BaseException:
+
+        def release(done: asyncio.Task[list[Charge] | Shortage]) -> None:
+            if not done.cancelled() and done.exception() is None and not isinstance(result := done.result(), Shortage):
+                engine.leases.settle(result, 0)
+
+        if not (task.done() and task.cancelled()):
+            task.add_done_callback(release)
+        raise
+
+
+def _shortage(exchange: Exchange, shortage: Shortage, amount: int) -> Refusal:
+    if shortage.kind == "unavailable":
+        message = "Spending cannot be checked right now, and a hard budget applies to this key. Try again in a moment."
+        return Refusal("budget_unavailable", "reserve", message)
+    fragment = exchange.runtime.fragments["budgets"].get(shortage.budget)
+    name = fragment.name if isinstance(fragment, BudgetFragment) else shortage.budget
+    message = (
+        f"The budget {name!r} has no room for this request: limit ${dollars_text(shortage.limit)}, "
+        f"spent ${dollars_text(shortage.spent)}, reserved ${dollars_text(shortage.leased)}, "
+        f"this request could cost up to ${dollars_text(amount)}. "
+        "Ask for fewer tokens (max_tokens), or have the budget raised."
+    )
+    detail = {
+        "budget": name,
+        "limit_nano": shortage.limit,
+        "spent_nano": shortage.spent,
+        "reserved_nano": shortage.leased,
+        "bound_nano": amount,
+    }
+    return Refusal("budget_exceeded", "reserve", message, None, detail)

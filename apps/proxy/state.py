@@ -1,0 +1,128 @@
+"""What a process has learned of a target: its breaker, how quick it is, how much runs there now, until when it wants to be left alone.
+
+It outlives config versions: compiled targets come and go, and find their state again by label (provider/endpoint/model).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from apps.contracts.snapshot import BreakerPolicy
+from apps.proxy.breaker import Breaker, Breakers
+from apps.proxy.health import Health
+from apps.proxy.hedge import HedgeBudget
+from apps.proxy.retries import RetryBudgets
+from apps.proxy.slots import Bulkheads, Slots
+from apps.proxy.verdict import MAX_PAUSE_SECONDS, Verdict
+
+if TYPE_CHECKING:
+    from apps.proxy.attempt import Attempt
+    from apps.proxy.runtime import CompiledRoute, Runtime
+
+
+class TargetState:
+    """``now`` is the loop's time in seconds everywhere."""
+
+    __slots__ = ("_time", "breaker", "health", "resting_until", "slots")
+
+    def __init__(self, breaker: Breaker, time: Callable[[], float]) -> None:
+        self.breaker = breaker
+        self.health = Health()
+        self.slots: Slots | None = None
+        """None: no cap."""
+        self.resting_until = 0.0
+        """The target asked to be left alone until then (429, or 503 with Retry-After)."""
+        self._time = time
+
+    def started(self) -> None:
+        self.health.started()
+
+    def succeeded(self, attempt: Attempt) -> None:
+        now = self._time()
+        self.health.finished(now)
+        if attempt.first_byte_ns:
+            self.health.first_token(((attempt.first_token_ns or attempt.first_byte_ns) - attempt.sent_ns) / 1e9, now)
+        self.breaker.success(now)
+
+    def failed(self, attempt: Attempt, verdict: Verdict) -> None:
+        now = self._time()
+        self.health.finished(now)
+        if verdict.pause:
+            self.resting_until = max(self.resting_until, now + min(verdict.pause, MAX_PAUSE_SECONDS))
+        if verdict.counts:
+            self.health.failed(now)
+            self.breaker.failure(now)
+        else:
+            self.breaker.release(now)
+
+    def ended(self, attempt: Attempt) -> None:
+        """Without evidence: the app left, another attempt was quicker, or the proxy itself failed."""
+        now = self._time()
+        self.health.finished(now)
+        self.breaker.release(now)
+
+
+class States:
+    """All targets' states of this process, and what routes keep between requests."""
+
+    def __init__(self, time: Callable[[], float], breakers: Breakers) -> None:
+        self._time = time
+        self.breakers = breakers
+        self.retries = RetryBudgets()
+        self.bulkheads = Bulkheads()
+        self._targets: dict[str, TargetState] = {}
+        self._hedges: dict[str, HedgeBudget] = {}
+
+    def attach(self, runtime: Runtime) -> None:
+        """Gives every route and target of a new config what this process knows of it. Called before the config is swapped in."""
+        seen: set[int] = set()
+        for table in runtime.tables.values():
+            for route in table.values():
+                if id(route) not in seen:
+                    seen.add(id(route))
+                    self._attach_route(route)
+
+    def _attach_route(self, route: CompiledRoute) -> None:
+        settings = route.resilience
+        route.retries = self.retries.of(route.id, settings.retry_budget_percent)
+        limit = settings.max_concurrency
+        route.slots = self.bulkheads.of(f"route {route.id}", limit, settings.queue_size) if limit else None
+        for target in route.every_target:
+            state = target.state = self.of(target.label, settings.breaker)
+            limit = target.max_concurrency
+            state.slots = self.bulkheads.of(target.label, limit, settings.queue_size) if limit else None
+
+    def of(self, label: str, policy: BreakerPolicy) -> TargetState:
+        breaker = self.breakers.of(label, policy)
+        found = self._targets.get(label)
+        if found is None:
+            found = self._targets[label] = TargetState(breaker, self._time)
+        return found
+
+    def hedges(self, route: CompiledRoute) -> HedgeBudget:
+        found = self._hedges.get(route.id)
+        if found is None:
+            found = self._hedges[route.id] = HedgeBudget(route.resilience.hedge_share)
+        found.share = route.resilience.hedge_share
+        return found
+
+    def view(self) -> list[dict[str, object]]:
+        """For the admin port and heartbeats."""
+        now = self._time()
+        rows: list[dict[str, object]] = []
+        for label, state in sorted(self._targets.items()):
+            breaker = state.breaker
+            p95 = state.health.p95()
+            rows.append(
+                {
+                    "target": label,
+                    "breaker": breaker.forced or breaker.state,
+                    "retry_in_ms": max(0, int((breaker.retry_at() - now) * 1000)) if breaker.state != "closed" else 0,
+                    "resting_ms": max(0, int((state.resting_until - now) * 1000)),
+                    "running": state.slots.running if state.slots is not None else None,
+                    "waiting": state.slots.waiting if state.slots is not None else None,
+                    "p95_first_token_ms": None if p95 is None else round(p95 * 1000, 1),
+                }
+            )
+        return rows
