@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.contracts.addresses import METADATA, NEVER, host_refusal, kind_of, literal_address, refusal
+from apps.contracts.snapshot import ProviderFragment, decode_fragment, encode_fragment
 
 SPECIAL_V4 = (
     "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.168.0.0/16",
@@ -118,3 +119,10 @@ def test_other_names_are_left_to_the_dialler() -> None:
     for host in ("api.openai.com", "1e100.net", "127.0.0.1.example.com", "localhost.example.com", "beef", "0x7f.example"):
         assert host_refusal(host, allow_private=False) == ""
     assert host_refusal("metadata.google.internal", allow_private=True)
+
+
+def test_a_snapshot_from_before_the_switch_reads_and_nobody_has_allowed_it() -> None:
+    body = b'{"id": "p", "name": "local", "kind": "openai", "endpoints": [{"name": "main", "base_url": "http://127.0.0.1:8000/v1"}]}'
+    fragment = decode_fragment("providers", body)
+    assert isinstance(fragment, ProviderFragment) and fragment.allow_private_addresses is False
+    assert b"allow_private_addresses" not in encode_fragment(fragment)
