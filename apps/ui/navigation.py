@@ -62,14 +62,15 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something to do, for the palette: a page that does it, with the permission it takes."""
+    """Something to do, for the palette: a page that does it, or with ``post`` an address that does it when sent to by POST."""
 
     label: str
     url_name: str
     icon: str
-    permission: str
+    permission: str = ""
     words: str = ""
     installation: bool = False
+    post: bool = False
 
     @property
     def url(self) -> str:
@@ -151,6 +152,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("Create a route", "routes:create", "plus", "route.change", "new add"),
     Action("Invite a colleague", "settings:invite", "person", "user.change", "new add user person people", installation=True),
     Action("Change your password", "settings:profile", "settings", "", "profile sign out sessions"),
+    Action("Sign out", "accounts:logout", "leave", words="log out leave", post=True),
 )
 
 _asker: Callable[[HttpRequest], May] | None = None

@@ -91,4 +91,8 @@ def _pages(query: str, jobs: Sequence[Job]) -> list[Hit]:
 
 
 def _actions(query: str, may: May) -> list[Hit]:
-    return [Hit(action.label, "", action.url, action.icon) for action in actions_for(may) if matches(query, action.label, action.words)]
+    return [
+        Hit(action.label, "", action.url, action.icon, post=action.post)
+        for action in actions_for(may)
+        if matches(query, action.label, action.words)
+    ]
