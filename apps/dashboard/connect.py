@@ -126,7 +126,7 @@ class ConnectForm(forms.Form):
         widget=forms.TextInput(attrs=PLAIN),
     )
     first = forms.CharField(
-        label="Tried first", required=False, max_length=300, help_text="For one route: the model to begin with; the others follow as listed.",
+        label="Tried first", required=False, max_length=300, help_text="For one route: the model to begin with.",
         widget=forms.TextInput(attrs=PLAIN),
     )  # fmt: skip
     input = DollarsField(label="Input, $ per million tokens", required=False)
