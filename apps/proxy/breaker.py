@@ -190,6 +190,10 @@ class Breaker:
             self._until = now
             self._early = True
 
+    def would_listen(self, now: float) -> bool:
+        """Whether ``ready`` would change anything, by more than a second: then a background probe is worth its while."""
+        return self.state == "open" and not self.forced and not self._misled and self._until - now > 1.0
+
     def postpone(self, until: float) -> None:
         """Another proxy is about to probe: wait for what it says, at most until then."""
         if self.state == "open" and not self.forced:

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from apps.proxy.runtime import CompiledTarget
 
 
+PROBE = "probe"
+"""Not a kind of request: the whole of a free one that shows whether a server answers (``apps.proxy.probe``)."""
+
+
 class Answer(NamedTuple):
     """What a whole JSON answer says of itself. tokens None: it reported no usage."""
 
@@ -52,7 +56,10 @@ class Dialect(Protocol):
     name: str
 
     def request_heads(self, *, base_path: str, host: bytes, secret: bytes | None) -> dict[str, bytes]:
-        """Rendered request heads by kind of request, each ending before ``content-length``'s value."""
+        """Rendered request heads by kind of request, each ending before ``content-length``'s value.
+
+        Under ``PROBE``, where the format knows a free question that every server of it answers: that whole request.
+        """
 
     def body(self, exchange: Exchange, target: CompiledTarget) -> bytes:
         """The upstream's body for this exchange: the app's own bytes wherever nothing has to change."""

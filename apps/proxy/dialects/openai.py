@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from apps.proxy.dialects.base import Answer
+from apps.proxy.dialects.base import PROBE, Answer
 from apps.proxy.dialects.openai_stream import OpenAIStream
 from apps.proxy.dialects.openai_wire import UNREADABLE, decode_answer, decode_any, encode, says, tokens_of
 
@@ -31,8 +31,9 @@ class OpenAIDialect:
         shared = b"host: %b\r\n" % host
         if secret is not None:
             shared += b"authorization: Bearer %b\r\n" % secret
-        shared += b"content-type: application/json\r\naccept-encoding: identity\r\nuser-agent: bulkhead\r\n"
-        heads = {}
+        shared += b"accept-encoding: identity\r\nuser-agent: bulkhead\r\n"
+        heads = {PROBE: b"GET %b/models HTTP/1.1\r\n%b\r\n" % (base_path.encode(), shared)}
+        shared += b"content-type: application/json\r\n"
         for kind, path in PATHS.items():
             heads[kind] = b"POST %b%b HTTP/1.1\r\n%bcontent-length: " % (base_path.encode(), path.encode(), shared)
         return heads
