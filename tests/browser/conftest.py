@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,12 @@ def _environment(database_url: str, data: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
-def site(session_postgres: Postgres, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    name = f"browser_{os.getpid()}"
+@contextmanager
+def serve(
+    session_postgres: Postgres, template_database: str, tmp_path_factory: pytest.TempPathFactory, *, seed: tuple[str, ...], name: str
+) -> Iterator[Site]:
+    """A web process on a clone of its own, filled by ``python -m <seed>``; gone afterwards."""
+    name = f"{name}_{os.getpid()}"
     with psycopg.connect(session_postgres.url(user=SUPERUSER, database="postgres"), autocommit=True) as connection:
         connection.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(
@@ -67,7 +71,7 @@ def site(session_postgres: Postgres, template_database: str, tmp_path_factory: p
             )
         )
     environment = _environment(session_postgres.url(database=name), tmp_path_factory.mktemp("data"))
-    subprocess.run([sys.executable, "-m", "tests.browser.seed", "10000"], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", *seed], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -94,6 +98,12 @@ def site(session_postgres: Postgres, template_database: str, tmp_path_factory: p
         log.close()
         with psycopg.connect(session_postgres.url(user=SUPERUSER, database="postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def site(session_postgres: Postgres, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with serve(session_postgres, template_database, tmp_path_factory, seed=("tests.browser.seed", "10000"), name="browser") as served:
+        yield served
 
 
 @pytest.fixture(scope="module")
