@@ -75,7 +75,6 @@ class Breaker:
         "_level",
         "_lost_at",
         "_misled",
-        "_row",
         "_since",
         "_slice_end",
         "_until",
@@ -85,6 +84,7 @@ class Breaker:
         "label",
         "openings",
         "policy",
+        "row",
         "state",
     )
 
@@ -97,7 +97,8 @@ class Breaker:
         self._changed = changed
         self._since = -math.inf
         """When the state, or the holder of the probe's place, last changed: what began before is stale."""
-        self._row = 0
+        self.row = 0
+        """Failures since the last success."""
         self._fresh = -math.inf
         self._level = 0
         self._duration = 0.0
@@ -133,7 +134,7 @@ class Breaker:
         if began < self._since:
             return
         if self.state == "closed":
-            self._row = 0
+            self.row = 0
             self._fresh = now
             if now >= self._slice_end:
                 self._roll(now)
@@ -142,6 +143,14 @@ class Breaker:
             # Open by our own evidence, only an attempt known to be younger (made because nothing else was left) tells something new.
             self._close(now)
 
+    def successes(self, count: int, now: float) -> None:
+        """``count`` attempts of this moment succeeded while it was closed without a failure in its row: told together, later."""
+        if self.state == "closed":
+            self._fresh = now
+            if now >= self._slice_end:
+                self._roll(now)
+            self._good += count
+
     def failure(self, now: float, began: float = math.inf) -> None:
         if began < self._since:
             return
@@ -149,7 +158,7 @@ class Breaker:
             if now >= self._slice_end:
                 self._roll(now)
             self._bad += 1
-            self._row += 1
+            self.row += 1
             self._deaf_until = -math.inf
             if self.policy.enabled and not self.forced and self._trips():
                 self._settle(now)
@@ -176,7 +185,7 @@ class Breaker:
         until = now + min(open_for, MAX_OPEN_SECONDS)
         if self.state == "open":
             self.postpone(until)
-        elif self.state == "closed" and now >= self._deaf_until and (self._row or now - self._fresh >= FRESH_SECONDS):
+        elif self.state == "closed" and now >= self._deaf_until and (self.row or now - self._fresh >= FRESH_SECONDS):
             self._settle(now)
             self.hinted = True
             self._until = until
@@ -242,7 +251,7 @@ class Breaker:
             "forced": self.forced,
             "hinted": self.hinted,
             "openings": self.openings,
-            "consecutive": self._row,
+            "consecutive": self.row,
             "attempts": self._good + self._good_before + failures,
             "failures": failures,
             "retry_in_ms": None if wait == math.inf else max(0, round(wait * 1000)),
@@ -252,7 +261,7 @@ class Breaker:
 
     def _trips(self) -> bool:
         policy = self.policy
-        if 0 < policy.consecutive <= self._row:
+        if 0 < policy.consecutive <= self.row:
             return True
         failures = self._bad + self._bad_before
         attempts = self._good + self._good_before + failures
@@ -273,7 +282,7 @@ class Breaker:
         if self.hinted:
             self._deaf_until = now + DEAF_SECONDS
         self.hinted = self._misled = False
-        self._row = 0
+        self.row = 0
         self._fresh = now
         self._forget()
         self._turn("closed", now)

@@ -24,6 +24,7 @@ from apps.proxy.splice import Splicer
 from apps.proxy.verdict import MAX_PAUSE_SECONDS, Verdict, verdict
 
 if TYPE_CHECKING:
+    from apps.proxy.breaker import Breaker
     from apps.proxy.engine import Engine
     from apps.proxy.exchange import Exchange
     from apps.proxy.runtime import CompiledRoute, CompiledTarget
@@ -33,95 +34,108 @@ RETRY_PAUSE_SECONDS = (0.02, 0.12)
 HEDGE_LEAST_SECONDS = 0.02
 
 
-async def dispatch(exchange: Exchange, engine: Engine) -> None:
+async def serve(exchange: Exchange, engine: Engine) -> None:
     """From the plan to the last byte. Every path out of here has answered the app and written the record."""
     route = exchange.route
     assert route is not None
-    slots = route.slots
-    held = False
+    route.retries.requests += 1
     try:
-        if slots is not None:
-            if not slots.take():
-                await _queue(exchange, engine, slots, f"the route {route.name!r}")
-            held = True
-        await _serve(exchange, engine, route)
-    except Refused as refused:
-        first = exchange.first_error
-        if isinstance(first, UpstreamAnswered) and first.status not in (401, 402, 403):
-            engine.answer_upstream_error(exchange, first)
-        else:
-            engine.refuse(exchange, refused.refusal, outcome="error" if exchange.attempts else "refused")
-    except ClientGone:
-        engine.client_left(exchange)
-    finally:
-        if held:
-            assert slots is not None
-            slots.give()
-
-
-async def _serve(exchange: Exchange, engine: Engine, route: CompiledRoute) -> None:
-    route.retries.request()
-    targets = exchange.plan
-    role: Role = "first"
-    left = route.max_attempts
-    index = credentials_dead = 0
-    while index < len(targets):
-        target = targets[index]
-        slots = target.state.slots
-        if slots is not None and index + 1 < len(targets) and 0 < slots.limit <= slots.running:
-            index += 1  # it runs as many as it may, and another one is there
-            continue
-        breaker = target.state.breaker
-        if breaker.state != "closed" and not (exchange.choice is not None and exchange.choice.regardless):
-            if not breaker.allows(engine.loop.time()) and index + 1 < len(targets):
+        targets = exchange.plan
+        role: Role = "first"
+        left = route.max_attempts
+        index = credentials_dead = 0
+        while index < len(targets):
+            target = targets[index]
+            slots = target.state.slots
+            if slots is not None and index + 1 < len(targets) and 0 < slots.limit <= slots.running:
+                index += 1  # it runs as many as it may, and another one is there
+                continue
+            breaker = target.state.breaker
+            if breaker.state != "closed" and not _may_try(exchange, engine, breaker) and index + 1 < len(targets):
                 index += 1  # it opened meanwhile, or its probe is out
                 continue
-        tries = 0
-        while True:
-            left -= 1
-            tries += 1
-            try:
-                if slots is None and not route.resilience.hedge_share:
-                    await fly(exchange, engine, target, role)
-                else:
-                    await _once(exchange, engine, route, target, role, targets[index + 1 :])
-                return
-            except AttemptFailed as error:
-                if exchange.first_token_ns:  # the app has seen the beginning: nothing can be tried again unseen
-                    if not await _rescue(exchange, engine, route, target, error):
-                        engine.break_stream(exchange, error)
+            tries = 0
+            while True:
+                left -= 1
+                tries += 1
+                try:
+                    if slots is None and not route.resilience.hedge_share:
+                        await fly(exchange, engine, target, role)
+                    else:
+                        await _once(exchange, engine, route, target, role, targets[index + 1 :])
                     return
-                if exchange.first_error is None:
-                    exchange.first_error = error
-                ruling = verdict(error)
-                if ruling.course == "answer" and isinstance(error, UpstreamAnswered):
-                    engine.answer_upstream_error(exchange, error)
-                    return
-                if ruling.course == "credential" and isinstance(error, UpstreamAnswered):
-                    credentials_dead += 1
-                    engine.credential_refused(target, error.status)
-                pause = _pause(exchange, ruling, last=index + 1 >= len(targets))
-                if pause is None or tries > 1 or left <= 0 or not route.retries.take():
-                    break
-                await asyncio.sleep(pause)
-                role = "retry"
-        index += 1
-        role = "failover"
-        if left <= 0 or exchange.overdue():
-            break
-        if ruling.course in ("larger_window", "other_model"):
-            rest = tuple(t for t in targets[index:] if _differs(t, target, ruling))
-            targets = (*targets[:index], *rest)
+                except AttemptFailed as error:
+                    if exchange.first_token_ns:  # the app has seen the beginning: nothing can be tried again unseen
+                        if not await _rescue(exchange, engine, route, target, error):
+                            engine.break_stream(exchange, error)
+                        return
+                    if exchange.first_error is None:
+                        exchange.first_error = error
+                    ruling = verdict(error)
+                    if ruling.course == "answer" and isinstance(error, UpstreamAnswered):
+                        engine.answer_upstream_error(exchange, error)
+                        return
+                    if ruling.course == "credential" and isinstance(error, UpstreamAnswered):
+                        credentials_dead += 1
+                        engine.credential_refused(target, error.status)
+                    pause = _pause(exchange, ruling, last=index + 1 >= len(targets))
+                    if pause is None or tries > 1 or left <= 0 or not route.retries.take():
+                        break
+                    await asyncio.sleep(pause)
+                    role = "retry"
+            index += 1
+            role = "failover"
+            if left <= 0 or exchange.overdue():
+                break
+            if ruling.course in ("larger_window", "other_model"):
+                rest = tuple(t for t in targets[index:] if _differs(t, target, ruling))
+                targets = (*targets[:index], *rest)
+        first = exchange.first_error
+        assert first is not None
+        if credentials_dead and credentials_dead == len(exchange.attempts):
+            message = "Every provider of this route refused its credential. Its owner has been told; nothing is wrong with your key."
+            engine.refuse(exchange, Refusal("upstream_credentials_exhausted", "dispatch", message), outcome="error")
+        elif isinstance(first, UpstreamAnswered):
+            engine.answer_upstream_error(exchange, first)
+        else:
+            message = f"The provider could not answer: {first}." + (" No other target could either." if len(exchange.attempts) > 1 else "")
+            engine.refuse(exchange, Refusal(first.code, "dispatch", message), outcome="error")
+    except Refused as refused:
+        _refuse(exchange, engine, refused)
+    except ClientGone:
+        engine.client_left(exchange)
+
+
+async def serve_in_turn(exchange: Exchange, engine: Engine, slots: Slots) -> None:
+    """The same inside the route's cap."""
+    route = exchange.route
+    assert route is not None
+    if not slots.take():
+        try:
+            await _queue(exchange, engine, slots, f"the route {route.name!r}")
+        except Refused as refused:
+            _refuse(exchange, engine, refused)
+            return
+        except ClientGone:
+            engine.client_left(exchange)
+            return
+    try:
+        await serve(exchange, engine)
+    finally:
+        slots.give()
+
+
+def _may_try(exchange: Exchange, engine: Engine, breaker: Breaker) -> bool:
+    """Takes a half-open breaker's probe. A plan that was made regardless of breakers does not ask them."""
+    return (exchange.choice is not None and exchange.choice.regardless) or breaker.allows(engine.loop.time())
+
+
+def _refuse(exchange: Exchange, engine: Engine, refused: Refused) -> None:
     first = exchange.first_error
-    assert first is not None
-    if credentials_dead and credentials_dead == len(exchange.attempts):
-        message = "Every provider of this route refused its credential. Its owner has been told; nothing is wrong with your key."
-        engine.refuse(exchange, Refusal("upstream_credentials_exhausted", "dispatch", message), outcome="error")
-    elif isinstance(first, UpstreamAnswered):
+    if isinstance(first, UpstreamAnswered) and first.status not in (401, 402, 403):
         engine.answer_upstream_error(exchange, first)
     else:
-        message = f"The provider could not answer: {first}." + (" No other target could either." if len(exchange.attempts) > 1 else "")
-        engine.refuse(exchange, Refusal(first.code, "dispatch", message), outcome="error")
+        engine.refuse(exchange, refused.refusal, outcome="error" if exchange.attempts else "refused")
 
 
 async def _once(

@@ -22,7 +22,7 @@ from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_boun
 from apps.proxy.attempt import Attempt, constant_head, error_code_of, header_text
 from apps.proxy.breaker import Breakers
 from apps.proxy.canned import canned_answer, canned_stream
-from apps.proxy.dispatch import dispatch
+from apps.proxy.dispatch import serve, serve_in_turn
 from apps.proxy.driver import Driver
 from apps.proxy.errors import AttemptFailed, Refusal, UpstreamAnswered
 from apps.proxy.exchange import Exchange
@@ -153,7 +153,10 @@ class Engine:
             )
             return
         reply.on_gone = exchange.gone
-        driver = exchange.driver = Driver(dispatch(exchange, self), exchange.crashed)
+        route = exchange.route
+        assert route is not None
+        serving = serve(exchange, self) if route.slots is None else serve_in_turn(exchange, self, route.slots)
+        driver = exchange.driver = Driver(serving, exchange.crashed)
         self.metrics.running += 1
         driver.start()
 
@@ -419,6 +422,7 @@ class Engine:
             await asyncio.sleep(SWEEP_SECONDS)
             now, now_ns = self.loop.time(), perf_counter_ns()
             self.metrics.drain()
+            self.states.drain(now)
             self.states.bulkheads.sweep(now)
             good_until_ms = self.holder.current.good_until_ms
             if good_until_ms is not None and (time_ns() // 1000 + self.offset_us) // 1000 >= good_until_ms:

@@ -11,23 +11,22 @@ RESERVE = 10.0
 
 
 class RetryBudget:
-    """One per route and process. share: retries per request, 0..1."""
+    """One per route and process. share: retries per request, 0..1. requests: counted up by each request as it comes."""
 
-    __slots__ = ("_left", "share", "spent", "turned_down")
+    __slots__ = ("_left", "_seen", "requests", "share", "spent", "turned_down")
 
     def __init__(self, share: float) -> None:
         self.share = share
         self._left = RESERVE
+        self._seen = 0
+        self.requests = 0
         self.spent = 0
         self.turned_down = 0
 
-    def request(self) -> None:
-        """A request came: earns its share."""
-        left = self._left + self.share
-        self._left = left if left < RESERVE else RESERVE
-
     def take(self) -> bool:
         """Whether one more retry may be made; it is spent then."""
+        self._left = min(RESERVE, self._left + (self.requests - self._seen) * self.share)
+        self._seen = self.requests
         if self._left >= 1.0:
             self._left -= 1.0
             self.spent += 1

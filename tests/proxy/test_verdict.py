@@ -87,7 +87,7 @@ def test_retries_stay_within_their_share(share: float, steps: list[bool]) -> Non
     for step in steps:
         if step:
             requests += 1
-            budget.request()
+            budget.requests += 1
         else:
             budget.take()
         assert budget.spent <= RESERVE + share * requests + 1e-9
