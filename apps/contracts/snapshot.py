@@ -155,6 +155,18 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     until_ms: int | None = None
 
 
+class ForcedBreaker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A target's circuit breaker held by a person, in every proxy and for every route that uses the target.
+
+    state: ``open`` sends it nothing, ``closed`` sends it requests whatever its failures. until_ms: when that ends by itself,
+    milliseconds since the epoch. Where two routes disagree about one target, ``open`` wins.
+    """
+
+    target: Target
+    state: Literal["open", "closed"]
+    until_ms: int | None = None
+
+
 class BreakerPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When a target's circuit breaker opens: ``consecutive`` failures in a row, or ``failure_percent`` of at least ``minimum`` attempts
     within ``window_ms``. It stays open for ``open_ms`` (doubled with each failed probe, to at most 60 s), then probes."""
@@ -218,6 +230,7 @@ class RouteFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     fallback: used instead of ``targets`` while a fallback flag is on for the route.
     max_output_tokens: set on the upstream call when the app sets none; bounds the reservation.
     unpriced: what to do under a hard budget with a target that has no price.
+    forced: breakers of its targets that a person holds open or closed.
     """
 
     name: str
@@ -232,6 +245,7 @@ class RouteFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     enabled: bool = True
     switch: Switch | None = None
     resilience: Resilience = Resilience()
+    forced: list[ForcedBreaker] = []
 
 
 class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):

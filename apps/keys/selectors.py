@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db.models import Max, Q, QuerySet
@@ -29,8 +29,8 @@ Line = tuple[UUID, str, str, str, str, bool, datetime | None, str | None, str | 
 """id, name, public id, environment, stored state, enabled, expiry, name of its team, of its service, of the service's team."""
 
 
-def key_lines(organisation: Organisation, *, asked: str = "", revoked: bool = False) -> list[Line]:
-    """All keys of an organisation in a few columns, by name: one query. asked: a part of a name, owner or tag, or a public id's start.
+def key_lines(organisation: Organisation, *, asked: str = "", revoked: bool = False) -> QuerySet[Any, Line]:
+    """All keys of an organisation in a few columns, by name. asked: a part of a name, owner or tag, or a public id's start.
     revoked: the tombstones instead."""
     rows = VirtualKey.objects.filter(organisation=organisation, state="revoked" if revoked else "active")
     if asked:
@@ -43,10 +43,8 @@ def key_lines(organisation: Organisation, *, asked: str = "", revoked: bool = Fa
             | Q(service__team__name__icontains=asked)
             | Q(tags__contains=[asked])
         )
-    return list(
-        rows.order_by("name", "created_at").values_list(
-            "pk", "name", "public_id", "environment", "state", "enabled", "expires_at", "team__name", "service__name", "service__team__name"
-        )
+    return rows.order_by("name", "created_at").values_list(
+        "pk", "name", "public_id", "environment", "state", "enabled", "expires_at", "team__name", "service__name", "service__team__name"
     )
 
 

@@ -97,6 +97,7 @@ class CompiledTarget:
         "dialect",
         "endpoint",
         "expensive",
+        "key",
         "killed",
         "label",
         "max_concurrency",
@@ -147,6 +148,8 @@ class CompiledTarget:
         self.killed = killed
         """Why this target is out, by flag or by its provider being disabled; empty when it is in."""
         self.label = f"{provider.name}/{endpoint.name}/{target.model}"
+        self.key = f"{provider.organisation}/{self.label}" if provider.organisation else self.label
+        """Names it in this process and to other proxies: a provider's name is unique only in its organisation."""
         self.prices = prices
         self.dialect: Dialect = DIALECTS[provider.kind]
         default_port = parts.port is None or (parts.scheme, parts.port) in (("https", 443), ("http", 80))
@@ -187,6 +190,7 @@ class CompiledRoute:
         "every_target",
         "first_byte",
         "flags",
+        "forced",
         "id",
         "idle",
         "live",
@@ -217,9 +221,12 @@ class CompiledRoute:
         flags: tuple[str, ...],
         stopped: tuple[str, str] | None,
         mirror: CompiledTarget | None = None,
+        forced: Mapping[str, str] | None = None,
     ) -> None:
         self.id = fragment.id
         self.name = fragment.name
+        self.forced = forced or {}
+        """Keys of targets whose breaker a person holds, with ``open`` or ``closed``."""
         self.aliases = tuple(fragment.aliases)
         settings = self.resilience = CompiledResilience(fragment.resilience, fragment.deadlines, mirror)
         self.strategy = settings.strategy if fragment.switch is None else "priority"
@@ -322,8 +329,9 @@ class Runtime:
         ends = [f.until_ms for f in flags if f.on and f.until_ms is not None]
         routes = cast(Mapping[str, RouteFragment], fragments.get("routes", {})).values()
         ends += [r.switch.until_ms for r in routes if r.switch is not None and r.switch.until_ms is not None]
+        ends += [held.until_ms for r in routes if r.forced for held in r.forced if held.until_ms is not None]
         self.good_until_ms: int | None = min(ends, default=None)
-        """When the first flag that is on, or a route's switch, runs out (milliseconds since the epoch): compile again then."""
+        """When the first flag, switch or forced breaker runs out (milliseconds since the epoch): compile again then."""
 
     def wildcard_of(self, organisation: str, name: str) -> tuple[str, CompiledRoute | None]:
         """The wildcard with the longest prefix that ``name`` begins with (as it is written, ``gpt-4*``) and its route, for a name that is
@@ -366,7 +374,7 @@ def compile_config(
 
     unseal: opens a credential; None (in the control plane) checks everything but the secrets.
     previous, changed: what was compiled before and which ids differ by section; sections whose inputs did not change are taken over.
-    now_ms: flags and routes' switches that ran out by then are off; 0 takes each as it says.
+    now_ms: flags, routes' switches and forced breakers that ran out by then are off; 0 takes each as it says.
     """
     full: dict[str, Mapping[str, Fragment]] = {name: fragments.get(name, {}) for name in SECTIONS}
     full["flags"] = {
@@ -375,9 +383,9 @@ def compile_config(
         if not isinstance(flag, FlagFragment) or flag.until_ms is None or flag.until_ms > now_ms or not flag.on
     }
     ended = {
-        id: msgspec.structs.replace(route, switch=None)
+        id: without
         for id, route in full["routes"].items()
-        if isinstance(route, RouteFragment) and route.switch and route.switch.until_ms is not None and route.switch.until_ms <= now_ms
+        if isinstance(route, RouteFragment) and (without := _without_ended(route, now_ms))
     }
     if ended:
         full["routes"] = {**full["routes"], **ended}
@@ -397,6 +405,16 @@ def compile_config(
     if touched & {"providers", "credentials", "prices", "routes", "flags"}:
         tables = _compile_tables(full, unseal)
     return Runtime(version, full, keys, tables)
+
+
+def _without_ended(route: RouteFragment, now_ms: int) -> RouteFragment | None:
+    """The route without what has run out by ``now_ms``; None where nothing has."""
+    switch = route.switch
+    ended = switch is not None and switch.until_ms is not None and switch.until_ms <= now_ms
+    forced = [held for held in route.forced if held.until_ms is None or held.until_ms > now_ms] if route.forced else route.forced
+    if not ended and len(forced) == len(route.forced):
+        return None
+    return msgspec.structs.replace(route, switch=None if ended else switch, forced=forced)
 
 
 def _flags_on(full: Mapping[str, Mapping[str, Fragment]], kind: str, subject: str) -> dict[str, str]:
@@ -584,7 +602,11 @@ def _compile_tables(full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal |
             if any(target.label == mirror.label for target in primary + alternative):
                 message = f"{mirror.label} is a target of the route itself: mirror to another one, or take it out of the targets"
                 raise CompileError("routes", route.id, "resilience.mirror.target", message)
-        compiled = CompiledRoute(route, chosen, flags, stopped, mirror)
+        forced: dict[str, str] = {}
+        for i, held in enumerate(route.forced):
+            key = targets.compile(route, f"forced[{i}].target", held.target).key
+            forced[key] = "open" if "open" in (held.state, forced.get(key)) else held.state
+        compiled = CompiledRoute(route, chosen, flags, stopped, mirror, forced)
         table = tables.setdefault(route.organisation, {})
         for name in (route.name, *route.aliases):
             if name in table:

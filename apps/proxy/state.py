@@ -1,15 +1,15 @@
 """What a process has learned of a target: its breaker, how quick it is, how much runs there now, until when it wants to be left alone.
 
-It outlives config versions: compiled targets come and go, and find their state again by label (provider/endpoint/model).
+It outlives config versions: compiled targets come and go, and find their state again by key (organisation/provider/endpoint/model).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, cast
 
 from apps.contracts.snapshot import BreakerPolicy
-from apps.proxy.breaker import Breaker, Breakers
+from apps.proxy.breaker import Breaker, Breakers, Forced
 from apps.proxy.health import Health
 from apps.proxy.hedge import HedgeBudget
 from apps.proxy.retries import RetryBudgets
@@ -88,15 +88,30 @@ class States:
         self.bulkheads = Bulkheads()
         self._targets: dict[str, TargetState] = {}
         self._hedges: dict[str, HedgeBudget] = {}
+        self._forced: dict[str, Forced] = {}
 
     def attach(self, runtime: Runtime) -> None:
         """Gives every route and target of a new config what this process knows of it. Called before the config is swapped in."""
         seen: set[int] = set()
+        forced: dict[str, Forced] = {}
         for table in runtime.tables.values():
             for route in table.values():
                 if id(route) not in seen:
                     seen.add(id(route))
                     self._attach_route(route)
+                    for key, held in route.forced.items():
+                        if forced.get(key) != "open":
+                            forced[key] = cast(Forced, held)
+        self._force(forced)
+
+    def _force(self, forced: dict[str, Forced]) -> None:
+        """What people hold open or closed from now on; what they let go decides by itself again."""
+        now = self._time()
+        for key in self._forced.keys() - forced.keys():
+            self.breakers.force(key, "", now)
+        for key, held in forced.items():
+            self.breakers.force(key, held, now)
+        self._forced = forced
 
     def _attach_route(self, route: CompiledRoute) -> None:
         settings = route.resilience
@@ -104,16 +119,20 @@ class States:
         limit = settings.max_concurrency
         route.slots = self.bulkheads.of(f"route {route.id}", limit, settings.queue_size) if limit else None
         for target in route.every_target:
-            state = target.state = self.of(target.label, settings.breaker)
+            state = target.state = self.of(target.key, settings.breaker)
             limit = target.max_concurrency
-            state.slots = self.bulkheads.of(target.label, limit, settings.queue_size) if limit else None
+            state.slots = self.bulkheads.of(target.key, limit, settings.queue_size) if limit else None
 
-    def of(self, label: str, policy: BreakerPolicy) -> TargetState:
-        breaker = self.breakers.of(label, policy)
-        found = self._targets.get(label)
+    def of(self, key: str, policy: BreakerPolicy) -> TargetState:
+        breaker = self.breakers.of(key, policy)
+        found = self._targets.get(key)
         if found is None:
-            found = self._targets[label] = TargetState(breaker, self._time)
+            found = self._targets[key] = TargetState(breaker, self._time)
         return found
+
+    def items(self) -> Iterable[tuple[str, TargetState]]:
+        """Every target that was ever in this process's config, by key."""
+        return self._targets.items()
 
     def hedges(self, route: CompiledRoute) -> HedgeBudget:
         found = self._hedges.get(route.id)

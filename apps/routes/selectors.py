@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib.postgres.aggregates import ArrayAgg
@@ -37,14 +37,14 @@ Line = tuple[UUID, str, str | None, bool, str | None, datetime | None]
 """id, name, owner's name, enabled, provider that traffic is switched to, until when."""
 
 
-def route_lines(organisation: Organisation, *, asked: str = "") -> list[Line]:
-    """All routes of an organisation in a few columns, by name: one query. asked: a part of a name, alias, owner, provider or model."""
+def route_lines(organisation: Organisation, *, asked: str = "") -> QuerySet[Any, Line]:
+    """All routes of an organisation in a few columns, by name. asked: a part of a name, alias, owner, provider or model."""
     rows = Route.objects.filter(organisation=organisation)
     if asked:
         targets = RouteTarget.objects.filter(route=OuterRef("pk")).filter(Q(provider__name__icontains=asked) | Q(model__icontains=asked))
         aliases = RouteAlias.objects.filter(route=OuterRef("pk"), name__icontains=asked)
         rows = rows.filter(Q(name__icontains=asked) | Q(owner__name__icontains=asked) | Exists(targets) | Exists(aliases))
-    return list(rows.order_by("name").values_list("pk", "name", "owner__name", "enabled", "switch__provider__name", "switch__until"))
+    return rows.order_by("name").values_list("pk", "name", "owner__name", "enabled", "switch__provider__name", "switch__until")
 
 
 def targets_of(route_ids: Sequence[UUID]) -> dict[UUID, list[RouteTarget]]:

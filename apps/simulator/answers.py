@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from typing import Any
 
 from apps.simulator import openai
@@ -68,7 +71,7 @@ def refusal(answer: Answer, status: int, message: str, *, param: str | None = No
     fault = answer.fault
     headers = answer.headers
     if fault.kind == "status" and fault.retry_after is not None:
-        headers += b"retry-after: %b\r\n" % format(fault.retry_after, "g").encode()
+        headers += _retry_after(fault.retry_after, fault.spelling)
     body = openai.error_body(status, message, param=param, code=code)
     content_type = JSON
     if fault.kind == "status" and fault.body == "html":
@@ -78,6 +81,15 @@ def refusal(answer: Answer, status: int, message: str, *, param: str | None = No
         content_type, body = b"", b""
     answer.line.outcome, answer.line.status = "error", status
     yield answer.exchange.head(status, headers + content_type, len(body)) + body
+
+
+def _retry_after(seconds: float, spelling: str) -> bytes:
+    """The header, in one of the ways in which providers write it. A date has whole seconds: it is rounded up."""
+    if spelling == "date":
+        return b"retry-after: %b\r\n" % formatdate(math.ceil(time.time() + seconds), usegmt=True).encode()
+    if spelling == "seconds":
+        return b"retry-after: %b\r\n" % format(seconds, "g").encode()
+    return b"%b: %d\r\n" % (b"retry-after-ms" if spelling == "ms" else b"x-ms-retry-after-ms", round(seconds * 1000))
 
 
 def json_answer(answer: Answer, body: bytes, *, output_tokens: int) -> Iterator[Step]:

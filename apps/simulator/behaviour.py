@@ -65,7 +65,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     first_byte_ms: delay before the headers. tokens_per_second: generation speed, 0 for at once; a JSON answer takes
     the time its tokens take. tokens_per_event: tokens in one event of a stream. output_tokens: length of an answer
     whose request asks for none. errors: the error mix. faults: steps consumed one per request, before the error mix.
-    embedding_dimensions: of vectors whose request names none.
+    embedding_dimensions: of vectors whose request names none. continues: goes on from a last assistant message, and repeats an answer's
+    last words when it is asked to; otherwise that is one message more, and the answer begins anew.
     """
 
     first_byte_ms: Distribution = Fixed(0)
@@ -75,6 +76,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     errors: list[Share] = []
     faults: list[str | Fault] = []
     embedding_dimensions: int = 64
+    continues: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.tokens_per_second < 1e9:

@@ -16,6 +16,8 @@ use van vat via wax way web wet who win wit yam yaw yes yet you zap zig zip
 """.split()  # noqa: SIM905 (as text it fits on a page)
 _BANK_TOKENS = 8192
 _rng = random.Random("bulkhead simulator")
+_TAIL = 60
+"""Characters by which a place in the bank is known again."""
 _BANK = "".join(_rng.choice(_WORDS) + " " for _ in range(_BANK_TOKENS))
 
 
@@ -23,6 +25,22 @@ def completion_text(tokens: int, ordinal: int) -> str:
     """ASCII text of exactly ``tokens`` tokens; differs from one ordinal to the next."""
     start = ordinal * 61 % _BANK_TOKENS * BYTES_PER_TOKEN
     size = tokens * BYTES_PER_TOKEN
+    text = _BANK[start : start + size]
+    while len(text) < size:
+        text += _BANK[: size - len(text)]
+    return text
+
+
+def continued_text(begun: str, tokens: int, ordinal: int) -> str:
+    """The rest of an answer of ``tokens`` tokens that begins with ``begun``: of the ordinal's own text where that is how it begins,
+    else of wherever the last words of ``begun`` stand in what is ever said."""
+    whole = completion_text(tokens, ordinal)
+    if whole.startswith(begun):
+        return whole[len(begun) :]
+    tail = begun[-_TAIL:]
+    found = _BANK.find(tail)
+    start = found + len(tail) if found >= 0 else ordinal * 61 % _BANK_TOKENS * BYTES_PER_TOKEN
+    size = max(0, tokens * BYTES_PER_TOKEN - len(begun))
     text = _BANK[start : start + size]
     while len(text) < size:
         text += _BANK[: size - len(text)]

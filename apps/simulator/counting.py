@@ -5,7 +5,8 @@ One token per started ``BYTES_PER_TOKEN`` UTF-8 bytes of content, at least one p
 * A message's content is its text, or the texts of its parts added up. A part that is not text, the ``tool_calls``
   of an assistant's message and the request's ``tools`` count as the bytes of their compact JSON.
 * An embedding input given as token ids counts as its length.
-* An answer counts by the same rule: its text, or the arguments of its tool call.
+* An answer counts by the same rule: its text, or the arguments of its tool call. One that goes on from a beginning counts as the
+  whole less that beginning.
 """
 
 from __future__ import annotations

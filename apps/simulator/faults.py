@@ -4,6 +4,9 @@ Notation: ``<kind>[:<option>[=<value>],...][x<times>]``, steps joined by ``-then
 
     503x2-then-ok                       two 503s, then well
     429:retry-after=2x1-then-ok         one 429 with Retry-After: 2
+    429:retry-after=2,spelling=date     ... as a date; ``ms``: retry-after-ms, ``azure``: x-ms-retry-after-ms
+    400:body=context_length             the request is too long for the model's window
+    stall:seconds=2x1-then-ok           one answer two seconds late
     cut:events=3                        every stream breaks off after three events
     cut:events=3,clean                  ... with a proper end of the HTTP message
     stall:where=first_token,seconds=5   headers at once, the first token five seconds late
@@ -35,8 +38,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One way for one answer to go wrong.
 
     * ``ok``: nothing goes wrong (a step of a script).
-    * ``status``: answers ``status`` (400..599), with ``Retry-After`` where ``retry_after`` is set; ``body`` is OpenAI's
-      error object, an HTML page as balancers send, or nothing.
+    * ``status``: answers ``status`` (400..599), with ``Retry-After`` where ``retry_after`` (seconds) is set, as ``spelling`` says;
+      ``body`` is OpenAI's error object, that of a request too long for the model or turned down by its content filter, an HTML page
+      as balancers send, or nothing.
     * ``cut``: closes after ``events`` events of a stream, or half a JSON body. ``clean``: the HTTP message ends properly and
       the connection lives on.
       ``rst``: by a TCP reset instead of a FIN.
@@ -53,7 +57,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     kind: FaultKind
     status: int = 500
     retry_after: float | None = None
-    body: Literal["openai", "html", "empty"] = "openai"
+    spelling: Literal["seconds", "ms", "azure", "date"] = "seconds"
+    body: Literal["openai", "context_length", "content_filter", "html", "empty"] = "openai"
     events: int = 1
     clean: bool = False
     rst: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ SIMULATED = "bulkhead_simulated"
 EXTENSION = "bulkhead_sim"
 MAX_TOKENS = 1_000_000
 MAX_CHOICES = 128
+LAST_WORDS = "Its last words are:\n\n"
+"""What a request to repeat the last words and go on says before it names them."""
 
 encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -101,7 +104,20 @@ def read_body(body: bytes) -> dict[str, Any]:
 class ChatCall(Call):
     """A checked chat completion request."""
 
-    __slots__ = ("choices", "forced_tool", "include_usage", "input_tokens", "limit", "schema", "stops", "stream")
+    __slots__ = (
+        "anchor",
+        "begun",
+        "choices",
+        "forced_tool",
+        "include_usage",
+        "input_tokens",
+        "limit",
+        "schema",
+        "settled",
+        "stops",
+        "stream",
+        "unbegun",
+    )
 
     def __init__(self, body: dict[str, Any]) -> None:
         super().__init__(body)
@@ -128,6 +144,35 @@ class ChatCall(Call):
         self.stops: list[str] = stops
         self.forced_tool = _forced_tool(tools, body.get("tool_choice"))
         self.schema = _wanted_schema(body.get("response_format"))
+        self.begun, self.anchor, asked = _beginning(body, messages)
+        self.settled: int | None = None
+        """Of which text the answer is, where the request wants the same one every time; by its messages, at every simulator alike."""
+        self.unbegun: int | None = None
+        """The same for who takes the beginning for one message more."""
+        if body.get("temperature") == 0 or body.get("seed") is not None or body.get("top_k") == 1:
+            self.settled, self.unbegun = (zlib.crc32(encode([said, body.get("seed")])) for said in (asked, messages))
+
+    def begin_anew(self) -> None:
+        """As a provider does that knows no continuing: the beginning is one message more."""
+        self.begun = self.anchor = ""
+        self.settled = self.unbegun
+
+
+def _beginning(body: dict[str, Any], messages: list[Any]) -> tuple[str, str, list[Any]]:
+    """(the answer's beginning that is to be gone on from, its last words where they are to be repeated, the messages before it)."""
+    last = messages[-1]
+    said = last.get("content")
+    if not isinstance(said, str):
+        return "", "", messages
+    if last["role"] == "assistant" and (
+        body.get("continue_final_message") is True or last.get("prefix") is True or last.get("partial") is True
+    ):
+        return said, "", messages[:-1]
+    if last["role"] == "user" and LAST_WORDS in said and len(messages) > 1 and messages[-2]["role"] == "assistant":
+        before, anchor = messages[-2].get("content"), said.rpartition(LAST_WORDS)[2]
+        if isinstance(before, str) and before.endswith(anchor):
+            return before, anchor, messages[:-2]
+    return "", "", messages
 
 
 def _forced_tool(tools: Any, choice: Any) -> dict[str, Any] | None:
@@ -174,6 +219,8 @@ class Choice:
 def choice_of(call: ChatCall, wanted: int, ordinal: int) -> Choice:
     """The answer to a call: ``wanted`` tokens unless the call limits, stops, shapes or forces it otherwise."""
     limit = call.limit
+    if call.settled is not None:
+        ordinal = call.settled
     if call.forced_tool is not None or call.schema is not None:
         tool = call.forced_tool
         text = encode(content.smallest_instance(tool.get("parameters") if tool is not None else call.schema)).decode()
@@ -183,8 +230,13 @@ def choice_of(call: ChatCall, wanted: int, ordinal: int) -> Choice:
             return Choice(text, tokens, "length", str(tool.get("name")) if tool is not None else None)
         return Choice(text, tokens, "tool_calls" if tool is not None else "stop", str(tool.get("name")) if tool is not None else None)
     reason = "stop"
+    begun = -(-len(call.begun) // BYTES_PER_TOKEN)
+    wanted = max(0, wanted - begun) + text_tokens(call.anchor)
     if limit is not None and wanted > limit:
         wanted, reason = limit, "length"
+    if call.begun:
+        text = call.anchor + content.continued_text(call.begun, begun + max(0, wanted - text_tokens(call.anchor)), ordinal)
+        return Choice(text, wanted, reason)
     text = content.completion_text(wanted, ordinal)
     ends = [at for at in (text.find(stop) for stop in call.stops) if at >= 0]
     if ends:

@@ -6,6 +6,7 @@ import asyncio
 import html
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
@@ -15,12 +16,26 @@ from apps.simulator.bill import Bill, RequestLine
 from apps.simulator.faults import OK, Fault, FaultError
 from apps.simulator.http import App, Exchange, Server, Step
 
-_STATUS_MESSAGES = {
+_STATUS_MESSAGES: dict[int, tuple[str, str | None]] = {
     400: ("Invalid request (simulated).", "invalid_request"),
     401: ("Incorrect API key provided (simulated).", "invalid_api_key"),
     403: ("You are not allowed to do this (simulated).", "permission_denied"),
+    402: ("Your account has no credit left (simulated).", "insufficient_quota"),
     404: ("The model does not exist or you do not have access to it (simulated).", "model_not_found"),
+    408: ("The request timed out (simulated).", "request_timeout"),
+    413: ("The request is too large (simulated).", "request_too_large"),
+    422: ("The request cannot be processed (simulated).", "unprocessable_entity"),
     429: ("Rate limit reached (simulated).", "rate_limit_exceeded"),
+}
+_BODY_MESSAGES = {
+    "context_length": (
+        "This model's maximum context length is 8192 tokens (simulated). Please reduce the length of the messages.",
+        "context_length_exceeded",
+    ),
+    "content_filter": (
+        "The response was filtered due to the prompt triggering the content management policy (simulated).",
+        "content_filter",
+    ),
 }
 _ERROR_MESSAGE = ("The server had an error while processing your request (simulated).", None)
 
@@ -35,6 +50,8 @@ class Simulator(App):
         self.bill = Bill()
         self._server = Server(self)
         self._ordinal = 0
+        self._voice = zlib.crc32(name.encode())
+        """Two simulators do not say the same to requests of the same number."""
         self._boot = os.urandom(4).hex()
         self._started = int(time.time())
         self._clock: Callable[[], float] = time.monotonic
@@ -156,7 +173,7 @@ class Simulator(App):
         answer = self._answer(exchange, line, resolved, fault)
         if fault.kind != "status":
             return answer, None
-        message, code = _STATUS_MESSAGES.get(fault.status, _ERROR_MESSAGE)
+        message, code = _BODY_MESSAGES.get(fault.body) or _STATUS_MESSAGES.get(fault.status, _ERROR_MESSAGE)
         return answer, answers.refusal(answer, fault.status, message, code=code)
 
     def _authorize(self, exchange: Exchange) -> None:
@@ -174,10 +191,12 @@ class Simulator(App):
             return refusal
         fault, resolved = answer.fault, self.control.of(call.model)
         wanted = call.output_tokens
+        if not resolved.behaviour.continues:
+            call.begin_anew()
         choices = []
         for index in range(call.choices):
             length = round(resolved.behaviour.output_tokens.draw(resolved.rng)) if wanted is None else wanted
-            choices.append(openai.choice_of(call, min(length, openai.MAX_TOKENS), answer.ordinal + index))
+            choices.append(openai.choice_of(call, min(length, openai.MAX_TOKENS), self._voice + answer.ordinal + index))
         line.input_tokens = call.input_tokens
         output = sum(choice.tokens for choice in choices) + (fault.tokens if fault.kind == "overrun" else 0)
         usage = openai.usage_object(call.input_tokens, output)

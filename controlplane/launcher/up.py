@@ -373,8 +373,8 @@ class Up:
             *(self._answers(supervisor.children[one["name"]], f"{one['admin_url']}/readyz", ready) for one in proxies),
         )
         await self._boot_ids()
-        own = ("traffic",) if self.demo and not self.options.quiet else ()
-        for kind in ("shipper", "worker", "beat", *own):  # nobody waits for these: they must not slow down what people do wait for
+        traffic = ("traffic",) if self.demo and not self.options.quiet else ()
+        for kind in ("shipper", "worker", "beat", *traffic):  # nobody waits for these: they must not slow down what people do wait for
             supervisor.start(procfile.spec(kind, environment))
 
     async def _answers(self, child: Child, url: str, satisfied: Callable[[int, dict[str, Any]], bool]) -> None:

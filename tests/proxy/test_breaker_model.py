@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -175,7 +175,7 @@ class BreakerMachine(RuleBasedStateMachine):
         assert breaker is self.breaker
         self.told += 1
 
-    @rule(ticks=st.one_of(st.integers(1, 64), st.sampled_from([128, 640, 64 * 61])))
+    @rule(ticks=st.one_of(st.integers(1, 64), st.sampled_from([128, 192, 320, 640, 64 * 61])))
     def pass_time(self, ticks: int) -> None:
         self.now += ticks / 64
 
@@ -280,3 +280,16 @@ class BreakerMachine(RuleBasedStateMachine):
 
 BreakerMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
 TestBreakerModel = BreakerMachine.TestCase
+
+
+@given(st.lists(st.tuples(st.sampled_from([0, 1, 16, 64, 100, 128, 200, 320, 448, 512, 600]), st.booleans()), max_size=60))
+def test_the_window_counts_what_an_obvious_one_counts(reports: list[tuple[int, bool]]) -> None:
+    """Under a policy that never opens, so that nothing but the window is looked at."""
+    policy = BreakerPolicy(consecutive=0, failure_percent=0, window_ms=8_000)
+    breaker, model, now = Breaker("t", policy), Obvious(policy), 1_000.0
+    for ticks, good in reports:
+        now += ticks / 64
+        (breaker.success if good else breaker.failure)(now)
+        model.report(now, math.inf, good)
+        window, view = model.window(now), breaker.view(now)
+        assert (view["attempts"], view["failures"]) == (len(window), window.count(False))

@@ -145,6 +145,25 @@ def test_deadlines_end_waits_and_only_then() -> None:
     assert Request(slots, deadline=24, now=25).start().state == "refused"
 
 
+def test_who_hears_of_a_deadline_may_end_others() -> None:
+    slots = Slots(1, 5)
+    Request(slots).start()
+    second = Request(slots, deadline=10)
+
+    async def hears_first() -> None:
+        waiter = slots.wait(0, 10, 0)
+        assert waiter is not None
+        try:
+            await waiter
+        except QueueTimeout:
+            second.driver.throw(ClientGone())
+
+    Driver(hears_first(), pytest.fail).start()
+    second.start()
+    slots.sweep(10)
+    assert second.state == "ClientGone" and slots.waiting == 0 and slots.expired == 1
+
+
 def test_a_crash_of_the_handler_gives_the_slot_back() -> None:
     slots = Slots(1, 5)
     first, second = Request(slots), Request(slots)

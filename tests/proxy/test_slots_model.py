@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from apps.proxy.driver import Driver, Waiter
 from apps.proxy.errors import ClientGone
-from apps.proxy.slots import QueueTimeout, Shed, Slots
+from apps.proxy.slots import QueueTimeout, Shed, Slots, SlotWaiter
 
 WAYS = ["works", "works", "ends at once", "crashes at once", "tries again at once"]
 """What a request does as soon as it has its slot."""
@@ -35,7 +35,10 @@ class Request:
 
     async def once(self) -> bool:
         machine, slots = self.machine, self.machine.slots
-        if not slots.take():
+        if slots.take():
+            assert not machine.those("waiting") or not slots.limit, "somebody was overtaken"
+        else:
+            machine.newcomer = self.priority
             waiter = slots.wait(self.priority, self.deadline, machine.now)
             if waiter is None:
                 self.state = "refused"
@@ -76,6 +79,10 @@ class SlotsMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.number = 0
         self.requests: list[Request] = []
+        self.newcomer: int | None = None
+        """The priority of who asked for a place last; None while the bounds are changed."""
+        self.unasked: list[SlotWaiter] = []
+        """Places that were taken and are not awaited."""
         self.above = 0
 
     @initialize(limit=st.integers(0, 3), queue_size=st.integers(0, 4))
@@ -93,7 +100,7 @@ class SlotsMachine(RuleBasedStateMachine):
             assert request.rank() <= other.rank(), "somebody was overtaken"
 
     def refused(self, request: Request) -> None:
-        assert len(self.those("waiting")) >= self.slots.queue_size or request.deadline <= self.now
+        assert self.slots.waiting >= self.slots.queue_size or request.deadline <= self.now
         if request.deadline > self.now:
             assert all(other.priority <= request.priority for other in self.those("waiting")), "a worse one should have gone"
         assert self.slots.limit
@@ -105,6 +112,7 @@ class SlotsMachine(RuleBasedStateMachine):
             assert request.deadline <= self.now
         elif isinstance(error, Shed):
             assert self.slots.waiting >= self.slots.queue_size
+            assert self.newcomer is None or self.newcomer < request.priority, "shed for one that is not better"
             for other in self.those("waiting"):
                 assert other.rank() <= request.rank(), "not the worst was shed"
 
@@ -142,6 +150,23 @@ class SlotsMachine(RuleBasedStateMachine):
         request.driver.throw(ZeroDivisionError() if crash else ClientGone())
         request.state = "ended"
 
+    @rule(priority=st.integers(0, 2))
+    def take_a_place_and_do_not_await_it(self, priority: int) -> None:
+        """As when something fails between the two."""
+        self.newcomer = priority
+        waiter = self.slots.wait(priority, self.now + 3.0, self.now)
+        if waiter is not None:
+            self.unasked.append(waiter)
+
+    @precondition(lambda self: self.unasked)
+    @rule(which=st.integers(0, 9), again=st.booleans())
+    def leave_it(self, which: int, again: bool) -> None:
+        waiter = self.unasked[which % len(self.unasked)]
+        self.unasked.remove(waiter)
+        waiter.leave()
+        if again:
+            waiter.leave()
+
     @rule(seconds=st.sampled_from([0.05, 1.0, 4.0, 200.0]))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -150,6 +175,7 @@ class SlotsMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(0, 4), queue_size=st.integers(0, 5))
     def resize(self, limit: int, queue_size: int) -> None:
+        self.newcomer = None
         self.slots.resize(limit, queue_size)
         self.above = self.slots.running
 
@@ -157,11 +183,10 @@ class SlotsMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_slot_is_somebody_s(self) -> None:
-        assert self.slots.running == len(self.those("running"))
-        assert self.slots.waiting == len(self.those("waiting"))
-        assert sorted(map(len, self.slots._queues.values())) == sorted(
-            sum(request.priority == priority for request in self.those("waiting")) for priority in self.slots._queues
-        )
+        handed = sum(waiter._held for waiter in self.unasked)
+        queued = sum(not waiter.done for waiter in self.unasked)
+        assert self.slots.running == len(self.those("running")) + handed
+        assert self.slots.waiting == len(self.those("waiting")) + queued == sum(map(len, self.slots._queues.values()))
 
     @invariant()
     def never_above_the_limit(self) -> None:
@@ -177,6 +202,8 @@ class SlotsMachine(RuleBasedStateMachine):
             assert self.slots.limit and self.slots.running >= self.slots.limit
 
     def teardown(self) -> None:
+        for waiter in self.unasked:
+            waiter.leave()
         for request in self.requests:
             if request.state in ("waiting", "running"):
                 request.driver.throw(ClientGone())
