@@ -2,15 +2,15 @@
 
 from django.urls import path
 
-from apps.providers import views, writes
+from apps.providers import credential_writes, views, writes
 
 urlpatterns = [
     path("", views.ListView.as_view(), name="list"),
     path("new/", writes.ProviderCreate.as_view(), name="create"),
     path("credentials/", views.CredentialsView.as_view(), name="credentials"),
-    path("credentials/new/", writes.CredentialAdd.as_view(), name="credential_add"),
-    path("credentials/<uuid:credential_id>/rotate/", writes.CredentialRotate.as_view(), name="credential_rotate"),
-    path("credentials/<uuid:credential_id>/remove/", writes.CredentialRemove.as_view(), name="credential_remove"),
+    path("credentials/new/", credential_writes.CredentialAdd.as_view(), name="credential_add"),
+    path("credentials/<uuid:credential_id>/rotate/", credential_writes.CredentialRotate.as_view(), name="credential_rotate"),
+    path("credentials/<uuid:credential_id>/remove/", credential_writes.CredentialRemove.as_view(), name="credential_remove"),
     path("<uuid:provider_id>/", views.DetailView.as_view(), name="detail"),
     path("<uuid:provider_id>/models/", views.ModelsView.as_view(), name="models"),
     path("<uuid:provider_id>/models/new/", writes.PriceAdd.as_view(), name="price_add"),
