@@ -24,10 +24,10 @@ from controlplane.launcher import death
 
 START_SECONDS = 30.0
 PROXY = "bulkhead_proxy"
-"""The proxies' user: it may share hints and claims with other proxies, and see nothing else, the queues least of all."""
-PROXY_KEYS = ("bulkhead:probe:*",)
+"""The proxies' user: it may share hints, claims and idempotency keys with other proxies, and see nothing else, the queues least of all."""
+PROXY_KEYS = ("bulkhead:probe:*", "bulkhead:idem:*")
 PROXY_CHANNELS = ("bulkhead:breakers",)
-PROXY_COMMANDS = ("ping", "time", "publish", "subscribe", "unsubscribe", "set", "del")
+PROXY_COMMANDS = ("ping", "time", "publish", "subscribe", "unsubscribe", "get", "set", "del", "pexpire", "eval")
 
 
 class RedisError(Exception):

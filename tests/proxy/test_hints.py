@@ -17,6 +17,7 @@ import redis
 from apps.contracts.snapshot import BreakerPolicy
 from apps.proxy.breaker import Breakers
 from apps.proxy.hints import CHANNEL, PROBE_KEY, Hints, UrlError, checked_url
+from apps.proxy.shared import RedisShared
 from controlplane.launcher.redis import Redis, free_port
 from tests.conftest import make_short_dir
 
@@ -297,7 +298,9 @@ def test_the_proxies_user_may_do_nothing_else(server: Redis) -> None:
     client.publish(CHANNEL, "{}")
     refused: list[Callable[[], object]] = [
         lambda: client.set("celery", "x"),
-        lambda: client.get(PROBE_KEY + "a"),
+        lambda: client.get("celery"),
+        lambda: client.eval("return redis.call('get', KEYS[1])", 1, "celery"),
+        lambda: client.eval("return redis.call('lpush', KEYS[1], 'x')", 1, PROBE_KEY + "a"),
         lambda: client.lpush(PROBE_KEY + "a", "x"),
         lambda: client.publish("other", "x"),
         lambda: client.keys(),
@@ -306,8 +309,21 @@ def test_the_proxies_user_may_do_nothing_else(server: Redis) -> None:
         lambda: client.acl_list(),
     ]
     for command in refused:
-        with pytest.raises(redis.exceptions.NoPermissionError):
+        with pytest.raises(redis.exceptions.ResponseError, match="permission|can't run"):
             command()
+
+
+async def test_idempotency_keys_work_as_the_proxies_user(server: Redis) -> None:
+    shared = RedisShared(server.proxy_url)
+    name = "bulkhead:idem:test"
+    assert await shared.claim(name, b"one", 10) is None
+    assert await shared.claim(name, b"two", 10) == b"one"
+    await shared.renew(name, b"one", 10)
+    await shared.put(name, b"answer", 10)
+    assert await shared.get(name) == b"answer"
+    await shared.drop(name, b"answer")
+    assert await shared.get(name) is None
+    await shared.close()
 
 
 @pytest.mark.parametrize("url", ["", "localhost:6379", "http://localhost", "redis://", "redis://host:port", "unix://", "redis://host:0"])
