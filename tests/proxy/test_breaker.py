@@ -46,6 +46,18 @@ def test_a_large_share_of_enough_attempts_opens_it() -> None:
     assert breaker.state == "open"
 
 
+def test_successes_can_be_told_together() -> None:
+    breaker = Breaker("t", POLICY)
+    breaker.successes(11, 1.0)
+    for second in (1.0, 1.5, 2.0):
+        breaker.failure(second)
+        breaker.success(second)
+    assert breaker.state == "closed" and breaker.view(2.0)["attempts"] == 17
+    breaker.hint(2.5, 5)
+    assert breaker.state == "closed", "they are evidence like any other"
+    opened().successes(5, 101.0)
+
+
 def test_what_left_the_window_does_not_count() -> None:
     breaker = Breaker("t", POLICY)
     for _ in range(4):

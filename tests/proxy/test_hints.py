@@ -309,7 +309,7 @@ def test_the_proxies_user_may_do_nothing_else(server: Redis) -> None:
         lambda: client.acl_list(),
     ]
     for command in refused:
-        with pytest.raises(redis.exceptions.ResponseError, match="permission|can't run"):
+        with pytest.raises(redis.exceptions.ResponseError, match=r"permission|can't run"):
             command()
 
 
