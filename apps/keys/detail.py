@@ -11,13 +11,13 @@ from apps.audit.selectors import audit_events
 from apps.keys import choices, rules
 from apps.keys.models import VirtualKey
 from apps.keys.neighbours import BudgetLine, KnownRoute, budgets_known, routes_known
+from apps.ui.plots import Plot
 from apps.ui.status import Status
 from apps.ui.timerange import TimeRange
 from apps.usage import plots
 from apps.usage import selectors as usage
 from apps.usage.choices import OUTCOMES
 from apps.usage.models import UsageRequest
-from apps.usage.plots import Plot
 from apps.usage.recency import last_requests
 from apps.usage.selectors import Series
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from apps.ui.status import Status
 
 if TYPE_CHECKING:
-    from apps.routes.rules import TargetSpec
+    from apps.routes.resilience import TargetSpec
 
 PRIMARY, FALLBACK = "primary", "fallback"
 CHAINS = [(PRIMARY, "Primary"), (FALLBACK, "Fallback")]
 SWITCH_EVENT = "route.switch"
 """Kind of the event that all of a route's traffic was sent to one target, or back."""
+BREAKER_EVENT = "route.breaker"
+"""Kind of the event that a person forced a breaker of a route's target, or let it go."""
 UNPRICED = [("refuse", "Refuse"), ("zero", "Count as zero")]
 
 STATES: dict[str, Status] = {
@@ -30,3 +32,35 @@ STATES: dict[str, Status] = {
 def target_text(target: TargetSpec) -> str:
     """A target in a line: provider, endpoint where it is not the first, model."""
     return f"{target.provider}/{target.endpoint}/{target.model}" if target.endpoint else f"{target.provider}/{target.model}"
+
+
+_FLAGS = (
+    ("prefill", "continues answers"),
+    ("reasoning", "reasoning"),
+    ("expensive", "expensive"),
+)
+
+
+def option_words(target: TargetSpec) -> list[str]:
+    """A target's options in words, the defaults left out."""
+    words = []
+    if target.variant:
+        words.append(f"variant {target.variant}")
+    if target.priority:
+        words.append(f"priority {target.priority}")
+    if target.weight != 100:
+        words.append(f"weight {target.weight}")
+    if target.window:
+        words.append(f"window {target.window:,} tokens")
+    if target.max_concurrency:
+        words.append(f"at most {target.max_concurrency:,} at once")
+    words += [word for name, word in _FLAGS if getattr(target, name)]
+    if target.capabilities is not None:
+        words.append(f"can {', '.join(target.capabilities) or 'chat only'}")
+    return words
+
+
+def target_line(target: TargetSpec) -> str:
+    """A target with its options in a line, as the audit and diffs show it."""
+    words = option_words(target)
+    return f"{target_text(target)} ({', '.join(words)})" if words else target_text(target)

@@ -18,11 +18,11 @@ from apps.keys.models import VirtualKey
 from apps.keys.selectors import keys_of
 from apps.routes import choices, plots, rules, selectors, snapshot
 from apps.routes.models import Route, RouteSwitch, RouteTarget
+from apps.ui.plots import Plot
 from apps.ui.status import Status
 from apps.ui.timerange import TimeRange
 from apps.usage import selectors as usage
 from apps.usage.choices import OUTCOMES
-from apps.usage.plots import Plot
 from apps.usage.targets import TargetTraffic, traffic_by_target
 
 HOUR = timedelta(hours=1)

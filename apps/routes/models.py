@@ -17,6 +17,8 @@ class Route(models.Model):
     max_output_tokens: set upstream when the app sets none; bounds the reservation.
     unpriced: what to do under a hard budget with a target that has no price.
     owner: the team to ask about it; proxies need not know.
+    resilience: what differs from the defaults of ``apps.contracts.snapshot.Resilience``.
+    forced: breakers of its targets that a person holds (``apps.routes.breakers``), also those whose time is over.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -31,6 +33,8 @@ class Route(models.Model):
     unpriced = models.CharField(max_length=10, choices=choices.UNPRICED, default="refuse")
     owner = models.ForeignKey("ownership.Team", on_delete=models.PROTECT, null=True, blank=True, related_name="routes")
     enabled = models.BooleanField(default=True)
+    resilience = models.JSONField(default=dict, blank=True)
+    forced = models.JSONField(default=list, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)
 
@@ -68,7 +72,7 @@ class RouteAlias(models.Model):
 class RouteTarget(models.Model):
     """One place a route can send a request, at a position of its primary or its fallback chain.
 
-    endpoint: None means the provider's first.
+    endpoint: None means the provider's first. options: what differs from the defaults of ``apps.contracts.snapshot.Target``.
     """
 
     route = models.ForeignKey(Route, on_delete=models.CASCADE, related_name="target_rows")
@@ -77,6 +81,7 @@ class RouteTarget(models.Model):
     provider = models.ForeignKey("providers.Provider", on_delete=models.PROTECT, related_name="route_targets")
     endpoint = models.ForeignKey("providers.Endpoint", on_delete=models.PROTECT, null=True, blank=True, related_name="route_targets")
     model = models.CharField(max_length=200)
+    options = models.JSONField(default=dict, blank=True)
 
     class Meta:
         ordering: ClassVar = ["chain", "position"]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from apps.usage.plots import Plot, theme
+from apps.ui.plots import Plot, theme
+from apps.ui.plots import at as moment_text
+from apps.usage.selectors import Point
 from apps.usage.targets import TargetTraffic
 
 COLOURS = ("var(--plot-1)", "var(--plot-2)", "var(--plot-3)", "var(--plot-4)", "var(--plot-5)")
@@ -20,7 +22,7 @@ def requests_by_target(targets: Sequence[TargetTraffic], *, start: datetime, end
         {
             "type": "bar",
             "name": _name(target),
-            "x": [_at(point.at) for point in target.points],
+            "x": [moment_text(point.at) for point in target.points],
             "y": [round(point.totals.requests / point.seconds, 4) for point in target.points],
             "marker": {"color": _colour(at, target), "line": {"width": 0}},
             "offset": 0,
@@ -34,7 +36,7 @@ def requests_by_target(targets: Sequence[TargetTraffic], *, start: datetime, end
         figure={"data": data, "layout": theme(unit="", start=start, end=end, barmode="stack", bargap=0)},
         header=("Time (UTC)", *(_label(target) for target in targets[:MOST])),
         rows=[
-            (_at(points[0].at), *(point.totals.requests for point in points))
+            (moment_text(points[0].at), *(point.totals.requests for point in points))
             for points in _steps(targets)
             if any(point.totals.requests for point in points)
         ],
@@ -51,7 +53,7 @@ def latency_by_target(targets: Sequence[TargetTraffic], *, start: datetime, end:
             "type": "scatter",
             "mode": "lines+markers",
             "name": f"{_name(target)} p95",
-            "x": [_at(point.at) for point in target.points],
+            "x": [moment_text(point.at) for point in target.points],
             "y": [None if point.total.p95 is None else round(point.total.p95 / divisor, 4) for point in target.points],
             "line": {"color": COLOURS[at % len(COLOURS)], "width": 1.6},
             "marker": {"size": 3, "color": COLOURS[at % len(COLOURS)]},
@@ -66,14 +68,14 @@ def latency_by_target(targets: Sequence[TargetTraffic], *, start: datetime, end:
         figure={"data": data, "layout": theme(unit=unit, start=start, end=end)},
         header=("Time (UTC)", *(f"{_label(target)} p95 ms" for target in shown)),
         rows=[
-            (_at(points[0].at), *("" if point.total.p95 is None else f"{point.total.p95 / 1e3:.3f}" for point in points))
+            (moment_text(points[0].at), *("" if point.total.p95 is None else f"{point.total.p95 / 1e3:.3f}" for point in points))
             for points in _steps(targets)
             if any(point.total.count for point in points)
         ],
     )
 
 
-def _steps(targets: Sequence[TargetTraffic]) -> list[tuple]:
+def _steps(targets: Sequence[TargetTraffic]) -> list[tuple[Point, ...]]:
     """The targets' points side by side, newest first: all have the same steps."""
     return list(reversed(list(zip(*(target.points for target in targets[:MOST]), strict=True))))
 
@@ -91,7 +93,3 @@ def _name(target: TargetTraffic) -> str:
     text = _label(target)
     text = text if len(text) <= LONGEST_NAME else text[: LONGEST_NAME - 1] + "…"
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _at(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S")

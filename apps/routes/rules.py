@@ -5,32 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from apps.audit.errors import ServiceError
 from apps.contracts.snapshot import Deadlines
+from apps.routes.resilience import TargetSpec, check_options
 
-NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:/@+-]{0,119})")
+__all__ = ["TargetSpec"]
+
+NAME = re.compile(r"(?=.{1,120}\Z)[A-Za-z0-9][A-Za-z0-9._:/@+-]*\*?")
 MAX_ALIASES = 50
 MAX_TARGETS = 20
-MAX_ATTEMPTS = 10
+MAX_ATTEMPTS = 8
+"""As many as proxies keep room for in their journals."""
 MAX_DEADLINE_MS = 24 * 3600 * 1000
 MAX_OUTPUT_TOKENS = 10_000_000
 
 
-class TargetSpec(NamedTuple):
-    """A target as a person writes it: names of a provider and of one of its endpoints (empty: the first), and a model there."""
-
-    provider: str
-    model: str
-    endpoint: str = ""
-
-
 def check_name(name: str, field: str = "name") -> str:
-    """A route's name or alias: what apps send as ``model``."""
+    """A route's name or alias: what apps send as ``model``. With ``*`` at its end it stands for every name that begins so."""
+    if "*" in name[:-1] or name == "*":
+        raise ServiceError(f"{name!r}: a wildcard is one * at the end, after at least one other character, such as gpt-4*", field)
     if not NAME.fullmatch(name):
         raise ServiceError(
-            f"{name!r} cannot name a route: use 1 to 120 of A-Z a-z 0-9 . _ : / @ + -, starting with a letter or digit", field
+            f"{name!r} cannot name a route: use 1 to 120 of A-Z a-z 0-9 . _ : / @ + -, starting with a letter or digit; * at the end "
+            "stands for any ending",
+            field,
         )
     return name
 
@@ -59,8 +58,12 @@ def check_targets(targets: Sequence[TargetSpec], *, field: str = "targets", requ
             raise ServiceError(
                 f"{target.model!r} is not a model's name: use 1 to 200 characters without control characters", f"{field}[{at}].model"
             )
-        if target in targets[:at]:
-            raise ServiceError(f"the target {target.provider}/{target.model} is listed twice", f"{field}[{at}]")
+        if any((target.place, target.variant) == (other.place, other.variant) for other in targets[:at]):
+            raise ServiceError(
+                f"the target {target.provider}/{target.model} is listed twice: leave one out, or give each a variant of its own",
+                f"{field}[{at}]",
+            )
+        check_options(target, f"{field}[{at}]")
     return list(targets)
 
 
@@ -81,8 +84,19 @@ def check_deadlines(deadlines: Deadlines) -> Deadlines:
 
 def check_switch(*, reason: str, until: datetime | None, now: datetime) -> None:
     """A switch has a reason that everybody sees, and an end in the future or none."""
+    _check_held(reason=reason, until=until, now=now, what="traffic is switched")
+
+
+def check_force(*, state: str, reason: str, until: datetime | None, now: datetime) -> None:
+    """A breaker is held open or closed, for a reason that everybody sees, until a moment in the future or until somebody lets it go."""
+    if state not in ("open", "closed"):
+        raise ServiceError(f"{state!r}: a breaker is forced 'open' or 'closed'", "state")
+    _check_held(reason=reason, until=until, now=now, what="the breaker is forced")
+
+
+def _check_held(*, reason: str, until: datetime | None, now: datetime, what: str) -> None:
     if not reason.strip():
-        raise ServiceError("say why: everybody sees the reason while traffic is switched", "reason")
+        raise ServiceError(f"say why: everybody sees the reason while {what}", "reason")
     if len(reason) > 300 or any(ord(c) < 32 for c in reason):
         raise ServiceError("the reason is one line of up to 300 characters", "reason")
     if until is not None and until.tzinfo is None:

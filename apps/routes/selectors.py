@@ -11,10 +11,11 @@ from django.contrib.postgres.aggregates import ArrayAgg
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet, Value
 
 from apps.audit.errors import ServiceError
-from apps.contracts.snapshot import Deadlines
+from apps.contracts.snapshot import Deadlines, Resilience
 from apps.keys.neighbours import KnownRoute
 from apps.routes import choices
 from apps.routes.models import Route, RouteAlias, RouteSwitch, RouteTarget
+from apps.routes.resilience import resilience_read, stored_options
 from apps.routes.rules import TargetSpec
 
 if TYPE_CHECKING:
@@ -98,8 +99,9 @@ def target_specs(route: Route, chain: str = choices.PRIMARY) -> list[TargetSpec]
 
 
 def spec_of(row: RouteTarget | RouteSwitch) -> TargetSpec:
-    """A target as a person would write it."""
-    return TargetSpec(row.provider.name, row.model, row.endpoint.name if row.endpoint else "")
+    """A target as a person would write it; a switch's without options."""
+    options = stored_options(row.options) if isinstance(row, RouteTarget) else {}
+    return TargetSpec(row.provider.name, row.model, row.endpoint.name if row.endpoint else "", **options)
 
 
 def switch_of(route: Route) -> RouteSwitch | None:
@@ -111,6 +113,11 @@ def switch_in_force(route: Route, *, now: datetime) -> RouteSwitch | None:
     """The route's switch, unless it has run out."""
     switch = switch_of(route)
     return None if switch is None or (switch.until is not None and switch.until <= now) else switch
+
+
+def resilience(route: Route) -> Resilience:
+    """How the route keeps answering, in the contract's form."""
+    return resilience_read(route.resilience)
 
 
 def deadlines(route: Route) -> Deadlines:

@@ -20,7 +20,7 @@ def last_requests(scope: Scope, key_ids: Sequence[str], *, since: datetime) -> d
         "WHERE latest.at IS NOT NULL",
         [list(key_ids), since, scope.organisation, scope.simulated],
     )
-    return dict(rows)  # type: ignore[arg-type]
+    return dict(rows)
 
 
 def first_request(key_id: str, *, since: datetime) -> UsageRequest | None:
