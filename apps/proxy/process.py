@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -32,16 +32,20 @@ from apps.proxy import lastgood
 from apps.proxy.admin import AdminApp
 from apps.proxy.engine import Engine
 from apps.proxy.errors import StartError
-from apps.proxy.hints import UrlError, checked_url
+from apps.proxy.hints import Hints, UrlError, checked_url
 from apps.proxy.holder import Holder
 from apps.proxy.http.limits import ServerLimits
 from apps.proxy.http.server import make_protocol
 from apps.proxy.journal import Journal, segment_bytes_for
 from apps.proxy.leases import Leases
+from apps.proxy.probe import Prober
 from apps.proxy.runtime import CompileError
 from apps.proxy.server import PublicApp
 from apps.proxy.steps.authenticate import Authenticator
 from apps.proxy.store import Store, StoreAway
+
+if TYPE_CHECKING:
+    from apps.proxy.shared import RedisShared
 
 log = logging.getLogger("bulkhead.proxy")
 
@@ -264,9 +268,26 @@ async def serve(settings: ProxySettings) -> None:
     store = Store(settings.database_url, boot_id) if settings.database_url else None
     authenticator = Authenticator(settings.pepper)
     leases = Leases(store or _NoStore(), now_ms=now_ms)
-    engine = Engine(boot_id=boot_id, holder=holder, journal=journal, leases=leases, authenticator=authenticator, hash_key=settings.pepper)
+    shared: RedisShared | None = None
+    if settings.redis_url:
+        from apps.proxy.shared import RedisShared  # its library is megabytes that a proxy without Redis need not hold
+
+        shared = RedisShared(settings.redis_url)
+    engine = Engine(
+        boot_id=boot_id,
+        holder=holder,
+        journal=journal,
+        leases=leases,
+        authenticator=authenticator,
+        hash_key=settings.pepper,
+        shared=shared,
+    )
+    hints = Hints(engine.states.breakers, settings.redis_url, boot_id, loop.time) if settings.redis_url else None
+    prober = Prober(engine.states.breakers, engine.states.find, engine.pool, loop.time)
     admin_app = AdminApp(engine, store, boot_id=boot_id, name=settings.name)
-    background = [loop.create_task(journal.run()), loop.create_task(engine.sweep()), loop.create_task(leases.run())]
+    background = [loop.create_task(work) for work in (journal.run(), engine.sweep(), leases.run(), prober.run())]
+    if hints is not None:
+        background.append(loop.create_task(hints.run()))
 
     def draining() -> None:
         admin_app.draining = True
@@ -331,6 +352,8 @@ async def serve(settings: ProxySettings) -> None:
         for task in reversed(background):
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
+        if shared is not None:
+            await shared.close()
         journal.close()
         admin.close()
         public.close()

@@ -18,7 +18,7 @@ from apps.proxy.verdict import MAX_PAUSE_SECONDS, Verdict
 
 if TYPE_CHECKING:
     from apps.proxy.attempt import Attempt
-    from apps.proxy.runtime import CompiledRoute, Runtime
+    from apps.proxy.runtime import CompiledRoute, CompiledTarget, Runtime
 
 
 class TargetState:
@@ -89,11 +89,17 @@ class States:
         self._targets: dict[str, TargetState] = {}
         self._hedges: dict[str, HedgeBudget] = {}
         self._forced: dict[str, Forced] = {}
+        self._in_config: dict[str, CompiledTarget] = {}
+
+    def find(self, key: str) -> CompiledTarget | None:
+        """A target of the config in force, for probing it; None when no route has it any more."""
+        return self._in_config.get(key)
 
     def attach(self, runtime: Runtime) -> None:
         """Gives every route and target of a new config what this process knows of it. Called before the config is swapped in."""
         seen: set[int] = set()
         forced: dict[str, Forced] = {}
+        self._in_config = {}
         for table in runtime.tables.values():
             for route in table.values():
                 if id(route) not in seen:
@@ -120,6 +126,7 @@ class States:
         route.slots = self.bulkheads.of(f"route {route.id}", limit, settings.queue_size) if limit else None
         for target in route.every_target:
             state = target.state = self.of(target.key, settings.breaker)
+            self._in_config[target.key] = target
             limit = target.max_concurrency
             state.slots = self.bulkheads.of(target.key, limit, settings.queue_size) if limit else None
 
