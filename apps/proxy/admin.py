@@ -1,4 +1,4 @@
-"""The admin port of one process, loopback by default: ``/readyz``, ``/metrics``, ``/healthz``. Never the public one."""
+"""The admin port of one process, loopback by default: ``/readyz``, ``/metrics``, ``/states``, ``/healthz``. Never the public one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from apps.proxy.engine import Engine
     from apps.proxy.http.types import Reply, Request
+    from apps.proxy.metrics import Family
     from apps.proxy.store import Store
 
 JSON = b"content-type: application/json\r\n"
@@ -64,8 +65,64 @@ class AdminApp:
                 ("bulkhead_ready", "1 when this process takes traffic.", 0 if self.readiness() else 1),
                 ("bulkhead_database_connected", "1 when Postgres answers.", 1 if self._store is not None and self._store.connected else 0),
             ]
-            reply.send(200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", engine.metrics.render(gauges))
+            reply.send(200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", engine.metrics.render(gauges, self._labelled()))
+        elif request.path == "/states":
+            states = self._engine.states
+            reply.send(200, JSON, _encode({"targets": states.view(), "bulkheads": states.bulkheads.view()}))
         elif request.path == "/healthz":
             reply.send(200, JSON, b'{"status":"ok"}')
         else:
-            reply.send(404, JSON, b'{"error":"the admin port serves /readyz, /metrics and /healthz"}')
+            reply.send(404, JSON, b'{"error":"the admin port serves /readyz, /metrics, /states and /healthz"}')
+
+    def _labelled(self) -> list[Family]:
+        """What /metrics says of each breaker and bulkhead."""
+        states = self._engine.states
+        breakers = states.breakers.view(self._engine.loop.time())
+        bulkheads = states.bulkheads.view()
+
+        def family(name: str, kind: str, text: str, label: str, rows: list[tuple[object, object]]) -> Family:
+            return name, kind, text, label, [(str(row), float(value)) for row, value in rows]  # type: ignore[arg-type]
+
+        return [
+            family(
+                "bulkhead_breaker_open",
+                "gauge",
+                "1 while a target's breaker lets nothing through or only a probe.",
+                "target",
+                [(row["label"], row["state"] != "closed") for row in breakers],
+            ),
+            family(
+                "bulkhead_breaker_openings_total",
+                "counter",
+                "How often a target's breaker has opened.",
+                "target",
+                [(row["label"], row["openings"]) for row in breakers],
+            ),
+            family(
+                "bulkhead_slots_limit",
+                "gauge",
+                "Requests that may run at once.",
+                "bulkhead",
+                [(row["name"], row["limit"]) for row in bulkheads],
+            ),
+            family(
+                "bulkhead_slots_running", "gauge", "Requests that run.", "bulkhead", [(row["name"], row["running"]) for row in bulkheads]
+            ),
+            family(
+                "bulkhead_slots_waiting", "gauge", "Requests that wait.", "bulkhead", [(row["name"], row["waiting"]) for row in bulkheads]
+            ),
+            family(
+                "bulkhead_shed_total",
+                "counter",
+                "Requests turned away: no place to wait.",
+                "bulkhead",
+                [(row["name"], row["shed"]) for row in bulkheads],
+            ),
+            family(
+                "bulkhead_queue_expired_total",
+                "counter",
+                "Requests that waited in vain.",
+                "bulkhead",
+                [(row["name"], row["expired"]) for row in bulkheads],
+            ),
+        ]

@@ -11,6 +11,10 @@ from apps.contracts.usage import UsageRecord
 BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
+Family = tuple[str, str, str, str, list[tuple[str, float]]]
+"""name, kind, help, the label's name, and each value by its label."""
+
+
 class Metrics:
     __slots__ = (
         "_credentials",
@@ -62,7 +66,7 @@ class Metrics:
     def credential_refused(self, target: str, status: int) -> None:
         self._credentials[(target, status)] += 1
 
-    def render(self, gauges: Iterable[tuple[str, str, float]]) -> bytes:
+    def render(self, gauges: Iterable[tuple[str, str, float]], labelled: Iterable[Family] = ()) -> bytes:
         """Prometheus text. gauges: (name, help, value)."""
         self.drain()
         lines: list[str] = []
@@ -90,6 +94,9 @@ class Metrics:
         for name, text, value in gauges:
             head(name, "gauge", text)
             lines.append(f"{name} {value:g}")
+        for name, kind, text, label, rows in labelled:
+            head(name, kind, text)
+            lines += [f'{name}{{{label}="{_label(row)}"}} {value:g}' for row, value in rows]
         return ("\n".join(lines) + "\n").encode()
 
     @staticmethod
