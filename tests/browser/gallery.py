@@ -1,0 +1,314 @@
+"""Every page of the dashboard as pictures, to be looked at: wide and narrow, light and dark, with contact sheets of them.
+
+    python -m tests.browser.gallery --url http://127.0.0.1:8000 --email E --password P --out DIR [--org SLUG] [--only routes]
+
+The pages come from the URL configuration: a page that is added is photographed, or named below with the reason why not
+(``test_gallery.py`` looks). ``check()`` says what is wrong with an open page: wider than its window, no single heading,
+findings of axe-core, what the security policy stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FLAGS = (
+    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+"""As ``deploy/chromium.sh`` looks for them."""
+WIDTHS = (1440, 390)
+SCHEMES = ("light", "dark")
+COLLECT = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+    window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
+});
+"""
+
+OBJECTS = {
+    "routes": ("route_id", "/routes/", r"^/routes/([0-9a-f-]{36})/$"),
+    "keys": ("key_id", "/keys/", r"^/keys/([0-9a-f-]{36})/$"),
+    "providers": ("provider_id", "/providers/", r"^/providers/([0-9a-f-]{36})/$"),
+    "providers:price": ("model_id", "/providers/{provider_id}/models/", r"/models/([0-9a-f-]{36})/price/$"),
+    "providers:credential_rotate": ("credential_id", "/providers/credentials/", r"/credentials/([0-9a-f-]{36})/rotate/$"),
+    "dashboard:request": ("request_id", "/requests/", r"^/requests/([0-9a-f-]{36})/$"),
+    "publishing": ("number", "/config/", r"^/config/(\d+)/$"),
+    "audit:event": ("seq", "/audit/", r"^/audit/(\d+)/$"),
+    "settings": ("pk", "/settings/people/", r"^/settings/people/([0-9a-f-]{36})/$"),
+}
+"""App, or page -> the parameter of its address, the page that lists such objects, and what a link to one looks like."""
+
+ACTS = {
+    "accounts:logout", "routes:disable", "routes:enable", "routes:switch", "routes:switch_back", "keys:disable", "keys:enable",
+    "keys:revoke",
+    "providers:disable", "providers:enable", "providers:check", "providers:remove", "providers:model_remove", "publishing:undo",
+    "settings:invitation-renew", "settings:invitation-revoke", "settings:person-disable", "settings:person-enable",
+    "settings:person-password-link", "settings:person-remove", "demo:break", "demo:switch", "demo:undo", "demo:traffic",
+    "ui:theme", "ui:zone", "ui:catalogue_try", "audit:check", "providers:credential_remove",
+}  # fmt: skip
+"""Addresses that act when sent to by POST: they have no page, or only their refusal."""
+PARTS = {
+    "keys:first_request", "routes:spread", "publishing:propagation", "demo:progress", "ui:catalogue_live", "ui:toasts",
+    "dashboard:verdict", "dashboard:now", "dashboard:healthz",
+}  # fmt: skip
+"""Parts of pages that stand on those pages, and addresses for machines."""
+ALONE = {"accounts:login": "signed out", "accounts:accept": "needs an invitation's link"}
+"""Seen by other people: photographed by the tests that are those people."""
+VIEWS = {
+    "routes:detail": ("access", "config", "history"), "keys:detail": ("access", "connect", "history"), "publishing:version": (),
+}  # fmt: skip
+"""Pages with tabs of their own address."""
+MORE = {
+    "errors:404": "/nothing-is-here/",
+    "dashboard:requests-none": "/requests/?q=nothing-matches-this",
+    "ui:catalogue-dark": "/ui/?scheme=dark",
+    "routes:list-none": "/routes/?q=nothing-matches-this",
+}
+"""What no address of its own stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """``name``: as in URL names. ``pattern``: its address with ``{parameters}``."""
+
+    name: str
+    pattern: str
+
+
+def pages() -> list[Page]:
+    """Every page that a signed-in person opens with GET, from the URL configuration (Django must be set up)."""
+    return [page for page in addresses() if page.name not in ACTS | PARTS | ALONE.keys()]
+
+
+def addresses() -> list[Page]:
+    """Every named address of the dashboard."""
+    from django.urls import URLPattern, get_resolver
+
+    def walk(patterns: list[Any], before: str, names: tuple[str, ...]) -> Iterator[Page]:
+        for entry in patterns:
+            here = before + str(entry.pattern)
+            if isinstance(entry, URLPattern):
+                if entry.name:
+                    yield Page(":".join((*names, entry.name)), "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", here))
+            else:
+                yield from walk(entry.url_patterns, here, (*names, entry.namespace) if entry.namespace else names)
+
+    return list(walk(get_resolver().url_patterns, "", ()))
+
+
+@dataclass
+class Found:
+    """What is wrong with one picture's page."""
+
+    name: str
+    faults: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def browser_open() -> Iterator[Any]:
+    """A Chromium that calls nobody. Raises FileNotFoundError without one on this machine."""
+    from playwright.sync_api import sync_playwright
+
+    found = next((path for name in (os.environ.get("BULKHEAD_CHROMIUM"), *BROWSERS) if name and (path := shutil.which(name))), None)
+    if found is None:
+        raise FileNotFoundError("no Chromium on this machine: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def sign_in(browser: Any, *, url: str, email: str, password: str) -> Any:
+    """The cookies of a person who signs in through the page."""
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(f"{url}/login/")
+    tab.get_by_label("Email").fill(email)
+    tab.get_by_label("Password").fill(password)
+    tab.get_by_role("button", name="Sign in").click()
+    tab.wait_for_url(f"{url}/")
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+def settled(tab: Any) -> None:
+    """Every plot of the page is drawn."""
+    tab.wait_for_function(
+        "() => [...document.querySelectorAll('[data-figure]')].every((plot) => plot.querySelector('.main-svg'))", timeout=20_000
+    )
+
+
+def serious(tab: Any) -> list[str]:
+    """What axe-core finds serious or critical."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{item['id']}: {item['nodes'][0]['html'][:160]} {item['nodes'][0].get('failureSummary', '')[:200]}"
+        for item in found
+        if item["impact"] in ("serious", "critical")
+    ]
+
+
+def overflow(tab: Any) -> int:
+    """Pixels by which the page is wider than its window."""
+    return int(tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+def check(tab: Any, *, axe: bool = True) -> list[str]:
+    """What is wrong with the page that is open."""
+    faults = []
+    if (wide := overflow(tab)) > 0:
+        faults.append(f"{wide} px wider than the window")
+    if (headings := tab.locator("h1").count()) != 1:
+        faults.append(f"{headings} h1")
+    faults += tab.evaluate("window.violations || []")
+    return faults + (serious(tab) if axe else [])
+
+
+class Objects:
+    """The parameters of addresses, taken from the first link of the page that lists such objects; asked once each."""
+
+    def __init__(self, tab: Any, url: str) -> None:
+        self.tab, self.url = tab, url
+        self.known: dict[str, dict[str, str]] = {}
+
+    def address(self, page: Page) -> str | None:
+        """The page's address with parameters filled in; None where the organisation has no such object."""
+        values: dict[str, str] = {}
+        for name in re.findall(r"{(\w+)}", page.pattern):
+            group = page.name if page.name in OBJECTS and OBJECTS[page.name][0] == name else page.name.split(":")[0]
+            if group not in OBJECTS or OBJECTS[group][0] != name:
+                raise LookupError(
+                    f"{page.name}: say in OBJECTS where {name} comes from, or in ACTS, PARTS or ALONE why there is no picture"
+                )
+            found = self._first(group, values)
+            if found is None:
+                return None
+            values[name] = found
+        return page.pattern.format(**values)
+
+    def _first(self, group: str, values: dict[str, str]) -> str | None:
+        if group not in self.known:
+            name, listed, pattern = OBJECTS[group]
+            self.tab.goto(self.url + listed.format(**values))
+            links = self.tab.locator("main a").evaluate_all("links => links.map((link) => new URL(link.href).pathname)")
+            match = next((found for link in links if (found := re.search(pattern, link))), None)
+            self.known[group] = {name: match.group(1)} if match else {}
+        return self.known[group].get(OBJECTS[group][0])
+
+
+def photograph(
+    browser: Any, *, url: str, state: Any, out: Path, org: str = "", only: str = "", widths: tuple[int, ...] = WIDTHS,
+    schemes: tuple[str, ...] = SCHEMES, axe: bool = True,
+) -> list[Found]:  # fmt: skip
+    """Pictures of every page under ``out`` as ``<page>-<width>-<scheme>.png``, and what is wrong with them."""
+    out.mkdir(parents=True, exist_ok=True)
+    from playwright.sync_api import Error
+
+    found = []
+    context = browser.new_context(storage_state=state)
+    tab = context.new_page()
+    tab.goto(f"{url}/?org={org}" if org else f"{url}/")
+    objects = Objects(tab, url)
+    wanted = [(page.name, address) for page in pages() if (address := objects.address(page)) is not None]
+    wanted += [(f"{page}-{view}", f"{address}?tab={view}") for page, address in wanted for view in VIEWS.get(page, ())]
+    wanted += list(MORE.items())
+    state = context.storage_state()
+    context.close()
+    for width in widths:
+        for scheme in schemes:
+            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, storage_state=state)
+            context.add_init_script(COLLECT)
+            tab = context.new_page()
+            for name, address in wanted:
+                if only and not re.search(only, name):
+                    continue
+                shot = Found(f"{name.replace(':', '-')}-{width}-{scheme}")
+                try:
+                    answer = tab.goto(url + address)
+                    if answer.status >= 400 and not name.startswith("errors:"):
+                        shot.faults.append(f"answered {answer.status}")
+                    settled(tab)
+                except Error as error:  # an address that only acts, or a plot that is never drawn: the next page may do better
+                    shot.faults.append(str(error).splitlines()[0])
+                    found.append(shot)
+                    continue
+                shot.faults += check(tab, axe=axe)
+                tab.screenshot(path=out / f"{shot.name}.png", full_page=True)
+                found.append(shot)
+            context.close()
+    return found
+
+
+def contact_sheets(browser: Any, folder: Path, *, across: int = 4, rows: int = 2) -> list[Path]:
+    """Several pictures on one, in the order of their names: ``sheet-*.png``, to look at many quickly."""
+    made = []
+    for kind in sorted({"-".join(path.stem.split("-")[-2:]) for path in folder.glob("*-*-*.png") if not path.stem.startswith("sheet")}):
+        shots = sorted(path for path in folder.glob(f"*-{kind}.png") if not path.stem.startswith("sheet"))
+        per = across * rows * (2 if kind.startswith("390") else 1)
+        for at in range(0, len(shots), per):
+            cells = "".join(
+                f"<figure><figcaption>{path.stem}</figcaption><img src='{path.as_uri()}'></figure>" for path in shots[at : at + per]
+            )
+            columns = across * (2 if kind.startswith("390") else 1)
+            sheet = folder / "sheet.html"
+            sheet.write_text(
+                f"<style>body{{margin:8px;display:grid;grid-template-columns:repeat({columns},1fr);gap:8px;font:12px sans-serif}}"
+                "figure{margin:0;border:1px solid #888}img{width:100%;max-height:880px;object-fit:cover;object-position:top}</style>"
+                + cells
+            )
+            tab = browser.new_page(viewport={"width": 1920, "height": 900})
+            tab.goto(sheet.as_uri())
+            made.append(folder / f"sheet-{kind}-{at // per + 1}.png")
+            tab.screenshot(path=made[-1], full_page=True)
+            tab.close()
+            sheet.unlink()
+    return made
+
+
+def main() -> int:
+    """Takes the pictures; 1 when something is wrong with a page."""
+    import django
+
+    parser = argparse.ArgumentParser(description="Pictures of every page of a running dashboard.")
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--email", required=True)
+    parser.add_argument("--password", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--org", default="")
+    parser.add_argument("--only", default="", help="a regular expression over the pages' names")
+    parser.add_argument("--width", type=int, action="append", help="one of the widths; both without it")
+    parser.add_argument("--scheme", action="append", choices=SCHEMES)
+    parser.add_argument("--no-axe", action="store_true")
+    given = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
+    django.setup()
+    with browser_open() as browser:
+        state = sign_in(browser, url=given.url, email=given.email, password=given.password)
+        found = photograph(
+            browser, url=given.url, state=state, out=given.out, org=given.org, only=given.only,
+            widths=tuple(given.width or WIDTHS), schemes=tuple(given.scheme or SCHEMES), axe=not given.no_axe,
+        )  # fmt: skip
+        sheets = contact_sheets(browser, given.out)
+    faulty = [shot for shot in found if shot.faults]
+    print(json.dumps({shot.name: shot.faults for shot in faulty}, indent=2))
+    print(f"{len(found)} pictures, {len(sheets)} sheets in {given.out}; {len(faulty)} with faults")
+    return 1 if faulty else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
