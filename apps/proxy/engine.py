@@ -34,6 +34,7 @@ from apps.proxy.http.dial import client_tls
 from apps.proxy.http.limits import ClientLimits
 from apps.proxy.idempotency import Answer, Idempotency, Shared, Taped
 from apps.proxy.metrics import Metrics
+from apps.proxy.mirror import Mirrors
 from apps.proxy.pipeline import steps
 from apps.proxy.records import usage_template
 from apps.proxy.state import States
@@ -84,6 +85,7 @@ class Engine:
         self.background: set[asyncio.Task[None]] = set()
         self.offset_us = 0
         """Database time minus this host's, microseconds, as last measured."""
+        self.mirrors = Mirrors()
         self.idempotency = Idempotency(hash_key, shared, boot_id)
         self._steps = steps(authenticator)
         self._pools: dict[Origin, Pool] = {}
@@ -253,12 +255,16 @@ class Engine:
                     head += b"%b: %b\r\n" % (name, value)
         self._sent(exchange)
         exchange.reply.send(200, head, body)
+        if exchange.route.resilience.mirror is not None:  # type: ignore[union-attr]
+            self.mirrors.reflect(exchange, self, body)
 
     def finish_stream(self, exchange: Exchange, rest: bytes) -> None:
         exchange.bytes_out += len(rest)
         self._write(exchange, "ok", 200)
         self._sent(exchange)
         exchange.reply.finish(rest)
+        if exchange.route.resilience.mirror is not None:  # type: ignore[union-attr]
+            self.mirrors.reflect(exchange, self, None)
 
     def break_stream(self, exchange: Exchange, error: AttemptFailed) -> None:
         """After the first byte: an error event in the stream, and no clean end."""
