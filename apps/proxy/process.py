@@ -317,7 +317,7 @@ async def serve(settings: ProxySettings) -> None:
 
         store.on_clock = clock_measured
         background += [loop.create_task(store.run()), loop.create_task(follower.run()), loop.create_task(follower.keep())]
-        background.append(loop.create_task(_report_state(store, admin_app)))
+        background.append(loop.create_task(_report_state(store, admin_app, hints)))
     # Requests leave no reference cycles behind, so the collector need not walk the config again and again.
     gc.collect()
     gc.freeze()
@@ -373,7 +373,7 @@ async def _serve_admin(config: uvicorn.Config, sock: socket.socket) -> None:
         await server.serve_forever()
 
 
-async def _report_state(store: Store, admin: AdminApp) -> None:
+async def _report_state(store: Store, admin: AdminApp, hints: Hints | None) -> None:
     """Keeps what the next heartbeat says true."""
     while True:
         reasons = admin.readiness()
@@ -381,6 +381,8 @@ async def _report_state(store: Store, admin: AdminApp) -> None:
         detail = {k: v for k, v in store.detail.items() if k == "config_error"}
         if reasons:
             detail["reasons"] = reasons
+        if hints is not None:
+            detail |= hints.detail()
         if state != store.state or detail != store.detail:
             store.state, store.detail = state, detail
             store.beat_soon()
