@@ -295,7 +295,7 @@ class Attempt(Waiter):
         """(upper bound of the tokens used, whether nothing tighter than the reservation is known)."""
         exchange = self.exchange
         ceiling = exchange.max_output * exchange.n
-        if self.watch is not None and self.watch.has_output:
+        if self.watch is not None and (self.watch.has_output or (self.role == "rescue" and self.watch.output_bytes())):
             output = min(ceiling, self.watch.output_bytes() + ESTIMATE_SLACK_TOKENS * exchange.n)
             return Tokens(input=exchange.input_bound, output=output), False
         return Tokens(input=exchange.input_bound, output=ceiling), True
