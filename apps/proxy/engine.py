@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from apps.proxy.http.types import Reply, Request
     from apps.proxy.journal import Journal
     from apps.proxy.leases import Leases
+    from apps.proxy.report import Report
     from apps.proxy.runtime import CompiledTarget, Origin
 
 log = logging.getLogger("bulkhead.proxy")
@@ -79,6 +80,8 @@ class Engine:
         self.authenticator = authenticator
         self.metrics = Metrics()
         self.states = States(self.loop.time, Breakers())
+        self.report: Report | None = None
+        """Tells the control plane of targets; None: there is none."""
         holder.attach = self.states.attach
         self.states.attach(holder.current)
         self.in_flight: set[Attempt] = set()
@@ -319,6 +322,8 @@ class Engine:
 
     def credential_refused(self, target: CompiledTarget, status: int) -> None:
         self.metrics.credential_refused(target.label, status)
+        if self.report is not None:
+            self.report.credential_refused(target, status)
         log.warning("the credential of %s/%s was refused with %d", target.provider, target.endpoint, status)
 
     # --- inside ---

@@ -40,7 +40,7 @@ def fragment_of(row: Route) -> RouteFragment:
         unpriced="zero" if row.unpriced == "zero" else "refuse",
         enabled=row.enabled,
         switch=_switch(row),
-        resilience=selectors.resilience(row),
+        **({"resilience": selectors.resilience(row)} if row.resilience else {}),
         forced=[_forced(held) for held in selectors.held_breakers(row)],
     )
 
