@@ -304,6 +304,7 @@ class Engine:
     def client_left(self, exchange: Exchange) -> None:
         self._write(exchange, "cancelled", 499, "client_left", "dispatch")
         self._sent(exchange)
+        exchange.reply.abort()  # nobody is there any more; a call that others may ask for again is over
 
     def crashed(self, exchange: Exchange, error: BaseException) -> None:
         """A fault of ours inside a request: the app still gets an answer, the record is still written."""
