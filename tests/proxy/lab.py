@@ -155,12 +155,15 @@ class Lab:
         simulator: SimulatorServer = getattr(self, provider)
         return [line for line in simulator.bill()["seen"] if line["model"] == model]
 
+    def body(self, model: str, *, stream: bool, **more: Any) -> bytes:
+        sent = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "How far is the moon?"}], **more}
+        return json.dumps(sent, separators=(",", ":")).encode()
+
     def ask(self, model: str, *, stream: bool = False, key: str = KEY, headers: dict[str, str] | None = None, **body: Any) -> Got:
-        sent = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "How far is the moon?"}], **body}
+        sent = self.body(model, stream=stream, **body)
         began = time.monotonic()
-        with self.client.stream(
-            "POST", "/v1/chat/completions", json=sent, headers={"authorization": f"Bearer {key}", **(headers or {})}
-        ) as answer:
+        head = {"authorization": f"Bearer {key}", "content-type": "application/json", **(headers or {})}
+        with self.client.stream("POST", "/v1/chat/completions", content=sent, headers=head) as answer:
             text = ""
             clean = True
             try:
@@ -199,9 +202,11 @@ class Lab:
         return found
 
     def breaker(self, target: str) -> str:
-        return str(next(row["breaker"] for row in self.states()["targets"] if row["target"] == target))
+        return str(next(row["breaker"] for row in self.states()["targets"] if row["target"] == f"{ORG}/{target}"))
 
     def bulkhead(self, name: str) -> dict[str, Any]:
+        """Of a target (``east/main/<model>``) or a route (``route <id>``)."""
+        name = name if name.startswith("route ") else f"{ORG}/{name}"
         return dict(next(row for row in self.states()["bulkheads"] if row["name"] == name))
 
     def leaks(self) -> list[Any]:

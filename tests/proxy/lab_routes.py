@@ -65,7 +65,7 @@ ROUTES: list[RouteFragment] = [
         breaker=TOUCHY,
     ),
     # breakers
-    route("opens", both("opens"), breaker=TOUCHY),
+    route("opens", both("opens"), breaker=BreakerPolicy(consecutive=3, open_ms=1_200)),
     route("opens-alone", [at("east", "opens-alone")], breaker=TOUCHY),
     route("opens-capped", [at("east", "opens-capped", max_concurrency=1)], breaker=TOUCHY, queue_size=0),
     # bulkheads
