@@ -351,4 +351,7 @@ _STREAM_HEAD = (
 def stream_head(exchange: Exchange, target: CompiledTarget) -> bytes:
     """Headers of a streamed answer; what it cost is known only at its end (``GET /v1/requests/{id}``)."""
     request_id = exchange.request_id.encode()
-    return _STREAM_HEAD % (request_id, request_id, len(exchange.attempts) + 1, constant_head(exchange, target))
+    head = constant_head(exchange, target)
+    if exchange.choice is not None:
+        head += exchange.choice.head
+    return _STREAM_HEAD % (request_id, request_id, len(exchange.attempts) + 1, head)
