@@ -56,6 +56,8 @@ _JSON_HEAD = (
     b"content-type: application/json\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n"
     b"x-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %d.%09d\r\nx-bulkhead-overhead-ms: %d.%03d\r\n%b"
 )
+_TOLD_WITH_ERRORS = (b"retry-after", b"retry-after-ms", b"x-ms-retry-after-ms", b"x-should-retry")
+"""What a provider says with an error about trying again is the app's to know: its SDK waits as long as it is told."""
 SWEEP_SECONDS = 0.05
 """How often deadlines are looked at: they are met to this precision."""
 
@@ -294,7 +296,11 @@ class Engine:
             body = error_body("upstream_error", f"The provider answered {error.status} without a body.", request_id=exchange.request_id)
         self._write(exchange, "error", status, error_code_of(error), "dispatch")
         self._sent(exchange)
-        exchange.reply.send(status, b"content-type: %b\r\n%b" % (content_type, self._plain_head(exchange)), body)
+        head = b"content-type: %b\r\n%b" % (content_type, self._plain_head(exchange))
+        for name, value in error.headers.items():
+            if name in _TOLD_WITH_ERRORS or name.startswith(b"x-ratelimit-"):
+                head += b"%b: %b\r\n" % (name, value)
+        exchange.reply.send(status, head, body)
 
     def refuse(self, exchange: Exchange, refusal: Refusal, *, outcome: Outcome) -> None:
         """A refusal or failure after admission to the journal."""
