@@ -44,7 +44,7 @@ accept: bootstrap  ## the long checks: everything at full scale, kills included
 	@BULKHEAD_ACCEPT=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 1800 $(ARGS)
 
 bench: bootstrap  ## the proxy's CPU per request beside a bare uvicorn hello-world, in one run
-	@$(VENV)/python -m tests.bench.http_layer $(ARGS)
+	@$(VENV)/python -m tests.bench $(ARGS)
 
 lint: bootstrap  ## ruff, mypy (strict where it matters), import walls
 	@$(VENV)/ruff check .

@@ -38,6 +38,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "audit chain, whole": {"task": "apps.audit.tasks.chain_check_whole", "schedule": crontab(hour="3", minute="20")},
     "sign-in upkeep": {"task": "apps.accounts.tasks.signin_upkeep", "schedule": 900.0},
     "provider checks": {"task": "apps.providers.tasks.providers_check", "schedule": 300.0},
+    "targets in trouble": {"task": "apps.providers.tasks.targets_watch", "schedule": 5.0},
 }
 """Name -> entry, all of them. ``expires`` is added below: a run that waited longer than its own period is worth nothing."""
 

@@ -38,7 +38,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     base_url: str
     region: str = ""
     credential: str | None = None
-    max_connections: int = 1024
+    max_connections: int = 4096
     verify_tls: bool = True
     ca_file: str | None = None
 

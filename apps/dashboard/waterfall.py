@@ -13,6 +13,14 @@ WIDTH = 1_000
 LEAST = 2
 """A bar is never narrower, so that nothing that happened is invisible."""
 TICKS = 4
+ROLES = {
+    "retry": "again",
+    "failover": "failover",
+    "hedge": "hedge: the first was late",
+    "rescue": "rescue: went on with the stream",
+    "mirror": "mirror",
+}
+"""Why an attempt was made, where it was not the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,12 @@ def waterfall(*, total_us: int, first_token_us: int, attempts: Sequence[dict[str
         else:
             bars = [bar("wait" if good else "failed", sent, ended, "no byte came")]
         rows.append(
-            Row(label=f"{number}. {attempt['provider']}", hint=f"{attempt['endpoint']} · {attempt['model']}", us=ended - sent, bars=bars)
+            Row(
+                label=f"{number}. {attempt['provider']}",
+                hint=" · ".join(filter(None, (ROLES.get(attempt.get("role", "")), attempt["endpoint"], attempt["model"]))),
+                us=ended - sent,
+                bars=bars,
+            )
         )
     return Waterfall(
         rows=rows,

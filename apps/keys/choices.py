@@ -23,6 +23,9 @@ STATES: dict[str, Status] = {
 
 ENVIRONMENTS = [(name, name.capitalize()) for name in get_args(Environment)]
 
+PRIORITIES = [("high", "High"), ("normal", "Normal"), ("low", "Low")]
+"""Whose requests are served first where they wait for a place, and shed last."""
+
 ALL_ROUTES = "*"
 
 

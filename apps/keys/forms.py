@@ -66,6 +66,15 @@ class KeyForm(forms.Form):
     tags = forms.CharField(
         required=False, max_length=2_000, label="Default tags", help_text="For calls that bring none; separated by commas."
     )
+    priority = forms.ChoiceField(
+        required=False,
+        choices=choices.PRIORITIES,
+        initial="normal",
+        help_text="Where requests wait for a place: high is served before normal before low, and low is refused first.",
+    )
+    explain = forms.BooleanField(
+        required=False, label="May explain", help_text="May ask for a dry run, which names providers, targets and reasons."
+    )
     expires_at = forms.DateTimeField(
         required=False,
         label="Expires (UTC)",
@@ -135,6 +144,8 @@ class KeyForm(forms.Form):
             "service": owner if of_service else None,
             "team": None if of_service else owner,
             "expires_at": values["expires_at"],
+            "priority": values["priority"] or "normal",
+            "explain": values["explain"],
         }
 
 

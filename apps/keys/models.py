@@ -19,6 +19,7 @@ class VirtualKey(models.Model):
     source: where its token was read from or written to (``file:path``, ``env:NAME``), empty where it was shown once.
     routes: names of the routes it may use; ``["*"]`` means all of its organisation.
     team: set where no service is; a service brings its own team.
+    priority: whose requests are served first where they wait, and shed last. explain: may ask for a dry run.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -34,6 +35,8 @@ class VirtualKey(models.Model):
     routes = ArrayField(models.CharField(max_length=120), default=choices.all_routes, blank=True)
     team = models.ForeignKey("ownership.Team", on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
     service = models.ForeignKey("ownership.Service", on_delete=models.PROTECT, null=True, blank=True, related_name="keys")
+    priority = models.CharField(max_length=10, choices=choices.PRIORITIES, default="normal")
+    explain = models.BooleanField(default=False)
     source = models.CharField(max_length=500, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)

@@ -36,6 +36,12 @@ def check_environment(environment: str) -> str:
     return environment
 
 
+def check_priority(priority: str) -> str:
+    if priority not in ("high", "normal", "low"):
+        raise ServiceError(f"{priority!r} is not a priority: use one of high, normal, low", "priority")
+    return priority
+
+
 def check_feature(feature: str) -> str:
     if feature and not _label(feature):
         raise ServiceError(f"{feature!r} is not a feature: use up to 80 printable characters without commas", "feature")

@@ -45,6 +45,8 @@ class KeyFacts(msgspec.Struct, frozen=True, kw_only=True):
     service: Any = None
     expires_at: datetime | None = None
     enabled: bool = True
+    priority: str = "normal"
+    explain: bool = False
 
 
 @transaction.atomic
@@ -61,6 +63,8 @@ def key_create(
     service: Service | None = None,
     expires_at: datetime | None = None,
     enabled: bool = True,
+    priority: str = "normal",
+    explain: bool = False,
     source: str = "",
     reason: str = "",
 ) -> tuple[VirtualKey, str]:
@@ -75,6 +79,8 @@ def key_create(
         service=service,
         expires_at=expires_at,
         enabled=enabled,
+        priority=priority,
+        explain=explain,
     )
     return _key_add(actor, organisation, name, facts, public_id, token, source, reason), token
 
@@ -94,6 +100,8 @@ def key_import(
     service: Service | None = None,
     expires_at: datetime | None = None,
     enabled: bool = True,
+    priority: str = "normal",
+    explain: bool = False,
     source: str = "",
     reason: str = "",
 ) -> VirtualKey:
@@ -111,6 +119,8 @@ def key_import(
         service=service,
         expires_at=expires_at,
         enabled=enabled,
+        priority=priority,
+        explain=explain,
     )
     return _key_add(actor, organisation, name, facts, public_id, token, source, reason)
 
@@ -128,6 +138,8 @@ def key_update(
     service: Service | UnsetType | None = UNSET,
     expires_at: datetime | UnsetType | None = UNSET,
     enabled: bool | UnsetType = UNSET,
+    priority: str | UnsetType = UNSET,
+    explain: bool | UnsetType = UNSET,
     source: str | UnsetType = UNSET,
     reason: str = "",
 ) -> VirtualKey:
@@ -144,6 +156,8 @@ def key_update(
         "service": service,
         "expires_at": expires_at,
         "enabled": enabled,
+        "priority": priority,
+        "explain": explain,
         "source": source,
     }
     for field, value in given.items():
@@ -247,6 +261,8 @@ def key_facts(key: VirtualKey) -> dict[str, Any]:
         "service": key.service.slug if key.service else "",
         "expires_at": key.expires_at,
         "enabled": key.enabled,
+        "priority": key.priority,
+        "explain": key.explain,
         "source": key.source,
     }
 
@@ -270,6 +286,8 @@ def _key_add(
         service=facts.service,
         expires_at=facts.expires_at,
         enabled=facts.enabled,
+        priority=facts.priority,
+        explain=facts.explain,
         source=source,
     )
     _check(key)
@@ -301,6 +319,7 @@ def _active(key: VirtualKey) -> VirtualKey:
 
 def _check(key: VirtualKey) -> None:
     rules.check_environment(key.environment)
+    rules.check_priority(key.priority)
     rules.check_feature(key.feature)
     rules.check_tags(key.tags)
     rules.check_routes(key.routes)

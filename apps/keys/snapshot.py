@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from apps.contracts.snapshot import Environment, Fragment, KeyFragment
 from apps.keys.models import VirtualKey
@@ -30,6 +30,8 @@ def _build(ids: set[str] | None) -> dict[str, Fragment]:
             team=team.slug if team else "",
             service=row.service.slug if row.service else "",
             enabled=row.enabled,
+            priority=cast(Any, row.priority),
+            explain=row.explain,
             digests_until_ms={
                 digest.digest: int(digest.expires_at.timestamp() * 1000)
                 for digest in sorted(row.digest_rows.all(), key=lambda digest: digest.digest)

@@ -207,6 +207,8 @@ class UpdateView(OneKeyMixin, EditView):
             "feature": key.feature,
             "tags": ", ".join(key.tags),
             "expires_at": key.expires_at,
+            "priority": key.priority,
+            "explain": key.explain,
         }
 
     def form_kwargs(self) -> dict[str, Any]:

@@ -30,6 +30,22 @@ SOURCES = [(SOURCE_MANUAL, "Manual"), (SOURCE_BOOK, "genai-prices")]
 CHECK_EVENT = "provider.check"
 """Kind of the event that records a change of an endpoint's state."""
 
+OPENED_EVENT, CLOSED_EVENT, REFUSED_EVENT = "target.opened", "target.closed", "credential.refused"
+"""Kinds of the facts that proxies report of targets (``apps.providers.watch``)."""
+
+BREAKER_STATES: dict[str, Status] = {
+    state.value: state
+    for state in (
+        Status("open", "Breaker open", "bad", "block", hint="Its attempts failed: nothing is sent there until a probe succeeds."),
+        Status("half_open", "Probing", "warn", "progress", hint="Its breaker is half-open: one request at a time asks whether it is well."),
+        Status("forced_open", "Forced open", "warn", "block", hint="A person keeps requests away from it."),
+        Status("forced_closed", "Forced closed", "warn", hint="A person sends it requests whatever its failures."),
+        Status("resting", "Resting", "warn", "clock", hint="It asked to be left alone for a while (Retry-After)."),
+        Status("waiting", "Queueing", "warn", "clock", hint="It runs as much as its cap allows: requests wait for a place."),
+    )
+}
+"""What proxies say of a target in trouble (``apps.providers.live``)."""
+
 CHECK_STATES: dict[str, Status] = {
     state.value: state
     for state in (

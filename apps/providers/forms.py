@@ -148,7 +148,7 @@ def endpoints_reshape(data: QueryDict) -> QueryDict | None:
     if "add_endpoint" in data:
         at = min(number, MOST_ENDPOINTS - 1)
         data.setdefault(f"endpoints[{at}].name", f"endpoint-{at + 1}")
-        data.setdefault(f"endpoints[{at}].max_connections", "1024")
+        data.setdefault(f"endpoints[{at}].max_connections", "4096")
         data.setdefault(f"endpoints[{at}].verify_tls", "on")
         data["endpoint_count"] = str(at + 1)
         return data

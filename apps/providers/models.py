@@ -77,7 +77,7 @@ class Endpoint(models.Model):
     base_url = models.CharField(max_length=500)
     region = models.CharField(max_length=80, blank=True, default="")
     credential = models.ForeignKey(Credential, on_delete=models.PROTECT, null=True, blank=True, related_name="endpoints")
-    max_connections = models.PositiveIntegerField(default=1024)
+    max_connections = models.PositiveIntegerField(default=4096)
     verify_tls = models.BooleanField(default=True)
     ca_file = models.CharField(max_length=500, blank=True, default="")
 

@@ -93,7 +93,7 @@ class EndpointSpec(NamedTuple):
     base_url: str
     region: str = ""
     credential: str = ""
-    max_connections: int = 1024
+    max_connections: int = 4096
     verify_tls: bool = True
     ca_file: str = ""
 

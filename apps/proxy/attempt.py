@@ -295,7 +295,7 @@ class Attempt(Waiter):
         """(upper bound of the tokens used, whether nothing tighter than the reservation is known)."""
         exchange = self.exchange
         ceiling = exchange.max_output * exchange.n
-        if self.watch is not None and self.watch.has_output:
+        if self.watch is not None and (self.watch.has_output or (self.role == "rescue" and self.watch.output_bytes())):
             output = min(ceiling, self.watch.output_bytes() + ESTIMATE_SLACK_TOKENS * exchange.n)
             return Tokens(input=exchange.input_bound, output=output), False
         return Tokens(input=exchange.input_bound, output=ceiling), True
@@ -351,4 +351,7 @@ _STREAM_HEAD = (
 def stream_head(exchange: Exchange, target: CompiledTarget) -> bytes:
     """Headers of a streamed answer; what it cost is known only at its end (``GET /v1/requests/{id}``)."""
     request_id = exchange.request_id.encode()
-    return _STREAM_HEAD % (request_id, request_id, len(exchange.attempts) + 1, constant_head(exchange, target))
+    head = constant_head(exchange, target)
+    if exchange.choice is not None:
+        head += exchange.choice.head
+    return _STREAM_HEAD % (request_id, request_id, len(exchange.attempts) + 1, head)

@@ -11,10 +11,10 @@ import asyncio
 import random
 from typing import TYPE_CHECKING
 
-from apps.contracts.usage import Role, Tokens
+from apps.contracts.usage import Attempt, Role, Tokens
 from apps.proxy.choose import order
 from apps.proxy.dialects.openai_stream import OpenAIStream
-from apps.proxy.errors import AttemptFailed, ClientGone, Refusal, Refused, SeamRefused, UpstreamAnswered, UpstreamSilent
+from apps.proxy.errors import AttemptFailed, Beaten, ClientGone, ProxyError, Refusal, Refused, SeamRefused, UpstreamAnswered, UpstreamSilent
 from apps.proxy.flight import Ask, fly
 from apps.proxy.hedge import Race
 from apps.proxy.rescue import Sofar, Way, continuation
@@ -66,7 +66,7 @@ async def serve(exchange: Exchange, engine: Engine) -> None:
                     return
                 except AttemptFailed as error:
                     if exchange.first_token_ns:  # the app has seen the beginning: nothing can be tried again unseen
-                        if not await _rescue(exchange, engine, route, target, error):
+                        if not await _rescue(exchange, engine, route, error):
                             engine.break_stream(exchange, error)
                         return
                     if exchange.first_error is None:
@@ -78,14 +78,24 @@ async def serve(exchange: Exchange, engine: Engine) -> None:
                     if ruling.course == "credential" and isinstance(error, UpstreamAnswered):
                         credentials_dead += 1
                         engine.credential_refused(target, error.status)
-                    pause = _pause(exchange, ruling, last=index + 1 >= len(targets))
-                    if pause is None or tries > 1 or left <= 0 or not route.retries.take():
+                    if route.resilience.hedge_share:
+                        targets = _unhedged(exchange, targets, index + 1)
+                    last = index + 1 >= len(targets)
+                    pause = _pause(exchange, ruling, last=last)
+                    if pause is None or tries > 1 or left <= 0 or exchange.opens >= MAX_ATTEMPTS:
+                        break
+                    if breaker.state != "closed" and not last:  # it has just opened: nobody asks it again while another is there
+                        break
+                    if not route.retries.take():
                         break
                     await asyncio.sleep(pause)
                     role = "retry"
+                except ProxyError:  # it ended before it was sent, or with the app: were it a probe, another may be made
+                    breaker.release(engine.loop.time())
+                    raise
             index += 1
             role = "failover"
-            if left <= 0 or exchange.overdue():
+            if left <= 0 or exchange.opens >= MAX_ATTEMPTS or exchange.overdue():
                 break
             if ruling.course in ("larger_window", "other_model"):
                 rest = tuple(t for t in targets[index:] if _differs(t, target, ruling))
@@ -155,6 +165,20 @@ async def _once(
             slots.give()
 
 
+def _unhedged(exchange: Exchange, targets: tuple[CompiledTarget, ...], following: int) -> tuple[CompiledTarget, ...]:
+    """The plan without the one that follows, where that has failed as a hedge already."""
+    if following < len(targets):
+        other = targets[following]
+        for attempt in exchange.attempts:
+            if attempt.role == "hedge" and attempt.outcome == "error" and _is_at(attempt, other):
+                return (*targets[:following], *targets[following + 1 :])
+    return targets
+
+
+def _is_at(attempt: Attempt, target: CompiledTarget) -> bool:
+    return (attempt.provider, attempt.endpoint, attempt.model) == (target.provider, target.endpoint, target.model)
+
+
 def _pause(exchange: Exchange, ruling: Verdict, *, last: bool) -> float | None:
     """Seconds until the same target is tried again; None: not again."""
     if ruling.course == "again":
@@ -203,24 +227,23 @@ async def _hedged(exchange: Exchange, engine: Engine, route: CompiledRoute, targ
     race = Race()
 
     def late() -> None:
-        slots = other.state.slots
-        if (
-            not race.alone
-            or exchange.first_token_ns
-            or exchange.opens >= MAX_ATTEMPTS
-            or not other.state.breaker.allows(engine.loop.time())
-            or (slots is not None and not slots.take())
-        ):
+        slots, breaker = other.state.slots, other.state.breaker
+        if not race.alone or exchange.first_token_ns or exchange.opens >= MAX_ATTEMPTS or (slots is not None and not slots.take()):
             return
-        if not budget.take():
+        allowed = breaker.allows(engine.loop.time())
+        if not allowed or not budget.take():
+            if allowed:
+                breaker.release(engine.loop.time())
             if slots is not None:
                 slots.give()
-            other.state.breaker.release(engine.loop.time())
             return
 
         async def second() -> None:
             try:
                 await fly(exchange, engine, other, "hedge", race=race)
+            except (Refused, Beaten) as error:  # there may be no money for it: then the first attempt decides alone
+                breaker.release(engine.loop.time())
+                raise Beaten() from error
             finally:
                 if slots is not None:
                     slots.give()
@@ -241,11 +264,12 @@ async def _hedged(exchange: Exchange, engine: Engine, route: CompiledRoute, targ
 # --- rescue ---
 
 
-async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, broken: CompiledTarget, error: AttemptFailed) -> bool:
+async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, error: AttemptFailed) -> bool:
     """Goes on with a stream that broke off after output began. True when the app has the rest of its answer."""
     mode = route.resilience.rescue
-    if mode == "off":
+    if mode == "off" or exchange.streaming is None:
         return False
+    broken = exchange.streaming.target  # not always who was asked first: a hedge may have been quicker
     now = engine.loop.time()
     others = [target for target in order(route, route.targets, exchange, now)[0] if target.label != broken.label]
     for target in others if isinstance(error, UpstreamSilent) else [*others, broken]:
@@ -269,6 +293,9 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, brok
                 tried.append(ask.way)
             except AttemptFailed:
                 break
+            except Refused:  # the rest may not be paid for: the app has its beginning, and hears that it broke off
+                target.state.breaker.release(engine.loop.time())
+                return False
             finally:
                 if slots is not None:
                     slots.give()

@@ -34,6 +34,7 @@ from apps.proxy.http.dial import client_tls
 from apps.proxy.http.limits import ClientLimits
 from apps.proxy.idempotency import Answer, Idempotency, Shared, Taped
 from apps.proxy.metrics import Metrics
+from apps.proxy.mirror import Mirrors
 from apps.proxy.pipeline import steps
 from apps.proxy.records import usage_template
 from apps.proxy.state import States
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from apps.proxy.http.types import Reply, Request
     from apps.proxy.journal import Journal
     from apps.proxy.leases import Leases
+    from apps.proxy.report import Report
     from apps.proxy.runtime import CompiledTarget, Origin
 
 log = logging.getLogger("bulkhead.proxy")
@@ -54,6 +56,8 @@ _JSON_HEAD = (
     b"content-type: application/json\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n"
     b"x-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %d.%09d\r\nx-bulkhead-overhead-ms: %d.%03d\r\n%b"
 )
+_TOLD_WITH_ERRORS = (b"retry-after", b"retry-after-ms", b"x-ms-retry-after-ms", b"x-should-retry")
+"""What a provider says with an error about trying again is the app's to know: its SDK waits as long as it is told."""
 SWEEP_SECONDS = 0.05
 """How often deadlines are looked at: they are met to this precision."""
 
@@ -78,12 +82,15 @@ class Engine:
         self.authenticator = authenticator
         self.metrics = Metrics()
         self.states = States(self.loop.time, Breakers())
+        self.report: Report | None = None
+        """Tells the control plane of targets; None: there is none."""
         holder.attach = self.states.attach
         self.states.attach(holder.current)
         self.in_flight: set[Attempt] = set()
         self.background: set[asyncio.Task[None]] = set()
         self.offset_us = 0
         """Database time minus this host's, microseconds, as last measured."""
+        self.mirrors = Mirrors()
         self.idempotency = Idempotency(hash_key, shared, boot_id)
         self._steps = steps(authenticator)
         self._pools: dict[Origin, Pool] = {}
@@ -253,12 +260,16 @@ class Engine:
                     head += b"%b: %b\r\n" % (name, value)
         self._sent(exchange)
         exchange.reply.send(200, head, body)
+        if exchange.route.resilience.mirror is not None:  # type: ignore[union-attr]
+            self.mirrors.reflect(exchange, self, body)
 
     def finish_stream(self, exchange: Exchange, rest: bytes) -> None:
         exchange.bytes_out += len(rest)
         self._write(exchange, "ok", 200)
         self._sent(exchange)
         exchange.reply.finish(rest)
+        if exchange.route.resilience.mirror is not None:  # type: ignore[union-attr]
+            self.mirrors.reflect(exchange, self, None)
 
     def break_stream(self, exchange: Exchange, error: AttemptFailed) -> None:
         """After the first byte: an error event in the stream, and no clean end."""
@@ -285,7 +296,11 @@ class Engine:
             body = error_body("upstream_error", f"The provider answered {error.status} without a body.", request_id=exchange.request_id)
         self._write(exchange, "error", status, error_code_of(error), "dispatch")
         self._sent(exchange)
-        exchange.reply.send(status, b"content-type: %b\r\n%b" % (content_type, self._plain_head(exchange)), body)
+        head = b"content-type: %b\r\n%b" % (content_type, self._plain_head(exchange))
+        for name, value in error.headers.items():
+            if name in _TOLD_WITH_ERRORS or name.startswith(b"x-ratelimit-"):
+                head += b"%b: %b\r\n" % (name, value)
+        exchange.reply.send(status, head, body)
 
     def refuse(self, exchange: Exchange, refusal: Refusal, *, outcome: Outcome) -> None:
         """A refusal or failure after admission to the journal."""
@@ -295,6 +310,7 @@ class Engine:
     def client_left(self, exchange: Exchange) -> None:
         self._write(exchange, "cancelled", 499, "client_left", "dispatch")
         self._sent(exchange)
+        exchange.reply.abort()  # nobody is there any more; a call that others may ask for again is over
 
     def crashed(self, exchange: Exchange, error: BaseException) -> None:
         """A fault of ours inside a request: the app still gets an answer, the record is still written."""
@@ -313,6 +329,8 @@ class Engine:
 
     def credential_refused(self, target: CompiledTarget, status: int) -> None:
         self.metrics.credential_refused(target.label, status)
+        if self.report is not None:
+            self.report.credential_refused(target, status)
         log.warning("the credential of %s/%s was refused with %d", target.provider, target.endpoint, status)
 
     # --- inside ---

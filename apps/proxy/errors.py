@@ -88,9 +88,14 @@ class SeamRefused(AttemptFailed):
 
 
 class UpstreamBroken(AttemptFailed):
-    """``sent``: whether any of the request had been written; nothing written is never billed."""
+    """``sent``: whether any of the request had been written; nothing written is never billed.
 
-    def __init__(self, message: str, *, code: str, sent: bool) -> None:
+    again: the same target may well answer a moment later. ours: the fault is on this side, and says nothing of the target.
+    """
+
+    def __init__(self, message: str, *, code: str, sent: bool, again: bool = True, ours: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.billable = sent
+        self.again = again
+        self.ours = ours

@@ -17,7 +17,7 @@ from apps.contracts.usage import Charge, Outcome, Role, Tokens, encode_bounded, 
 from apps.proxy.attempt import Attempt
 from apps.proxy.context import calibrate
 from apps.proxy.errors import AttemptFailed, Beaten, ClientGone, Refusal, Refused, UpstreamAnswered, UpstreamBroken
-from apps.proxy.http.errors import ConnectFailed
+from apps.proxy.http.errors import AddressRefused, ConnectFailed, ConnectTimeout, PoolExhausted, TlsFailed
 from apps.proxy.leases import Shortage
 from apps.proxy.records import templates_of
 from apps.proxy.verdict import verdict
@@ -116,7 +116,13 @@ async def fly(
         left = True
         raise
     except ConnectFailed as failed:
-        error = UpstreamBroken(str(failed).rstrip("."), code="upstream_unreachable", sent=False)
+        error = UpstreamBroken(
+            str(failed).rstrip("."),
+            code="upstream_unreachable",
+            sent=False,
+            again=not isinstance(failed, (AddressRefused, ConnectTimeout, TlsFailed)),
+            ours=isinstance(failed, PoolExhausted),
+        )
         raise error from failed
     finally:
         engine.in_flight.discard(attempt)

@@ -39,7 +39,7 @@ class HedgeBudget:
 
 
 class Race(Waiter):
-    """Resolves with None when one attempt has given the whole answer; fails with the first attempt's failure when none has."""
+    """Resolves with None when one attempt has given the whole answer; fails with the failure of the first one started when none has."""
 
     __slots__ = ("_attempts", "_drivers", "_first_error", "_running", "winner")
 
@@ -67,6 +67,7 @@ class Race(Waiter):
         """True for the first to produce; the others end at once."""
         if self.winner is None:
             self.winner = attempt
+            attempt.exchange.templates = attempt.templates  # the record is the winner's
             for driver in self._drivers:
                 if driver is not attempt._driver:  # the winner's own: waiting for its end, or the one that runs this
                     driver.throw(Beaten())
@@ -86,11 +87,11 @@ class Race(Waiter):
         try:
             await flight()
         except (AttemptFailed, ProxyError) as error:
-            self._ended(error)
+            self._ended(error, first=number == 0)
         else:
             self._ended(None)
 
-    def _ended(self, error: ProxyError | None) -> None:
+    def _ended(self, error: ProxyError | None, *, first: bool = False) -> None:
         self._running -= 1
         if error is None:
             self.resolve()
@@ -98,12 +99,13 @@ class Race(Waiter):
         if self.winner is not None and not isinstance(error, Beaten):
             self.fail(error)  # the winner itself broke off, after its beginning was given
             return
-        if not isinstance(error, Beaten) and self._first_error is None:
+        if not isinstance(error, Beaten) and (first or self._first_error is None):
             self._first_error = error
         if self._running == 0 and self.winner is None:
             self.fail(self._first_error or error)
 
     def _crashed(self, error: BaseException) -> None:
         self._running -= 1
-        self.stop(Beaten())
+        self._first_error = error
+        self.stop(Beaten())  # the other attempt is closed before anybody hears of it
         self.fail(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import logging
 import os
 import signal
@@ -39,6 +40,7 @@ from apps.proxy.http.server import make_protocol
 from apps.proxy.journal import Journal, segment_bytes_for
 from apps.proxy.leases import Leases
 from apps.proxy.probe import Prober
+from apps.proxy.report import Report
 from apps.proxy.runtime import CompileError
 from apps.proxy.server import PublicApp
 from apps.proxy.steps.authenticate import Authenticator
@@ -317,7 +319,8 @@ async def serve(settings: ProxySettings) -> None:
 
         store.on_clock = clock_measured
         background += [loop.create_task(store.run()), loop.create_task(follower.run()), loop.create_task(follower.keep())]
-        background.append(loop.create_task(_report_state(store, admin_app)))
+        engine.report = Report(engine.states, loop.time, now_ms)
+        background.append(loop.create_task(_report_state(store, admin_app, hints, engine.report)))
     # Requests leave no reference cycles behind, so the collector need not walk the config again and again.
     gc.collect()
     gc.freeze()
@@ -373,14 +376,20 @@ async def _serve_admin(config: uvicorn.Config, sock: socket.socket) -> None:
         await server.serve_forever()
 
 
-async def _report_state(store: Store, admin: AdminApp) -> None:
-    """Keeps what the next heartbeat says true."""
-    while True:
+async def _report_state(store: Store, admin: AdminApp, hints: Hints | None, report: Report) -> None:
+    """Keeps what the next heartbeat says true; of targets, to a second: what they do must not become a storm of heartbeats."""
+    targets: dict[str, Any] = {}
+    for number in itertools.count():
+        if number % 10 == 0:
+            targets = report.detail()
         reasons = admin.readiness()
         state = "draining" if admin.draining else "unready" if reasons else "ready"
         detail = {k: v for k, v in store.detail.items() if k == "config_error"}
         if reasons:
             detail["reasons"] = reasons
+        if hints is not None:
+            detail |= hints.detail()
+        detail |= targets
         if state != store.state or detail != store.detail:
             store.state, store.detail = state, detail
             store.beat_soon()

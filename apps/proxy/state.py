@@ -5,6 +5,7 @@ It outlives config versions: compiled targets come and go, and find their state 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
@@ -46,7 +47,7 @@ class TargetState:
         self._latencies.append((attempt.first_token_ns or attempt.first_byte_ns) - attempt.sent_ns)
         breaker = self.breaker
         if breaker.row or breaker.state != "closed":
-            breaker.success(self._time())
+            breaker.success(self._time(), _began(attempt))
         else:
             self._good += 1
 
@@ -67,15 +68,15 @@ class TargetState:
             self.resting_until = max(self.resting_until, now + min(verdict.pause, MAX_PAUSE_SECONDS))
         if verdict.counts:
             self.health.failed(now)
-            self.breaker.failure(now)
+            self.breaker.failure(now, _began(attempt))
         else:
-            self.breaker.release(now)
+            self.breaker.release(now, _began(attempt))
 
     def ended(self, attempt: Attempt) -> None:
         """Without evidence: the app left, another attempt was quicker, or the proxy itself failed."""
         now = self._time()
         self.health.finished(now)
-        self.breaker.release(now)
+        self.breaker.release(now, _began(attempt))
 
 
 class States:
@@ -108,6 +109,10 @@ class States:
                     for key, held in route.forced.items():
                         if forced.get(key) != "open":
                             forced[key] = cast(Forced, held)
+        self.breakers.keep(self._in_config)
+        self.bulkheads.keep({*self._in_config, *(f"route {route.id}" for table in runtime.tables.values() for route in table.values())})
+        for key in [key for key, state in self._targets.items() if key not in self._in_config and not state.health.in_flight]:
+            del self._targets[key]
         self._force(forced)
 
     def _force(self, forced: dict[str, Forced]) -> None:
@@ -135,6 +140,7 @@ class States:
         found = self._targets.get(key)
         if found is None:
             found = self._targets[key] = TargetState(breaker, self._time)
+        found.breaker = breaker
         return found
 
     def items(self) -> Iterable[tuple[str, TargetState]]:
@@ -172,3 +178,8 @@ class States:
                 }
             )
         return rows
+
+
+def _began(attempt: Attempt) -> float:
+    """When it was sent, in the loop's seconds: evidence older than a breaker's last change says nothing of it."""
+    return attempt.sent_ns / 1e9 if attempt.sent_ns else math.inf

@@ -8,7 +8,8 @@ failure                                    this request                         
 429                                        next target; none left: waits as long as it was told,       nothing
                                            if that fits the deadline
 5xx, reset, refused, malformed             once more on the same target, then the next                 failure
-silence                                    never again on the silent target: next target               failure
+silence, refused address, bad certificate  never again on the same target: next target                 failure
+no connection left of those it may have    next target                                                 nothing
 404                                        next target with another model or provider                  nothing
 413, or too long for the model's context   next target with a larger window                            nothing
 content filter                             the provider's answer, at once: never routed around         nothing
@@ -26,7 +27,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
-from apps.proxy.errors import AttemptFailed, SeamRefused, UpstreamAnswered, UpstreamSilent
+from apps.proxy.errors import AttemptFailed, SeamRefused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 
 MAX_PAUSE_SECONDS = 60.0
 """A provider that asks for more is passed over: nobody waits that long for an answer."""
@@ -64,7 +65,9 @@ def verdict(error: AttemptFailed) -> Verdict:
     if isinstance(error, UpstreamSilent):
         return _NEXT
     if not isinstance(error, UpstreamAnswered):
-        return _AGAIN if not isinstance(error, SeamRefused) else _ELSEWHERE
+        if isinstance(error, SeamRefused) or (isinstance(error, UpstreamBroken) and error.ours):
+            return _ELSEWHERE
+        return _AGAIN if not isinstance(error, UpstreamBroken) or error.again else _NEXT
     status = error.status
     if status in (401, 402, 403):
         return _CREDENTIAL if not _FILTERED.search(error.body[:_LOOKED_AT]) else _ANSWER

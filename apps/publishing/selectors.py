@@ -121,6 +121,11 @@ def fleet_status_of(request: HttpRequest) -> FleetStatus:
     return known
 
 
+def proxy_details() -> list[dict[str, object]]:
+    """What each proxy that is not gone said in its last heartbeat: one query. A page has it already (``fleet_status_of``)."""
+    return list(ProxyProcess.objects.filter(gone_at=None).order_by("name", "registered_at").values_list("detail", flat=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Spread:
     """How many of the proxies that are not gone run a version or a newer one."""

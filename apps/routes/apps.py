@@ -7,13 +7,16 @@ class RoutesConfig(AppConfig):
     def ready(self) -> None:
         from apps.audit.registry import register_kind
         from apps.keys.neighbours import register_routes
-        from apps.routes.choices import SWITCH_EVENT
+        from apps.routes.choices import BREAKER_EVENT, SWITCH_EVENT
         from apps.routes.palette import routes_for_palette
         from apps.routes.selectors import known_routes
         from apps.ui.palette import register_source
 
         register_kind(
             SWITCH_EVENT, "Traffic switched", tone="warning", description="All of a route's traffic was sent to one target, or back."
+        )
+        register_kind(
+            BREAKER_EVENT, "Breaker forced", tone="warning", description="A person holds a target's breaker open or closed, or let it go."
         )
         register_routes(known_routes)
         register_source("Routes", routes_for_palette)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from apps.ui.status import Status
 
@@ -27,6 +27,41 @@ STATES: dict[str, Status] = {
         Status("killed", "Stopped", "bad", "block", hint="A kill switch is on: apps that name it get route_killed."),
     )
 }
+
+
+ON_OFF = [("on", "On"), ("off", "Off")]
+RESILIENCE_CHOICES: dict[str, list[tuple[str, str]]] = {
+    "strategy": [
+        ("priority", "In the order listed"),
+        ("weighted", "By weight"),
+        ("least_latency", "Quickest first"),
+        ("least_cost", "Cheapest first"),
+        ("region", "Nearest region first"),
+    ],
+    "sticky": [("", "No"), ("user", "By user"), ("session", "By session"), ("key", "By key")],
+    "rescue": [("off", "Off"), ("same_model", "On targets of the same model"), ("any", "On any target")],
+    "context": [
+        ("larger", "Goes to a larger window"),
+        ("trim", "Is trimmed, oldest turns first"),
+        ("refuse", "Is refused with the numbers"),
+        ("off", "Is sent as it is"),
+    ],
+    "level": [
+        ("full", "Nothing: full service"),
+        ("limited", "Limited: no expensive targets, shorter answers"),
+        ("cached", "Cached: stored answers only"),
+        ("minimal", "Minimal: the canned answer"),
+    ],
+}
+"""Of each setting with choices, the stored value and how a page says it."""
+
+
+class Place(NamedTuple):
+    """Where a target can be: a provider, or one of its endpoints. ``value``: ``provider`` or ``provider/endpoint``."""
+
+    value: str
+    label: str
+    enabled: bool
 
 
 def target_text(target: TargetSpec) -> str:

@@ -4,7 +4,7 @@ send the form back reshaped (``reshape``), and a row without a provider and a mo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from django import forms
 from django.http import QueryDict
@@ -15,7 +15,10 @@ from apps.accounts.models import Organisation
 from apps.contracts.snapshot import Deadlines
 from apps.ownership.models import Team
 from apps.routes import choices
-from apps.routes.rules import MAX_ATTEMPTS, MAX_TARGETS, TargetSpec
+from apps.routes.choices import Place
+from apps.routes.resilience import OPTIONS, TargetSpec
+from apps.routes.resilience_form import ResilienceForm, seconds_text
+from apps.routes.rules import MAX_ATTEMPTS, MAX_TARGETS
 
 RESHAPE = "reshape"
 """Name of the buttons that reshape a list: ``<field>:<verb>:<row>``."""
@@ -23,12 +26,21 @@ _FOCUS = "reshape-focus"
 DEFAULTS = Deadlines()
 
 
-class Place(NamedTuple):
-    """Where a target can be: a provider, or one of its endpoints. ``value``: ``provider`` or ``provider/endpoint``."""
-
-    value: str
-    label: str
-    enabled: bool
+_NUMBERS = ("weight", "priority", "window", "max_concurrency")
+_TEXTS = ("variant", "capabilities")
+_TICKS = ("prefill", "reasoning", "expensive")
+"""A target's options in the form: ``<field>-<option>`` once per row; ticks carry the number of their row."""
+NUMBER_LABELS = {
+    "weight": ("Weight", "Share under “By weight”"),
+    "priority": ("Priority", "Lower is tried first"),
+    "window": ("Window", "Context in tokens, 0: not known"),
+    "max_concurrency": ("At once", "Requests per proxy process, 0: no cap"),
+}
+TICK_LABELS = {
+    "prefill": "Continues a begun answer",
+    "reasoning": "Thinks before its first token",
+    "expensive": "Left out when the route is limited",
+}
 
 
 class TargetsInput(forms.Widget):
@@ -42,9 +54,8 @@ class TargetsInput(forms.Widget):
         self.models = models
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> list[dict[str, Any]]:
-        places, models = (data.getlist(f"{name}-{part}") for part in ("place", "model"))
         focus = data.get(_FOCUS, "").split(":")
-        rows = [{"place": place, "model": model.strip()} for place, model in zip(places, models, strict=False)][: MAX_TARGETS + 1]
+        rows = sent_rows(data, name)[: MAX_TARGETS + 1]
         if len(focus) == 3 and focus[0] == name and focus[2].isdigit() and int(focus[2]) < len(rows):
             rows[int(focus[2])]["focus"] = focus[1]
         return rows
@@ -55,10 +66,13 @@ class TargetsInput(forms.Widget):
     def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> SafeString:
         rows = list(value or [])
         if not rows and self.is_required:
-            rows = [{"place": "", "model": ""}]
+            rows = [blank_row()]
         known = {place.value for place in self.places}
         for row in rows:
             row["unknown"] = row["place"] not in known and row["place"] != ""
+            row["numbers"] = [(option, *NUMBER_LABELS[option], row[option]) for option in _NUMBERS]
+            row["ticks"] = [(option, label, row[option]) for option, label in TICK_LABELS.items()]
+            row["chosen"] = any(row[option] != default for option, default in blank_row().items() if option not in ("place", "model"))
         html = render_to_string(
             "routes/targets_input.html",
             {
@@ -85,10 +99,42 @@ class TargetsField(forms.Field):
                 missing = "provider" if not row["place"] else "model"
                 raise forms.ValidationError(f"Target {number} has no {missing}: fill it in, or remove the target.")
             provider, _, endpoint = row["place"].partition("/")
-            specs.append(TargetSpec(provider, row["model"], endpoint))
+            specs.append(TargetSpec(provider, row["model"], endpoint, **_options(row, number)))
         if self.required and not specs:
             raise forms.ValidationError("A route needs at least one target: choose a provider and name its model.")
         return specs
+
+
+def _options(row: dict[str, Any], number: int) -> dict[str, Any]:
+    """A row's options as services take them; what is left empty is the default. Raises ValidationError."""
+    found: dict[str, Any] = {option: bool(row[option]) for option in _TICKS}
+    for option in _NUMBERS:
+        text = row[option].strip()
+        if text and not (text.isascii() and text.isdigit() and len(text) < 12):
+            raise forms.ValidationError(f"Target {number}: {NUMBER_LABELS[option][0].lower()} takes a whole number, not {text[:40]!r}.")
+        found[option] = int(text) if text else OPTIONS[option]
+    found["variant"] = row["variant"].strip()
+    words = [word for word in row["capabilities"].replace(",", " ").split() if word != "none"]
+    found["capabilities"] = tuple(words) if row["capabilities"].strip() else None
+    return found
+
+
+def blank_row() -> dict[str, Any]:
+    """A row of nothing, with every option at its default."""
+    numbers = {option: str(OPTIONS[option]) for option in _NUMBERS}
+    return {"place": "", "model": "", **numbers, **dict.fromkeys(_TEXTS, ""), **dict.fromkeys(_TICKS, False)}
+
+
+def sent_rows(data: Any, name: str) -> list[dict[str, Any]]:
+    """The rows of a list as the form sent them; an option that was not sent is at its default."""
+    rows = []
+    columns = {part: data.getlist(f"{name}-{part}") for part in ("place", "model", *_NUMBERS, *_TEXTS)}
+    ticked = {part: set(data.getlist(f"{name}-{part}")) for part in _TICKS}
+    for at in range(min(len(columns["place"]), len(columns["model"]))):
+        row = blank_row()
+        row |= {part: values[at].strip() for part, values in columns.items() if at < len(values)}
+        rows.append(row | {part: str(at) in numbers for part, numbers in ticked.items()})
+    return rows
 
 
 def reshaped(data: QueryDict) -> QueryDict | None:
@@ -98,11 +144,11 @@ def reshaped(data: QueryDict) -> QueryDict | None:
     verb, _, at = rest.partition(":")
     if name not in ("targets", "fallback"):
         return None
-    rows = list(zip(data.getlist(f"{name}-place"), data.getlist(f"{name}-model"), strict=False))
+    rows = sent_rows(data, name)
     row = int(at) if at.isascii() and at.isdigit() and len(at) < 4 else -1
     focus = verb
     if verb == "add" and len(rows) < MAX_TARGETS:
-        rows.append(("", ""))
+        rows.append(blank_row())
         row = len(rows) - 1
     elif verb == "remove" and 0 <= row < len(rows):
         del rows[row]
@@ -115,20 +161,24 @@ def reshaped(data: QueryDict) -> QueryDict | None:
         rows[row], rows[row + 1] = rows[row + 1], rows[row]
         row += 1
         focus = "down" if row < len(rows) - 1 else "up"
-    data.setlist(f"{name}-place", [place for place, _ in rows])
-    data.setlist(f"{name}-model", [model for _, model in rows])
+    for part in ("place", "model", *_NUMBERS, *_TEXTS):
+        data.setlist(f"{name}-{part}", [each[part] for each in rows])
+    for part in _TICKS:
+        data.setlist(f"{name}-{part}", [str(at) for at, each in enumerate(rows) if each[part]])
     data[_FOCUS] = f"{name}:{focus}:{row}"
     return data
 
 
-def chain_rows(specs: Sequence[TargetSpec]) -> list[dict[str, str]]:
+def chain_rows(specs: Sequence[TargetSpec]) -> list[dict[str, Any]]:
     """A chain as the widget's rows."""
-    return [{"place": f"{spec.provider}/{spec.endpoint}" if spec.endpoint else spec.provider, "model": spec.model} for spec in specs]
-
-
-def seconds_text(ms: int) -> str:
-    """Milliseconds as the seconds that a person would type: ``2``, ``0.25``."""
-    return f"{ms / 1000:.3f}".rstrip("0").rstrip(".")
+    rows = []
+    for spec in specs:
+        row = blank_row() | {"place": f"{spec.provider}/{spec.endpoint}" if spec.endpoint else spec.provider, "model": spec.model}
+        row |= {option: str(getattr(spec, option)) for option in _NUMBERS} | {option: getattr(spec, option) for option in _TICKS}
+        row["variant"] = spec.variant
+        row["capabilities"] = "" if spec.capabilities is None else ", ".join(spec.capabilities) or "none"
+        rows.append(row)
+    return rows
 
 
 def _seconds(label: str, help_text: str, default_ms: int) -> forms.DecimalField:
@@ -142,12 +192,13 @@ def _seconds(label: str, help_text: str, default_ms: int) -> forms.DecimalField:
     )
 
 
-class RouteForm(forms.Form):
+class RouteForm(ResilienceForm):
     """What a person decides about a route. Fields are named as the service's arguments; deadlines are ``deadlines_<part>``, in seconds."""
 
     name = forms.CharField(
         max_length=120,
-        help_text="What apps send as “model”: A-Z a-z 0-9 . _ : / @ + -. It never changes, because apps name it; add an alias instead.",
+        help_text="What apps send as “model”: A-Z a-z 0-9 . _ : / @ + -; * at the end stands for any ending. It never changes, "
+        "because apps name it; add an alias instead.",
     )
     targets = TargetsField(help_text="Tried from the top: the next one when one fails before its first byte.")
     fallback = TargetsField(required=False, label="Fallback chain", help_text="Used instead of the targets while a fallback flag is on.")
@@ -183,7 +234,7 @@ class RouteForm(forms.Form):
         fixed_name: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, places=places, **kwargs)
         self.fields["owner"].queryset = Team.objects.filter(organisation=organisation).order_by("name")  # type: ignore[attr-defined]
         for name in ("targets", "fallback"):
             field = self.fields[name]
@@ -209,4 +260,5 @@ class RouteForm(forms.Form):
             "max_attempts": values["max_attempts"],
             "max_output_tokens": values["max_output_tokens"],
             "unpriced": values["unpriced"],
+            "resilience": self.resilience(),
         }

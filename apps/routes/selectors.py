@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+import msgspec
 from django.contrib.postgres.aggregates import ArrayAgg
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet, Value
 
@@ -15,7 +17,7 @@ from apps.contracts.snapshot import Deadlines, Resilience
 from apps.keys.neighbours import KnownRoute
 from apps.routes import choices
 from apps.routes.models import Route, RouteAlias, RouteSwitch, RouteTarget
-from apps.routes.resilience import resilience_read, stored_options
+from apps.routes.resilience import stored_options
 from apps.routes.rules import TargetSpec
 
 if TYPE_CHECKING:
@@ -117,7 +119,35 @@ def switch_in_force(route: Route, *, now: datetime) -> RouteSwitch | None:
 
 def resilience(route: Route) -> Resilience:
     """How the route keeps answering, in the contract's form."""
-    return resilience_read(route.resilience)
+    return msgspec.convert(route.resilience, Resilience)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBreaker:
+    """A breaker that a person forced, for every route that uses the target. until None: until somebody lets it go."""
+
+    target: TargetSpec
+    state: Literal["open", "closed"]
+    until: datetime | None
+    reason: str
+    by: str
+    at: datetime
+
+
+def held_breakers(route: Route, *, now: datetime | None = None) -> list[HeldBreaker]:
+    """The forced breakers of a route's targets in the order of their names; with ``now`` only those in force then."""
+    found = [
+        HeldBreaker(
+            target=TargetSpec(row["provider"], row["model"], row["endpoint"]),
+            state=row["state"],
+            until=None if row["until"] is None else datetime.fromisoformat(row["until"]),
+            reason=row["reason"],
+            by=row["by"],
+            at=datetime.fromisoformat(row["at"]),
+        )
+        for row in route.forced
+    ]
+    return [held for held in found if now is None or held.until is None or held.until > now]
 
 
 def deadlines(route: Route) -> Deadlines:

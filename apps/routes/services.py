@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +17,17 @@ from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
 from apps.audit.services import audit_record
 from apps.contracts.identifiers import uuid7
-from apps.contracts.snapshot import Deadlines
+from apps.contracts.snapshot import Deadlines, Resilience
 from apps.ownership.models import Team
 from apps.providers.prices import model_ensure
 from apps.providers.selectors import provider_named
 from apps.publishing.services import section_touch
 from apps.routes import choices, rules, selectors
 from apps.routes.models import Route, RouteAlias, RouteSwitch, RouteTarget
-from apps.routes.rules import TargetSpec
+from apps.routes.resilience import TargetSpec, check_resilience, resilience_facts, resilience_read, resilience_stored, spec_of_target
 
 if TYPE_CHECKING:
-    from apps.providers.models import Provider
+    from apps.providers.models import Endpoint, Provider
 
 
 @transaction.atomic
@@ -43,12 +43,14 @@ def route_ensure(
     max_output_tokens: int = 4096,
     max_attempts: int = 3,
     unpriced: str = "refuse",
+    resilience: Resilience | Mapping[str, Any] | None = None,
     owner: Team | UnsetType | None = UNSET,
     enabled: bool = True,
     reason: str = "",
     id: str | None = None,
 ) -> Route:
     """Create a route, or make it as given; the same again changes nothing. An owner that is not given stays.
+    resilience: the contract's struct, or plain values of its fields; None: the defaults.
 
     Raises ServiceError for unknown providers and endpoints, empty chains, names taken by another route, limits out of range, and
     where a target that all traffic is switched to would go.
@@ -61,6 +63,8 @@ def route_ensure(
     rules.check_caps(max_output_tokens=max_output_tokens, max_attempts=max_attempts, unpriced=unpriced)
     rules.check_targets(targets)
     rules.check_targets(fallback, field="fallback", required=False)
+    settings = resilience if isinstance(resilience, Resilience) else resilience_read(resilience or {})
+    check_resilience(settings, total_ms=limits.total_ms, targets=targets)
     if isinstance(owner, Team) and owner.organisation_id != organisation.pk:
         raise ServiceError("the team belongs to another organisation", "owner")
     # Names and aliases share one space that no single constraint spans: writers of one organisation's routes take turns.
@@ -74,6 +78,8 @@ def route_ensure(
     route.idle_ms, route.total_ms = limits.idle_ms, limits.total_ms
     route.max_output_tokens, route.max_attempts = max_output_tokens, max_attempts
     route.unpriced, route.enabled = unpriced, enabled
+    _check_mirror(actor, route, settings, reason)
+    route.resilience = resilience_stored(settings)
     if not isinstance(owner, UnsetType):
         route.owner = owner
     chains = {choices.PRIMARY: targets, choices.FALLBACK: fallback}
@@ -81,13 +87,15 @@ def route_ensure(
     after = _facts(route, wanted_aliases, chains)
     if after == before:
         return route
-    _check_switch(route, [*targets, *fallback])
+    places = {target.place for target in (*targets, *fallback)}
+    _check_switch(route, places)
+    route.forced = [held for held in route.forced if TargetSpec(held["provider"], held["model"], held["endpoint"]) in places]
     route.save()
     route.alias_rows.all().delete()
     RouteAlias.objects.bulk_create(RouteAlias(organisation=organisation, route=route, name=alias) for alias in wanted_aliases)
     route.target_rows.all().delete()
     RouteTarget.objects.bulk_create(rows)
-    changed = [field for field in after if after[field] != before.get(field)]
+    changed = [field for field in after if after[field] != (before if before else _AT_FIRST).get(field)]
     _record(
         actor,
         "route.create" if created else "route.update",
@@ -120,6 +128,7 @@ def route_update(*, actor: Actor, route: Route, reason: str = "", **changes: Any
         "max_output_tokens": route.max_output_tokens,
         "max_attempts": route.max_attempts,
         "unpriced": route.unpriced,
+        "resilience": selectors.resilience(route),
         "owner": route.owner,
         "enabled": route.enabled,
     }
@@ -141,18 +150,26 @@ def route_enable(*, actor: Actor, route: Route, reason: str = "") -> Route:
 
 @transaction.atomic
 def route_switch(
-    *, actor: Actor, route: Route, target: TargetSpec, reason: str, until: datetime | None = None, failover: bool = True
+    *,
+    actor: Actor,
+    route: Route,
+    target: TargetSpec,
+    reason: str,
+    until: datetime | None = None,
+    failover: bool = True,
+    restoring: bool = False,
 ) -> RouteSwitch:
     """Send all traffic of a route to one of its targets; the same again changes nothing. A reason is required.
 
     until: when it ends by itself; None: when somebody switches back. failover: its other targets follow when this one fails.
+    restoring: for a rollback, which brings back what an earlier version said, also a switch that has run out since.
     """
     permission_require(actor=actor, action="route.change", organisation=route.organisation)
     now = timezone.now()
-    rules.check_switch(reason=reason, until=until, now=now)
+    rules.check_switch(reason=reason, until=None if restoring else until, now=now)
     Route.objects.select_for_update().get(pk=route.pk)
     route = selectors.with_parts(Route.objects.filter(pk=route.pk)).get()
-    row = next((row for row in route.target_rows.all() if selectors.spec_of(row) == target), None)
+    row = next((row for row in route.target_rows.all() if selectors.spec_of(row).place == target.place), None)
     if row is None:
         raise ServiceError(f"{choices.target_text(target)} is no target of {route.name!r}: add it to the route first", "target")
     before = selectors.switch_of(route)
@@ -220,8 +237,8 @@ def route_facts(route: Route) -> dict[str, Any]:
 def _facts(route: Route, aliases: Sequence[str], chains: dict[str, Any]) -> dict[str, Any]:
     return {
         "aliases": list(aliases),
-        "targets": [choices.target_text(target) for target in chains[choices.PRIMARY]],
-        "fallback": [choices.target_text(target) for target in chains[choices.FALLBACK]],
+        "targets": [choices.target_line(target) for target in chains[choices.PRIMARY]],
+        "fallback": [choices.target_line(target) for target in chains[choices.FALLBACK]],
         "connect_ms": route.connect_ms,
         "first_byte_ms": route.first_byte_ms,
         "idle_ms": route.idle_ms,
@@ -231,13 +248,28 @@ def _facts(route: Route, aliases: Sequence[str], chains: dict[str, Any]) -> dict
         "unpriced": route.unpriced,
         "owner": route.owner.slug if route.owner else "",
         "enabled": route.enabled,
+        **resilience_facts(selectors.resilience(route)),
     }
 
 
-def _check_switch(route: Route, targets: Sequence[TargetSpec]) -> None:
+_AT_FIRST = resilience_facts(Resilience())
+"""Of a new route the audit keeps what somebody chose."""
+
+
+def _check_mirror(actor: Actor, route: Route, settings: Resilience, reason: str) -> None:
+    """Where copies go exists; its model enters its provider's price book."""
+    if settings.mirror is None:
+        return
+    spec = spec_of_target(settings.mirror.target)
+    provider, _ = _place(route, spec, "resilience.mirror.target")
+    rules.check_targets([spec], field="resilience.mirror.target")
+    model_ensure(actor=actor, provider=provider, name=spec.model, reason=reason)
+
+
+def _check_switch(route: Route, places: Set[TargetSpec]) -> None:
     """Where traffic is switched to stays among the targets; a switch that has run out goes instead."""
     switch = None if route._state.adding else selectors.switch_of(route)
-    if switch is None or selectors.spec_of(switch) in targets:
+    if switch is None or selectors.spec_of(switch) in places:
         return
     if selectors.switch_in_force(route, now=timezone.now()) is not None:
         gone = choices.target_text(selectors.spec_of(switch))
@@ -274,18 +306,32 @@ def _target_rows(actor: Actor, route: Route, chain: str, specs: Sequence[TargetS
     prefix = "targets" if chain == choices.PRIMARY else "fallback"
     rows: list[RouteTarget] = []
     for position, spec in enumerate(specs):
-        provider: Provider = provider_named(route.organisation, spec.provider, field=f"{prefix}[{position}].provider")
-        endpoint = None
-        if spec.endpoint:
-            endpoint = next((row for row in provider.endpoints.all() if row.name == spec.endpoint), None)
-            if endpoint is None:
-                names = ", ".join(row.name for row in provider.endpoints.all())
-                raise ServiceError(
-                    f"the provider {spec.provider!r} has no endpoint {spec.endpoint!r}; it has: {names}", f"{prefix}[{position}].endpoint"
-                )
+        provider, endpoint = _place(route, spec, f"{prefix}[{position}]")
         model_ensure(actor=actor, provider=provider, name=spec.model, reason=reason)
-        rows.append(RouteTarget(route=route, chain=chain, position=position, provider=provider, endpoint=endpoint, model=spec.model))
+        rows.append(
+            RouteTarget(
+                route=route,
+                chain=chain,
+                position=position,
+                provider=provider,
+                endpoint=endpoint,
+                model=spec.model,
+                options=spec.options,
+            )
+        )
     return rows
+
+
+def _place(route: Route, spec: TargetSpec, field: str) -> tuple[Provider, Endpoint | None]:
+    """The provider and the endpoint that a target names; None: its first."""
+    provider: Provider = provider_named(route.organisation, spec.provider, field=f"{field}.provider")
+    if not spec.endpoint:
+        return provider, None
+    endpoint = next((row for row in provider.endpoints.all() if row.name == spec.endpoint), None)
+    if endpoint is None:
+        names = ", ".join(row.name for row in provider.endpoints.all())
+        raise ServiceError(f"the provider {spec.provider!r} has no endpoint {spec.endpoint!r}; it has: {names}", f"{field}.endpoint")
+    return provider, endpoint
 
 
 def _record(actor: Actor, action: str, route: Route, before: dict[str, Any], after: dict[str, Any], reason: str) -> None:

@@ -7,11 +7,13 @@ from typing import cast
 
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
-from apps.contracts.snapshot import Fragment, RouteFragment, Switch, Target
+from apps.contracts.snapshot import ForcedBreaker, Fragment, RouteFragment, Switch, Target
 from apps.publishing.registry import Section
 from apps.routes import choices, selectors
+from apps.routes.breakers import breakers_restore
 from apps.routes.models import Route
-from apps.routes.rules import TargetSpec
+from apps.routes.resilience import spec_of_target
+from apps.routes.selectors import HeldBreaker
 from apps.routes.services import route_delete, route_ensure, route_switch, route_switch_back
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,11 +40,13 @@ def fragment_of(row: Route) -> RouteFragment:
         unpriced="zero" if row.unpriced == "zero" else "refuse",
         enabled=row.enabled,
         switch=_switch(row),
+        **({"resilience": selectors.resilience(row)} if row.resilience else {}),
+        forced=[_forced(held) for held in selectors.held_breakers(row)],
     )
 
 
 def _targets(route: Route, chain: str) -> list[Target]:
-    return [Target(provider=spec.provider, model=spec.model, endpoint=spec.endpoint) for spec in selectors.target_specs(route, chain)]
+    return [spec.target for spec in selectors.target_specs(route, chain)]
 
 
 def _switch(route: Route) -> Switch | None:
@@ -50,9 +54,20 @@ def _switch(route: Route) -> Switch | None:
     row = selectors.switch_of(route)
     if row is None:
         return None
-    spec = selectors.spec_of(row)
-    target = Target(provider=spec.provider, model=spec.model, endpoint=spec.endpoint)
-    return Switch(target=target, failover=row.failover, until_ms=None if row.until is None else (row.until - _EPOCH) // _MILLISECOND)
+    return Switch(target=selectors.spec_of(row).target, failover=row.failover, until_ms=_ms(row.until))
+
+
+def _forced(held: HeldBreaker) -> ForcedBreaker:
+    """As it is stored, also one whose time is over."""
+    return ForcedBreaker(target=held.target.target, state=held.state, until_ms=_ms(held.until))
+
+
+def _ms(at: datetime | None) -> int | None:
+    return None if at is None else (at - _EPOCH) // _MILLISECOND
+
+
+def _moment(ms: int | None) -> datetime | None:
+    return None if ms is None else _EPOCH + _MILLISECOND * ms
 
 
 def _restore(*, actor: Actor, object_id: str, fragment: Fragment | None, reason: str) -> None:
@@ -73,28 +88,31 @@ def _restore(*, actor: Actor, object_id: str, fragment: Fragment | None, reason:
         actor=actor,
         organisation=Organisation.objects.get(pk=then.organisation),
         name=then.name,
-        targets=[TargetSpec(target.provider, target.model, target.endpoint) for target in then.targets],
-        fallback=[TargetSpec(target.provider, target.model, target.endpoint) for target in then.fallback],
+        targets=[spec_of_target(target) for target in then.targets],
+        fallback=[spec_of_target(target) for target in then.fallback],
         aliases=then.aliases,
         deadlines=then.deadlines,
         max_output_tokens=then.max_output_tokens,
         max_attempts=then.max_attempts,
         unpriced=then.unpriced,
+        resilience=then.resilience,
         enabled=then.enabled,
         reason=reason,
         id=object_id,
     )
-    until = None if then.switch is None or then.switch.until_ms is None else _EPOCH + _MILLISECOND * then.switch.until_ms
-    if then.switch is not None and (until is None or until > datetime.now(UTC)):
-        target = then.switch.target
+    why = reason or f"as in an earlier version of {then.name}"
+    if then.switch is not None:
         route_switch(
             actor=actor,
             route=route,
-            target=TargetSpec(target.provider, target.model, target.endpoint),
-            reason=reason or f"as in an earlier version of {then.name}",
-            until=until,
+            target=spec_of_target(then.switch.target),
+            reason=why,
+            until=_moment(then.switch.until_ms),
             failover=then.switch.failover,
+            restoring=True,
         )
+    wanted = [(spec_of_target(held.target), held.state, _moment(held.until_ms)) for held in then.forced]
+    breakers_restore(actor=actor, route=route, wanted=wanted, reason=why)
 
 
 routes = Section(build=_build, restore=_restore)

@@ -17,9 +17,11 @@ from apps.publishing.editing import ActionView, EditView, ScopedView
 from apps.publishing.selectors import head_number, spread_of
 from apps.publishing.trail import trail
 from apps.routes import choices, selectors, services
+from apps.routes.choices import Place
 from apps.routes.detail import KEYS, TABS, RouteDetail
-from apps.routes.forms import Place, RouteForm, chain_rows, reshaped, seconds_text
+from apps.routes.forms import RouteForm, chain_rows, reshaped
 from apps.routes.models import Route
+from apps.routes.resilience_form import resilience_initial, seconds_text
 from apps.routes.tables import routes_list
 from apps.ui.fragments import tagged
 from apps.ui.timerange import PRESETS, from_query
@@ -140,7 +142,13 @@ class RouteEditView(EditView):
         return reshaped(data)
 
     def field_of(self, name: str | None, form: Any) -> str | None:
-        return super().field_of("name" if name and name.startswith("aliases") and "aliases" not in form.fields else name, form)
+        """Also for names as the contract has them, which say the unit, and for what lies deeper than the form's fields."""
+        while name:
+            found = super().field_of(name.removesuffix("_ms"), form)
+            if found is not None:
+                return found
+            name = name.rpartition(".")[0]
+        return None
 
     def done_url(self, result: Route) -> str:
         return f"{reverse('routes:detail', args=[result.pk])}?version={head_number()}"
@@ -188,6 +196,7 @@ class UpdateView(RouteEditView):
             "max_attempts": route.max_attempts,
             "max_output_tokens": route.max_output_tokens,
             "unpriced": route.unpriced,
+            **resilience_initial(selectors.resilience(route)),
             **{f"deadlines_{name}": seconds_text(getattr(deadlines, f"{name}_ms")) for name in ("connect", "first_byte", "idle", "total")},
         }
 

@@ -16,6 +16,8 @@ use van vat via wax way web wet who win wit yam yaw yes yet you zap zig zip
 """.split()  # noqa: SIM905 (as text it fits on a page)
 _BANK_TOKENS = 8192
 _rng = random.Random("bulkhead simulator")
+_STEP = 2617
+"""Tokens between the beginnings of two answers: no answer begins with the end of the one before."""
 _TAIL = 60
 """Characters by which a place in the bank is known again."""
 _BANK = "".join(_rng.choice(_WORDS) + " " for _ in range(_BANK_TOKENS))
@@ -23,7 +25,7 @@ _BANK = "".join(_rng.choice(_WORDS) + " " for _ in range(_BANK_TOKENS))
 
 def completion_text(tokens: int, ordinal: int) -> str:
     """ASCII text of exactly ``tokens`` tokens; differs from one ordinal to the next."""
-    start = ordinal * 61 % _BANK_TOKENS * BYTES_PER_TOKEN
+    start = ordinal * _STEP % _BANK_TOKENS * BYTES_PER_TOKEN
     size = tokens * BYTES_PER_TOKEN
     text = _BANK[start : start + size]
     while len(text) < size:
@@ -39,7 +41,7 @@ def continued_text(begun: str, tokens: int, ordinal: int) -> str:
         return whole[len(begun) :]
     tail = begun[-_TAIL:]
     found = _BANK.find(tail)
-    start = found + len(tail) if found >= 0 else ordinal * 61 % _BANK_TOKENS * BYTES_PER_TOKEN
+    start = found + len(tail) if found >= 0 else ordinal * _STEP % _BANK_TOKENS * BYTES_PER_TOKEN
     size = max(0, tokens * BYTES_PER_TOKEN - len(begun))
     text = _BANK[start : start + size]
     while len(text) < size:

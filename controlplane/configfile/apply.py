@@ -37,7 +37,6 @@ from apps.providers.services import credential_delete, credential_set, provider_
 from apps.publishing.errors import PublishError
 from apps.publishing.models import Version
 from apps.publishing.services import publish
-from apps.routes.rules import TargetSpec
 from apps.routes.selectors import route_named, routes_of
 from apps.routes.services import route_delete, route_ensure
 from controlplane.configfile import document as doc
@@ -45,6 +44,7 @@ from controlplane.configfile.changes import changes
 from controlplane.configfile.problems import DocumentError, Problem
 from controlplane.configfile.reading import Draft, read_document
 from controlplane.configfile.references import ReferenceRefused, References, write_secret_file
+from controlplane.configfile.routing import field_of, resilience_of_entry, spec_of_entry
 from controlplane.configfile.text import read_text
 from controlplane.configfile.writing import document_of
 
@@ -111,6 +111,8 @@ def _apply(run: _Run, slug: str, outcome: Outcome, *, file: str, dry_run: bool) 
         outcome.version = publish(actor=run.actor, reason=run.reason)
     except PublishError as error:
         path = run.objects.get((error.section, error.object_id), "")
+        if path and error.section == "routes" and error.field:
+            path = f"{path}.{field_of(error.field)}"
         raise DocumentError(file, [Problem(run.draft.line(path), path, error.message)]) from None
     outcome.lines = changes(before, document_of(organisation), new_values=run.new_values)
     if dry_run:
@@ -266,26 +268,30 @@ class _Run:
             self.objects["prices", f"{provider.pk}/{model}"] = f"{path}.prices[{places[0]}]"
 
     def route(self, organisation: Organisation, entry: doc.RouteEntry, path: str) -> None:
-        route = route_ensure(
-            actor=self.actor,
-            organisation=organisation,
-            name=entry.name,
-            targets=[TargetSpec(target.provider, target.model, target.endpoint) for target in entry.targets],
-            fallback=[TargetSpec(target.provider, target.model, target.endpoint) for target in entry.fallback],
-            aliases=entry.aliases,
-            deadlines=Deadlines(
-                connect_ms=entry.deadlines.connect,
-                first_byte_ms=entry.deadlines.first_byte,
-                idle_ms=entry.deadlines.idle,
-                total_ms=entry.deadlines.total,
-            ),
-            max_output_tokens=entry.max_output_tokens,
-            max_attempts=entry.max_attempts,
-            unpriced=entry.unpriced,
-            owner=_team(organisation, entry.owner, "owner"),
-            enabled=entry.enabled,
-            reason=self.reason,
-        )
+        try:
+            route = route_ensure(
+                actor=self.actor,
+                organisation=organisation,
+                name=entry.name,
+                targets=[spec_of_entry(target) for target in entry.targets],
+                fallback=[spec_of_entry(target) for target in entry.fallback],
+                aliases=entry.aliases,
+                deadlines=Deadlines(
+                    connect_ms=entry.deadlines.connect,
+                    first_byte_ms=entry.deadlines.first_byte,
+                    idle_ms=entry.deadlines.idle,
+                    total_ms=entry.deadlines.total,
+                ),
+                max_output_tokens=entry.max_output_tokens,
+                max_attempts=entry.max_attempts,
+                unpriced=entry.unpriced,
+                resilience=resilience_of_entry(entry.resilience),
+                owner=_team(organisation, entry.owner, "owner"),
+                enabled=entry.enabled,
+                reason=self.reason,
+            )
+        except ServiceError as error:
+            _renamed(error, field_of(error.field) if error.field else None)
         self.objects["routes", str(route.pk)] = path
 
     def key(self, organisation: Organisation, entry: doc.KeyEntry, path: str) -> None:
@@ -300,6 +306,8 @@ class _Run:
             "team": None if service else _team(organisation, entry.team, "team"),
             "service": service,
             "expires_at": entry.expires_at,
+            "priority": entry.priority,
+            "explain": entry.explain,
             "enabled": entry.enabled,
             "reason": self.reason,
         }
@@ -424,6 +432,8 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
         yield from (("credentials", endpoint.credential) for endpoint in entry.endpoints)
     elif kind == "routes":
         yield from (("providers", target.provider) for target in [*entry.targets, *entry.fallback])
+        if entry.resilience.mirror is not None:
+            yield "providers", entry.resilience.mirror.target.provider
     elif kind == "keys":
         yield "teams", entry.team or entry.service.partition("/")[0]
     elif kind == "budgets":

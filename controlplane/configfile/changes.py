@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from controlplane.configfile.document import Document
+from controlplane.configfile.document import Document, TargetEntry
 from controlplane.configfile.writing import plain
 
 _ONE = {
@@ -61,11 +61,23 @@ def _fields(old: msgspec.Struct, new: msgspec.Struct) -> list[str]:
     return lines
 
 
+def _target(value: Mapping[str, Any]) -> str:
+    """A target in a line: where it is, then the options that were chosen."""
+    place = "/".join(part for part in (value["provider"], value.get("endpoint", ""), value["model"]) if part)
+    words = []
+    for field in msgspec.structs.fields(TargetEntry):
+        chosen = value.get(field.name, field.default)
+        if not field.required and field.name != "endpoint" and chosen != field.default:
+            shown = ", ".join(chosen) or "none" if isinstance(chosen, list) else chosen
+            words.append(field.name if chosen is True else f"{field.name} {shown}")
+    return f"{place} ({'; '.join(words)})" if words else place
+
+
 def _flat(value: Any, path: str = "") -> dict[str, str]:
     """Leaves by path. Entries of lists go by their name where they have one; targets are one line each."""
     if isinstance(value, dict):
-        if value.keys() <= {"provider", "model", "endpoint"} and "model" in value and path:
-            return {path: "/".join(part for part in (value["provider"], value.get("endpoint", ""), value["model"]) if part)}
+        if "provider" in value and "model" in value and path:
+            return {path: _target(value)}
         flat: dict[str, str] = {}
         for key, item in value.items():
             flat |= _flat(item, f"{path}.{key}" if path else key)

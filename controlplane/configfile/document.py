@@ -64,7 +64,7 @@ class EndpointEntry(msgspec.Struct, kw_only=True):
     base_url: str
     region: str = ""
     credential: str = ""
-    max_connections: int = 1024
+    max_connections: int = 4096
     verify_tls: bool = True
     ca_file: str = ""
 
@@ -113,6 +113,15 @@ class TargetEntry(msgspec.Struct, kw_only=True):
     provider: str
     model: str
     endpoint: str = ""
+    weight: int = 100
+    priority: int = 0
+    window: int = 0
+    max_concurrency: int = 0
+    prefill: bool = False
+    reasoning: bool = False
+    expensive: bool = False
+    variant: str = ""
+    capabilities: list[Literal["tools", "json_schema", "images"]] | None = None
 
 
 class DeadlinesEntry(msgspec.Struct, kw_only=True):
@@ -124,6 +133,47 @@ class DeadlinesEntry(msgspec.Struct, kw_only=True):
     total: Duration = 120_000
 
 
+class BreakerEntry(msgspec.Struct, kw_only=True):
+    """When a target's circuit breaker opens, and for how long."""
+
+    enabled: bool = True
+    consecutive: int = 5
+    failure_percent: int = 50
+    minimum: int = 20
+    window: Duration = 10_000
+    open: Duration = 2_000
+
+
+class MirrorEntry(msgspec.Struct, kw_only=True):
+    """Where copies of requests go."""
+
+    target: TargetEntry
+    percent: int = 100
+
+
+class ResilienceEntry(msgspec.Struct, kw_only=True):
+    """How a route keeps answering."""
+
+    strategy: Literal["priority", "weighted", "least_latency", "least_cost", "region"] = "priority"
+    region: str = ""
+    sticky: Literal["", "user", "session", "key"] = ""
+    first_token: Duration = 0
+    reasoning_first_byte: Duration = 60_000
+    retry_budget_percent: int = 20
+    max_concurrency: int = 0
+    queue_size: int = 64
+    queue: Duration = 2_000
+    hedge_percent: int = 0
+    hedge_after: Duration = 0
+    rescue: Literal["off", "same_model", "any"] = "same_model"
+    context: Literal["off", "larger", "trim", "refuse"] = "larger"
+    level: Literal["full", "limited", "cached", "minimal"] = "full"
+    limited_max_output: int = 1_024
+    canned: str = ""
+    breaker: BreakerEntry = msgspec.field(default_factory=BreakerEntry)
+    mirror: MirrorEntry | None = None
+
+
 class RouteEntry(Entry, kw_only=True):
     """What apps name as ``model``."""
 
@@ -131,6 +181,7 @@ class RouteEntry(Entry, kw_only=True):
     targets: list[TargetEntry]
     fallback: list[TargetEntry] = []
     deadlines: DeadlinesEntry = msgspec.field(default_factory=DeadlinesEntry)
+    resilience: ResilienceEntry = msgspec.field(default_factory=ResilienceEntry)
     max_output_tokens: int = 4096
     max_attempts: int = 3
     unpriced: Literal["refuse", "zero"] = "refuse"
@@ -150,6 +201,8 @@ class KeyEntry(Entry, kw_only=True):
     team: str = ""
     service: str = ""
     expires_at: Moment | None = None
+    priority: Literal["high", "normal", "low"] = "normal"
+    explain: bool = False
     enabled: bool = True
     absent: bool = False
 
@@ -205,6 +258,9 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     RouteEntry,
     TargetEntry,
     DeadlinesEntry,
+    ResilienceEntry,
+    BreakerEntry,
+    MirrorEntry,
     KeyEntry,
     BudgetEntry,
     FlagEntry,

@@ -30,11 +30,11 @@ from controlplane.configfile.document import (
     ProviderEntry,
     RouteEntry,
     ServiceEntry,
-    TargetEntry,
     TeamEntry,
     TierEntry,
     Unit,
 )
+from controlplane.configfile.routing import entry_of_resilience, entry_of_spec
 
 
 def document_of(organisation: Organisation) -> Document:
@@ -143,9 +143,7 @@ def _routes(organisation: Organisation, names: _Names) -> list[RouteEntry]:
     for row in routes.routes_of(organisation):
         names["route", str(row.pk)] = row.name
         chains = {
-            chain: [
-                TargetEntry(provider=spec.provider, model=spec.model, endpoint=spec.endpoint) for spec in routes.target_specs(row, chain)
-            ]
+            chain: [entry_of_spec(spec) for spec in routes.target_specs(row, chain)]
             for chain in (route_choices.PRIMARY, route_choices.FALLBACK)
         }
         entries.append(
@@ -155,6 +153,7 @@ def _routes(organisation: Organisation, names: _Names) -> list[RouteEntry]:
                 targets=chains[route_choices.PRIMARY],
                 fallback=chains[route_choices.FALLBACK],
                 deadlines=DeadlinesEntry(connect=row.connect_ms, first_byte=row.first_byte_ms, idle=row.idle_ms, total=row.total_ms),
+                resilience=entry_of_resilience(routes.resilience(row)),
                 max_output_tokens=row.max_output_tokens,
                 max_attempts=row.max_attempts,
                 unpriced=cast(Any, row.unpriced),
@@ -180,6 +179,8 @@ def _keys(organisation: Organisation, names: _Names) -> list[KeyEntry]:
                 team="" if row.service or not row.team else row.team.slug,
                 service=f"{row.service.team.slug}/{row.service.slug}" if row.service else "",
                 expires_at=row.expires_at,
+                priority=cast(Any, row.priority),
+                explain=row.explain,
                 enabled=row.enabled,
             )
         )

@@ -1,6 +1,6 @@
 """The proxy's CPU per request, everything on, beside a bare uvicorn hello-world in the same run.
 
-usage: python -m tests.bench [--seconds 5] [--connections 32] [--streams 100]
+usage: python -m tests.bench [--seconds 5] [--connections 32] [--streams 100] [--open-streams 2000] [--requests 1000000]
 
 A whole instance is started (embedded Postgres and Redis, shipper, workers) with one proxy, and a config of its own: a provider with
 a credential, a route with a price, a fallback flag, a key under two hard budgets (organisation and key). So every request is
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.bench.endurance import growth, half_load, many_streams, rss_mb
 from tests.bench.http_layer import EVENTS, KEY, Ask, free_port, measure, start
 from tests.launcher.conftest import Bulkhead, clean_environment
 
@@ -60,12 +60,6 @@ budgets:
 """
 
 
-def rss_mb(pid: int) -> float:
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) / 1024
-
-
 def pin(pid: int, core: int) -> None:
     """Every thread of a process, also those it starts later."""
     for thread in os.listdir(f"/proc/{pid}/task"):
@@ -77,6 +71,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--streams", type=int, default=100)
+    parser.add_argument("--open-streams", type=int, default=2_000)
+    parser.add_argument("--requests", type=int, default=0, help="to see what a proxy keeps of so many requests (a million takes minutes)")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[0]})
@@ -106,6 +102,10 @@ def main() -> None:
         again = measure("bare uvicorn hello-world, again", processes[1].pid, bare_port, Ask(b"/json"), options.connections, options.seconds)
         print(f"JSON / bare hello-world: {json / ((bare + again) / 2):.2f} (hold: at most 1.9)   stream: {stream / EVENTS:.1f} us an event")
         print(f"memory of the proxy: {rss_mb(proxy):.0f} MB (hold: at most 120 MB without open streams)")
+        half_load(instance.proxy_port, upstream_port, json.rate, options.seconds, options.connections)
+        many_streams(proxy, instance.proxy_port, options.open_streams)
+        if options.requests:
+            growth(proxy, instance.proxy_port, options.requests, options.connections)
     finally:
         instance.down()
         for process in processes:

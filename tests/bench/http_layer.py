@@ -42,6 +42,8 @@ CHUNK = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
 END = b"%x\r\n%b\r\n0\r\n\r\n" % (len(LAST), LAST)
 EVENTS = 50
 GAP = 0.002
+SLOW_GAP = 0.25
+"""Seconds between events of a stream that is asked for by the user "slow"."""
 STREAM_BODY = (
     b'{"model":"bench","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"A few words."}]}'
 )
@@ -73,7 +75,8 @@ class MockUpstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if b"/stream " in data[:40] or b'"stream":true' in data:
             self.transport.write(SSE)
-            self.loop.call_later(GAP, self.tick, 1)
+            self.gap = SLOW_GAP if b'"user":"slow"' in data else GAP
+            self.loop.call_later(self.gap, self.tick, 1)
         else:
             self.transport.write(JSON)
 
@@ -82,7 +85,7 @@ class MockUpstream(asyncio.Protocol):
             return
         if number < EVENTS:
             self.transport.write(CHUNK)
-            self.loop.call_later(GAP, self.tick, number + 1)
+            self.loop.call_later(self.gap, self.tick, number + 1)
         else:
             self.transport.write(CHUNK + END)
 
@@ -267,7 +270,13 @@ def wrk(port: int, ask: Ask, connections: int, seconds: float) -> int:
     return int(found[1])
 
 
-def measure(name: str, pid: int, port: int, ask: Ask, connections: int, seconds: float) -> float:
+class Measured(float):
+    """Microseconds of CPU for each answer. rate: answers per second."""
+
+    rate: float
+
+
+def measure(name: str, pid: int, port: int, ask: Ask, connections: int, seconds: float) -> Measured:
     def load(how_long: float) -> int:
         if not ask.stream and shutil.which("wrk"):
             return wrk(port, ask, connections, how_long)
@@ -279,7 +288,9 @@ def measure(name: str, pid: int, port: int, ask: Ask, connections: int, seconds:
     used, took = cpu_seconds(pid) - before, time.monotonic() - started
     micros = used / max(1, answers) * 1e6
     print(f"{name:34} {answers / took:9.0f}/s  {micros:7.1f} us CPU each  ({used / took:.0%} of the core)", flush=True)
-    return micros
+    found = Measured(micros)
+    found.rate = answers / took
+    return found
 
 
 def main() -> None:

@@ -23,6 +23,8 @@ from apps.contracts.snapshot import (
     Target,
 )
 from apps.simulator.harness import SimulatorServer
+from tests.proxy import lab as laboratory
+from tests.proxy.lab_routes import ROUTES
 from tests.proxy.standalone import StandaloneProxy, digest_of, seal
 
 KEY = "bk-abcdefghij-this-is-the-secret-of-the-tests"
@@ -170,3 +172,22 @@ def proxy(east: SimulatorServer, west: SimulatorServer, tmp_path_factory: pytest
 def client(proxy: StandaloneProxy) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=proxy.url, headers={"authorization": f"Bearer {KEY}"}, timeout=60) as session:
         yield session
+
+
+@pytest.fixture(scope="session")
+def the_lab(east: SimulatorServer, west: SimulatorServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[laboratory.Lab]:
+    """A proxy by itself for the cases of ``lab_routes``."""
+    config = [*laboratory.providers(east.base_url, west.base_url), *laboratory.keys(), *laboratory.prices(ROUTES), *ROUTES]
+    with StandaloneProxy(config, tmp_path_factory.mktemp("lab")) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        yield laboratory.Lab(running, east, west, client)
+        assert running.process is not None and running.process.poll() is None, running.log.read_text()[-4000:]
+        said = running.log.read_text()
+        assert "failed inside the proxy" not in said and "given back that nobody had" not in said, said[-4000:]
+
+
+@pytest.fixture
+def lab(the_lab: laboratory.Lab) -> Iterator[laboratory.Lab]:
+    """After each test nothing runs any more, and no slot is held."""
+    yield the_lab
+    the_lab.join()
+    laboratory.until(lambda: not the_lab.leaks(), "every slot is given back")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.proxy.errors import UpstreamAnswered, UpstreamBroken, UpstreamSilent
+from apps.proxy.errors import SeamRefused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 from apps.proxy.retries import RESERVE, RetryBudget
 from apps.proxy.verdict import retry_after, verdict
 
@@ -46,6 +46,9 @@ def answered(status: int, body: bytes = b"{}", **headers: str) -> UpstreamAnswer
         (UpstreamSilent("first byte", 6), "next", True, 0),
         (UpstreamBroken("reset", code="upstream_error", sent=True), "again", True, 0),
         (UpstreamBroken("refused", code="upstream_unreachable", sent=False), "again", True, 0),
+        (UpstreamBroken("not called", code="upstream_unreachable", sent=False, again=False), "next", True, 0),
+        (UpstreamBroken("no connection left", code="upstream_unreachable", sent=False, ours=True), "next", False, 0),
+        (SeamRefused("another text"), "next", False, 0),
     ],
 )
 def test_what_a_failure_means(error: UpstreamAnswered, course: str, counts: bool, pause: float) -> None:

@@ -1,0 +1,84 @@
+"""What proxies report of targets in their heartbeats' ``detail``: live breaker states, and what happened lately.
+
+A target's key is ``<organisation id>/<provider>/<endpoint>/<model>``; only the model may hold further slashes. Whoever reads ignores what
+it does not understand: a newer proxy may say more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+MAX_TARGETS = 50
+MAX_EVENTS = 40
+OPENED, CLOSED, REFUSED = "opened", "closed", "refused"
+"""Kinds of events: a breaker opened, it closed, the provider refused its credential."""
+STATES = ("closed", "half_open", "open", "forced_closed", "forced_open")
+
+
+class TargetReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A target in trouble. state: one of ``STATES``. since_ms: when its breaker left ``closed``, ms since the epoch; 0 while closed.
+    resting_until_ms: until when it asked to be left alone, to five seconds. waiting: requests that wait for a place there."""
+
+    key: str
+    state: str
+    since_ms: int = 0
+    resting_until_ms: int = 0
+    waiting: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able, what says nothing left out."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
+
+
+class TargetEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something that happened to a target. number: rises by one in each process. status: of ``refused``."""
+
+    number: int
+    kind: str
+    key: str
+    at_ms: int
+    status: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able, what says nothing left out."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
+
+
+class Place(NamedTuple):
+    """A key taken apart."""
+
+    organisation: str
+    provider: str
+    endpoint: str
+    model: str
+
+
+def place_of(key: str) -> Place | None:
+    """A target's key taken apart; None where it is none."""
+    parts = key.split("/", 3)
+    return Place(*parts) if len(parts) == 4 and all(parts) else None
+
+
+def targets_in(detail: Mapping[str, Any]) -> list[TargetReport]:
+    """The targets that a heartbeat reports; what cannot be read is left out."""
+    return _read(detail.get("targets"), TargetReport, MAX_TARGETS)
+
+
+def events_in(detail: Mapping[str, Any]) -> list[TargetEvent]:
+    """The events that a heartbeat reports; what cannot be read is left out."""
+    return _read(detail.get("events"), TargetEvent, MAX_EVENTS)
+
+
+def _read(values: Any, kind: type[Any], most: int) -> list[Any]:
+    found = []
+    for value in values[:most] if isinstance(values, list) else ():
+        try:
+            found.append(msgspec.convert(value, kind))
+        except msgspec.ValidationError:
+            continue
+    return found

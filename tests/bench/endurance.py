@@ -1,0 +1,178 @@
+"""What a proxy adds to an answer's time at half load, what two thousand open streams cost it, and what it keeps of a million requests.
+
+Used by ``python -m tests.bench``; all against a proxy that runs already. The load comes from this process: raw protocol objects on uvloop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from tests.bench.http_layer import KEY
+
+BODY = b'{"model":"bench","messages":[{"role":"user","content":"Say a few words about bulkheads in ships, please."}]%b}'
+SLOW = b',"stream":true,"user":"slow"'
+
+
+def request(extra: bytes = b"") -> bytes:
+    body = BODY % extra
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer %b\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\n\r\n%b" % (KEY.encode(), len(body), body)
+    )
+
+
+def rss_mb(pid: int) -> float:
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) / 1024
+
+
+class _Caller(asyncio.Protocol):
+    """One connection that asks at set times; notes how long each answer took, in seconds. An answer is one write of the server's."""
+
+    def __init__(self, wire: bytes, period: float, until: float) -> None:
+        self.wire, self.period, self.until = wire, period, until
+        self.loop = asyncio.get_running_loop()
+        self.took: list[float] = []
+        self.late = 0
+        self.sent = 0.0
+        self.done: asyncio.Future[None] = self.loop.create_future()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def ask(self) -> None:
+        now = self.loop.time()
+        if now >= self.until:
+            self.transport.close()
+            if not self.done.done():
+                self.done.set_result(None)
+            return
+        if self.sent:
+            self.late += 1  # the answer before is still on its way
+        else:
+            self.sent = time.perf_counter()
+            self.transport.write(self.wire)
+        self.loop.call_at(max(now, self.next), self.ask)
+        self.next += self.period
+
+    def data_received(self, data: bytes) -> None:
+        assert data.startswith(b"HTTP/1.1 200"), data[:300]
+        self.took.append(time.perf_counter() - self.sent)
+        self.sent = 0.0
+
+
+async def _paced(port: int, rate: float, seconds: float, connections: int) -> tuple[list[float], int]:
+    loop = asyncio.get_running_loop()
+    period = connections / rate
+    begin = loop.time() + 0.2
+    callers = []
+    for number in range(connections):
+        _, caller = await loop.create_connection(lambda: _Caller(request(), period, begin + seconds), "127.0.0.1", port)
+        caller.next = begin + period * number / connections  # type: ignore[attr-defined]
+        loop.call_at(caller.next, caller.ask)  # type: ignore[attr-defined]
+        caller.next += period  # type: ignore[attr-defined]
+        callers.append(caller)
+    await asyncio.gather(*(caller.done for caller in callers))
+    return sorted(t for caller in callers for t in caller.took), sum(caller.late for caller in callers)
+
+
+def half_load(proxy_port: int, upstream_port: int, capacity: float, seconds: float, connections: int) -> None:
+    """capacity: requests per second that the proxy was seen to answer at most."""
+    rate = capacity / 2
+    rows = []
+    for name, port in (("directly", upstream_port), ("through the proxy", proxy_port), ("directly, again", upstream_port)):
+        took, late = uvloop.run(_paced(port, rate, seconds, connections))
+        p50, p99 = took[len(took) // 2] * 1000, took[int(len(took) * 0.99)] * 1000
+        print(f"{name:34} {rate:9.0f}/s  p50 {p50:.3f} ms  p99 {p99:.3f} ms  ({len(took)} answers, {late} skipped)", flush=True)
+        rows.append((p50, p99))
+    bare50, bare99 = (rows[0][0] + rows[2][0]) / 2, (rows[0][1] + rows[2][1]) / 2
+    print(f"added at half load: p50 {rows[1][0] - bare50:.3f} ms (hold: 0.3)   p99 {rows[1][1] - bare99:.3f} ms (hold: 2)")
+
+
+class _Stream(asyncio.Protocol):
+    def __init__(self) -> None:
+        self.begun = self.whole = False
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        transport.write(request(SLOW))
+
+    def data_received(self, data: bytes) -> None:
+        self.begun = True
+        if data.endswith(b"0\r\n\r\n"):
+            self.whole = True
+            self.transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+async def _streams(pid: int, port: int, count: int) -> tuple[float, int, int]:
+    loop = asyncio.get_running_loop()
+    open_ones = []
+    for _ in range(count):
+        _, stream = await loop.create_connection(_Stream, "127.0.0.1", port)
+        open_ones.append(stream)
+    most, begun = 0.0, 0
+    while not all(stream.over.done() for stream in open_ones):
+        running = sum(stream.begun and not stream.over.done() for stream in open_ones)
+        if running >= begun:
+            begun = running
+        most = max(most, rss_mb(pid))
+        await asyncio.sleep(0.2)
+    return most, begun, sum(stream.whole for stream in open_ones)
+
+
+def many_streams(pid: int, port: int, count: int) -> None:
+    before = rss_mb(pid)
+    most, at_once, whole = uvloop.run(_streams(pid, port, count))
+    print(f"{at_once} streams at once, {whole} of {count} whole: memory {before:.0f} -> at most {most:.0f} MB (hold: 300 MB with 2,000)")
+
+
+async def _hammer(port: int, count: int, connections: int) -> None:
+    loop = asyncio.get_running_loop()
+    left = count
+
+    class Hammer(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+            self.over: asyncio.Future[None] = loop.create_future()
+            self.ask()
+
+        def ask(self) -> None:
+            nonlocal left
+            if left <= 0:
+                self.over.set_result(None)
+                self.transport.close()
+                return
+            left -= 1
+            self.transport.write(wire)
+
+        def data_received(self, data: bytes) -> None:
+            self.ask()
+
+    wire = request()
+    hammers = [(await loop.create_connection(Hammer, "127.0.0.1", port))[1] for _ in range(connections)]
+    await asyncio.gather(*(hammer.over for hammer in hammers))
+
+
+def growth(pid: int, port: int, count: int, connections: int) -> None:
+    """Memory after ``count`` requests, beside what it was after the first tenth of them."""
+    uvloop.run(_hammer(port, count // 10, connections))
+    time.sleep(1)
+    early = rss_mb(pid)
+    uvloop.run(_hammer(port, count - count // 10, connections))
+    time.sleep(1)
+    late = rss_mb(pid)
+    print(
+        f"memory after {count // 10} and {count} requests: {early:.1f} and {late:.1f} MB, {late - early:+.1f} (hold: 10 MB over a million)"
+    )

@@ -1,0 +1,87 @@
+"""The lab's routes, one table: name, targets, and what is special about it. Tests say what the models do."""
+
+from __future__ import annotations
+
+from apps.contracts.snapshot import BreakerPolicy, Deadlines, RouteFragment
+from tests.proxy.lab import at, both, route
+
+NO_BREAKER = BreakerPolicy(enabled=False)
+TOUCHY = BreakerPolicy(consecutive=3, open_ms=400)
+IMPATIENT = Deadlines(first_byte_ms=600, idle_ms=600, total_ms=20_000)
+
+ROUTES: list[RouteFragment] = [
+    route("plain", [at("east", "plain")]),
+    route("plain-west", [at("west", "plain-west")]),
+    # failing over
+    route("over", both("over")),
+    route("over-429", both("over-429")),
+    *(route(f"wait-{spelling}", [at("east", f"wait-{spelling}")]) for spelling in ("seconds", "ms", "azure", "date")),
+    route("storm", [at("east", "storm")], breaker=NO_BREAKER),
+    route("slow", [at("east", "slow")], deadlines=IMPATIENT),
+    route("gate", both("gate"), deadlines=IMPATIENT, first_token_ms=700),
+    route("thinking", [at("east", "thinking", reasoning=True)], deadlines=IMPATIENT, reasoning_first_byte_ms=15_000),
+    route("broken", [at("east", "broken")]),
+    route("missing-model", [at("east", "missing-model"), at("west", "missing-model-2")]),
+    # what is chosen
+    route(
+        "split",
+        [at("east", "split", weight=50, variant="blue"), at("west", "split", weight=50, variant="green")],
+        strategy="weighted",
+        sticky="user",
+    ),
+    route("quickest", both("quickest"), strategy="least_latency"),
+    route("wide", [at("east", "wide", window=300), at("west", "wide", window=100_000)]),
+    route("trim", [at("east", "trim", window=300)], context="trim"),
+    route("refuse", [at("east", "refuse", window=300)], context="refuse"),
+    route("limited", [at("east", "limited", expensive=True), at("west", "limited")], level="limited", limited_max_output=5),
+    route("cached", [at("east", "cached")], level="cached", canned="We will be back soon."),
+    route("minimal", [at("east", "minimal")], level="minimal", canned="We will be back soon."),
+    route("silent", [at("east", "silent")], level="minimal"),
+    # rescues
+    route("prefill", both("prefill", prefill=True)),
+    route("again", both("again")),
+    route("asked", both("asked")),
+    route("diverging", both("diverging")),
+    route("itself", [at("east", "itself", prefill=True)]),
+    route("three", both("three", prefill=True)),
+    route("silence", both("silence", prefill=True), deadlines=IMPATIENT),
+    route("event", both("event", prefill=True)),
+    route("no-rescue", both("no-rescue", prefill=True), rescue="off"),
+    route("other-model", [at("east", "other-model"), at("west", "other-model-2", prefill=True)]),
+    route("any-model", [at("east", "any-model"), at("west", "any-model-2", prefill=True)], rescue="any"),
+    route("tools", both("tools", prefill=True)),
+    # hedges
+    route("hedged", both("hedged"), hedge_percent=100, hedge_after_ms=150),
+    route("hedged-late", both("hedged-late"), hedge_percent=100, hedge_after_ms=150),
+    route("hedged-share", both("hedged-share"), hedge_percent=10, hedge_after_ms=30),
+    route("hedged-dead", [at("east", "hedged-dead"), at("dead", "hedged-dead")], hedge_percent=100, hedge_after_ms=150),
+    route("hedged-fail", both("hedged-fail"), hedge_percent=100, hedge_after_ms=100),
+    route("hedged-rescue", both("hedged-rescue", prefill=True), hedge_percent=100, hedge_after_ms=150),
+    route(
+        "hedged-capped",
+        [at("east", "hedged-capped", max_concurrency=4), at("west", "hedged-capped", max_concurrency=1)],
+        hedge_percent=100,
+        hedge_after_ms=100,
+        breaker=TOUCHY,
+    ),
+    # breakers
+    route("opens", both("opens"), breaker=BreakerPolicy(consecutive=3, open_ms=1_200)),
+    route("opens-alone", [at("east", "opens-alone")], breaker=TOUCHY),
+    route("opens-capped", [at("east", "opens-capped", max_concurrency=1)], breaker=TOUCHY, queue_size=0),
+    # bulkheads
+    route("capped", [at("east", "capped", max_concurrency=1)], queue_size=3, queue_ms=20_000),
+    route("capped-short", [at("east", "capped-short", max_concurrency=1)], queue_size=3, queue_ms=300),
+    route("capped-both", [at("east", "capped-both", max_concurrency=1), at("west", "capped-both")]),
+    route("narrow", [at("east", "narrow")], max_concurrency=1, queue_size=1, queue_ms=20_000),
+    route(
+        "exits",
+        [at("east", "exits", max_concurrency=8, prefill=True), at("west", "exits", max_concurrency=8, prefill=True)],
+        max_concurrency=8,
+        queue_ms=300,
+        queue_size=2,
+        deadlines=Deadlines(first_byte_ms=600, idle_ms=600, total_ms=2_000),
+        breaker=NO_BREAKER,
+    ),
+    # the same call twice
+    route("once", both("once")),
+]

@@ -1,0 +1,127 @@
+"""The same call twice, through a real proxy: joined, replayed, refused, as JSON and as a stream, and when apps leave."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.proxy.lab import HIGH, KEY, Lab, until
+
+_names = itertools.count()
+SLOW = "stall:where=headers,seconds=2x1"
+
+
+def fresh() -> dict[str, str]:
+    return {"idempotency-key": f"call-{next(_names)}"}
+
+
+def calls(lab: Lab) -> int:
+    return len(lab.seen("east", "once")) + int(lab.east.bill(seen=False)["running"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_is_given_again(lab: Lab, stream: bool) -> None:
+    lab.script("east", "once")
+    headers, before = fresh(), calls(lab)
+    first, second = (lab.ask("once", stream=stream, headers=headers) for _ in range(2))
+    assert first.whole and second.whole and first.text == second.text
+    assert calls(lab) - before == 1
+    assert first.headers["x-bulkhead-idempotency"] == "new; scope=proxy"
+    assert second.headers["x-bulkhead-idempotency"] == "replayed; scope=proxy"
+    assert second.headers["x-bulkhead-answer-of"] == first.id != second.id
+    found = lab.record(second)
+    assert (found["outcome"], found["cost_nano"], found["attempts"]) == ("ok", 0, [])
+    assert found["metadata"]["bulkhead.answer_of"] == first.id
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_asks_meanwhile_joins(lab: Lab, stream: bool) -> None:
+    lab.script("east", "once", SLOW)
+    headers, before = fresh(), calls(lab)
+    asked = [lab.later("once", stream=stream, headers=headers) for _ in range(4)]
+    lab.join()
+    given = sorted(got[0].headers["x-bulkhead-idempotency"] for got in asked)
+    assert given == ["joined; scope=proxy"] * 3 + ["new; scope=proxy"]
+    assert len({got[0].text for got in asked}) == 1 and all(got[0].whole for got in asked)
+    assert calls(lab) - before == 1
+    assert sum(lab.record(got[0])["cost_nano"] > 0 for got in asked) == 1, "it is paid once"
+
+
+def test_another_request_under_the_same_key_is_a_conflict(lab: Lab) -> None:
+    lab.script("east", "once", SLOW)
+    headers = fresh()
+    running = lab.later("once", headers=headers)
+    until(lambda: lab.east.bill(seen=False)["running"], "it runs")
+    during = lab.ask("once", headers=headers, max_tokens=3)
+    lab.join()
+    after = lab.ask("once", headers=headers, max_tokens=3)
+    assert running[0].whole
+    for got in (during, after):
+        assert (got.status, got.code, got.headers["x-should-retry"]) == (409, "idempotency_conflict", "false")
+    assert lab.ask("once", headers=headers, key=HIGH, max_tokens=3).whole, "another caller's key is another key"
+
+
+def test_a_failure_is_not_kept(lab: Lab) -> None:
+    lab.script("east", "once", "400x1")
+    headers = fresh()
+    assert lab.ask("once", headers=headers).status == 400
+    again = lab.ask("once", headers=headers)
+    assert again.whole and again.headers["x-bulkhead-idempotency"].startswith("new")
+
+
+def test_a_broken_stream_is_not_kept(lab: Lab) -> None:
+    lab.script("east", "once", "cut:events=3x1")
+    lab.script("west", "once", "cut:events=3x2", continues=False)
+    headers = fresh()
+    first = lab.ask("once", stream=True, headers=headers, n=2)
+    assert not first.whole and first.code == "stream_interrupted"
+    again = lab.ask("once", stream=True, headers=headers, n=2)
+    assert again.whole and again.headers["x-bulkhead-idempotency"].startswith("new")
+    lab.script("west", "once")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_began_it_leaves_and_the_other_has_the_answer(lab: Lab, stream: bool) -> None:
+    lab.script("east", "once", SLOW)
+    headers, before = fresh(), calls(lab)
+    sock = _send(lab, headers, stream=stream)
+    until(lambda: lab.east.bill(seen=False)["running"], "it runs")
+    joined = lab.later("once", stream=stream, headers=headers)
+    time.sleep(0.3)  # until the proxy has read it: too short only makes the test weaker
+    sock.close()
+    lab.join()
+    assert joined[0].whole and joined[0].headers["x-bulkhead-idempotency"] == "joined; scope=proxy"
+    assert calls(lab) - before == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_began_it_leaves_alone(lab: Lab, stream: bool) -> None:
+    """Nobody waits for the answer: the call is given up, and can be made again."""
+    lab.script("east", "once", "stall:where=headers,seconds=8x1")
+    headers = fresh()
+    sock = _send(lab, headers, stream=stream)
+    until(lambda: lab.east.bill(seen=False)["running"], "it runs")
+    sock.close()
+    until(lambda: not lab.east.bill(seen=False)["running"], "the provider hears of it", seconds=4)
+    again = lab.ask("once", stream=stream, headers=headers)
+    assert again.whole and again.headers["x-bulkhead-idempotency"] == "new; scope=proxy"
+
+
+@pytest.mark.parametrize("value", ["", "x" * 256])
+def test_a_key_that_is_none(lab: Lab, value: str) -> None:
+    got = lab.ask("once", headers={"idempotency-key": value})
+    assert (got.status, got.code) == (400, "invalid_field")
+
+
+def _send(lab: Lab, headers: dict[str, str], *, stream: bool) -> socket.socket:
+    body = lab.body("once", stream=stream)
+    sock = socket.create_connection(("127.0.0.1", urlsplit(lab.proxy.url).port or 0), timeout=30)
+    sock.sendall(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\ncontent-type: application/json\r\n"
+        b"idempotency-key: %b\r\ncontent-length: %d\r\n\r\n%b" % (KEY.encode(), headers["idempotency-key"].encode(), len(body), body)
+    )
+    return sock
