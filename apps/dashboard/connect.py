@@ -12,8 +12,11 @@ from django import forms
 from django.http import QueryDict
 from django.urls import reverse
 
+from apps.accounts.models import Organisation
+from apps.accounts.rules import Role, roles_for
 from apps.audit.errors import ServiceError
 from apps.providers import choices, pricebook, rules
+from apps.providers.checks import providers_check
 from apps.providers.forms import PLAIN, DollarsField
 from apps.providers.listing import known_price
 from apps.providers.models import Credential, Provider
@@ -194,6 +197,8 @@ class ConnectView(EditView):
     listed: Listed | None = None
     tried: Tried | None = None
     form: ConnectForm | None = None
+    connected: Provider | None = None
+    """What was published."""
 
     def initial(self) -> dict[str, Any]:
         preset = self.request.GET.get("preset", "openai")
@@ -335,6 +340,7 @@ class ConnectView(EditView):
         form = self.form
         if form is None:
             return {}
+        real = self._real_organisation()
         options, hidden = self._options(form)
         return {
             "listed": self.listed,
@@ -344,7 +350,17 @@ class ConnectView(EditView):
             "total": len(form.found_models),
             "shown_models": SHOWN_MODELS,
             "example": (rules.EXAMPLE_INPUT, rules.EXAMPLE_OUTPUT),
+            "real_url": f"{reverse('providers:connect')}?org={real.slug}" if real else "",
+            "real_action": f"Connect it in {real.name}" if real else "",
         }
+
+    def _real_organisation(self) -> Organisation | None:
+        """Where real providers belong, while a simulated organisation is shown: the person's first in which they may connect one."""
+        if not self.choice.organisation.simulated:
+            return None
+        allowed = roles_for(self.permission)
+        own = (row.organisation for row in self.choice.memberships if Role(row.role) in allowed)
+        return next((organisation for organisation in own if not organisation.simulated), None)
 
     def _options(self, form: ConnectForm) -> tuple[list[ModelOption], int]:
         """The models to tick, and how many more there are: those ticked first, then what the search leaves."""
@@ -365,7 +381,15 @@ class ConnectView(EditView):
     def cancel_url(self) -> str:
         return reverse("providers:list")
 
+    def _publish(self, form: forms.Form) -> Any:
+        """After publishing, outside its transaction, the connected endpoint is checked: its page begins with what is known."""
+        answer = super()._publish(form)
+        if self.connected is not None:
+            providers_check(endpoint_ids=[str(endpoint.pk) for endpoint in self.connected.endpoints.all()])
+        return answer
+
     def done_url(self, result: Provider) -> str:
+        self.connected = result
         return reverse("providers:detail", args=[result.pk])
 
     def done_message(self, result: Provider) -> str:

@@ -119,7 +119,8 @@ def _watched(one: Watched, minutes: int) -> list[Finding]:
         found.append(Finding("bad" if bad else "warn", subject, one.value, title, f"{counts}{hour}.", one.failing_since))
     elif subject == "provider" and now.attempt_errors >= LEAST_FAILURES and now.attempt_errors >= ATTEMPTS_WARN * now.attempts:
         title = f"{one.value} fails {percent(now.attempt_errors, now.attempts)} of its attempts; other targets answer"
-        detail = f"{now.attempt_errors:,} of {now.attempts:,} attempts failed in the last {window} minutes, and {now.failed:,} requests."
+        lost = f"{now.failed:,} request{'s' if now.failed > 1 else ''} with them" if now.failed else "no request was lost"
+        detail = f"{now.attempt_errors:,} of {now.attempts:,} attempts failed in the last {window} minutes; {lost}."
         found.append(Finding("warn", subject, one.value, title, detail, one.failing_since))
     now_us, then_us = one.recent_time.p95, one.past_time.p95
     measured = min(one.recent_time.count, one.past_time.count) >= 2 * LEAST_REQUESTS

@@ -14,3 +14,6 @@ OUTCOMES: dict[str, Status] = {
         Status("unknown", "Outcome unknown", "unknown", hint="The proxy died meanwhile; settled at its reservation."),
     )
 }
+
+EXAMPLE_TAG = "demo-traffic"
+"""The tag of requests that nobody sent: the demo's own."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from apps.accounts.scope import Scope
+from apps.usage.choices import EXAMPLE_TAG
 from apps.usage.models import UsageRequest
 from apps.usage.selectors import rows_of
 
@@ -24,6 +25,10 @@ def last_requests(scope: Scope, key_ids: Sequence[str], *, since: datetime) -> d
 
 
 def first_request(key_id: str, *, since: datetime) -> UsageRequest | None:
-    """The first request that came with a key after a moment, real or simulated: what somebody who waits for it sees. One query."""
+    """The first request that came with a key after a moment, real or simulated: what somebody who waits for it sees. One query.
+
+    What the demo sends by itself with its key is no request of theirs.
+    """
     shown = ("id", "started_at", "outcome", "error_code")
-    return UsageRequest.objects.filter(key_id=key_id, started_at__gte=since).only(*shown).order_by("started_at").first()
+    theirs = UsageRequest.objects.filter(key_id=key_id, started_at__gte=since).exclude(tags__contains=[EXAMPLE_TAG])
+    return theirs.only(*shown).order_by("started_at").first()

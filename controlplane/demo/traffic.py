@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from apps.usage.choices import EXAMPLE_TAG
 from controlplane.demo.simulators import GOOD_DAYS, NAMES, SimulatorAway, simulator_scenario, simulator_set
 from controlplane.demo.state import demo_state
 
@@ -31,7 +32,6 @@ REST_SECONDS = 2.0
 LOOK_SECONDS = 20.0
 """Between two looks at whether the simulators behave as on a good day: one that was restarted has forgotten."""
 REFUSED_SECONDS = 30.0
-TAG = "demo-traffic"
 CHAT_ROUTE, EMBED_ROUTE = "demo-chat", "demo-embed"
 FEATURES = (("support-chat", 46, 0.9), ("search-answers", 22, 0.6), ("summaries", 10, 0.0), ("search-index", 16, 0.0), ("", 6, 0.3))
 """Feature, weight, and how many of its requests stream. ``search-index`` asks for embeddings."""
@@ -56,7 +56,7 @@ class Call:
         """calm: without failures on purpose, so that what a broken provider does can be seen alone."""
         feature, _, streams = rng.choices(FEATURES, [weight for _, weight, _ in FEATURES])[0]
         text = " ".join(rng.choices(QUESTIONS, k=1 + int(rng.expovariate(0.35))))
-        self.headers = {"x-bulkhead-tags": TAG}
+        self.headers = {"x-bulkhead-tags": EXAMPLE_TAG}
         if feature:
             self.headers["x-bulkhead-feature"] = feature
         self.leaves = False
