@@ -9,7 +9,9 @@ import json
 from typing import Any, NamedTuple
 
 from django import forms
-from django.http import QueryDict
+from django.http import HttpRequest, QueryDict
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import reverse
 
 from apps.accounts.models import Organisation
@@ -28,6 +30,7 @@ from apps.publishing.editing import EditView
 from apps.routes.rules import TargetSpec
 from apps.routes.selectors import routes_of
 from apps.routes.services import route_ensure
+from apps.ui.toasts import toast
 
 SHOWN_MODELS = 200
 MOST_CHOSEN = 100
@@ -199,6 +202,21 @@ class ConnectView(EditView):
     form: ConnectForm | None = None
     connected: Provider | None = None
     """What was published."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """From a simulated organisation to a real one: what is connected in the demo would be called simulated, and go with it."""
+        if self.choice.organisation.simulated and "org" not in request.GET:
+            real = next((row.organisation for row in self.choice.memberships if not row.organisation.simulated), None)
+            if real is not None:
+                toast(
+                    request,
+                    f"You were in {self.choice.organisation.name}. Providers are connected in {real.name}, which is real.",
+                    tone="info",
+                )
+                query = request.GET.copy()
+                query["org"] = real.slug
+                return redirect(f"{request.path}?{query.urlencode()}")
+        return super().get(request, *args, **kwargs)
 
     def initial(self) -> dict[str, Any]:
         preset = self.request.GET.get("preset", "openai")

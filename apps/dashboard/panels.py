@@ -18,6 +18,8 @@ from apps.budgets.selectors import BudgetBar, budget_bars
 from apps.contracts.money import dollars_text
 from apps.dashboard import selectors
 from apps.dashboard.verdict import verdict
+from apps.providers.live import live_targets
+from apps.publishing.selectors import fleet_status_of
 from apps.ui.timerange import TimeRange
 from apps.usage import plots
 from apps.usage import selectors as usage
@@ -106,7 +108,16 @@ def verdict_data(reads: Reads) -> dict[str, Any]:
     """Is something wrong, where, since when; and for each finding what can be flipped and who owns it."""
     bars = reads.bars if reads.choice.may("budget.view") else ()
     fleet, said = reads.fleet, selectors.shipper_said()
-    found = verdict(glance=reads.glance, proxies=fleet.proxies, version=fleet.version, bars=bars, shipper=said, now=reads.now)
+    heard = [proxy["detail"] for proxy in fleet_status_of(reads.request)["proxies"]]
+    found = verdict(
+        glance=reads.glance,
+        proxies=fleet.proxies,
+        version=fleet.version,
+        bars=bars,
+        shipper=said,
+        now=reads.now,
+        targets=live_targets(reads.choice.organisation, heard),
+    )
     advised = selectors.advice(reads.choice.organisation, found.findings)
     return {"verdict": found, "findings": list(zip(found.findings, advised, strict=True))}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from apps.providers.live import LiveTarget
 from apps.ui.format import compact, duration, percent
 from apps.ui.status import SEVERITY, Status, Tone
 from apps.usage.glance import LATEST_MINUTES, Glance, Watched
@@ -65,12 +66,22 @@ class Verdict:
     more: int = 0
 
 
-def verdict(*, glance: Glance, proxies: Sequence[Any], version: int, bars: Iterable[Any], shipper: Shipper, now: datetime) -> Verdict:
-    """``proxies``: ``selectors.ProxyRow``; ``bars``: ``BudgetBar``."""
+def verdict(
+    *,
+    glance: Glance,
+    proxies: Sequence[Any],
+    version: int,
+    bars: Iterable[Any],
+    shipper: Shipper,
+    now: datetime,
+    targets: Iterable[LiveTarget] = (),
+) -> Verdict:
+    """``proxies``: ``selectors.ProxyRow``; ``bars``: ``BudgetBar``; ``targets``: those in trouble, as the proxies see them."""
     found = [
         *_proxies(proxies, version),
         *_shipper(shipper, proxies, now),
         *(finding for one in glance.by for finding in _watched(one, glance.minutes)),
+        *_breakers(targets),
         *_budgets(bars),
         *_traffic(glance, bool(proxies)),
     ]
@@ -172,6 +183,24 @@ def _shipper(shipper: Shipper, proxies: Sequence[Any], now: datetime) -> list[Fi
             )
         ]
     return []
+
+
+def _breakers(targets: Iterable[LiveTarget]) -> list[Finding]:
+    """Targets that get no requests now, a line for each provider: other targets answer, but there is one less to fall back to."""
+    by_provider: dict[str, list[LiveTarget]] = {}
+    for target in targets:
+        if target.state in ("open", "half_open", "forced_open"):
+            by_provider.setdefault(target.place.provider, []).append(target)
+    found = []
+    for provider, rows in by_provider.items():
+        first = rows[0]
+        forced = all(row.state == "forced_open" for row in rows)
+        what = f"The breaker of {first.place.model} at {provider} is" if len(rows) == 1 else f"{len(rows)} breakers of {provider} are"
+        title = f"{what} {'forced open' if forced else 'open'}"
+        detail = f"{', '.join(row.place.model for row in rows[:4])}: {first.text}. Other targets take its requests."
+        since = min((row.since for row in rows if row.since is not None), default=None)
+        found.append(Finding("warn", "provider", provider, title, detail, since, rank=1))
+    return found
 
 
 def _budgets(bars: Iterable[Any]) -> list[Finding]:

@@ -57,6 +57,13 @@ CHECK_STATES: dict[str, Status] = {
 }
 """up: answered 2xx (or 404/405: alive, but lists no models). refused: 401 or 403. failing: any other answer. down: no answer."""
 
+TARGET_EVENTS: dict[str, tuple[str, Status]] = {
+    OPENED_EVENT: ("Breaker opened", BREAKER_STATES["open"]),
+    CLOSED_EVENT: ("Breaker closed", CHECK_STATES["up"]),
+    REFUSED_EVENT: ("Credential refused", CHECK_STATES["refused"]),
+}
+"""How a provider's history shows what proxies told of its targets."""
+
 PROVIDER_STATES: dict[str, Status] = {
     state.value: state
     for state in (

@@ -259,12 +259,16 @@ def credentials_found(organisation: Organisation, *, query: str = "") -> QuerySe
 
 
 def check_history(provider: Provider, *, limit: int = MOST_HISTORY) -> list[Entry]:
-    """Every change of an endpoint's state, newest first: one query."""
+    """Every change of an endpoint's state, and what proxies told of its targets, newest first: one query."""
     entries = []
-    for event in (
-        events_about(subject_kind="provider", subject_id=provider.pk).filter(kind=choices.CHECK_EVENT).order_by("-at", "-id")[:limit]
-    ):
+    known = (choices.CHECK_EVENT, *choices.TARGET_EVENTS)
+    for event in events_about(subject_kind="provider", subject_id=provider.pk).filter(kind__in=known).order_by("-at", "-id")[:limit]:
         data: Mapping[str, Any] = event.data
+        if event.kind in choices.TARGET_EVENTS:
+            title, state = choices.TARGET_EVENTS[event.kind]
+            said = f"HTTP {data['status']} of {data.get('target', '')}" if data.get("status") else str(data.get("target", ""))
+            entries.append(Entry(at=event.at, title=title, text=said, tone=state.tone, icon=state.icon_name))
+            continue
         after = choices.CHECK_STATES.get(str(data.get("to")), choices.PROVIDER_STATES["unchecked"])
         before = choices.CHECK_STATES.get(str(data.get("from")))
         entries.append(

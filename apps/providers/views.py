@@ -14,8 +14,10 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from apps.providers import choices, listing, tables
+from apps.providers.live import live_targets
 from apps.providers.models import Provider
 from apps.publishing.editing import ScopedView
+from apps.publishing.selectors import fleet_status_of
 from apps.ui.csvfile import csv_response
 from apps.ui.tables import MOST_CSV_ROWS, Chip, Empty, listing_build
 from apps.ui.timerange import PRESETS, TimeRange, from_query
@@ -162,10 +164,12 @@ class DetailView(ProviderView):
             failed = usage.request_page(
                 scope, time_range.start, time_range.end, filters={"provider": provider.name, "outcome": "error"}, limit=RECENT_ERRORS
             ).rows
+        heard = [proxy["detail"] for proxy in fleet_status_of(request)["proxies"]]
         context = self.frame(
             provider,
             row=row,
             status=row.status,
+            troubled=[target for target in live_targets(self.choice.organisation, heard) if target.place.provider == provider.name],
             endpoints=[(endpoint, listing.endpoint_status(endpoint, now=now)) for endpoint in endpoints],
             series=series,
             plot=plots.traffic(series) if series.totals.requests else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -16,8 +17,12 @@ from apps.flags.models import Flag
 from apps.flags.selectors import flags_on
 from apps.keys.models import VirtualKey
 from apps.keys.selectors import keys_of
+from apps.providers.choices import BREAKER_STATES
+from apps.providers.live import LiveTarget, at_place, live_targets
 from apps.routes import choices, plots, rules, selectors, snapshot
 from apps.routes.models import Route, RouteSwitch, RouteTarget
+from apps.routes.selectors import HeldBreaker
+from apps.routes.words import resilience_words
 from apps.ui.plots import Plot
 from apps.ui.status import Status
 from apps.ui.timerange import TimeRange
@@ -47,6 +52,12 @@ class TargetRow:
     """Of the route's answered and failed requests, 0 to 1."""
     value: str = ""
     """For URLs and forms: its place in the chain of targets, counted from 0; empty where it cannot be switched to."""
+    options: str = ""
+    """What was chosen for it, in words."""
+    live: LiveTarget | None = None
+    """What proxies say of it while it is in trouble."""
+    held: HeldBreaker | None = None
+    """Its breaker, while a person holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +89,9 @@ class Switchable:
 class RouteDetail:
     """One route as its page shows it."""
 
-    def __init__(self, choice: Choice, route: Route, time_range: TimeRange) -> None:
+    def __init__(self, choice: Choice, route: Route, time_range: TimeRange, *, heard: Sequence[Mapping[str, Any]] = ()) -> None:
+        """heard: the details of all proxies' last heartbeats."""
+        self._heard = heard
         self.choice = choice
         self.route = route
         self.range = time_range
@@ -104,6 +117,25 @@ class RouteDetail:
     @property
     def switch_label(self) -> str:
         return choices.target_text(selectors.spec_of(self.switch)) if self.switch else ""
+
+    @cached_property
+    def held(self) -> list[HeldBreaker]:
+        """The breakers that a person holds now, through this route."""
+        return selectors.held_breakers(self.route, now=self.now)
+
+    @property
+    def held_labels(self) -> list[tuple[str, HeldBreaker]]:
+        return [(choices.target_text(held.target), held) for held in self.held]
+
+    @cached_property
+    def live(self) -> list[LiveTarget]:
+        """The organisation's targets in trouble, as its proxies see them."""
+        return live_targets(self.choice.organisation, self._heard)
+
+    @property
+    def resilience(self) -> list[tuple[str, str]]:
+        """What is set, in words."""
+        return resilience_words(selectors.resilience(self.route))
 
     @cached_property
     def flags(self) -> list[Flag]:
@@ -156,10 +188,29 @@ class RouteDetail:
                 left.remove(target)
             traffic = mine[0] if mine else None
             share = sum(target.totals.requests for target in mine) / answered if answered else 0.0
-            label = choices.target_text(selectors.spec_of(row))
-            endpoint = row.endpoint.name if row.endpoint else ""
+            spec = selectors.spec_of(row)
+            label = choices.target_text(spec)
+            live = at_place(self.live, provider=spec.provider, model=spec.model, endpoint=spec.endpoint)
+            held = next((held for held in self.held if held.target == spec.place), None)
             status = self._target_status(row)
-            found.append(TargetRow(number, label, row.provider.name, row.model, endpoint, status, traffic, share, str(number - 1)))
+            if status.value == "in" and (held is not None or live is not None):
+                status = BREAKER_STATES[f"forced_{held.state}"] if held is not None else live.status  # type: ignore[union-attr]
+            found.append(
+                TargetRow(
+                    number,
+                    label,
+                    spec.provider,
+                    spec.model,
+                    spec.endpoint,
+                    status,
+                    traffic,
+                    share,
+                    str(number - 1),
+                    options=", ".join(choices.option_words(spec)),
+                    live=live,
+                    held=held,
+                )
+            )
         for target in left:
             status = Status("former", "Not in the chain", "neutral")
             share = target.totals.requests / answered if answered else 0.0
@@ -172,7 +223,7 @@ class RouteDetail:
         if row.provider_id in self.killed_providers:
             return Status("killed", "Provider stopped", "bad", "block", hint=f"By the flag {self.killed_providers[row.provider_id]}.")
         if self.switch is not None:
-            if selectors.spec_of(self.switch) == selectors.spec_of(row):
+            if selectors.spec_of(self.switch) == selectors.spec_of(row).place:
                 return Status("all", "Takes all traffic", "warn", "routes")
             return Status("spare", "Only on failure" if self.switch.failover else "Left out", "neutral")
         return Status("in", "In use", "good")

@@ -14,5 +14,7 @@ urlpatterns = [
     path("routes/<uuid:route_id>/enable/", views.EnableView.as_view(), name="enable"),
     path("routes/<uuid:route_id>/switch/", views.SwitchView.as_view(), name="switch"),
     path("routes/<uuid:route_id>/switch/back/", views.SwitchBackView.as_view(), name="switch_back"),
+    path("routes/<uuid:route_id>/breaker/", views.BreakerForceView.as_view(), name="breaker_force"),
+    path("routes/<uuid:route_id>/breaker/release/", views.BreakerReleaseView.as_view(), name="breaker_release"),
     path("routes/<uuid:route_id>/spread/", views.SpreadView.as_view(), name="spread"),
 ]

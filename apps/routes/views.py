@@ -14,13 +14,14 @@ from apps.audit.errors import ServiceError
 from apps.contracts.snapshot import Deadlines
 from apps.providers.selectors import models_of, providers_of
 from apps.publishing.editing import ActionView, EditView, ScopedView
-from apps.publishing.selectors import head_number, spread_of
+from apps.publishing.selectors import fleet_status_of, head_number, proxy_details, spread_of
 from apps.publishing.trail import trail
-from apps.routes import choices, selectors, services
+from apps.routes import breakers, choices, selectors, services
 from apps.routes.choices import Place
 from apps.routes.detail import KEYS, TABS, RouteDetail
 from apps.routes.forms import RouteForm, chain_rows, reshaped
 from apps.routes.models import Route
+from apps.routes.resilience import TargetSpec
 from apps.routes.resilience_form import resilience_initial, seconds_text
 from apps.routes.tables import routes_list
 from apps.ui.fragments import tagged
@@ -75,10 +76,12 @@ class DetailView(RouteView):
     permission = "route.view"
 
     def get(self, request: HttpRequest, route_id: UUID) -> HttpResponseBase:
-        detail = RouteDetail(self.choice, self.subject(), from_query(request.GET))
+        alone = bool(request.htmx)  # type: ignore[attr-defined]
+        heard = proxy_details() if alone else [proxy["detail"] for proxy in fleet_status_of(request)["proxies"]]
+        detail = RouteDetail(self.choice, self.subject(), from_query(request.GET), heard=heard)
         context: dict[str, Any] = {"choice": self.choice, "detail": detail, "route": detail.route, "range": detail.range}
         context["may_change"] = self.choice.may("route.change")
-        if request.htmx:  # type: ignore[attr-defined]
+        if alone:
             return tagged(request, render(request, "routes/traffic.html", context))
         shown = [(value, label) for value, label in TABS if value != "history" or self.choice.may("audit.view")]
         tab = request.GET.get("tab", "")
@@ -221,6 +224,22 @@ class RouteActionView(ActionView, RouteView):
     def done_url(self) -> str:
         return f"{self.url}?version={head_number()}" if getattr(self, "done", False) else self.url
 
+    def sent_target(self) -> TargetSpec:
+        """The target that a dialog was about: its place in the chain and its text, as shown. Raises ServiceError."""
+        number, _, label = self.request.POST.get("target", "").partition(":")
+        specs = selectors.target_specs(self.object)
+        spec = specs[int(number)] if number.isascii() and number.isdigit() and int(number) < len(specs) else None
+        if spec is None or choices.target_text(spec) != label:
+            raise ServiceError("The targets of this route changed meanwhile: look at them again, then decide.", "target")
+        return spec
+
+    def sent_end(self) -> datetime | None:
+        """When what a dialog asks for ends by itself; None: never. Raises ServiceError."""
+        minutes = self.request.POST.get("minutes", "")
+        if minutes not in dict(SWITCH_LENGTHS):
+            raise ServiceError("Choose one of the offered lengths of time.", "until")
+        return datetime.now(UTC) + timedelta(minutes=int(minutes)) if minutes else None
+
 
 class DisableView(RouteActionView):
     """POST ``/routes/<id>/disable/``."""
@@ -250,23 +269,45 @@ class SwitchView(RouteActionView):
     """POST ``/routes/<id>/switch/``: all traffic to one target. ``target``: its place in the chain and its text, as shown."""
 
     def change(self, reason: str) -> Any:
-        sent = self.request.POST
-        number, _, label = sent.get("target", "").partition(":")
-        specs = selectors.target_specs(self.object)
-        spec = specs[int(number)] if number.isascii() and number.isdigit() and int(number) < len(specs) else None
-        if spec is None or choices.target_text(spec) != label:
-            raise ServiceError("The targets of this route changed meanwhile: look at them again, then switch.", "target")
-        minutes = sent.get("minutes", "")
-        if minutes not in dict(SWITCH_LENGTHS):
-            raise ServiceError("Choose one of the offered lengths of time.", "until")
-        until = datetime.now(UTC) + timedelta(minutes=int(minutes)) if minutes else None
+        spec, until = self.sent_target(), self.sent_end()
         self.done = True
-        return services.route_switch(
-            actor=self.actor, route=self.object, target=spec, reason=reason, until=until, failover=sent.get("failover") == "on"
-        )
+        failover = self.request.POST.get("failover") == "on"
+        return services.route_switch(actor=self.actor, route=self.object, target=spec, reason=reason, until=until, failover=failover)
 
     def done_message(self, result: Any) -> str:
         return f"All {self.object.name} traffic goes to {result.provider.name}."
+
+
+class BreakerForceView(RouteActionView):
+    """POST ``/routes/<id>/breaker/``: hold a target's breaker. ``target`` as for a switch, ``state``: open or closed."""
+
+    def change(self, reason: str) -> Any:
+        spec, until, state = self.sent_target(), self.sent_end(), self.request.POST.get("state", "")
+        self.done = True
+        return breakers.breaker_force(actor=self.actor, route=self.object, target=spec, state=state, reason=reason, until=until)
+
+    def done_message(self, result: Any) -> str:
+        what = "Nothing is sent to" if result.state == "open" else "Requests go, whatever its failures, to"
+        return f"{what} {choices.target_text(result.target)}."
+
+
+class BreakerReleaseView(RouteActionView):
+    """POST ``/routes/<id>/breaker/release/``: the breaker decides by itself again. ``target``: its text, as shown."""
+
+    reason_required = False
+
+    def change(self, reason: str) -> Route:
+        text = self.request.POST.get("target", "")
+        held = next((held for held in selectors.held_breakers(self.object) if choices.target_text(held.target) == text), None)
+        self.done = True
+        return (
+            self.object
+            if held is None
+            else breakers.breaker_release(actor=self.actor, route=self.object, target=held.target, reason=reason)
+        )
+
+    def done_message(self, result: Route) -> str:
+        return f"The breakers of {result.name} decide by themselves again."
 
 
 class SwitchBackView(RouteActionView):

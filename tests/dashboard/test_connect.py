@@ -190,3 +190,21 @@ def test_the_wrong_person_cannot(client: Client, person: User, upstream: Upstrea
     client.force_login(person)
     assert client.get(URL).status_code == 403
     assert client.post(URL, {"base_url": upstream.url, "test": "1"}).status_code == 403 and upstream.asked == []
+
+
+@pytest.mark.django_db
+def test_from_the_demo_it_leads_to_the_real_organisation(client: Client) -> None:
+    """What is connected in a simulated organisation would be called simulated, and go when the demo is removed."""
+    real = Organisation.objects.create(name="Real one", slug="real-one")
+    demo = Organisation.objects.create(name="Demo", slug="a-demo", simulated=True)
+    person = User.objects.create(email="two@example.test", name="Two")
+    for organisation in (real, demo):
+        Membership.objects.create(user=person, organisation=organisation, role="admin")
+    client.force_login(person)
+    answer = client.get(URL + "?org=a-demo")
+    assert answer.status_code == 200
+    answer = client.get(URL + "?preset=groq")
+    assert answer.status_code == 302
+    assert answer["Location"] == f"{URL}?preset=groq&org=real-one"
+    page = client.get(answer["Location"]).content.decode()
+    assert "You were in Demo" in page

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
+import msgspec
 import pytest
+from django.test import Client
 from django.utils import timezone
 
+from apps.accounts.models import Organisation
 from apps.accounts.services import organisation_ensure
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent, Event
+from apps.contracts.identifiers import uuid7
+from apps.contracts.reports import TargetReport
 from apps.contracts.snapshot import ForcedBreaker, RouteFragment, Target, encode_fragment
-from apps.publishing.models import FragmentRow
+from apps.publishing.models import FragmentRow, ProxyProcess
 from apps.publishing.rollback import rollback
 from apps.publishing.services import publish
 from apps.routes import breakers, selectors, services, snapshot
@@ -82,8 +89,6 @@ def test_rollbacks_bring_it_back_also_when_its_time_is_over(route: Route, actor:
     row = FragmentRow.objects.get(version=version.number, section="routes")
     ended = fragment(route)
     assert ended.switch is not None
-    import msgspec
-
     ended = msgspec.structs.replace(
         ended,
         forced=[ForcedBreaker(target=PLACE, state="open", until_ms=1_000)],
@@ -96,3 +101,47 @@ def test_rollbacks_bring_it_back_also_when_its_time_is_over(route: Route, actor:
     assert encode_fragment(fragment(route)) == bytes(row.body)
     rollback(actor=actor, to_version=1, reason="before it all")
     assert fragment(route).forced == [] and fragment(route).switch is None
+
+
+def heartbeat(route: Route, **report: Any) -> None:
+    """A proxy that reports the first target."""
+    key = f"{route.organisation_id}/sim-east/main/sim-chat"
+    now = timezone.now()
+    detail = {"targets": [TargetReport(key=key, **report).plain()]}
+    ProxyProcess.objects.create(boot_id=uuid7(), name="p", host="h", pid=1, registered_at=now, last_seen_at=now, detail=detail)
+
+
+def test_the_page_shows_live_breakers_and_forces_them(signed_in: Callable[..., Client], route: Route, actor: Actor) -> None:
+    publish(actor=actor, reason="before", full=True)
+    heartbeat(route, state="open", since_ms=1_800_000_000_000)
+    client, url = signed_in(), f"/routes/{route.pk}/"
+    for headers in ({}, {"HX-Request": "true"}):
+        text = client.get(url, headers=headers).content.decode()
+        assert "Breaker open" in text and "on 1 of 1 proxy" in text
+    assert client.get(f"{url}breaker/").status_code == 405
+    sent = {"target": "0:sim-east/sim-chat", "state": "open", "minutes": "15", "reason": "it lies"}
+    answer = client.post(f"{url}breaker/", sent)
+    assert answer.status_code == 302 and "?version=" in answer["Location"]
+    text = client.get(answer["Location"]).content.decode()
+    assert "sim-east/sim-chat is forced open" in text and "it lies" in text and 'data-opens="force-0"' not in text
+    for _ in range(2):
+        assert client.post(f"{url}breaker/release/", {"target": "sim-east/sim-chat"}).status_code == 302
+    assert Route.objects.get().forced == []
+    assert AuditEvent.objects.filter(action="route.breaker_release").count() == 1
+
+
+def test_the_page_refuses_what_is_not_as_it_was_shown(signed_in: Callable[..., Client], route: Route) -> None:
+    client, url = signed_in(), f"/routes/{route.pk}/breaker/"
+    good = {"target": "0:sim-east/sim-chat", "state": "open", "minutes": "", "reason": "r"}
+    for wrong in ({"target": "1:sim-east/sim-chat"}, {"target": ""}, {"state": "ajar"}, {"minutes": "7"}, {"reason": ""}):
+        answer = client.post(url, good | wrong, follow=True)
+        assert "toast tone-bad" in answer.content.decode() and Route.objects.get().forced == [], wrong
+
+
+def test_wrong_person(signed_in: Callable[..., Client], route: Route) -> None:
+    viewer, stranger = signed_in("viewer"), signed_in("admin", Organisation.objects.create(name="Other", slug="other-tests"))
+    for path in ("breaker", "breaker/release"):
+        sent = {"target": "0:sim-east/sim-chat", "state": "open", "minutes": "", "reason": "r"}
+        assert viewer.post(f"/routes/{route.pk}/{path}/", sent).status_code == 403
+        assert stranger.post(f"/routes/{route.pk}/{path}/", sent).status_code == 404
+    assert Route.objects.get().forced == []
