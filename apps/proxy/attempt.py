@@ -134,7 +134,7 @@ class Attempt(Waiter):
                 self.interrupt(UpstreamBroken("the provider reported an error inside the stream", code="stream_interrupted", sent=True))
             return
         if watch.error:
-            self.interrupt(UpstreamAnswered(in_band_status(watch.error), self.headers, watch.error.encode()))
+            self.interrupt(UpstreamAnswered(in_band_status(watch.error), self.headers, watch.error.encode(), in_band=True))
             return
         self.held += passed
         if watch.has_output or len(self.held) > MAX_HELD_BYTES:
@@ -210,7 +210,7 @@ class Attempt(Waiter):
         assert watch is not None
         whole = watch.close()
         if watch.error and not self.committed:
-            raise UpstreamAnswered(in_band_status(watch.error), self.headers, watch.error.encode())
+            raise UpstreamAnswered(in_band_status(watch.error), self.headers, watch.error.encode(), in_band=True)
         if watch.failed:
             raise SeamRefused("its text is not the rest of the one that broke off")
         if not whole:

@@ -64,12 +64,16 @@ class AttemptFailed(ProxyError):
 
 
 class UpstreamAnswered(AttemptFailed):
-    """The provider answered with an error of its own; ``body`` is passed to the app where that is its business."""
+    """The provider answered with an error of its own; ``body`` is passed to the app where that is its business.
+
+    in_band: inside an answer that had begun well. Its work had begun, too: a fault of its own (5xx) may be on its bill.
+    """
 
     billable = False
 
-    def __init__(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
+    def __init__(self, status: int, headers: dict[bytes, bytes], body: bytes, *, in_band: bool = False) -> None:
         super().__init__(f"the provider answered {status}")
+        self.billable = in_band and status >= 500
         self.status = status
         self.headers = headers
         self.body = body
