@@ -85,3 +85,57 @@ ROUTES: list[RouteFragment] = [
     # the same call twice
     route("once", both("once")),
 ]
+
+FAULTS = {
+    "ok": "ok",
+    "400": "400x9",
+    "401": "401x9",
+    "402": "402x9",
+    "403": "403x9",
+    "404": "404x9",
+    "408": "408x9",
+    "413": "413x9",
+    "422": "422x9",
+    "429": "429x9",
+    "429 and when": "429:retry-after=0.3x1",
+    "500": "500x9",
+    "500 once": "500x1",
+    "502 of a balancer": "502:body=htmlx9",
+    "503": "503x9",
+    "503 and when": "503:retry-after=0.3x1",
+    "504 empty": "504:body=emptyx9",
+    "too long": "400:body=context_lengthx9",
+    "filtered": "400:body=content_filterx9",
+    "refused": "",
+    "reset": "resetx9",
+    "reset once": "resetx1",
+    "silent": "stall:where=headersx9",
+    "slow once": "stall:where=headers,seconds=0.3x1",
+    "no first token": "stall:where=first_tokenx9",
+    "stalled": "stall:where=mid,events=12x9",
+    "cut early": "cut:events=0x9",
+    "cut": "cut:events=12x9",
+    "cut cleanly": "cut:events=12,cleanx9",
+    "truncated": "truncated_jsonx9",
+    "malformed event": "malformed_sse:events=12x9",
+    "error event first": "error_event:events=0x9",
+    "error event": "error_event:events=12x9",
+    "no end": "missing_donex9",
+    "no usage": "missing_usagex9",
+}
+"""What goes wrong in the table of faults, by name."""
+
+
+def table_route(fault: str, shape: str, kind: str) -> str:
+    return f"table/{fault.replace(' ', '-')}/{shape}/{kind}"
+
+
+for _fault in FAULTS:
+    for _shape in ("json", "stream"):
+        for _kind in ("alone", "fallback"):
+            _name = table_route(_fault, _shape, _kind)
+            _first = at("dead" if _fault == "refused" else "east", _name, prefill=True)
+            _targets = [_first] if _kind == "alone" else [_first, at("west", _name, prefill=True)]
+            _silent = Deadlines(first_byte_ms=600, idle_ms=600, total_ms=1_500 if _shape == "json" else 20_000)
+            _deadlines = _silent if _fault in ("silent", "no first token", "stalled") else Deadlines()
+            ROUTES.append(route(_name, _targets, deadlines=_deadlines))
