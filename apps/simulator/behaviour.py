@@ -109,7 +109,8 @@ class Scenario(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     models: overrides by model name. prices: by model name; ``*`` for all others. api_keys: bearer tokens that are let in,
     null for all. served: names that ``/v1/models`` lists. only_served: refuse other models with 404.
-    reset_connections: so many further connections are reset as soon as they are made.
+    reset_connections: so many further connections are reset as soon as they are made. down: the error status that everything
+    under ``/v1`` answers with, 0 for none.
     """
 
     server: dict[str, Any] = {}
@@ -119,6 +120,7 @@ class Scenario(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     served: list[str] = msgspec.field(default_factory=lambda: ["sim-chat", "sim-embed"])
     only_served: bool = False
     reset_connections: int = 0
+    down: int = 0
 
 
 class Control:
@@ -151,6 +153,8 @@ class Control:
             raise ScenarioError(str(error)) from None
         if scenario.reset_connections < 0:
             raise ScenarioError("reset_connections must not be negative")
+        if scenario.down and not 400 <= scenario.down <= 599:
+            raise ScenarioError("down must be 0, or an error status from 400 to 599")
         self.scenario = scenario
         self.restart()
 

@@ -170,6 +170,8 @@ class Simulator(App):
         except FaultError as error:
             raise openai.Refused(str(error), status=404, param="model", code="model_not_found") from None
         fault = call.fault if call.fault is not None else resolved.next_fault()
+        if scenario.down:
+            fault = Fault(kind="status", status=scenario.down)
         answer = self._answer(exchange, line, resolved, fault)
         if fault.kind != "status":
             return answer, None
@@ -218,6 +220,10 @@ class Simulator(App):
         return answers.json_answer(answer, body, output_tokens=0)
 
     def _models(self, exchange: Exchange) -> None:
+        down = self.control.scenario.down
+        if down:
+            self._error(exchange, down, _STATUS_MESSAGES.get(down, _ERROR_MESSAGE)[0])
+            return
         try:
             self._authorize(exchange)
         except openai.Refused as refused:

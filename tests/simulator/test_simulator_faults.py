@@ -297,3 +297,12 @@ def test_a_script_is_consumed_in_order(steps: list[tuple[int, int]]) -> None:
         fault = script.take()
         assert fault is not None and fault.status == status
     assert script.take() is None
+
+
+def test_a_provider_that_is_down_as_a_whole(sim: SimulatorServer, client: httpx.Client) -> None:
+    sim.control(down=503)
+    assert [client.post("/chat/completions", json=chat()).status_code, client.get("/models").status_code] == [503, 503]
+    sim.control(down=0)
+    assert [client.post("/chat/completions", json=chat()).status_code, client.get("/models").status_code] == [200, 200]
+    with pytest.raises(ValueError, match="down must be 0"):
+        sim.control(down=200)
