@@ -32,25 +32,25 @@ STATES: dict[str, Status] = {
 ON_OFF = [("on", "On"), ("off", "Off")]
 RESILIENCE_CHOICES: dict[str, list[tuple[str, str]]] = {
     "strategy": [
-        ("priority", "In the order listed"),
+        ("priority", "As listed"),
         ("weighted", "By weight"),
         ("least_latency", "Quickest first"),
         ("least_cost", "Cheapest first"),
-        ("region", "Nearest region first"),
+        ("region", "Nearest region"),
     ],
     "sticky": [("", "No"), ("user", "By user"), ("session", "By session"), ("key", "By key")],
-    "rescue": [("off", "Off"), ("same_model", "On targets of the same model"), ("any", "On any target")],
+    "rescue": [("off", "Off"), ("same_model", "On the same model"), ("any", "On any target")],
     "context": [
-        ("larger", "Goes to a larger window"),
-        ("trim", "Is trimmed, oldest turns first"),
-        ("refuse", "Is refused with the numbers"),
-        ("off", "Is sent as it is"),
+        ("larger", "Larger window"),
+        ("trim", "Trimmed"),
+        ("refuse", "Refused"),
+        ("off", "Sent as it is"),
     ],
     "level": [
-        ("full", "Nothing: full service"),
-        ("limited", "Limited: no expensive targets, shorter answers"),
-        ("cached", "Cached: stored answers only"),
-        ("minimal", "Minimal: the canned answer"),
+        ("full", "Full service"),
+        ("limited", "Limited"),
+        ("cached", "Cached"),
+        ("minimal", "Minimal"),
     ],
 }
 """Of each setting with choices, the stored value and how a page says it."""

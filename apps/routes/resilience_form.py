@@ -60,7 +60,7 @@ GROUPS = (
     ),
     Group(
         "Long requests and degradation",
-        "What becomes of requests that do not fit, and what is given up first when too much fails.",
+        "What does not fit a model, and what is given up on purpose when too much fails.",
         ("context", "level", "limited_max_output", "canned"),
     ),
     Group(
@@ -107,11 +107,11 @@ class ResilienceForm(forms.Form):
 
     resilience_strategy = _choice("strategy", "Strategy", "Among healthy targets of one priority.")
     resilience_region = forms.CharField(
-        required=False, max_length=MAX_REGION, label="Home region", help_text="For “Nearest region first”; as its endpoints name it."
+        required=False, max_length=MAX_REGION, label="Home region", help_text="For “Nearest region”; as its endpoints name it."
     )
-    resilience_sticky = _choice("sticky", "Keep callers on one target", "Of a weighted split.")
+    resilience_sticky = _choice("sticky", "Sticky", "Keeps callers on one target of a weighted split.")
     resilience_first_token = _seconds("first_token_ms", "First token deadline", "Streams: until real output shows; 0: as the first byte.")
-    resilience_reasoning_first_byte = _seconds("reasoning_first_byte_ms", "First byte of reasoning targets", "They think first.")
+    resilience_reasoning_first_byte = _seconds("reasoning_first_byte_ms", "For reasoning targets", "Their first byte: they think first.")
     resilience_retry_budget_percent = _number(
         "retry_budget_percent",
         "Retry budget, %",
@@ -121,18 +121,22 @@ class ResilienceForm(forms.Form):
         "hedge_percent", "Hedged requests, %", "Share that may get a second attempt when the first is late; each costs. 0: none."
     )
     resilience_hedge_after = _seconds("hedge_after_ms", "Hedge after", "0: the target's own p95 to its first token.")
-    resilience_rescue = _choice("rescue", "Rescue of broken streams", "Where a stream that broke off is continued.")
+    resilience_rescue = _choice("rescue", "Rescue", "Where a stream that broke off is continued.")
     resilience_max_concurrency = _number("max_concurrency", "Requests at once", "Of this route, in one proxy process; 0: no cap.")
     resilience_queue_size = _number("queue_size", "Waiting at most", "Requests; keys of higher priority are served first.")
     resilience_queue = _seconds("queue_ms", "Waiting for at most", "Then 429 with Retry-After.")
     resilience_breaker_enabled = forms.ChoiceField(required=False, label="Breaker", choices=ON_OFF, initial="on")
-    resilience_breaker_consecutive = _number("breaker.consecutive", "Opens after failures in a row", "0: this rule is off.")
-    resilience_breaker_failure_percent = _number("breaker.failure_percent", "Or at a share of failures, %", "0: this rule is off.")
-    resilience_breaker_minimum = _number("breaker.minimum", "Of at least so many attempts", "Before the share counts.")
+    resilience_breaker_consecutive = _number("breaker.consecutive", "Failures in a row", "0: this rule is off.")
+    resilience_breaker_failure_percent = _number("breaker.failure_percent", "Or share of failures, %", "0: this rule is off.")
+    resilience_breaker_minimum = _number("breaker.minimum", "Of so many or more", "Before the share counts.")
     resilience_breaker_window = _seconds("breaker.window_ms", "Within", "How far back the share looks.")
     resilience_breaker_open = _seconds("breaker.open_ms", "Stays open for", "Doubled with each failed probe, to at most 60.")
-    resilience_context = _choice("context", "A request that does not fit", "A target's context window.")
-    resilience_level = _choice("level", "Degraded to", "Given up on purpose, by a person.")
+    resilience_context = _choice(
+        "context",
+        "Too long requests",
+        "Beyond a target's window: sent where one is larger, trimmed (oldest turns first), refused with the numbers.",
+    )
+    resilience_level = _choice("level", "Level", "Limited: no expensive targets, shorter answers. Cached, minimal: no provider is called.")
     resilience_limited_max_output = _number("limited_max_output", "Output cap when limited", "In tokens.")
     resilience_canned = forms.CharField(
         required=False,
