@@ -197,15 +197,20 @@ class Up:
     def _watch_demo(self, supervisor: Supervisor) -> None:
         """Stop what belongs to the demo as soon as it is removed."""
 
-        async def until(condition: Callable[[DemoState], bool]) -> None:
+        async def until(condition: Callable[[DemoState], bool]) -> bool:
+            """False when everything stops first. It ends by itself then: a wait that is over swallows a cancellation."""
             while not condition(demo_state(self.options.data_dir)):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.stopping.wait(), 1.0)
+                    return False
+            return True
 
         async def watch() -> None:
-            await until(lambda state: state.removed)
+            if not await until(lambda state: state.removed):
+                return
             await supervisor.stop(["traffic"], grace=SETTLE_SECONDS)
-            await until(lambda state: state.gone)
+            if not await until(lambda state: state.gone):
+                return
             await supervisor.stop(SIMULATORS, grace=SETTLE_SECONDS)
             for name in ("traffic", *SIMULATORS):
                 supervisor.children.pop(name, None)

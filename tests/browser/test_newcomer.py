@@ -127,6 +127,7 @@ def first_answer(person: Newcomer, key: str) -> None:
     person.step("04-first-request-seen")
     tab.get_by_role("link", name="explain it").click()
     tab.locator(".waterfall").wait_for()
+    assert tab.get_by_text("demo-traffic").count() == 0  # one's own request, not one that the demo sent
     reasons = tab.locator("section", has=tab.get_by_role("heading", name="Why it went there")).inner_text()
     assert "sim-" in reasons and "demo-chat" in reasons, reasons
     person.step("05-explained")
@@ -164,6 +165,8 @@ def connect_second(person: Newcomer, sim: SimulatorServer) -> None:
     person.go("/")
     tab.get_by_role("link", name="Connect a provider").first.click()
     person.step("09-connect")
+    tab.get_by_role("link", name="Connect it in Main").click()  # what costs money does not belong among what is simulated
+    tab.get_by_text("counts as simulated").wait_for(state="detached")
     tab.get_by_label("Provider", exact=True).select_option("custom")
     tab.get_by_role("button", name="Fill in its address").click()
     tab.get_by_label("Name", exact=True).fill("second")
@@ -187,6 +190,7 @@ def connect_second(person: Newcomer, sim: SimulatorServer) -> None:
     person.step("13-review")
     tab.get_by_role("button", name="Publish").click()
     person.toast("second is connected")
+    tab.get_by_text("Healthy").or_(tab.get_by_text("Reachable")).first.wait_for()  # it was checked while it was connected
     person.step("14-connected")
 
 
@@ -206,6 +210,9 @@ def create_key(person: Newcomer) -> str:
     assert snippet_run(tab.locator("#call-python").inner_text(), key)
     tab.get_by_text("First request seen").wait_for()
     person.step("16-its-first-request")
+    tab.get_by_role("link", name="explain it").click()
+    assert tab.get_by_text("second", exact=True).count() and tab.get_by_text("Simulated").count() == 0
+    person.step("16-real")
     return key
 
 

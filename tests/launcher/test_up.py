@@ -55,6 +55,7 @@ def test_from_nothing_to_a_pasted_curl_line_and_back_to_nothing(make_bulkhead: M
     assert neighbour.up("--no-demo").returncode == 0
     assert bulkhead.down().returncode == 0
     assert bulkhead.processes() == []
+    assert not death.alive(facts["pids"]["launcher"])
     assert not (bulkhead.data_dir / "up.json").exists()
     assert not (bulkhead.data_dir / "up.lock").exists()
     assert bulkhead.manage("status").returncode == 3

@@ -1,0 +1,57 @@
+"""Fills the database of ``DATABASE_URL`` with lists as long as they get: ``python -m tests.browser.gallery_seed [ROWS]``, after ``seed``.
+
+Organisation ``a-lot`` gets that many routes, keys and providers (10,000 without ROWS); ``naughty`` gets odd strings and names of 300
+characters, or as many as the column takes. Written straight into the tables: what services refuse may still stand in a database.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+
+def seed(rows: int) -> None:
+    from apps.accounts.models import Organisation
+    from apps.contracts.identifiers import uuid7
+    from apps.keys.models import VirtualKey
+    from apps.providers.models import Endpoint, Provider
+    from apps.routes.models import Route, RouteTarget
+    from tests.browser.seed import NAUGHTY
+
+    lot = Organisation.objects.get(slug="a-lot")
+    providers = Provider.objects.bulk_create(
+        (Provider(organisation=lot, name=f"provider-{at:05}", kind="openai", simulated=True) for at in range(rows)), batch_size=1000
+    )
+    Endpoint.objects.bulk_create(
+        (Endpoint(provider=one, name="main", base_url=f"https://{one.name}.example.test/v1") for one in providers), batch_size=1000
+    )
+    routes = Route.objects.bulk_create((Route(organisation=lot, name=f"route-{at:05}") for at in range(rows)), batch_size=1000)
+    RouteTarget.objects.bulk_create(
+        (RouteTarget(route=route, provider=providers[at], model="sim-model", position=0) for at, route in enumerate(routes)),
+        batch_size=1000,
+    )
+    VirtualKey.objects.bulk_create(
+        (VirtualKey(organisation=lot, name=f"key-{at:05}", public_id=uuid7().hex[-16:]) for at in range(rows)), batch_size=1000
+    )
+    odd = Organisation.objects.get(slug="naughty")
+    strings = [text.replace("\x00", "") for text in json.loads(NAUGHTY.read_text())] if NAUGHTY.is_file() else []
+    for text in dict.fromkeys(["W" * 300, "ﷺ" * 300, "many words " * 27, *(text for text in strings if text)]):
+        most = {model: model._meta.get_field("name").max_length or 300 for model in (Provider, Route, VirtualKey)}
+        provider = Provider.objects.filter(organisation=odd, name=text[: most[Provider]]).first() or Provider.objects.create(
+            organisation=odd, name=text[: most[Provider]], kind="openai", simulated=True
+        )
+        Endpoint.objects.get_or_create(provider=provider, name="main", defaults={"base_url": "https://odd.example.test/v1"})
+        route, made = Route.objects.get_or_create(organisation=odd, name=text[: most[Route]])
+        if made:
+            RouteTarget.objects.create(route=route, provider=provider, model=text[:200], position=0)
+        if not VirtualKey.objects.filter(organisation=odd, name=text[: most[VirtualKey]]).exists():
+            VirtualKey.objects.create(organisation=odd, name=text[: most[VirtualKey]], public_id=uuid7().hex[-16:])
+
+
+if __name__ == "__main__":
+    import django
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
+    django.setup()
+    seed(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
