@@ -205,8 +205,8 @@ class ConnectView(EditView):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """From a simulated organisation to a real one: what is connected in the demo would be called simulated, and go with it."""
-        if self.choice.organisation.simulated and "org" not in request.GET:
-            real = next((row.organisation for row in self.choice.memberships if not row.organisation.simulated), None)
+        if "org" not in request.GET:
+            real = self._real_organisation()
             if real is not None:
                 toast(
                     request,

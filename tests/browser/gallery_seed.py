@@ -10,7 +10,10 @@ import json
 import os
 import sys
 
+from django.db import transaction
 
+
+@transaction.atomic
 def seed(rows: int) -> None:
     from apps.accounts.models import Organisation
     from apps.contracts.identifiers import uuid7
@@ -24,7 +27,8 @@ def seed(rows: int) -> None:
         (Provider(organisation=lot, name=f"provider-{at:05}", kind="openai", simulated=True) for at in range(rows)), batch_size=1000
     )
     Endpoint.objects.bulk_create(
-        (Endpoint(provider=one, name="main", base_url=f"https://{one.name}.example.test/v1") for one in providers), batch_size=1000
+        (Endpoint(provider=one, name="main", position=0, base_url=f"https://{one.name}.example.test/v1") for one in providers),
+        batch_size=1000,
     )
     routes = Route.objects.bulk_create((Route(organisation=lot, name=f"route-{at:05}") for at in range(rows)), batch_size=1000)
     RouteTarget.objects.bulk_create(
@@ -41,7 +45,7 @@ def seed(rows: int) -> None:
         provider = Provider.objects.filter(organisation=odd, name=text[: most[Provider]]).first() or Provider.objects.create(
             organisation=odd, name=text[: most[Provider]], kind="openai", simulated=True
         )
-        Endpoint.objects.get_or_create(provider=provider, name="main", defaults={"base_url": "https://odd.example.test/v1"})
+        Endpoint.objects.get_or_create(provider=provider, name="main", defaults={"base_url": "https://odd.example.test/v1", "position": 0})
         route, made = Route.objects.get_or_create(organisation=odd, name=text[: most[Route]])
         if made:
             RouteTarget.objects.create(route=route, provider=provider, model=text[:200], position=0)
