@@ -19,6 +19,7 @@ from apps.providers.models import Provider
 from apps.publishing.editing import ScopedView
 from apps.publishing.selectors import fleet_status_of
 from apps.ui.csvfile import csv_response
+from apps.ui.status import worst
 from apps.ui.tables import MOST_CSV_ROWS, Chip, Empty, listing_build
 from apps.ui.timerange import PRESETS, TimeRange, from_query
 from apps.usage import plots
@@ -165,11 +166,12 @@ class DetailView(ProviderView):
                 scope, time_range.start, time_range.end, filters={"provider": provider.name, "outcome": "error"}, limit=RECENT_ERRORS
             ).rows
         heard = [proxy["detail"] for proxy in fleet_status_of(request)["proxies"]]
+        troubled = [target for target in live_targets(self.choice.organisation, heard) if target.place.provider == provider.name]
         context = self.frame(
             provider,
             row=row,
-            status=row.status,
-            troubled=[target for target in live_targets(self.choice.organisation, heard) if target.place.provider == provider.name],
+            status=worst([row.status, *(target.status for target in troubled)]) if provider.enabled else row.status,
+            troubled=troubled,
             endpoints=[(endpoint, listing.endpoint_status(endpoint, now=now)) for endpoint in endpoints],
             series=series,
             plot=plots.traffic(series) if series.totals.requests else None,

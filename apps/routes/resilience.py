@@ -177,10 +177,17 @@ def resilience_read(values: Mapping[str, Any]) -> Resilience:
 
 def resilience_stored(settings: Resilience) -> dict[str, Any]:
     """What is kept of the settings: JSON-able, only what differs from the defaults. Equal settings give equal values."""
-    plain: dict[str, Any] = msgspec.to_builtins(settings)
-    if settings.breaker == BreakerPolicy():
-        plain.pop("breaker", None)
-    return plain
+    return _differing(settings)
+
+
+def _differing(settings: msgspec.Struct) -> dict[str, Any]:
+    """By value: msgspec's own way of leaving out defaults goes by identity, which two equal numbers need not have."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(settings):
+        value = getattr(settings, field.name)
+        if field.required or value != field.default:
+            found[field.name] = _differing(value) if isinstance(value, msgspec.Struct) else msgspec.to_builtins(value)
+    return found
 
 
 def resilience_facts(settings: Resilience) -> dict[str, Any]:

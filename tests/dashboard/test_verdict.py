@@ -11,7 +11,9 @@ import pytest
 from apps.accounts.models import Organisation
 from apps.accounts.scope import Scope
 from apps.budgets.choices import BUDGET_STATES
+from apps.contracts.reports import Place
 from apps.dashboard.verdict import Shipper, Verdict, verdict
+from apps.providers.live import LiveTarget
 from apps.publishing.choices import PROXY_STATES
 from apps.ui.status import Status
 from apps.usage.glance import Glance, Watched, glance
@@ -121,6 +123,25 @@ def test_the_shipper_is_heard_or_it_is_said_that_it_is_not() -> None:
     assert waiting.status.tone == "bad" and waiting.findings[0].detail == "no route"
     nobody = judged(shipper=Shipper(), proxies=(Proxy(lag_ms=None),))
     assert nobody.status.tone == "unknown" and "No shipper has reported" in nobody.headline
+
+
+def test_targets_that_get_no_requests_are_named_by_provider() -> None:
+    def live(provider: str, model: str, state: str) -> LiveTarget:
+        return LiveTarget(Place("o", provider, "main", model), state, 1, 2, NOW, None, 0)
+
+    looked = Glance(WELL, 0, watched("", ""), [])
+    targets = [live("east", "m", "open"), live("west", "a", "half_open"), live("west", "b", "open"), live("north", "m", "forced_closed")]
+    found = verdict(glance=looked, proxies=(Proxy(),), version=7, bars=(), shipper=RUNNING, now=NOW, targets=targets)
+    assert (found.status.tone, found.headline) == ("warn", "The breaker of m at east is open")
+    assert [(finding.subject, finding.name, finding.since) for finding in found.findings] == [
+        ("provider", "east", NOW),
+        ("provider", "west", NOW),
+    ]
+    assert found.findings[1].title == "2 breakers of west are open" and "on 1 of 2 proxies" in found.findings[0].detail
+    (held,) = verdict(
+        glance=looked, proxies=(Proxy(),), version=7, bars=(), shipper=RUNNING, now=NOW, targets=[live("east", "m", "forced_open")]
+    ).findings
+    assert held.title == "The breaker of m at east is forced open"
 
 
 def test_budgets_at_the_wall_and_nothing_to_judge_by() -> None:

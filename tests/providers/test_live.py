@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.test import Client
 from django.utils import timezone
 
 from apps.accounts.models import Organisation
@@ -120,3 +121,17 @@ def test_what_nobody_knows_any_more_is_left_out(openai: Provider) -> None:
     strange = [f"{openai.organisation_id}/gone/default/m", "no-uuid/openai/default/m", "short"]
     proxy("a", targets=[row for where in strange for row in is_open(where)], events=[event(1, "melted", key(openai), T0)])
     assert targets_watch() == 0 and facts() == []
+
+
+def test_the_providers_page_and_history_say_it(openai: Provider, signed: Client) -> None:
+    where = key(openai)
+    now = timezone.now()
+    proxy("a", targets=is_open(where, now), events=[event(1, "opened", where, now), event(2, "refused", where, now, 401)])
+    assert targets_watch() == 2
+    text = signed.get(f"/providers/{openai.pk}/").content.decode()
+    assert "Breaker open" in text and "on 1 of 1 proxy" in text
+    history = (
+        signed.get(f"/providers/{openai.pk}/?tab=history").content.decode()
+        + signed.get(f"/providers/{openai.pk}/history/").content.decode()
+    )
+    assert "Breaker opened" in history and "HTTP 401 of openai/default/m" in history

@@ -7,6 +7,7 @@ provider is said by the test (``Lab.script``); until then it does well.
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -173,6 +174,25 @@ class Lab:
                 clean = False
             return Got(answer.status_code, answer.headers, text, clean, time.monotonic() - began)
 
+    def send(self, model: str, *, stream: bool = False, headers: dict[str, str] | None = None) -> socket.socket:
+        """A request by hand, so that its connection can be closed in the middle."""
+        body = self.body(model, stream=stream)
+        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        sock = socket.create_connection(("127.0.0.1", self.proxy.port), timeout=30)
+        sock.sendall(
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\n"
+            f"{more}content-length: {len(body)}\r\n\r\n".encode()
+            + body
+        )
+        return sock
+
+    def hold(self, model: str, bulkhead: str) -> socket.socket:
+        """Takes a slot at east until the connection is closed."""
+        self.script("east", model, "stall:where=headersx1")
+        sock = self.send(model)
+        until(lambda: self.bulkhead(bulkhead)["running"] == 1, "one runs")
+        return sock
+
     def later(self, *arguments: Any, **options: Any) -> list[Got]:
         """``ask`` in a thread; the list has the answer when it is there."""
         found: list[Got] = []
@@ -221,4 +241,4 @@ def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any
         if found:
             return found
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
-        time.sleep(0.01)
+        time.sleep(0.03)

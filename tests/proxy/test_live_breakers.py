@@ -45,17 +45,14 @@ def test_the_last_target_is_asked_even_so(lab: Lab) -> None:
 def test_a_probe_that_never_left_gives_its_place_back(lab: Lab) -> None:
     """The half-open breaker's one place was taken by a request that was shed before it was sent."""
     target = "east/main/opens-capped"
-    lab.script("east", "opens-capped", "503x4", "stall:where=headers,seconds=1.5x1")
+    lab.script("east", "opens-capped", "503x4")
     while lab.breaker(target) != "open":
         lab.ask("opens-capped")
-    lab.script("east", "opens-capped", "stall:where=headers,seconds=1.5x1")
-    running = lab.later("opens-capped")
-    until(lambda: lab.bulkhead(target)["running"] == 1, "one runs")
+    running = lab.hold("opens-capped", target)
     time.sleep(OPEN_SECONDS)  # the breaker's own time: the next request would be its probe
     shed = lab.ask("opens-capped", key=HIGH)
     assert shed.status == 429
-    lab.join()
-    assert running[0].whole
+    running.close()
     until(lambda: lab.ask("opens-capped").whole and lab.breaker(target) == "closed", "the place is not lost", seconds=10)
 
 

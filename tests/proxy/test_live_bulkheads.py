@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from tests.proxy.lab import HIGH, KEY, LOW, ORG, Lab, until
-
-SLOW = "stall:where=headers,seconds=3"
+from tests.proxy.lab import HIGH, LOW, ORG, Lab, until
 
 
 def test_better_keys_go_first(lab: Lab) -> None:
-    lab.script("east", "capped", "stall:where=headers,seconds=4x1")
     target = "east/main/capped"
-    first = lab.later("capped")
-    until(lambda: lab.bulkhead(target)["running"] == 1, "one runs")
+    first = lab.hold("capped", target)
     waiting: dict[str, list[Any]] = {}
     for at, (name, key, headers) in enumerate((("low", LOW, {}), ("lowered", HIGH, {"x-bulkhead-priority": "low"}), ("high", HIGH, {}))):
         waiting[name] = lab.later("capped", key=key, headers=headers, user=name)
         until(lambda at=at: lab.bulkhead(target)["waiting"] == at + 1, "it waits")
+    first.close()
     lab.join()
-    assert first[0].whole and all(got[0].whole for got in waiting.values())
+    assert all(got[0].whole for got in waiting.values())
     ids = {lab.record(got[0], {"low": LOW}.get(name, HIGH))["attempts"][0]["upstream_request_id"]: name for name, got in waiting.items()}
     assert [ids[line["id"]] for line in lab.seen("east", "capped") if line["id"] in ids] == ["high", "low", "lowered"]
 
 
 def test_a_full_queue_sheds_the_worst(lab: Lab) -> None:
-    lab.script("east", "narrow", f"{SLOW}x1")
     name = "route r-narrow"
-    first = lab.later("narrow")
-    until(lambda: lab.bulkhead(name)["running"] == 1, "one runs")
+    first = lab.hold("narrow", name)
     low = lab.later("narrow", key=LOW)
     until(lambda: lab.bulkhead(name)["waiting"] == 1, "one waits")
-    high = lab.ask("narrow", key=HIGH)
+    high = lab.later("narrow", key=HIGH)
+    until(lambda: low, "the worse one is turned away")
+    first.close()
     lab.join()
-    assert first[0].whole and high.whole
+    assert high[0].whole
     assert (low[0].status, low[0].code) == (429, "overloaded") and int(low[0].headers["retry-after"]) >= 1
     assert "x-should-retry" not in low[0].headers
     found = lab.record(low[0], LOW)
@@ -46,24 +41,19 @@ def test_a_full_queue_sheds_the_worst(lab: Lab) -> None:
 
 
 def test_nobody_waits_longer_than_the_route_lets_them(lab: Lab) -> None:
-    lab.script("east", "capped-short", "stall:where=headers,seconds=2x1")
-    first = lab.later("capped-short")
-    until(lambda: lab.bulkhead("east/main/capped-short")["running"] == 1, "one runs")
+    first = lab.hold("capped-short", "east/main/capped-short")
     got = lab.ask("capped-short")
     assert (got.status, got.code) == (429, "overloaded") and "retry-after" in got.headers
     assert lab.bulkhead("east/main/capped-short")["expired"] >= 1
-    lab.join()
-    assert first[0].whole
+    first.close()
 
 
 def test_a_full_target_is_passed_over_where_another_is_there(lab: Lab) -> None:
-    lab.script("east", "capped-both", f"{SLOW}x1")
-    first = lab.later("capped-both")
-    until(lambda: lab.bulkhead("east/main/capped-both")["running"] == 1, "one runs")
+    first = lab.hold("capped-both", "east/main/capped-both")
     got = lab.ask("capped-both")
-    lab.join()
+    first.close()
     assert got.headers["x-bulkhead-target"] == "west/main/capped-both"
-    assert lab.roles(got) == [("west", "first", "ok")] and first[0].whole
+    assert lab.roles(got) == [("west", "first", "ok")]
 
 
 @pytest.mark.parametrize("value", ["urgent", ""])
@@ -88,22 +78,20 @@ def test_every_way_out_gives_the_slots_back(lab: Lab, fault: str, stream: bool) 
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_app_leaves(lab: Lab, fault: str, stream: bool) -> None:
     lab.script("east", "exits", fault)
-    sock = _send(lab, "exits", stream=stream)
+    sock = lab.send("exits", stream=stream)
     until(lambda: lab.bulkhead("east/main/exits")["running"] == 1, "it runs")
     sock.close()
     until(lambda: not lab.leaks(), "its slots are given back", seconds=1.5)
 
 
 def test_the_app_leaves_while_it_waits(lab: Lab) -> None:
-    lab.script("east", "capped", "stall:where=headers,seconds=1x1")
-    first = lab.later("capped")
-    until(lambda: lab.bulkhead("east/main/capped")["running"] == 1, "one runs")
-    sock = _send(lab, "capped")
+    first = lab.hold("capped", "east/main/capped")
+    sock = lab.send("capped")
     until(lambda: lab.bulkhead("east/main/capped")["waiting"] == 1, "one waits")
     sock.close()
     until(lambda: lab.bulkhead("east/main/capped")["waiting"] == 0, "it left the queue")
-    lab.join()
-    assert first[0].whole and lab.ask("capped").whole
+    first.close()
+    assert lab.ask("capped").whole
 
 
 def test_metrics_tell_of_them(lab: Lab) -> None:
@@ -111,14 +99,3 @@ def test_metrics_tell_of_them(lab: Lab) -> None:
     for name in ("bulkhead_slots_running", "bulkhead_slots_waiting", "bulkhead_shed_total", "bulkhead_slots_limit"):
         assert f'{name}{{bulkhead="{ORG}/east/main/capped"}}' in text
     assert f'bulkhead_breaker_open{{target="{ORG}/east/main/capped"}} 0' in text
-
-
-def _send(lab: Lab, model: str, *, stream: bool = False) -> socket.socket:
-    """A request by hand, so that its connection can be closed in the middle."""
-    body = b'{"model":"%b","stream":%b,"messages":[{"role":"user","content":"x"}]}' % (model.encode(), b"true" if stream else b"false")
-    sock = socket.create_connection(("127.0.0.1", urlsplit(lab.proxy.url).port or 0), timeout=30)
-    sock.sendall(
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\ncontent-type: application/json\r\n"
-        b"content-length: %d\r\n\r\n%b" % (KEY.encode(), len(body), body)
-    )
-    return sock

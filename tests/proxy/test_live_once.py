@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import socket
 import time
-from urllib.parse import urlsplit
 
 import pytest
 
-from tests.proxy.lab import HIGH, KEY, Lab, until
+from tests.proxy.lab import HIGH, Lab, until
 
 _names = itertools.count()
-SLOW = "stall:where=headers,seconds=2x1"
+SLOW = "stall:where=headers,seconds=4x1"
 
 
 def fresh() -> dict[str, str]:
@@ -88,7 +86,7 @@ def test_a_broken_stream_is_not_kept(lab: Lab) -> None:
 def test_who_began_it_leaves_and_the_other_has_the_answer(lab: Lab, stream: bool) -> None:
     lab.script("east", "once", SLOW)
     headers, before = fresh(), calls(lab)
-    sock = _send(lab, headers, stream=stream)
+    sock = lab.send("once", stream=stream, headers=headers)
     until(lambda: lab.east.bill(seen=False)["running"], "it runs")
     joined = lab.later("once", stream=stream, headers=headers)
     time.sleep(0.3)  # until the proxy has read it: too short only makes the test weaker
@@ -103,7 +101,7 @@ def test_who_began_it_leaves_alone(lab: Lab, stream: bool) -> None:
     """Nobody waits for the answer: the call is given up, and can be made again."""
     lab.script("east", "once", "stall:where=headers,seconds=8x1")
     headers = fresh()
-    sock = _send(lab, headers, stream=stream)
+    sock = lab.send("once", stream=stream, headers=headers)
     until(lambda: lab.east.bill(seen=False)["running"], "it runs")
     sock.close()
     until(lambda: not lab.east.bill(seen=False)["running"], "the provider hears of it", seconds=4)
@@ -115,13 +113,3 @@ def test_who_began_it_leaves_alone(lab: Lab, stream: bool) -> None:
 def test_a_key_that_is_none(lab: Lab, value: str) -> None:
     got = lab.ask("once", headers={"idempotency-key": value})
     assert (got.status, got.code) == (400, "invalid_field")
-
-
-def _send(lab: Lab, headers: dict[str, str], *, stream: bool) -> socket.socket:
-    body = lab.body("once", stream=stream)
-    sock = socket.create_connection(("127.0.0.1", urlsplit(lab.proxy.url).port or 0), timeout=30)
-    sock.sendall(
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\ncontent-type: application/json\r\n"
-        b"idempotency-key: %b\r\ncontent-length: %d\r\n\r\n%b" % (KEY.encode(), headers["idempotency-key"].encode(), len(body), body)
-    )
-    return sock

@@ -75,6 +75,15 @@ def test_only_what_differs_is_stored_and_everything_reaches_the_proxies(route: R
     assert Route.objects.get().resilience == {}
 
 
+def test_what_equals_the_default_is_not_stored_wherever_it_came_from() -> None:
+    assert resilience.resilience_stored(Resilience(queue_ms=int("2000"), breaker=BreakerPolicy(window_ms=int("10000")))) == {}
+    stored = resilience.resilience_stored(CHOSEN)
+    assert resilience.resilience_read(stored) == CHOSEN and stored["mirror"] == {
+        "target": {"provider": "sim-west", "model": "shadow"},
+        "percent": 10,
+    }
+
+
 def test_a_new_route_is_audited_with_what_was_chosen_only(demo: Organisation, actor: Actor) -> None:
     services.route_ensure(actor=actor, organisation=demo, name="new", targets=[EAST], resilience={"rescue": "any"})
     after = AuditEvent.objects.get(action="route.create").after
