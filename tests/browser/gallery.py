@@ -49,7 +49,8 @@ OBJECTS = {
 """App, or page -> the parameter of its address, the page that lists such objects, and what a link to one looks like."""
 
 ACTS = {
-    "accounts:logout", "routes:disable", "routes:enable", "routes:switch", "routes:switch_back", "keys:disable", "keys:enable",
+    "accounts:logout", "routes:breaker_force", "routes:breaker_release",
+    "routes:disable", "routes:enable", "routes:switch", "routes:switch_back", "keys:disable", "keys:enable",
     "keys:revoke",
     "providers:disable", "providers:enable", "providers:check", "providers:remove", "providers:model_remove", "publishing:undo",
     "settings:invitation-renew", "settings:invitation-revoke", "settings:person-disable", "settings:person-enable",
@@ -238,6 +239,8 @@ def photograph(
                 if only and not re.search(only, name):
                     continue
                 shot = Found(f"{name.replace(':', '-')}-{width}-{scheme}")
+                if org:  # on each page, because some pages lead to another organisation
+                    address += f"{'&' if '?' in address else '?'}org={org}"
                 try:
                     answer = tab.goto(url + address)
                     if answer.status >= 400 and not name.startswith("errors:"):
@@ -245,6 +248,7 @@ def photograph(
                     settled(tab)
                 except Error as error:  # an address that only acts, or a plot that is never drawn: the next page may do better
                     shot.faults.append(str(error).splitlines()[0])
+                    tab.goto("about:blank")
                     found.append(shot)
                     continue
                 shot.faults += check(tab, axe=axe)
