@@ -210,7 +210,8 @@ def create_key(person: Newcomer) -> str:
     tab.get_by_text("First request seen").wait_for()
     person.step("16-its-first-request")
     tab.get_by_role("link", name="explain it").click()
-    assert tab.get_by_text("second", exact=True).count() and tab.get_by_text("Simulated").count() == 0
+    tab.locator(".waterfall", has_text="second").wait_for()
+    assert "Simulated" not in tab.locator("main").inner_text()
     person.step("16-real")
     return key
 
