@@ -252,7 +252,7 @@ def remove_demo(person: Newcomer, facts: dict[str, Any]) -> None:
     person.go("/?org=demo")
     tab.get_by_role("link", name="Remove demo").click()
     person.step("21-remove")
-    tab.get_by_label("To remove it, type").fill("Demo" if "Demo" in tab.locator("label[for=typed]").inner_text() else "demo")
+    tab.get_by_label("To remove it, type").fill(tab.locator("label[for=typed] b").inner_text())
     tab.get_by_role("button", name="Remove demo").click()
     tab.get_by_text("The demo is removed").wait_for(timeout=120_000)
     person.step("22-removed")
