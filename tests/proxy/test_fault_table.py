@@ -8,6 +8,7 @@ may have hung up before it read anything). Providers are E(ast), which has the f
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import pytest
@@ -244,6 +245,8 @@ CASES = [
     for kind in ("alone", "fallback")
     if getattr(row, f"{shape}_{kind}") is not None
 ]
+if os.environ.get("BULKHEAD_ACCEPT") != "1":  # one cell of every fault, each time another column
+    CASES = [case for number, case in enumerate(CASES) if number % 4 == number // 4 % 4]
 
 
 def read_off(lab: Lab, got: Got, found: dict[str, Any]) -> str:
