@@ -96,7 +96,7 @@ def test_nothing_to_change_offers_no_publishing(admin: Client) -> None:
     ("wrong", "words", "field"),
     [
         ({"max_attempts": "many"}, "Enter a whole number.", "max_attempts"),
-        ({"max_attempts": "99"}, "use 1 to 10 attempts", "max_attempts"),
+        ({"max_attempts": "99"}, "use 1 to 8 attempts", "max_attempts"),
         ({"targets": "nobody/m"}, "there is no provider 'nobody'", "targets"),
         ({"targets": "sim/m sim/m"}, "is listed twice", "targets"),
         ({"targets": ""}, "This field is required.", "targets"),
