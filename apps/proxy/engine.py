@@ -56,8 +56,8 @@ _JSON_HEAD = (
     b"content-type: application/json\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n"
     b"x-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %d.%09d\r\nx-bulkhead-overhead-ms: %d.%03d\r\n%b"
 )
-_TOLD_WITH_ERRORS = (b"retry-after", b"retry-after-ms", b"x-ms-retry-after-ms", b"x-should-retry")
-"""What a provider says with an error about trying again is the app's to know: its SDK waits as long as it is told."""
+_TOLD_WITH_ERRORS = (b"x-should-retry",)
+"""What a provider says with an error that the app should know. Its ``retry-after`` is for our scheduling; apps hear that of our limits."""
 SWEEP_SECONDS = 0.05
 """How often deadlines are looked at: they are met to this precision."""
 

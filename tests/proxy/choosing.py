@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
@@ -77,6 +78,11 @@ class World:
                     states[target.label] = State(target.label, self.breakers, found.resilience.breaker)
                 target.state = cast(Any, states[target.label])
 
+    @property
+    def engine(self) -> Any:
+        """As much of it as the steps ask."""
+        return SimpleNamespace(loop=SimpleNamespace(time=self.time))
+
     def time(self) -> float:
         self.time_asked += 1
         return self.now
@@ -90,7 +96,7 @@ class World:
         if kind == "chat":
             payload.setdefault("messages", [{"role": "user", "content": "hello"}])
         request = Request("POST", "/v1/x", b"", headers or {}, msgspec.json.encode(payload), 0, "127.0.0.1", False)
-        exchange = Exchange(bytes(16), kind, request, cast(Any, None), self.runtime, 1_700_000_000_000_000, cast(Any, None))
+        exchange = Exchange(bytes(16), kind, request, cast(Any, None), self.runtime, 1_700_000_000_000_000, cast(Any, self.engine))
         exchange.key = next(iter(self.runtime.keys.values()))
         refusal = read(exchange, self.runtime) or attribute(exchange, self.runtime)
         assert refusal is None, refusal
