@@ -110,6 +110,7 @@ def test_a_live_panel_leaves_typed_text_alone(open_tab: Callable[..., Any], site
     tab.goto(f"{site.url}/ui/?org=a-lot")
     panel = tab.locator("#live")
     drawn = panel.locator("time").inner_text()
+    panel.scroll_into_view_if_needed()  # it polls only while it is seen
     with tab.expect_response(lambda response: "/ui/live" in response.url, timeout=90_000):
         pass
     tab.wait_for_function("before => document.querySelector('#live time').textContent !== before", arg=drawn)
