@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -37,7 +38,7 @@ CONTROLS = frozenset({"csrfmiddlewaretoken", "revision", "submission", "reviewed
 """Fields of the page itself; a form must not have one of these names."""
 
 
-class EditView(ScopedView):
+class EditView(ScopedView, ABC):
     """Create or edit one thing that proxies learn of.
 
     form_class: its field names are the service's argument names, so that a ServiceError finds its field; a secret's
@@ -69,13 +70,13 @@ class EditView(ScopedView):
         """Further arguments of the form, such as its organisation for choices."""
         return {}
 
+    @abstractmethod
     def change(self, form: forms.Form) -> Any:
         """Call the app's services with the form's ``cleaned_data``. Runs twice: for the preview, and to publish."""
-        raise NotImplementedError
 
+    @abstractmethod
     def done_url(self, result: Any) -> str:
         """Where to go afterwards; ``result``: what ``change`` returned."""
-        raise NotImplementedError
 
     def done_message(self, result: Any) -> str:
         """The toast, in the past tense: ``Route chat published``."""
@@ -248,7 +249,7 @@ class EditView(ScopedView):
         return hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest()[:24]
 
 
-class ActionView(ScopedView):
+class ActionView(ScopedView, ABC):
     """One act on one thing, from a dialog: POST with a ``reason``, then a toast on ``done_url``. Wrong method: 405.
 
     A refusal becomes a toast on the same page; a second sending finds nothing left to do, which services answer quietly.
@@ -259,21 +260,21 @@ class ActionView(ScopedView):
     reversible: ClassVar[bool] = True
     object: Any = None
 
+    @abstractmethod
     def subject(self) -> Any:
         """The object acted on. Raises Http404."""
-        raise NotImplementedError
 
+    @abstractmethod
     def change(self, reason: str) -> Any:
         """Call the app's services; publishing follows by itself."""
-        raise NotImplementedError
 
+    @abstractmethod
     def done_url(self) -> str:
         """Where to go afterwards, also when it was refused."""
-        raise NotImplementedError
 
+    @abstractmethod
     def done_message(self, result: Any) -> str:
         """The toast, in the past tense."""
-        raise NotImplementedError
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.object = self.subject()

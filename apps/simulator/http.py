@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from http import HTTPStatus
@@ -302,16 +303,16 @@ class Connection(asyncio.Protocol):
         self.transport.abort()
 
 
-class App:
+class App(ABC):
     """What a server does with connections and requests."""
 
+    @abstractmethod
     def refuses_connection(self) -> bool:
         """True: reset this connection as soon as it is made."""
-        raise NotImplementedError
 
+    @abstractmethod
     def handle(self, exchange: Exchange) -> None:
         """Answer the request, now or later, by ``exchange.send`` or ``exchange.run``."""
-        raise NotImplementedError
 
 
 class Server:
