@@ -96,7 +96,11 @@ def test_a_form_from_elsewhere_is_never_shown() -> None:
         assert response.status_code == 403 and b"max_attempts" not in response.content
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", signing.dumps(["https://evil.example/", []], salt=SALT), signing.dumps(["/x", []])])
+@pytest.mark.parametrize(
+    "text",
+    ["", "nonsense", signing.dumps(["https://evil.example/", []], salt=SALT), signing.dumps(["/x", []])],
+    ids=["nothing", "nonsense", "elsewhere", "signed for something else"],  # a signature holds the second it was made in
+)
 def test_what_was_not_carried_by_us_is_not_believed(text: str) -> None:
     assert carried_from(text) is None
     assert sign_in_with(Client(), text)["Location"] == "/"
