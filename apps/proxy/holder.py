@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 
 from apps.contracts.snapshot import SECTIONS, Change, Delta, Fragment, decode_fragment
-from apps.proxy.runtime import EMPTY, Runtime, Unseal, compile_config
+from apps.proxy.compiler import Unseal, compile_config
+from apps.proxy.runtime import EMPTY, Runtime
 
 
 class Holder:

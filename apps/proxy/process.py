@@ -31,6 +31,7 @@ from apps.contracts.leases import LeaseState
 from apps.contracts.snapshot import SnapshotError
 from apps.proxy import lastgood
 from apps.proxy.admin import AdminApp
+from apps.proxy.compiler import CompileError
 from apps.proxy.engine import Engine
 from apps.proxy.errors import StartError
 from apps.proxy.hints import Hints, UrlError, checked_url
@@ -41,7 +42,6 @@ from apps.proxy.journal import Journal, segment_bytes_for
 from apps.proxy.leases import Leases
 from apps.proxy.probe import Prober
 from apps.proxy.report import Report
-from apps.proxy.runtime import CompileError
 from apps.proxy.server import PublicApp
 from apps.proxy.steps.authenticate import Authenticator
 from apps.proxy.store import Store, StoreAway

@@ -1,23 +1,17 @@
-"""Fragments in, one immutable ``Runtime`` out. Whatever can be decided at publish time is decided here, once:
+"""What requests read: one immutable ``Runtime`` of compiled keys, routes, targets and prices; ``apps.proxy.compiler`` makes it.
 
-which budgets a key falls under, which address and headers a target has, which chain a flagged route uses, which price
-versions a target knows. The control plane runs this same code before it publishes: what does not compile is not published.
+Everything a request asks is an attribute here, rendered beforehand: heads as bytes, durations in seconds, sets instead of lists.
 """
 
 from __future__ import annotations
 
 import copy
-import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import urlsplit
-
-import msgspec
 
 from apps.contracts.snapshot import (
     SECTIONS,
-    BudgetFragment,
-    CredentialFragment,
     Endpoint,
     FlagFragment,
     Fragment,
@@ -30,7 +24,7 @@ from apps.contracts.snapshot import (
 from apps.proxy.context import family_bytes_per_token
 from apps.proxy.dialects import DIALECTS, Dialect
 from apps.proxy.pricing import Price, PriceError, compile_price
-from apps.proxy.resilience import CompiledResilience, CompileError, check_resilience, check_target
+from apps.proxy.resilience import CompiledResilience, CompileError
 from apps.proxy.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -39,16 +33,12 @@ if TYPE_CHECKING:
     from apps.proxy.slots import Slots
     from apps.proxy.state import TargetState
 
-__all__ = ["CompileError", "Runtime", "compile_config"]
-
 Fragments = Mapping[str, Mapping[str, Fragment]]
-Unseal = Callable[[str], bytes]
 
 MAX_ATTEMPTS = 8
 """Attempts per request that the journal reserves room for."""
 PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 """Of keys, as numbers: lower ones are served first and shed last."""
-_HEADER_SAFE = re.compile(rb"^[\x21-\x7e]+$")
 
 
 class Origin(NamedTuple):
@@ -359,274 +349,3 @@ def _wildcards(tables: dict[str, dict[str, CompiledRoute]]) -> dict[str, list[tu
 
 
 EMPTY = Runtime(0, {name: {} for name in SECTIONS}, {}, {})
-
-
-def compile_config(
-    fragments: Fragments,
-    *,
-    version: int,
-    unseal: Unseal | None = None,
-    previous: Runtime | None = None,
-    changed: Mapping[str, frozenset[str] | set[str]] | None = None,
-    now_ms: int = 0,
-) -> Runtime:
-    """The Runtime of a complete config. Raises CompileError.
-
-    unseal: opens a credential; None (in the control plane) checks everything but the secrets.
-    previous, changed: what was compiled before and which ids differ by section; sections whose inputs did not change are taken over.
-    now_ms: flags, routes' switches and forced breakers that ran out by then are off; 0 takes each as it says.
-    """
-    full: dict[str, Mapping[str, Fragment]] = {name: fragments.get(name, {}) for name in SECTIONS}
-    full["flags"] = {
-        id: flag
-        for id, flag in full["flags"].items()
-        if not isinstance(flag, FlagFragment) or flag.until_ms is None or flag.until_ms > now_ms or not flag.on
-    }
-    ended = {
-        id: without
-        for id, route in full["routes"].items()
-        if isinstance(route, RouteFragment) and (without := _without_ended(route, now_ms))
-    }
-    if ended:
-        full["routes"] = {**full["routes"], **ended}
-    if previous is None or changed is None:
-        return Runtime(version, full, _compile_keys(full), _compile_tables(full, unseal))
-    touched = {section for section, ids in changed.items() if ids}
-    flags_touch_keys = any(
-        isinstance(flag := source.get(id), FlagFragment) and flag.subject == "key"
-        for id in changed.get("flags", ())
-        for source in (full["flags"], previous.fragments.get("flags", {}))
-    )
-    keys, tables = previous.keys, previous.tables
-    if "budgets" in touched or flags_touch_keys:
-        keys = _compile_keys(full)
-    elif "keys" in touched:
-        keys = _recompile_keys(full, previous, changed["keys"])
-    if touched & {"providers", "credentials", "prices", "routes", "flags"}:
-        tables = _compile_tables(full, unseal)
-    return Runtime(version, full, keys, tables)
-
-
-def _without_ended(route: RouteFragment, now_ms: int) -> RouteFragment | None:
-    """The route without what has run out by ``now_ms``; None where nothing has."""
-    switch = route.switch
-    ended = switch is not None and switch.until_ms is not None and switch.until_ms <= now_ms
-    forced = [held for held in route.forced if held.until_ms is None or held.until_ms > now_ms] if route.forced else route.forced
-    if not ended and len(forced) == len(route.forced):
-        return None
-    return msgspec.structs.replace(route, switch=None if ended else switch, forced=forced)
-
-
-def _flags_on(full: Mapping[str, Mapping[str, Fragment]], kind: str, subject: str) -> dict[str, str]:
-    """Subject id -> flag name, for the flags of a kind that are on."""
-    flags = cast(Mapping[str, FlagFragment], full["flags"])
-    return {f.subject_id: f.name for f in flags.values() if f.on and f.kind == kind and f.subject == subject}
-
-
-def _budgets_by_scope(full: Mapping[str, Mapping[str, Fragment]]) -> dict[tuple[str, str], list[str]]:
-    found: dict[tuple[str, str], list[str]] = {}
-    for budget in cast(Mapping[str, BudgetFragment], full["budgets"]).values():
-        if budget.limit_nano < 0:
-            raise CompileError("budgets", budget.id, "limit_nano", "a limit cannot be negative")
-        if budget.hard:
-            found.setdefault((budget.scope, budget.scope_id), []).append(budget.id)
-    return found
-
-
-def _compile_key(key: KeyFragment, scopes: dict[tuple[str, str], list[str]], killed: dict[str, str]) -> dict[bytes, CompiledKey]:
-    """By the digest of each token that opens it."""
-    refused: tuple[str, str] | None = None
-    if key.state == "revoked":
-        refused = ("key_revoked", f"The key {key.public_id or key.name} was revoked. Ask its owner for a new one.")
-    elif not key.enabled:
-        refused = ("key_disabled", f"The key {key.public_id or key.name} is disabled. Ask its owner to enable it.")
-    elif key.id in killed:
-        refused = ("key_killed", f"The key {key.public_id or key.name} is stopped by the kill switch {killed[key.id]!r}.")
-    budgets = sorted(scopes.get(("organisation", key.organisation), []) + scopes.get(("key", key.id), []))
-    present = CompiledKey(key, tuple(budgets), refused)
-    compiled: dict[bytes, CompiledKey] = {}
-    for text in key.digests:
-        until = key.digests_until_ms.get(text)
-        try:
-            digest = bytes.fromhex(text)
-        except ValueError:
-            raise CompileError("keys", key.id, "digests", "not hexadecimal") from None
-        compiled[digest] = present if until is None else CompiledKey(key, tuple(budgets), refused, replaced_at_ms=until)
-    return compiled
-
-
-def _compile_keys(full: Mapping[str, Mapping[str, Fragment]]) -> dict[bytes, CompiledKey]:
-    scopes, killed = _budgets_by_scope(full), _flags_on(full, "kill", "key")
-    keys: dict[bytes, CompiledKey] = {}
-    for key in cast(Mapping[str, KeyFragment], full["keys"]).values():
-        for digest, compiled in _compile_key(key, scopes, killed).items():
-            if digest in keys:
-                raise CompileError("keys", key.id, "digests", f"the same token opens the key {keys[digest].name!r}")
-            keys[digest] = compiled
-    return keys
-
-
-def _recompile_keys(
-    full: Mapping[str, Mapping[str, Fragment]], previous: Runtime, ids: frozenset[str] | set[str]
-) -> dict[bytes, CompiledKey]:
-    """The previous keys with a few replaced: 10,000 keys are not compiled because one changed."""
-    scopes, killed = _budgets_by_scope(full), _flags_on(full, "kill", "key")
-    keys = dict(previous.keys)
-    for id in ids:
-        old = previous.fragments.get("keys", {}).get(id)
-        if isinstance(old, KeyFragment):
-            for text in old.digests:
-                keys.pop(bytes.fromhex(text), None)
-    for id in ids:
-        new = full["keys"].get(id)
-        if isinstance(new, KeyFragment):
-            for digest, compiled in _compile_key(new, scopes, killed).items():
-                if digest in keys:
-                    raise CompileError("keys", id, "digests", f"the same token opens the key {keys[digest].name!r}")
-                keys[digest] = compiled
-    return keys
-
-
-class _Targets:
-    """Compiles targets once, however many routes share them."""
-
-    def __init__(self, full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal | None) -> None:
-        self._full = full
-        self._unseal = unseal
-        self._providers = {(p.organisation, p.name): p for p in cast(Mapping[str, ProviderFragment], full["providers"]).values()}
-        self._killed = _flags_on(full, "kill", "provider")
-        self._prices: dict[str, CompiledPrices] = {}
-        self._done: dict[tuple[str, str, str], CompiledTarget] = {}
-        self._secrets: dict[str, bytes] = {}
-
-    def compile(self, route: RouteFragment, field: str, target: Target) -> CompiledTarget:
-        provider = self._providers.get((route.organisation, target.provider)) or self._providers.get(("", target.provider))
-        if provider is None:
-            raise CompileError("routes", route.id, field, f"there is no provider {target.provider!r} in this organisation")
-        if provider.kind not in DIALECTS:
-            raise CompileError("providers", provider.id, "kind", f"{provider.kind!r} is unknown: one of {', '.join(sorted(DIALECTS))}")
-        if not provider.endpoints:
-            raise CompileError("providers", provider.id, "endpoints", "a provider needs at least one endpoint")
-        endpoint = next((e for e in provider.endpoints if e.name == target.endpoint), None) if target.endpoint else provider.endpoints[0]
-        if endpoint is None:
-            names = ", ".join(e.name for e in provider.endpoints)
-            raise CompileError("routes", route.id, field, f"{target.provider!r} has no endpoint {target.endpoint!r}: it has {names}")
-        if not target.model or any(ord(c) < 32 for c in target.model):
-            raise CompileError("routes", route.id, field, "a target needs the model's name at the provider, without control characters")
-        check_target(route, field, target)
-        cache_key = (provider.id, endpoint.name, target.model)
-        found = self._done.get(cache_key)
-        if found is None:
-            parts = urlsplit(endpoint.base_url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
-                raise CompileError(
-                    "providers", provider.id, "base_url", f"{endpoint.base_url!r} is not an http(s) address without query and user"
-                )
-            if not re.fullmatch(r"[\x21-\x7e]*", endpoint.base_url):
-                raise CompileError("providers", provider.id, "base_url", "only printable ASCII, percent-encode the rest")
-            killed = "its provider is disabled" if not provider.enabled else ""
-            if provider.id in self._killed:
-                killed = f"its provider is stopped by the kill switch {self._killed[provider.id]!r}"
-            found = CompiledTarget(
-                target, provider, endpoint, self._secret(provider, endpoint), self._price(provider, target.model), killed
-            )
-            self._done[cache_key] = found
-        strategy = route.resilience.strategy if route.switch is None else "priority"
-        return found.with_options(target, strategy, route.resilience.region)
-
-    def _price(self, provider: ProviderFragment, model: str) -> CompiledPrices | None:
-        for price_id in (f"{provider.id}/{model}", f"{provider.name}/{model}"):
-            fragment = self._full["prices"].get(price_id)
-            if isinstance(fragment, PriceFragment):
-                if price_id not in self._prices:
-                    self._prices[price_id] = CompiledPrices(fragment)
-                return self._prices[price_id]
-        return None
-
-    def _secret(self, provider: ProviderFragment, endpoint: Endpoint) -> bytes | None:
-        if endpoint.credential is None:
-            return None
-        fragment = self._full["credentials"].get(endpoint.credential)
-        if not isinstance(fragment, CredentialFragment):
-            raise CompileError("providers", provider.id, f"endpoints.{endpoint.name}.credential", "the credential does not exist")
-        if self._unseal is None:
-            return b"checked-by-the-proxy"
-        if fragment.id not in self._secrets:
-            try:
-                secret = self._unseal(fragment.sealed)
-            except Exception:
-                raise CompileError("credentials", fragment.id, "sealed", "cannot be opened with this proxy's BULKHEAD_SEAL_KEY") from None
-            if not _HEADER_SAFE.match(secret):
-                raise CompileError("credentials", fragment.id, "sealed", "holds characters that no header may carry")
-            self._secrets[fragment.id] = secret
-        return self._secrets[fragment.id]
-
-
-def _compile_tables(full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal | None) -> dict[str, dict[str, CompiledRoute]]:
-    targets = _Targets(full, unseal)
-    fallbacks, kills = _flags_on(full, "fallback", "route"), _flags_on(full, "kill", "route")
-    tables: dict[str, dict[str, CompiledRoute]] = {}
-    for route in cast(Mapping[str, RouteFragment], full["routes"]).values():
-        if not route.targets:
-            raise CompileError("routes", route.id, "targets", "a route needs at least one target")
-        _check_names(route)
-        _check_deadlines(route)
-        check_resilience(route)
-        primary = tuple(targets.compile(route, f"targets[{i}]", t) for i, t in enumerate(route.targets))
-        alternative = tuple(targets.compile(route, f"fallback[{i}]", t) for i, t in enumerate(route.fallback))
-        flags: tuple[str, ...] = ()
-        chosen, stopped = primary, None
-        if route.id in fallbacks and alternative:
-            chosen, flags = alternative, (fallbacks[route.id],)
-        if route.switch is not None:
-            only = targets.compile(route, "switch.target", route.switch.target)
-            only = next((target for target in primary + alternative if target.label == only.label), only)  # with the options it has there
-            chosen = (only, *(target for target in chosen if target.label != only.label)) if route.switch.failover else (only,)
-            flags = (*flags, f"switched to {only.provider}"[:200])
-        if route.id in kills:
-            stopped = ("route_killed", f"The route {route.name!r} is stopped by the kill switch {kills[route.id]!r}.")
-            flags = (*flags, kills[route.id])
-        elif not route.enabled:
-            stopped = ("route_disabled", f"The route {route.name!r} is disabled.")
-        elif route.resilience.level in ("cached", "minimal"):
-            level = route.resilience.level
-            without = " There is no stored answer, so it behaves as 'minimal'." if level == "cached" else ""
-            stopped = ("degraded", f"The route {route.name!r} is degraded to {level!r} and calls no provider.{without} Try again later.")
-        home = route.resilience.region
-        if route.resilience.strategy == "region" and all(target.region != home for target in primary + alternative):
-            regions = ", ".join(sorted({target.region or "(none)" for target in primary + alternative}))
-            raise CompileError("routes", route.id, "resilience.region", f"no target is in the region {home!r}: they are in {regions}")
-        mirror = None
-        if route.resilience.mirror is not None:
-            mirror = targets.compile(route, "resilience.mirror.target", route.resilience.mirror.target)
-            if any(target.label == mirror.label for target in primary + alternative):
-                message = f"{mirror.label} is a target of the route itself: mirror to another one, or take it out of the targets"
-                raise CompileError("routes", route.id, "resilience.mirror.target", message)
-        forced: dict[str, str] = {}
-        for i, held in enumerate(route.forced):
-            key = targets.compile(route, f"forced[{i}].target", held.target).key
-            forced[key] = "open" if "open" in (held.state, forced.get(key)) else held.state
-        compiled = CompiledRoute(route, chosen, flags, stopped, mirror, forced)
-        table = tables.setdefault(route.organisation, {})
-        for name in (route.name, *route.aliases):
-            if name in table:
-                raise CompileError("routes", route.id, "name", f"{name!r} is already the name or alias of the route {table[name].name!r}")
-            table[name] = compiled
-    return tables
-
-
-def _check_names(route: RouteFragment) -> None:
-    for field, name in (("name", route.name), *((f"aliases[{at}]", alias) for at, alias in enumerate(route.aliases))):
-        if "*" in name[:-1]:
-            raise CompileError("routes", route.id, field, f"{name!r}: a wildcard is one * at the end, as in 'gpt-4*'")
-
-
-def _check_deadlines(route: RouteFragment) -> None:
-    for name in ("connect_ms", "first_byte_ms", "idle_ms", "total_ms"):
-        value: Any = getattr(route.deadlines, name)
-        if value <= 0:
-            raise CompileError("routes", route.id, f"deadlines.{name}", "must be above zero")
-    if route.max_output_tokens <= 0:
-        raise CompileError("routes", route.id, "max_output_tokens", "must be above zero")
-    if not 1 <= route.max_attempts <= MAX_ATTEMPTS:
-        raise CompileError("routes", route.id, "max_attempts", f"must be 1 to {MAX_ATTEMPTS}")

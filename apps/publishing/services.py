@@ -38,7 +38,7 @@ Changes = dict[str, dict[str, bytes | None]]
 
 
 class Compiler(Protocol):
-    """``apps.proxy.runtime.compile_config``; tests inject others."""
+    """``apps.proxy.compiler.compile_config``; tests inject others."""
 
     def __call__(
         self,
@@ -172,7 +172,7 @@ def _encoded(section: str, fragments: Mapping[str, Fragment]) -> dict[str, bytes
 def _compiled(state: ConfigState, compiler: Compiler | None, *, from_scratch: bool) -> ConfigState:
     """``state`` with what the proxies' compiler makes of it. Raises PublishError."""
     # Imported late: publishing is the one app that reaches into the proxy, and only here.
-    from apps.proxy.runtime import CompileError, compile_config
+    from apps.proxy.compiler import CompileError, compile_config
 
     for (section, object_id), why in state.broken.items():
         message = (

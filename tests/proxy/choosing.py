@@ -8,7 +8,6 @@ from typing import Any, cast
 import msgspec
 
 from apps.contracts.snapshot import (
-    SECTIONS,
     BudgetFragment,
     Endpoint,
     Fragment,
@@ -22,16 +21,16 @@ from apps.contracts.snapshot import (
 )
 from apps.proxy.breaker import Breakers
 from apps.proxy.choose import choose
+from apps.proxy.compiler import compile_config
 from apps.proxy.errors import Refusal
 from apps.proxy.exchange import Exchange
 from apps.proxy.health import Health
 from apps.proxy.http.types import Request
-from apps.proxy.runtime import CompiledRoute, CompiledTarget, Runtime, compile_config
+from apps.proxy.runtime import CompiledRoute, CompiledTarget, Runtime
 from apps.proxy.steps.attribute import attribute
 from apps.proxy.steps.read import read
+from tests.proxy.fragments import ORG, table
 
-ORG = "o-1"
-BY_TYPE = {kind: name for name, kind in SECTIONS.items()}
 REGIONS = {"east": "eu", "west": "us", "south": "asia"}
 
 
@@ -63,10 +62,7 @@ class World:
             RouteFragment(id="r-1", name="chat", organisation=ORG, targets=list(targets), resilience=resilience or Resilience(), **route)
         )
         fragments.append(KeyFragment(id="k-1", name="app", public_id="pk", organisation=ORG, digests=["aa"], explain=True))
-        table: dict[str, dict[str, Fragment]] = {name: {} for name in SECTIONS}
-        for fragment in [*fragments, *(more or [])]:
-            table[BY_TYPE[type(fragment)]][fragment.id] = fragment
-        self.runtime: Runtime = compile_config(table, version=7)
+        self.runtime: Runtime = compile_config(table(*fragments, *(more or [])), version=7)
         self.now = 1_000.0
         self.time_asked = 0
         self.breakers = Breakers()

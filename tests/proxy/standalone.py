@@ -14,9 +14,10 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from apps.contracts.snapshot import SECTIONS, Change, Delta, Fragment, encode_fragment
+from apps.contracts.snapshot import Change, Delta, Fragment, encode_fragment
 from apps.contracts.tokens import token_digest
 from apps.proxy import lastgood
+from tests.proxy.fragments import BY_TYPE
 
 PEPPER = b"pepper-of-the-tests"
 SEAL_KEY = Fernet.generate_key()
@@ -40,8 +41,7 @@ def seal(secret: str) -> str:
 
 def config_of(fragments: Iterable[Fragment], version: int = 1) -> Delta:
     """A whole config from fragments, each in the section of its type."""
-    by_type = {kind: name for name, kind in SECTIONS.items()}
-    return Delta(0, version, [Change(by_type[type(f)], f.id, encode_fragment(f)) for f in fragments])
+    return Delta(0, version, [Change(BY_TYPE[type(f)], f.id, encode_fragment(f)) for f in fragments])
 
 
 class StandaloneProxy:

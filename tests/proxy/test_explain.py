@@ -12,7 +12,8 @@ from apps.contracts.errors import CODES
 from apps.contracts.snapshot import KeyFragment, Mirror, Resilience
 from apps.proxy.errors import Refusal
 from apps.proxy.explain import asked, explain
-from tests.proxy.choosing import EAST, ORG, SOUTH, WEST, World, budget, price
+from tests.proxy.choosing import EAST, SOUTH, WEST, World, budget, price
+from tests.proxy.fragments import ORG
 
 DRY = {b"x-bulkhead-explain": b"dry-run"}
 

@@ -16,8 +16,8 @@ from apps.contracts.snapshot import (
     encode_fragment,
 )
 from apps.proxy.breaker import Breakers
+from apps.proxy.compiler import CompileError
 from apps.proxy.holder import Holder
-from apps.proxy.runtime import CompileError
 from apps.proxy.state import States
 
 EAST = Target(provider="east", model="m")

@@ -8,10 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from apps.contracts.snapshot import BreakerPolicy, Deadlines, KeyFragment, Mirror, Resilience, RouteFragment
+from apps.proxy.compiler import CompileError
 from apps.proxy.errors import Refusal
-from apps.proxy.runtime import CompileError
 from apps.proxy.steps.plan import plan
-from tests.proxy.choosing import EAST, ORG, SOUTH, WEST, World
+from tests.proxy.choosing import EAST, SOUTH, WEST, World
+from tests.proxy.fragments import ORG
 
 
 @pytest.mark.parametrize(

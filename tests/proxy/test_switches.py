@@ -6,10 +6,10 @@ from typing import Any
 
 from apps.contracts.snapshot import FlagFragment, KeyFragment, Switch, Target
 from apps.contracts.tokens import token_digest
+from apps.proxy.compiler import compile_config
 from apps.proxy.errors import Refusal
-from apps.proxy.runtime import compile_config
 from apps.proxy.steps.authenticate import Authenticator
-from tests.proxy.test_runtime import ORG, provider, route, table
+from tests.proxy.fragments import ORG, provider, route, table
 
 PEPPER = b"pepper"
 EAST, WEST = Target(provider="east", model="m"), Target(provider="west", model="m")

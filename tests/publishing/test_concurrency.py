@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from apps.audit.chain import chain_verify
 from apps.contracts.snapshot import encode_fragment
-from apps.proxy.runtime import compile_config
+from apps.proxy.compiler import compile_config
 from apps.publishing import state
 from apps.publishing.models import FragmentRow, TouchedFragment, Version
 from apps.publishing.services import publish

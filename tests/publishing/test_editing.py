@@ -116,11 +116,11 @@ def test_what_does_not_compile_is_refused_in_the_review(admin: Client, monkeypat
     form = opened(admin) | FORM
 
     def does_not_compile(*args: Any, **kwargs: Any) -> Any:
-        from apps.proxy.runtime import CompileError
+        from apps.proxy.compiler import CompileError
 
         raise CompileError("routes", "x", "targets[0].model", "has no meaning")
 
-    monkeypatch.setattr("apps.proxy.runtime.compile_config", does_not_compile)
+    monkeypatch.setattr("apps.proxy.compiler.compile_config", does_not_compile)
     response = admin.post("/edit/chat/edit/", form)
     assert response.status_code == 400 and "has no meaning" in str(response.context["form"].errors["targets"])
 

@@ -79,11 +79,11 @@ def test_refusals_come_out_as_they_are_and_leave_nothing(main: Organisation, mon
     assert refused.value.field == "targets[0].provider"
 
     def does_not_compile(*args: Any, **kwargs: Any) -> Any:
-        from apps.proxy.runtime import CompileError
+        from apps.proxy.compiler import CompileError
 
         raise CompileError("routes", "x", "targets", "cannot be compiled")
 
-    monkeypatch.setattr("apps.proxy.runtime.compile_config", does_not_compile)
+    monkeypatch.setattr("apps.proxy.compiler.compile_config", does_not_compile)
     with pytest.raises(PublishError, match="cannot be compiled") as broken:
         change_preview(actor=ACTOR, change=lambda: create(main))
     assert broken.value.section == "routes"

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from apps.audit.models import AuditEvent, Event
 from apps.contracts.snapshot import CredentialFragment, Fragment, decode_fragment
-from apps.proxy.runtime import CompileError
+from apps.proxy.compiler import CompileError
 from apps.publishing import registry, state
 from apps.publishing.errors import PublishError
 from apps.publishing.models import FragmentRow, TouchedFragment, Version

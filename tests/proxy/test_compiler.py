@@ -9,44 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.contracts.snapshot import (
-    SECTIONS,
     BudgetFragment,
     Change,
     CredentialFragment,
     Deadlines,
     Delta,
-    Endpoint,
     FlagFragment,
     Fragment,
     KeyFragment,
     PriceFragment,
     PriceVersion,
-    ProviderFragment,
-    RouteFragment,
     Target,
     encode_fragment,
 )
+from apps.proxy.compiler import CompileError, compile_config
 from apps.proxy.holder import Holder
-from apps.proxy.runtime import CompileError, Runtime, compile_config
-
-ORG = "o-1"
-BY_TYPE = {kind: name for name, kind in SECTIONS.items()}
-
-
-def provider(**changes: Any) -> ProviderFragment:
-    endpoint = Endpoint(name="main", base_url=changes.pop("base_url", "http://127.0.0.1:1/v1"), credential=changes.pop("credential", None))
-    return ProviderFragment(**{"id": "p-1", "name": "east", "kind": "openai", "organisation": ORG, "endpoints": [endpoint], **changes})
-
-
-def route(**changes: Any) -> RouteFragment:
-    return RouteFragment(**{"id": "r-1", "name": "chat", "organisation": ORG, "targets": [Target(provider="east", model="m")], **changes})
-
-
-def table(*fragments: Fragment) -> dict[str, dict[str, Fragment]]:
-    found: dict[str, dict[str, Fragment]] = {name: {} for name in SECTIONS}
-    for fragment in fragments:
-        found[BY_TYPE[type(fragment)]][fragment.id] = fragment
-    return found
+from apps.proxy.runtime import Runtime
+from tests.proxy.fragments import ORG, provider, route, table
+from tests.proxy.standalone import config_of
 
 
 @pytest.mark.parametrize(
@@ -124,7 +104,7 @@ def test_a_flag_ends_at_its_time() -> None:
     now = [1_000]
     holder = Holder(None, lambda: now[0])
     stop = FlagFragment(id="f-1", name="stop", organisation=ORG, kind="kill", subject="route", subject_id="r-1", on=True, until_ms=2_000)
-    holder.apply(Delta(0, 7, [Change(BY_TYPE[type(f)], f.id, encode_fragment(f)) for f in (provider(), route(), stop)]))
+    holder.apply(config_of((provider(), route(), stop), version=7))
     assert holder.current.tables[ORG]["chat"].stopped is not None and holder.current.good_until_ms == 2_000
     now[0] = 2_000
     holder.refresh()
