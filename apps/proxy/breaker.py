@@ -18,6 +18,9 @@ What always holds (``tests/proxy/test_breaker_model.py``):
 5. Others never keep it open for longer than ``POSTPONE_SECONDS`` beyond its own time: then it asks for itself.
 6. Forced open, nothing is allowed; forced closed, everything is; no evidence and no hint changes either.
 7. The window counts what happened in the last seven to eight eighths of ``window_ms``.
+8. A target that answers free probes while its requests fail (``ready`` misled it) is asked by one request every ``TRICKLE_SECONDS`` as long
+   as those fail within ``QUICK_SECONDS``: nothing else can tell of its recovery, and with another target behind it such a request loses
+   little. Requests that it lets wait for longer are spent on it less and less often, down to one in ``MAX_OPEN_SECONDS``.
 
 Times are the event loop's, in seconds, and always given. Reports for one attempt: exactly one of ``success``, ``failure``, ``release``;
 a stream's success is best told at its first output, because nobody else may probe meanwhile. ``began``: when the attempt was begun.
@@ -49,6 +52,8 @@ FRESH_SECONDS = 1.0
 DEAF_SECONDS = 60.0
 """A hint that our own probe proved wrong: so long no other is believed, unless we see a failure ourselves."""
 POSTPONE_SECONDS = 10.0
+TRICKLE_SECONDS = 3.0
+QUICK_SECONDS = 1.0
 LOST_SECONDS = 60.0
 
 
@@ -164,12 +169,12 @@ class Breaker:
                 self._settle(now)
                 self._open(now)
         elif self.state == "half_open":
-            if self.hinted:
-                self.hinted = False
-            else:
-                self._level += 1
             self._misled = self._misled or self._early
-            self._open(now)
+            brief = self._misled and now - self._since <= QUICK_SECONDS
+            if not self.hinted and not brief:
+                self._level += 1
+            self.hinted = False
+            self._open(now, TRICKLE_SECONDS if brief else MAX_OPEN_SECONDS)
 
     def release(self, now: float, began: float = math.inf) -> None:
         """The attempt ended without evidence: the app left, or the mistake was the app's own. A probe's place is free again."""
@@ -194,7 +199,7 @@ class Breaker:
 
     def ready(self, now: float) -> None:
         """It answered elsewhere, or it answered a probe that proves less than a request does: a probe of ours may go now.
-        Believed until one such probe has failed, then not again before the breaker has closed."""
+        Believed until one such probe has failed, then not again before the breaker has closed: from then on requests ask (invariant 8)."""
         if self.state == "open" and not self.forced and not self._misled and now < self._until:
             self._until = now
             self._early = True
@@ -272,8 +277,8 @@ class Breaker:
         if now - self._since > self._duration:
             self._level = 0
 
-    def _open(self, now: float) -> None:
-        self._duration = min(MAX_OPEN_SECONDS, max(1, self.policy.open_ms) / 1000 * 2.0 ** min(self._level, 32))
+    def _open(self, now: float, longest: float = MAX_OPEN_SECONDS) -> None:
+        self._duration = min(longest, max(1, self.policy.open_ms) / 1000 * 2.0 ** min(self._level, 32))
         self._until = now + self._duration
         self._latest = self._until + POSTPONE_SECONDS
         self._turn("open", now)

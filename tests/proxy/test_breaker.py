@@ -7,9 +7,20 @@ import logging
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apps.contracts.snapshot import BreakerPolicy
-from apps.proxy.breaker import DEAF_SECONDS, LOST_SECONDS, MAX_OPEN_SECONDS, POSTPONE_SECONDS, Breaker, Breakers
+from apps.proxy.breaker import (
+    DEAF_SECONDS,
+    LOST_SECONDS,
+    MAX_OPEN_SECONDS,
+    POSTPONE_SECONDS,
+    QUICK_SECONDS,
+    TRICKLE_SECONDS,
+    Breaker,
+    Breakers,
+)
 
 POLICY = BreakerPolicy(consecutive=3, failure_percent=50, minimum=10, window_ms=8_000, open_ms=2_000)
 
@@ -189,7 +200,7 @@ def test_good_news_lets_it_probe_early_until_it_proved_wrong() -> None:
     breaker.ready(100.5)
     assert breaker.allows(100.5)
     breaker.failure(100.6, 100.5)
-    assert breaker.retry_at() == pytest.approx(104.6)
+    assert breaker.retry_at() == pytest.approx(102.6), "soon: nothing but a request can tell of its recovery"
     breaker.ready(101)
     assert not breaker.allows(101), "it was misled once"
     assert breaker.allows(104.6)
@@ -198,6 +209,34 @@ def test_good_news_lets_it_probe_early_until_it_proved_wrong() -> None:
         breaker.failure(106)
     breaker.ready(107)
     assert breaker.allows(107)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.2, 0.9, 1.1, 6.0]), min_size=1, max_size=30))
+def test_misled_it_is_asked_often_where_that_costs_little_and_seldom_where_it_does_not(waits: list[float]) -> None:
+    """waits: how long each probe's request is let wait before it fails, seconds."""
+    breaker, now = opened(), 100.0
+    breaker.ready(now)
+    for wait in waits:
+        now = max(now, breaker.retry_at())
+        assert breaker.allows(now) and not breaker.allows(now), "one request asks"
+        breaker.failure(now + wait, now)
+        now += wait
+        held = breaker.retry_at() - now
+        assert 1.0 <= held <= (TRICKLE_SECONDS if wait <= QUICK_SECONDS else MAX_OPEN_SECONDS) + 1e-9
+    now = breaker.retry_at()
+    assert breaker.allows(now)
+    breaker.success(now, now)
+    assert breaker.state == "closed"
+
+
+def test_what_no_free_probe_speaks_for_is_held_off_longer_and_longer() -> None:
+    breaker, now, held = opened(), 100.0, []
+    for _ in range(8):
+        now = breaker.retry_at()
+        assert breaker.allows(now)
+        breaker.failure(now, now)
+        held.append(breaker.retry_at() - now)
+    assert held == [4, 8, 16, 32, 60, 60, 60, 60]
 
 
 @pytest.mark.parametrize("policy", [BreakerPolicy(enabled=False), BreakerPolicy(consecutive=0, failure_percent=0)])

@@ -95,11 +95,12 @@ class Obvious:
         elif good and (self.state == "half_open" or self.hinted or began < math.inf):
             self.close(now)
         elif not good and self.state == "half_open":
-            if not self.hinted:
+            self.misled = self.misled or self.early
+            costs_little = self.misled and now - self.changed <= 1
+            if not self.hinted and not costs_little:
                 self.failed_probes += 1
             self.hinted = False
-            self.misled = self.misled or self.early
-            self.open(now)
+            self.open(now, 3 if costs_little else 60)
 
     def share(self) -> float:
         return self.policy.failure_percent / 100
@@ -108,8 +109,8 @@ class Obvious:
         if now - self.changed > self.last_open_for:
             self.failed_probes = 0
 
-    def open(self, now: float) -> None:
-        self.last_open_for = min(60.0, self.policy.open_ms / 1000 * 2**self.failed_probes)
+    def open(self, now: float, at_most: float = 60) -> None:
+        self.last_open_for = min(at_most, self.policy.open_ms / 1000 * 2**self.failed_probes)
         self.state, self.changed, self.early = "open", now, False
         self.until, self.until_at_most = now + self.last_open_for, now + self.last_open_for + 10
 
