@@ -30,8 +30,11 @@ _CAP_FIELDS = ("max_completion_tokens", "max_tokens")
 
 
 class Dropped(NamedTuple):
+    """shut: for its breaker only, which nobody forces: it may still be asked when all others have failed."""
+
     target: CompiledTarget
     reason: str
+    shut: bool = False
 
 
 class Choice:
@@ -187,7 +190,7 @@ def _ready(targets: list[CompiledTarget], now: float, dropped: list[Dropped]) ->
         # a probe that is out may bring it back any moment; else the one whose time comes first
         kept = sorted(shut, key=lambda target: (target.state.breaker.state != "half_open", target.state.breaker.retry_at()))
         reasons = {target: reason for target, reason in reasons.items() if target not in shut}
-    dropped += [Dropped(target, reasons[target]) for target in targets if target in reasons]
+    dropped += [Dropped(target, reasons[target], target in shut) for target in targets if target in reasons]
     return kept, regardless
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from apps.contracts.usage import Attempt, Role, Tokens
@@ -44,15 +45,20 @@ async def serve(exchange: Exchange, engine: Engine) -> None:
         role: Role = "first"
         left = route.max_attempts
         index = credentials_dead = 0
+        skipped: tuple[CompiledTarget, ...] = ()
+        regardless = False
         while index < len(targets):
             target = targets[index]
             slots = target.state.slots
             if slots is not None and index + 1 < len(targets) and 0 < slots.limit <= slots.running:
-                index += 1  # it runs as many as it may, and another one is there
+                skipped += (target,)  # it runs as many as it may, and another one is there
+                index += 1
                 continue
             breaker = target.state.breaker
-            if breaker.state != "closed" and not _may_try(exchange, engine, breaker) and index + 1 < len(targets):
-                index += 1  # it opened meanwhile, or its probe is out
+            if breaker.state != "closed" and not regardless and not _may_try(exchange, engine, breaker) and index + 1 < len(targets):
+                if not breaker.forced:  # it opened meanwhile, or its probe is out
+                    skipped += (target,)
+                index += 1
                 continue
             tries = 0
             while True:
@@ -97,6 +103,8 @@ async def serve(exchange: Exchange, engine: Engine) -> None:
             role = "failover"
             if left <= 0 or exchange.opens >= MAX_ATTEMPTS or exchange.overdue():
                 break
+            if index >= len(targets) and not regardless:  # all failed that seemed well: asking the others is better than refusing
+                targets, regardless = (*targets, *skipped, *_shut(exchange)), True
             if ruling.course in ("larger_window", "other_model"):
                 rest = tuple(t for t in targets[index:] if _differs(t, target, ruling))
                 targets = (*targets[:index], *rest)
@@ -138,6 +146,14 @@ async def serve_in_turn(exchange: Exchange, engine: Engine, slots: Slots) -> Non
 def _may_try(exchange: Exchange, engine: Engine, breaker: Breaker) -> bool:
     """Takes a half-open breaker's probe. A plan that was made regardless of breakers does not ask them."""
     return (exchange.choice is not None and exchange.choice.regardless) or breaker.allows(engine.loop.time())
+
+
+def _shut(exchange: Exchange) -> list[CompiledTarget]:
+    """Targets that the plan left out for their breakers only; who may be asked soonest, first."""
+    if exchange.choice is None:
+        return []
+    shut = [drop.target for drop in exchange.choice.dropped if drop.shut]
+    return sorted(shut, key=lambda target: target.state.breaker.retry_at())
 
 
 def _refuse(exchange: Exchange, engine: Engine, refused: Refused) -> None:
@@ -270,9 +286,11 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, erro
     if mode == "off" or exchange.streaming is None:
         return False
     broken = exchange.streaming.target  # not always who was asked first: a hedge may have been quicker
-    now = engine.loop.time()
-    others = [target for target in order(route, route.targets, exchange, now)[0] if target.label != broken.label]
-    for target in others if isinstance(error, UpstreamSilent) else [*others, broken]:
+    ordered, dropped = order(route, route.targets, exchange, engine.loop.time())
+    well = [target for target in ordered if target.label != broken.label]
+    shut = [drop.target for drop in dropped if drop.shut and drop.target.label != broken.label]
+    first = well if isinstance(error, UpstreamSilent) else [*well, broken]
+    for target, regardless in chain(((target, False) for target in first), ((target, True) for target in shut)):
         if mode == "same_model" and target.model != broken.model:
             continue
         tried: list[Way] = []
@@ -280,7 +298,11 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, erro
             if exchange.opens >= MAX_ATTEMPTS or exchange.overdue():
                 return False
             ask = _ask(exchange, target, tried)
-            if ask is None or not target.state.breaker.allows(engine.loop.time()):
+            if ask is None:
+                break
+            if not regardless and not target.state.breaker.allows(engine.loop.time()):
+                if not target.state.breaker.forced:
+                    shut.append(target)  # asked when nobody else can go on: the rest is lost otherwise
                 break
             slots = target.state.slots
             if slots is not None and not slots.take():

@@ -66,6 +66,7 @@ ROUTES: list[RouteFragment] = [
     ),
     # breakers
     route("opens", both("opens"), breaker=BreakerPolicy(consecutive=3, open_ms=1_200)),
+    route("opens-last", both("opens-last", prefill=True), breaker=BreakerPolicy(consecutive=3, open_ms=30_000)),
     route("opens-alone", [at("east", "opens-alone")], breaker=TOUCHY),
     route("opens-capped", [at("east", "opens-capped", max_concurrency=1)], breaker=TOUCHY, queue_size=0),
     # bulkheads

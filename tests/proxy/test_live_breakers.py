@@ -42,6 +42,29 @@ def test_the_last_target_is_asked_even_so(lab: Lab) -> None:
     until(lambda: lab.ask("opens-alone").whole and lab.breaker("east/main/opens-alone") == "closed", "it closes again")
 
 
+def test_who_was_left_alone_is_asked_when_all_others_fail(lab: Lab) -> None:
+    target = "east/main/opens-last"
+    lab.script("east", "opens-last", "503x1000")
+    while lab.breaker(target) != "open":
+        assert lab.ask("opens-last").whole
+    lab.script("east", "opens-last")
+    lab.script("west", "opens-last", "500x2")
+    got = lab.ask("opens-last")
+    assert got.whole and got.headers["x-bulkhead-target"] == target, "asking is better than refusing"
+
+
+def test_a_stream_goes_on_with_who_was_left_alone(lab: Lab) -> None:
+    target = "east/main/opens-last"
+    lab.script("east", "opens-last", "503x1000")
+    while lab.breaker(target) != "open":
+        assert lab.ask("opens-last").whole
+    lab.script("east", "opens-last")
+    lab.script("west", "opens-last", "cut:events=12x9")
+    got = lab.ask("opens-last", stream=True, temperature=0, bulkhead_sim={"output_tokens": 40})
+    assert got.whole and len(got.text) == 160
+    lab.script("west", "opens-last")
+
+
 def test_a_probe_that_never_left_gives_its_place_back(lab: Lab) -> None:
     """The half-open breaker's one place was taken by a request that was shed before it was sent."""
     target = "east/main/opens-capped"
