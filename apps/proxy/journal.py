@@ -32,7 +32,6 @@ than ``RESERVED_OPENS`` calls ``admit`` again for them (and ``retire`` once more
 from __future__ import annotations
 
 import asyncio
-import errno
 import fcntl
 import mmap
 import os
@@ -51,9 +50,7 @@ import msgspec
 
 from apps.contracts.journal import (
     FIRST_OFFSET,
-    HEADER,
     LOCK_NAME,
-    MAGIC,
     MAX_OPEN_PAYLOAD,
     MAX_PAYLOAD,
     META_NAME,
@@ -62,9 +59,9 @@ from apps.contracts.journal import (
     SEGMENT_BYTES,
     JournalMeta,
     frame_size,
-    segment_name,
     segment_number,
 )
+from apps.proxy.segments import Segment, record_find, sync_directory, write_synced
 
 RESERVED_OPENS = 8
 """Opens that one ``admit`` covers."""
@@ -74,8 +71,6 @@ SLACK = frame_size(MAX_PAYLOAD) - 8
 """Bytes at the end of a segment that a frame may find too few."""
 MIN_AHEAD = 2
 """Segments kept prepared beyond the current one, at least."""
-FIND_SEGMENTS = 4
-FIND_WINDOW = 256 * 1024
 MIN_SEGMENT_BYTES = 64 * 1024
 UPKEEP_SECONDS = 0.1
 MEASURE_SECONDS = 1.0
@@ -106,24 +101,6 @@ class JournalOverrun(JournalError):
     """An append beyond what was admitted: a request wrote without ``admit`` or more than its share."""
 
 
-class _Segment:
-    """One preallocated, mapped file. ``words`` is the same memory as 32-bit words, for single stores."""
-
-    __slots__ = ("fd", "map", "number", "size", "words")
-
-    def __init__(self, number: int, fd: int, size: int) -> None:
-        self.number = number
-        self.fd = fd
-        self.size = size
-        self.map = mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-        self.words = memoryview(self.map).cast("I")
-
-    def close(self) -> None:
-        self.words.release()
-        self.map.close()
-        os.close(self.fd)
-
-
 class Journal:
     """One proxy process's journal. ``admit``, ``append`` and ``retire`` belong to one thread (the event loop's)."""
 
@@ -141,8 +118,8 @@ class Journal:
         self._admitted = 0  # bytes
         self._at = FIRST_OFFSET
         self._size = 0
-        self._ahead: deque[_Segment] = deque()
-        self._retired: deque[_Segment] = deque()
+        self._ahead: deque[Segment] = deque()
+        self._retired: deque[Segment] = deque()
         self._last_number = 0
         self._disk_segments = 0
         self._preparing = threading.Lock()
@@ -194,13 +171,13 @@ class Journal:
             lock_fd = os.open(making / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             meta = JournalMeta(boot_id=boot_id, name=name, pid=os.getpid(), started_us=time.time_ns() // 1000)
-            _write_synced(making / META_NAME, msgspec.json.encode(meta))
+            write_synced(making / META_NAME, msgspec.json.encode(meta))
             journal = cls(making, lock_fd=lock_fd, max_bytes=max_bytes, fsync_ms=fsync_ms, segment_bytes=segment_bytes)
             for _ in range(1 + MIN_AHEAD):
                 journal._prepare()
-            _sync_directory(making)
+            sync_directory(making)
             os.rename(making, directory)
-            _sync_directory(root)
+            sync_directory(root)
         except OSError as error:
             if lock_fd >= 0:
                 os.close(lock_fd)
@@ -237,7 +214,7 @@ class Journal:
         self._ahead.clear()
         try:
             self._sync(time.monotonic())
-            _sync_directory(self.directory)
+            sync_directory(self.directory)
         finally:
             os.close(self._lock_fd)
             _living.discard(self)
@@ -301,25 +278,8 @@ class Journal:
         self._prepare_ahead()
 
     def find(self, start: bytes) -> bytes | None:
-        """The latest record in the newest segments whose payload begins with ``start``. Call it in a thread.
-
-        Reads the segments' files, window by window from the end, so that the interpreter's lock is never held for long.
-        """
-        for path in sorted(self.directory.glob("*.seg"), reverse=True)[:FIND_SEGMENTS]:
-            try:
-                with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-                    end = len(view)
-                    while end > 0:
-                        begin = max(0, end - FIND_WINDOW)
-                        at = view.rfind(start, begin, min(len(view), end + len(start)))
-                        if at >= FIRST_OFFSET + HEADER.size:
-                            length, _ = HEADER.unpack_from(view, at - HEADER.size)
-                            if len(start) <= length <= MAX_PAYLOAD:
-                                return view[at : at + length]
-                        end = begin
-            except (FileNotFoundError, ValueError):  # settled and deleted meanwhile
-                continue
-        return None
+        """The latest record in the newest segments whose payload begins with ``start``. Call it in a thread."""
+        return record_find(self.directory, start)
 
     # -- inside -------------------------------------------------------------------------------------------
 
@@ -363,28 +323,15 @@ class Journal:
         return True
 
     def _prepare(self) -> None:
-        """Allocate and map the next segment; its name appears when its bytes are there."""
+        """The next segment, for later."""
         number = self._last_number + 1
-        path = self.directory / segment_name(number)
-        making = path.with_suffix(".new")
-        fd = os.open(making, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.posix_fallocate(fd, 0, self.segment_bytes)
-            os.pwrite(fd, MAGIC, 0)
-            segment = _Segment(number, fd, self.segment_bytes)
-        except BaseException as error:
-            os.close(fd)
-            os.unlink(making)
-            if isinstance(error, (OverflowError, ValueError)):  # mmap's own refusal
-                raise OSError(errno.ENOMEM, str(error)) from error
-            raise
-        os.rename(making, path)
+        segment = Segment.make(self.directory, number, self.segment_bytes)
         self._last_number = number
         self._disk_segments += 1
         self._directory_dirty = True
         self._ahead.append(segment)
 
-    def _enter(self, segment: _Segment) -> None:
+    def _enter(self, segment: Segment) -> None:
         self._current = segment
         self._map = segment.map
         self._words = segment.words
@@ -412,7 +359,7 @@ class Journal:
         ``os.fsync`` lets other threads run; ``mmap.flush`` would hold the interpreter's lock.
         """
         records = self.records
-        current: _Segment | None = self._current
+        current: Segment | None = self._current
         try:
             while self._retired:
                 segment = self._retired[0]
@@ -424,7 +371,7 @@ class Journal:
                 os.fsync(current.fd)
             if self._directory_dirty:
                 self._directory_dirty = False
-                _sync_directory(self.directory)
+                sync_directory(self.directory)
         except OSError as error:
             # After a failed fsync the kernel may have dropped the pages: what was promised may be gone.
             self._broken = True
@@ -459,20 +406,3 @@ def _forget_locks() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_locks)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(fd, data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -7,7 +7,8 @@ from uuid import uuid4
 
 from apps.contracts.identifiers import uuid7_bytes
 from apps.contracts.usage import OpenRecord, UsageRecord, decode_record, encode_record, full_record_start
-from apps.proxy.journal import FIND_WINDOW, Journal
+from apps.proxy.journal import Journal
+from apps.proxy.segments import FIND_WINDOW
 
 
 def full(id: bytes, route: str) -> UsageRecord:
