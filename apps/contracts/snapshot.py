@@ -127,6 +127,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reasoning: thinks before its first token, so the route's ``reasoning_first_byte_ms`` binds it.
     expensive: left out when the route is degraded to ``limited``. variant: name under which its share of a split is reported.
     capabilities: of ``CAPABILITIES``, what the model can do; None where that is not known, and then nothing is assumed.
+    connect_ms, first_byte_ms, first_token_ms, idle_ms: its own deadlines, 0: the route's. total_ms: the longest that one attempt here
+    may take, JSON answers included, so that time is left for another target; 0: as long as the request may.
     """
 
     provider: str
@@ -142,6 +144,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expensive: bool = False
     variant: str = ""
     capabilities: tuple[str, ...] | None = None
+    connect_ms: int = 0
+    first_byte_ms: int = 0
+    first_token_ms: int = 0
+    idle_ms: int = 0
+    total_ms: int = 0
 
 
 class Switch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -185,23 +185,25 @@ class Attempt(Waiter):
 
     def overdue(self, now: float, now_ns: int) -> AttemptFailed | None:
         """The deadline that has passed, if one has. now: loop time; now_ns: ``perf_counter_ns``."""
-        route = self.exchange.route
-        assert route is not None
-        if now_ns - self.exchange.started > self.exchange.total * 1e9:
-            return UpstreamSilent("whole answer", self.exchange.total)
-        if not self.exchange.stream or not self.sent_ns:
+        exchange, target = self.exchange, self.target
+        waited = (now_ns - self.sent_ns) / 1e9 if self.sent_ns else 0.0
+        if now_ns - exchange.started > exchange.total * 1e9:
+            # What the app was in a hurry for, other targets used up or a long answer took is no fault of this one.
+            return UpstreamSilent("whole answer", exchange.total, telling=not self.committed and waited > target.total / 2)
+        if not self.sent_ns:
+            return None
+        if waited > target.total and not self.paused:
+            return UpstreamSilent("whole answer", target.total, telling=not self.committed)
+        if not exchange.stream:
             return None
         if not self.committed or not self.first_byte_ns:
-            waited = (now_ns - self.sent_ns) / 1e9
-            settings = route.resilience
-            allowed = settings.reasoning_first_byte if self.target.reasoning else route.first_byte
             if not self.first_byte_ns:
-                if waited > allowed:
-                    return UpstreamSilent("first byte", allowed)
-            elif waited > max(allowed, settings.first_token):
-                return UpstreamSilent("first token", max(allowed, settings.first_token))
-        elif not self.paused and self.connection is not None and now - self.connection.last_byte_at > route.idle:
-            return UpstreamSilent("next event", route.idle)
+                if waited > target.first_byte:
+                    return UpstreamSilent("first byte", target.first_byte)
+            elif waited > target.first_token:
+                return UpstreamSilent("first token", target.first_token)
+        elif not self.paused and self.connection is not None and now - self.connection.last_byte_at > target.idle:
+            return UpstreamSilent("next event", target.idle)
         return None
 
     def finish_stream(self) -> bytes:

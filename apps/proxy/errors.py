@@ -80,11 +80,14 @@ class UpstreamAnswered(AttemptFailed):
 
 
 class UpstreamSilent(AttemptFailed):
+    """telling: the target had the time that config gives it, so its silence says something of it."""
+
     code = "upstream_timeout"
 
-    def __init__(self, which: str, seconds: float) -> None:
+    def __init__(self, which: str, seconds: float, *, telling: bool = True) -> None:
         super().__init__(f"no {which} within {seconds:g} s")
         self.which = which
+        self.telling = telling
 
 
 class SeamRefused(AttemptFailed):

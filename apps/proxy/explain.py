@@ -108,6 +108,7 @@ def _candidate(exchange: Exchange, route: CompiledRoute, target: CompiledTarget,
         "p95_first_token_ms": None if p95 is None else _ms(p95),
         "resting_ms": max(0, _ms(state.resting_until - now)) if state.resting_until else 0,
         "simulated": target.simulated,
+        "deadlines_ms": {name: _ms(getattr(target, name)) for name in ("connect", "first_byte", "first_token", "idle", "total")},
     }
     assert exchange.key is not None
     if exchange.key.budgets:

@@ -79,7 +79,8 @@ async def fly(
         pool = engine.pool(target.origin)
         connection = pool.take()
         if connection is None:
-            connection = await _connect(engine, pool, route.connect)
+            patience = max(0.001, min(target.connect, exchange.left_seconds()))
+            connection = await _connect(engine, pool, patience)
         else:
             attempt.reused = True
         attempt.connection = connection
@@ -121,7 +122,7 @@ async def fly(
             code="upstream_unreachable",
             sent=False,
             again=not isinstance(failed, (AddressRefused, ConnectTimeout, TlsFailed)),
-            ours=isinstance(failed, PoolExhausted),
+            ours=isinstance(failed, PoolExhausted) or (isinstance(failed, ConnectTimeout) and patience < target.connect),
         )
         raise error from failed
     finally:

@@ -78,7 +78,12 @@ class CompiledResilience:
 
 def check_target(route: RouteFragment, field: str, target: Target) -> None:
     """Options of one target by themselves. Raises CompileError."""
-    for name, what in (("weight", "a share"), ("window", "tokens"), ("max_concurrency", "requests at once")):
+    for name, what in (
+        ("weight", "a share"),
+        ("window", "tokens"),
+        ("max_concurrency", "requests at once"),
+        *((name, "milliseconds, 0: as the route") for name in ("connect_ms", "first_byte_ms", "first_token_ms", "idle_ms", "total_ms")),
+    ):
         value: int = getattr(target, name)
         if value < 0:
             raise CompileError("routes", route.id, f"{field}.{name}", f"is {value}: write 0 or more ({what})")

@@ -28,6 +28,7 @@ from apps.proxy.resilience import CompiledResilience, CompileError
 from apps.proxy.strategies import STRATEGIES
 
 if TYPE_CHECKING:
+    from apps.contracts.snapshot import Deadlines, Resilience
     from apps.proxy.records import Templates
     from apps.proxy.retries import RetryBudget
     from apps.proxy.slots import Slots
@@ -84,9 +85,13 @@ class CompiledTarget:
     __slots__ = (
         "bytes_per_token",
         "capabilities",
+        "connect",
         "dialect",
         "endpoint",
         "expensive",
+        "first_byte",
+        "first_token",
+        "idle",
         "key",
         "killed",
         "label",
@@ -104,6 +109,7 @@ class CompiledTarget:
         "request_heads",
         "simulated",
         "state",
+        "total",
         "variant",
         "weight",
         "window",
@@ -168,6 +174,19 @@ class CompiledTarget:
         self.expensive = target.expensive
         self.variant = target.variant
         self.capabilities = None if target.capabilities is None else frozenset(target.capabilities)
+        self.connect = target.connect_ms / 1000
+        self.first_byte = target.first_byte_ms / 1000
+        self.first_token = target.first_token_ms / 1000
+        self.idle = target.idle_ms / 1000
+        self.total = target.total_ms / 1000
+
+    def bound_by(self, deadlines: Deadlines, settings: Resilience) -> None:
+        """Deadlines that the target has not itself are its route's; in seconds. first_token is never sooner than first_byte."""
+        self.connect = self.connect or deadlines.connect_ms / 1000
+        self.first_byte = self.first_byte or (settings.reasoning_first_byte_ms if self.reasoning else deadlines.first_byte_ms) / 1000
+        self.first_token = max(self.first_byte, self.first_token or settings.first_token_ms / 1000)
+        self.idle = self.idle or deadlines.idle_ms / 1000
+        self.total = self.total or deadlines.total_ms / 1000
 
 
 class CompiledRoute:
@@ -237,6 +256,8 @@ class CompiledRoute:
         self.stopped = stopped
         """(code, message) when the route takes no requests."""
         deadlines = fragment.deadlines
+        for target in self.every_target:
+            target.bound_by(deadlines, fragment.resilience)
         self.connect = deadlines.connect_ms / 1000
         self.first_byte = deadlines.first_byte_ms / 1000
         self.idle = deadlines.idle_ms / 1000

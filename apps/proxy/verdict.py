@@ -9,6 +9,7 @@ failure                                    this request                         
                                            if that fits the deadline
 5xx, reset, refused, malformed             once more on the same target, then the next                 failure
 silence, refused address, bad certificate  never again on the same target: next target                 failure
+silence, but the app had no more time      the same                                                    nothing
 no connection left of those it may have    next target                                                 nothing
 404                                        next target with another model or provider                  nothing
 413, or too long for the model's context   next target with a larger window                            nothing
@@ -63,7 +64,7 @@ _LARGER = Verdict("larger_window", False)
 
 def verdict(error: AttemptFailed) -> Verdict:
     if isinstance(error, UpstreamSilent):
-        return _NEXT
+        return _NEXT if error.telling else _ELSEWHERE
     if not isinstance(error, UpstreamAnswered):
         if isinstance(error, SeamRefused) or (isinstance(error, UpstreamBroken) and error.ours):
             return _ELSEWHERE

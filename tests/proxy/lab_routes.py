@@ -111,6 +111,7 @@ FAULTS = {
     "reset": "resetx9",
     "reset once": "resetx1",
     "silent": "stall:where=headersx9",
+    "silent and bounded": "stall:where=headersx9",
     "slow once": "stall:where=headers,seconds=0.3x1",
     "no first token": "stall:where=first_tokenx9",
     "stalled": "stall:where=mid,events=12x9",
@@ -135,7 +136,8 @@ for _fault in FAULTS:
     for _shape in ("json", "stream"):
         for _kind in ("alone", "fallback"):
             _name = table_route(_fault, _shape, _kind)
-            _first = at("dead" if _fault == "refused" else "east", _name, prefill=True)
+            _own = {"total_ms": 600} if _fault == "silent and bounded" else {}
+            _first = at("dead" if _fault == "refused" else "east", _name, prefill=True, **_own)
             _targets = [_first] if _kind == "alone" else [_first, at("west", _name, prefill=True)]
             _silent = Deadlines(first_byte_ms=600, idle_ms=600, total_ms=1_500 if _shape == "json" else 20_000)
             _deadlines = _silent if _fault in ("silent", "no first token", "stalled") else Deadlines()

@@ -165,6 +165,12 @@ TABLE: dict[str, Row] = {
         "504 upstream_timeout: first:E~",
         "200 -: first:E~ failover:W=",
     ),
+    "silent and bounded": Row(
+        "504 upstream_timeout: first:E~",
+        "200 -: first:E~ failover:W=",
+        "504 upstream_timeout: first:E~",
+        "200 -: first:E~ failover:W=",
+    ),
     "slow once": Row(
         "200 -: first:E=",
         "200 -: first:E=",

@@ -65,6 +65,14 @@ def test_a_stream_goes_on_with_who_was_left_alone(lab: Lab) -> None:
     lab.script("west", "opens-last")
 
 
+def test_who_is_in_a_hurry_closes_nobody_off(lab: Lab) -> None:
+    lab.script("east", "opens-alone", "stall:where=headersx9")
+    hurried = [lab.ask("opens-alone", headers={"x-bulkhead-timeout-ms": "80"}) for _ in range(4)]
+    assert [got.code for got in hurried] == ["upstream_timeout"] * 4
+    assert lab.breaker("east/main/opens-alone") == "closed"
+    lab.script("east", "opens-alone")
+
+
 def test_a_probe_that_never_left_gives_its_place_back(lab: Lab) -> None:
     """The half-open breaker's one place was taken by a request that was shed before it was sent."""
     target = "east/main/opens-capped"

@@ -63,6 +63,21 @@ def test_seconds_and_shares() -> None:
     assert World(EAST, deadlines=Deadlines(first_byte_ms=3_000)).route.resilience.first_token == 3.0
 
 
+def test_a_targets_own_deadlines_come_before_its_routes() -> None:
+    own = replace(WEST, connect_ms=100, first_byte_ms=200, first_token_ms=300, idle_ms=400, total_ms=500)
+    thinks = replace(SOUTH, reasoning=True, first_token_ms=1)
+    route = Deadlines(connect_ms=1_000, first_byte_ms=2_000, idle_ms=3_000, total_ms=4_000)
+    world = World(EAST, own, thinks, resilience=Resilience(reasoning_first_byte_ms=9_000, first_token_ms=2_500), deadlines=route)
+    found = {t.provider: (t.connect, t.first_byte, t.first_token, t.idle, t.total) for t in world.route.targets}
+    assert found == {
+        "east": (1.0, 2.0, 2.5, 3.0, 4.0),
+        "west": (0.1, 0.2, 0.3, 0.4, 0.5),
+        "south": (1.0, 9.0, 9.0, 3.0, 4.0),
+    }
+    with pytest.raises(CompileError, match="0: as the route"):
+        World(replace(EAST, idle_ms=-1))
+
+
 def test_routes_share_what_is_heavy_and_keep_their_own_options() -> None:
     other = RouteFragment(
         id="r-2", name="other", organisation=ORG, targets=[replace(EAST, weight=7, window=9, prefill=True, reasoning=True, variant="b")]

@@ -44,6 +44,7 @@ def answered(status: int, body: bytes = b"{}", **headers: str) -> UpstreamAnswer
         (answered(403, b'{"error":{"code":"content_policy_violation"}}'), "answer", False, 0),
         (answered(301), "again", True, 0),
         (UpstreamSilent("first byte", 6), "next", True, 0),
+        (UpstreamSilent("whole answer", 0.1, telling=False), "next", False, 0),
         (UpstreamBroken("reset", code="upstream_error", sent=True), "again", True, 0),
         (UpstreamBroken("refused", code="upstream_unreachable", sent=False), "again", True, 0),
         (UpstreamBroken("not called", code="upstream_unreachable", sent=False, again=False), "next", True, 0),
