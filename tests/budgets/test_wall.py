@@ -24,6 +24,7 @@ from apps.proxy.leases import Leases, Shortage
 pytestmark = pytest.mark.slow
 
 LIMITS = {"org": 10_000, "key": 4_000}
+DEADLINE_SECONDS = 120.0
 GRANT = "SELECT * FROM proxy_api.lease_grant(%s, %s::jsonb)"
 RETURN = "SELECT * FROM proxy_api.lease_return(%s, %s::jsonb)"
 SYNC = "SELECT * FROM proxy_api.lease_sync(%s)"
@@ -82,7 +83,7 @@ class Watcher(threading.Thread):
 
     def __exit__(self, *error: object) -> None:
         self.done.set()
-        self.join(10)
+        self.join(DEADLINE_SECONDS)
         assert not self.wrong, self.wrong
         assert self.looks > 10
 
@@ -163,7 +164,7 @@ def test_at_no_observed_moment_is_more_spent_and_held_than_the_limit(fresh_datab
         for holder in holders:
             holder.start()
         for holder in holders:
-            holder.join(90)
+            holder.join(DEADLINE_SECONDS)
             assert not holder.is_alive()
             if holder.error is not None:
                 raise holder.error
@@ -186,13 +187,14 @@ def test_limits_lowered_and_raised_meanwhile(fresh_database: object, walls: dict
         for holder in holders:
             holder.start()
         changes = random.Random(7)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + DEADLINE_SECONDS
         while any(holder.is_alive() for holder in holders) and time.monotonic() < deadline:
             with owner.transaction():
                 owner.execute("UPDATE budgets_budget SET limit_nano = %s WHERE id = %s", [changes.randint(1, 20_000), walls["org"]])
                 owner.execute("SELECT budgets_limit_changed(%s)", [walls["org"]])
         for holder in holders:
-            holder.join(60)
+            holder.join(DEADLINE_SECONDS)
+            assert not holder.is_alive()
             if holder.error is not None:
                 raise holder.error
 
@@ -220,7 +222,10 @@ class RealStore:
 def test_four_proxies_and_a_hundred_callers_spend_the_budget_to_the_last_nano_dollar(
     fresh_database: object, walls: dict[str, UUID]
 ) -> None:
-    """Everybody wants 10 until nothing fits; recalls by NOTIFY find what lies in other proxies' slices."""
+    """Three proxies fall silent with what their slices still hold; the fourth wants 10 until nothing fits. Recalls by NOTIFY find the rest.
+
+    A refusal while money is left is not final here: on a busy machine neither grants nor recalls need to come within the wait.
+    """
 
     async def scene() -> int:
         proxy_url = fresh_database.proxy_url  # type: ignore[attr-defined]
@@ -241,24 +246,28 @@ def test_four_proxies_and_a_hundred_callers_spend_the_budget_to_the_last_nano_do
             connection = await AsyncConnection.connect(proxy_url, autocommit=True)
             connections.append(connection)
             proxies.append(Leases(RealStore(connection, uuid4()), now_ms=lambda: time.time_ns() // 1_000_000, strict=True))
-            tasks.append(loop.create_task(proxies[-1].run()))
+        tasks.append(loop.create_task(proxies[0].run()))  # the silent ones give back what is recalled, not what lies idle
         budgets = tuple(str(id) for id in walls.values())
         spent = 0
+        deadline = loop.time() + DEADLINE_SECONDS
 
-        async def caller(leases: Leases) -> None:
+        async def caller(leases: Leases, rounds: int | None) -> None:
             nonlocal spent
-            while True:
+            while rounds is None or rounds > 0:
                 charges: list[Charge] | Shortage | None = leases.reserve(budgets, 10)
                 if charges is None:
                     charges = await leases.reserve_wait(budgets, 10)
                 if isinstance(charges, Shortage):
-                    assert charges.kind == "exceeded", charges
-                    return
+                    if charges.kind == "exceeded" and spent == LIMITS["key"]:
+                        return
+                    assert loop.time() < deadline, (charges, spent)
+                    continue
                 await asyncio.sleep(0)
                 leases.settle(charges, 10)
                 spent += 10
+                rounds = rounds - 1 if rounds is not None else None
 
-        await asyncio.gather(*(caller(proxies[number % 4]) for number in range(100)))
+        await asyncio.gather(*(caller(proxies[number % 4], 2 if number % 4 else None) for number in range(100)))
         for leases in proxies:
             await leases.close()
         for task in tasks:
