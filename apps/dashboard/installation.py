@@ -23,7 +23,7 @@ from apps.dashboard.selectors import fleet_of, shipper_said
 from apps.dashboard.verdict import LAG_BAD_MS, LAG_WARNS_MS, SHIPPER_SILENT
 from apps.ui.format import bytes_text, duration
 from apps.ui.status import Status, worst
-from apps.usage.selectors import MINUTE_DAYS
+from apps.usage.covering import MINUTE_DAYS
 from apps.usage.tasks import RETENTION_DAYS
 
 DISK_WARNS, DISK_BAD = 0.15, 0.05

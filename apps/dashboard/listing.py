@@ -16,6 +16,7 @@ from apps.usage import selectors as usage
 from apps.usage.choices import OUTCOMES
 from apps.usage.models import UsageRequest
 from apps.usage.narrowing import FilterError, condition
+from apps.usage.requests import LOOKED_AT, SORTS, CursorError, RequestPage, request_page, request_rows
 
 DEFAULT_FROM = "now-6h"
 PAGE_SIZES = (50, 100, 250)
@@ -68,23 +69,23 @@ class Listing:
         self.query = query
         self.applied = {name: query[name][:200].replace("\x00", "") for name in PARAMETERS if query.get(name)}
         self.filters = {PARAMETERS[name]: value for name, value in self.applied.items()}
-        self.sort = query.get("sort", "") if query.get("sort") in usage.SORTS else "newest"
+        self.sort = query.get("sort", "") if query.get("sort") in SORTS else "newest"
         self.limit = next((size for size in PAGE_SIZES if str(size) == query.get("limit")), PAGE_SIZES[0])
         self.problem = time_range.problem
 
     @cached_property
-    def page(self) -> usage.RequestPage:
+    def page(self) -> RequestPage:
         try:
             return self._page(after=self.query.get("after", ""), before=self.query.get("before", ""))
-        except usage.CursorError as error:
+        except CursorError as error:
             self.problem = f"{str(error).capitalize()}."
         except FilterError as error:
             self.problem = str(error)
-            return usage.RequestPage([], None, None)
+            return RequestPage([], None, None)
         return self._page()
 
-    def _page(self, **place: str) -> usage.RequestPage:
-        return usage.request_page(
+    def _page(self, **place: str) -> RequestPage:
+        return request_page(
             self.choice.scope, self.range.start, self.range.end, filters=self.filters, limit=self.limit, sort=self.sort, **place
         )
 
@@ -101,7 +102,7 @@ class Listing:
     @property
     def looked_at(self) -> str:
         """How many requests a page looks at where no index leads to what is asked for."""
-        return f"{usage.LOOKED_AT:,}"
+        return f"{LOOKED_AT:,}"
 
     @property
     def can_tail(self) -> bool:
@@ -222,7 +223,7 @@ def csv_header() -> Sequence[str]:
 def csv_rows(listing: Listing) -> Iterator[Sequence[Any]]:
     """The rows that the URL's filters and range select, in its order, at most ``MOST_CSV_ROWS``."""
     window = (listing.choice.scope, listing.range.start, listing.range.end)
-    records = usage.request_rows(*window, filters=listing.filters, limit=MOST_CSV_ROWS, sort=listing.sort)
+    records = request_rows(*window, filters=listing.filters, limit=MOST_CSV_ROWS, sort=listing.sort)
     for record in records:
         row = listing.row(record)
         yield [read(row) for _, read in _COLUMNS]

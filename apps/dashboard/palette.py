@@ -11,7 +11,7 @@ from django.urls import reverse
 from apps.accounts.rules import roles_for
 from apps.ui.palette import Hit
 from apps.usage.choices import OUTCOMES
-from apps.usage.selectors import request_get
+from apps.usage.requests import request_get
 
 
 def requests_for_palette(user: Any, query: str, limit: int) -> Sequence[Hit]:

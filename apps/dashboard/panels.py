@@ -25,7 +25,8 @@ from apps.usage import plots
 from apps.usage import selectors as usage
 from apps.usage.glance import LIVE_SECONDS, Glance
 from apps.usage.glance import glance as usage_glance
-from apps.usage.selectors import EVERYTHING, Dimension, Group, Series
+from apps.usage.measures import Group, Series
+from apps.usage.selectors import EVERYTHING, Dimension
 
 
 class Reads:

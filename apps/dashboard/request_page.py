@@ -18,7 +18,7 @@ from apps.keys.models import VirtualKey
 from apps.publishing.models import ProxyProcess, Version
 from apps.routes.models import Route
 from apps.usage.models import UsageRequest
-from apps.usage.selectors import request_neighbours
+from apps.usage.requests import request_neighbours
 
 
 def raw_record(record: UsageRequest) -> dict[str, Any]:

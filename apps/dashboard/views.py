@@ -24,7 +24,7 @@ from apps.dashboard.selectors import place
 from apps.ui import outage
 from apps.ui.csvfile import csv_response
 from apps.ui.timerange import PRESETS, TimeRange, from_query
-from apps.usage.selectors import request_get
+from apps.usage.requests import request_get
 
 log = logging.getLogger(__name__)
 

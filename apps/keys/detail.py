@@ -17,9 +17,10 @@ from apps.ui.timerange import TimeRange
 from apps.usage import plots
 from apps.usage import selectors as usage
 from apps.usage.choices import OUTCOMES
+from apps.usage.measures import Series
 from apps.usage.models import UsageRequest
 from apps.usage.recency import last_requests
-from apps.usage.selectors import Series
+from apps.usage.requests import request_page
 
 LAST = 10
 EVENTS = 30
@@ -75,7 +76,7 @@ class KeyDetail:
     def requests(self) -> list[tuple[UsageRequest, Status]]:
         """Its newest requests in the range."""
         window = (self.choice.scope, self.range.start, self.range.end)
-        page = usage.request_page(*window, filters={"key_id": str(self.key.pk)}, limit=LAST)
+        page = request_page(*window, filters={"key_id": str(self.key.pk)}, limit=LAST)
         return [(record, OUTCOMES[record.outcome]) for record in page.rows]
 
     @cached_property

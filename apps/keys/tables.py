@@ -7,7 +7,7 @@ last use and budgets of the page that is shown.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -19,11 +19,11 @@ from apps.keys import choices, rules, selectors
 from apps.keys.neighbours import BudgetLine, budgets_known
 from apps.ui.format import dollars
 from apps.ui.status import Status
-from apps.ui.tables import MOST_CSV_ROWS, Chip, Column, Empty, Listing, listing_build
+from apps.ui.tables import Chip, Column, Empty, Listing, lines_build
 from apps.ui.timerange import TimeRange
 from apps.usage import selectors as usage
+from apps.usage.measures import Totals
 from apps.usage.recency import last_requests
-from apps.usage.selectors import Totals
 
 LOOK_BACK = timedelta(days=35)
 """How far back the last use of a key is looked for."""
@@ -92,22 +92,18 @@ def keys_list(choice: Choice, time_range: TimeRange, query: Mapping[str, str], *
     lines = selectors.key_lines(choice.organisation, asked=asked, revoked=state == "revoked")
     if environment in dict(choices.ENVIRONMENTS):
         lines = lines.filter(environment=environment)
-    # What the database can sort it pages too; the rest needs the use or the state of every key before there is a first page.
-    paged = not csv and state not in choices.STATES and query.get("sort", "").removeprefix("-") in ("", *IN_DATABASE)
-    rows: list[KeyRow] = []
-    if not paged:
-        rows = [_row(line, now) for line in lines]
-        if state in choices.STATES:
-            rows = [row for row in rows if row.status.value == state]
-        _add_counts(choice, time_range, rows, now)
     chips = [Chip("Name", asked, "q")] if asked else []
     chips += [Chip("Status", choices.STATES[state].label, "state")] if state in choices.STATES else []
     chips += [Chip("Environment", environment, "environment")] if environment in dict(choices.ENVIRONMENTS) else []
-    listing = listing_build(
+    return lines_build(
         query,
         label="keys",
         columns=_CSV_COLUMNS if csv else _COLUMNS,
-        rows=lines if paged else rows,
+        lines=lines,
+        row=lambda line: _row(line, now),
+        fill=lambda rows: _add_counts(choice, time_range, rows, now),
+        complete=lambda rows: _complete(choice, rows, now),
+        in_database=IN_DATABASE,
         default_sort="name",
         nothing_yet=Empty(
             "nothing-yet",
@@ -117,12 +113,9 @@ def keys_list(choice: Choice, time_range: TimeRange, query: Mapping[str, str], *
             "Create a key",
         ),
         chips=chips,
+        keep=(lambda row: row.status.value == state) if state in choices.STATES else None,
+        csv=csv,
     )
-    if paged:
-        listing = replace(listing, rows=[_row(line, now) for line in listing.rows])
-        _add_counts(choice, time_range, listing.rows, now)
-    _complete(choice, list(listing.everything[:MOST_CSV_ROWS]) if csv else listing.rows, now)
-    return listing
 
 
 def _row(line: selectors.Line, now: datetime) -> KeyRow:

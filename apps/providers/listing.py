@@ -1,22 +1,16 @@
-"""The pages' reads of providers: the list with state and traffic, a provider's models with prices, its history.
-
-The list is light rows in memory, so that it can be sorted by what Postgres keeps elsewhere (checks, traffic); what costs more (endpoints,
-latency) is read for the rows of one page only.
-"""
+"""The pages' reads of providers: lines and parts of the list, a provider's models with prices, its history."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce, JSONObject
+from django.db.models.functions import Coalesce
 
-from apps.accounts.scope import Scope
 from apps.audit.models import AuditEvent
 from apps.audit.selectors import events_about
 from apps.contracts.money import dollars_text
@@ -28,60 +22,11 @@ from apps.providers.selectors import price_spec, prices_in_force
 from apps.publishing.trail import trail
 from apps.ui.status import Status
 from apps.ui.timeline import Entry
-from apps.usage.selectors import Latency, Totals, traffic_of
 
 if TYPE_CHECKING:
     from apps.accounts.models import Organisation
 
-FEW = 60
-"""Up to so many providers, latency is read for all at once: one query instead of two."""
 MOST_HISTORY = 100
-
-
-@dataclass(slots=True)
-class ProviderRow:
-    """A provider in the list. ``latency`` and ``endpoints`` are filled for the rows that are shown."""
-
-    pk: UUID
-    name: str
-    kind: str
-    simulated: bool
-    enabled: bool
-    allow_private: bool
-    models: int
-    routes: int
-    checks: tuple[str, ...] = ()
-    checked_at: datetime | None = None
-    totals: Totals = field(default_factory=Totals)
-    latency: Latency = field(default_factory=Latency)
-    endpoints: list[Endpoint] = field(default_factory=list)
-
-    @property
-    def status(self) -> Status:
-        """Of its checks and its traffic together."""
-        return choices.PROVIDER_STATES[
-            rules.provider_state(enabled=self.enabled, checks=self.checks, attempts=self.totals.attempts, failed=self.totals.attempt_errors)
-        ]
-
-    @property
-    def kind_label(self) -> str:
-        """The wire format, in words."""
-        return choices.KINDS[self.kind].label if self.kind in choices.KINDS else self.kind
-
-    @property
-    def regions(self) -> list[str]:
-        """Of its endpoints, none twice."""
-        return list(dict.fromkeys(endpoint.region for endpoint in self.endpoints if endpoint.region))
-
-    @property
-    def credentials(self) -> list[Credential]:
-        """Of its endpoints, none twice."""
-        return list({endpoint.credential_id: endpoint.credential for endpoint in self.endpoints if endpoint.credential}.values())
-
-    @property
-    def bare(self) -> int:
-        """Endpoints without a credential."""
-        return sum(endpoint.credential_id is None for endpoint in self.endpoints)
 
 
 def check_now(state: str, checked_at: datetime, *, now: datetime) -> str:
@@ -89,60 +34,58 @@ def check_now(state: str, checked_at: datetime, *, now: datetime) -> str:
     return "stale" if now - checked_at > timedelta(minutes=choices.CHECK_STALE_MINUTES) else state
 
 
-def provider_rows(
-    organisation: Organisation, scope: Scope, start: datetime, end: datetime, *, latency: bool = False, now: datetime | None = None
-) -> list[ProviderRow]:
-    """An organisation's providers by name, with counts of the range: two queries, whatever their number.
-
-    latency: read for all of them, to sort by it; where they are few it always is.
-    """
-    now = now or datetime.now(UTC)
-    models = ProviderModel.objects.filter(provider=OuterRef("pk")).order_by().values("provider").annotate(n=Count("pk")).values("n")
-    checks = ProviderCheck.objects.filter(endpoint__provider=OuterRef("pk")).values(said=JSONObject(state="state", at="checked_at"))
-    found = (
-        Provider.objects.filter(organisation=organisation)
-        # Joins with models and checks would multiply them with the routes' targets.
-        .annotate(
-            model_count=Coalesce(Subquery(models), 0),
-            check_list=ArraySubquery(checks),
-            route_count=Count("route_targets__route", distinct=True),
-        )
-        .order_by("name")
-    )
-    rows = []
-    for provider in found:
-        said = [(check["state"], datetime.fromisoformat(check["at"])) for check in provider.check_list]
-        rows.append(
-            ProviderRow(
-                pk=provider.pk,
-                name=provider.name,
-                kind=provider.kind,
-                simulated=provider.simulated,
-                enabled=provider.enabled,
-                allow_private=provider.allow_private_addresses,
-                models=provider.model_count,
-                routes=provider.route_count,
-                checks=tuple(check_now(state, at, now=now) for state, at in said),
-                checked_at=max((at for _, at in said), default=None),
-            )
-        )
-    groups = traffic_of(scope, start, end, "provider", None, latency=latency or len(rows) <= FEW, now=now) if rows else []
-    traffic = {group.value: group for group in groups}
-    for row in rows:
-        if group := traffic.get(row.name):
-            row.totals, row.latency = group.totals, group.total
-    return rows
+Line = tuple[UUID, str, str, bool, bool, bool]
+"""id, name, kind, simulated, enabled, private addresses allowed."""
 
 
-def provider_rows_fill(rows: Sequence[ProviderRow], scope: Scope, start: datetime, end: datetime, *, of: int) -> None:
-    """What a page's rows need beside: endpoints with their credentials, and latency where the list of ``of`` was too long for it."""
-    by_id = {row.pk: row for row in rows}
-    for endpoint in Endpoint.objects.filter(provider__in=by_id).select_related("credential", "check_state").order_by("position"):
-        by_id[endpoint.provider_id].endpoints.append(endpoint)
-    if of > FEW:
-        by_name = {row.name: row for row in rows}
-        for group in traffic_of(scope, start, end, "provider", [row.name for row in rows if row.totals.requests]):
-            by_name[group.value].latency = group.total
+def provider_lines(organisation: Organisation, *, asked: str = "") -> QuerySet[Any, Line]:
+    """All providers of an organisation in a few columns, by name; ``model_count`` and ``route_count`` are there to be ordered by.
+    asked: a part of a name."""
+    rows = Provider.objects.filter(organisation=organisation)
+    if asked:
+        rows = rows.filter(name__icontains=asked)
+    # ``alias``: counted only for an order that asks for it.
+    rows = rows.alias(model_count=_models_of(), route_count=_routes_of()).order_by("name")
+    return rows.values_list("pk", "name", "kind", "simulated", "enabled", "allow_private_addresses")
+
+
+def _models_of() -> Coalesce:
+    found = ProviderModel.objects.filter(provider=OuterRef("pk")).order_by().values("provider")
+    return Coalesce(Subquery(found.annotate(n=Count("pk")).values("n")), 0)
+
+
+def _routes_of() -> Coalesce:
+    # From the provider's side: routes lie above this app.
+    found = Provider.objects.filter(pk=OuterRef("pk")).order_by().values("pk")
+    return Coalesce(Subquery(found.annotate(n=Count("route_targets__route", distinct=True)).values("n")), 0)
+
+
+def provider_counts(provider_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+    """How many models some providers have and how many routes use them: one query, none without providers."""
+    if not provider_ids:
+        return {}
+    rows = Provider.objects.filter(pk__in=provider_ids).values_list("pk", _models_of(), _routes_of())
+    return {pk: (models, routes) for pk, models, routes in rows}
+
+
+def provider_checks(organisation: Organisation, provider_ids: Sequence[UUID] | None) -> dict[UUID, list[tuple[str, datetime]]]:
+    """What the last checks of providers' endpoints said and when, by provider; of all where no ids are given. One query."""
+    rows = ProviderCheck.objects.filter(endpoint__provider__organisation=organisation)
+    if provider_ids is not None:
+        rows = rows.filter(endpoint__provider__in=provider_ids)
+    found: dict[UUID, list[tuple[str, datetime]]] = {}
+    for provider_id, state, at in rows.values_list("endpoint__provider_id", "state", "checked_at"):
+        found.setdefault(provider_id, []).append((state, at))
+    return found
+
+
+def provider_endpoints(provider_ids: Sequence[UUID]) -> dict[UUID, list[Endpoint]]:
+    """Endpoints of some providers in order, with credentials: one query, none without providers."""
+    found: dict[UUID, list[Endpoint]] = {}
+    if provider_ids:
+        for endpoint in Endpoint.objects.filter(provider__in=provider_ids).select_related("credential").order_by("position"):
+            found.setdefault(endpoint.provider_id, []).append(endpoint)
+    return found
 
 
 def provider_of(organisation: Organisation, provider_id: UUID) -> Provider | None:

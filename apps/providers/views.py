@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -24,17 +23,12 @@ from apps.ui.tables import MOST_CSV_ROWS, Chip, Empty, listing_build
 from apps.ui.timerange import PRESETS, TimeRange, from_query
 from apps.usage import plots
 from apps.usage import selectors as usage
+from apps.usage.requests import request_page
 
 log = logging.getLogger(__name__)
 
 DEFAULT_FROM = "now-24h"
 RECENT_ERRORS = 5
-STATE_GROUPS: Mapping[str, tuple[str, frozenset[str]]] = {
-    "wrong": ("Something is wrong", frozenset({"warn", "bad", "unknown"})),
-    "good": ("Healthy", frozenset({"good"})),
-    "disabled": ("Disabled", frozenset({"neutral"})),
-}
-"""Choices of the list's filter by state: value -> (label, tones)."""
 
 
 def range_of(query: Mapping[str, str]) -> TimeRange:
@@ -54,53 +48,21 @@ class ListView(ScopedView):
     http_method_names: ClassVar[list[str]] = ["get", "head"]
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
-        time_range, query = range_of(request.GET), request.GET
-        scope, now = self.choice.scope, datetime.now(UTC)
-        by_latency = query.get("sort", "").endswith("p95")
-        rows = listing.provider_rows(self.choice.organisation, scope, time_range.start, time_range.end, latency=by_latency, now=now)
-        total, wanted, state = len(rows), text_of(query, "q"), query.get("state", "")
-        chips = []
-        if wanted:
-            rows = [row for row in rows if wanted.casefold() in row.name.casefold()]
-            chips.append(Chip("Name", wanted, "q"))
-        if state in STATE_GROUPS:
-            label, tones = STATE_GROUPS[state]
-            rows = [row for row in rows if row.status.tone in tones]
-            chips.append(Chip("State", label, "state"))
-        may = self.choice.may("provider.change")
-        nothing = Empty(
-            "nothing-yet",
-            "No provider yet",
-            "A provider is where models are served: a company's API, or a server of your own.",
-            reverse("providers:connect") if may else "",
-            "Connect a provider" if may else "",
-        )
-        shown = listing_build(
-            query, label="providers", columns=tables.PROVIDERS, rows=rows, default_sort="name", nothing_yet=nothing, chips=chips
-        )
-        if query.get("format") == "csv":
-            every = list(shown.everything)[:MOST_CSV_ROWS]
-            listing.provider_rows_fill(every, scope, time_range.start, time_range.end, of=total)
-            columns = tuple(
-                replace(column, value=_label) if column.key == "state" else column for column in tables.PROVIDERS if column.key != "p95"
-            )
-            return replace(shown, columns=(*columns, *tables.CSV_ONLY), everything=every).csv("bulkhead-providers.csv")
-        listing.provider_rows_fill(shown.rows, scope, time_range.start, time_range.end, of=total)
+        time_range, csv = range_of(request.GET), request.GET.get("format") == "csv"
+        shown = tables.providers_list(self.choice, time_range, request.GET, csv=csv)
+        if csv:
+            return shown.csv("bulkhead-providers.csv")
         context = {
             "listing": shown,
             "range": time_range,
             "presets": PRESETS,
             "choice": self.choice,
-            "may_change": may,
-            "wanted": wanted,
-            "state": state,
-            "states": [(value, label) for value, (label, _) in STATE_GROUPS.items()],
+            "may_change": self.choice.may("provider.change"),
+            "wanted": text_of(request.GET, "q"),
+            "state": request.GET.get("state", ""),
+            "states": [(value, label) for value, (label, _) in tables.STATE_GROUPS.items()],
         }
         return render(request, "providers/list.html", context)
-
-
-def _label(row: listing.ProviderRow) -> str:
-    return row.status.label
 
 
 class ProviderView(ScopedView):
@@ -154,15 +116,15 @@ class DetailView(ProviderView):
             scope, time_range.start, time_range.end, dimension="provider", value=provider.name, latency=False, now=now
         )
         checks = [check for endpoint in endpoints if (check := getattr(endpoint, "check_state", None))]
-        row = listing.ProviderRow(
+        row = tables.ProviderRow(
             pk=provider.pk, name=provider.name, kind=provider.kind, simulated=provider.simulated, enabled=provider.enabled,
-            allow_private=provider.allow_private_addresses, models=0, routes=0, totals=series.totals, latency=series.total,
+            allow_private=provider.allow_private_addresses, totals=series.totals, latency=series.total,
             checks=tuple(listing.check_now(check.state, check.checked_at, now=now) for check in checks), endpoints=endpoints,
         )  # fmt: skip
         targets = listing.routes_using(provider)
         failed: list[Any] = []
         if self.choice.may("request.view") and (series.totals.failed or series.totals.attempt_errors):
-            failed = usage.request_page(
+            failed = request_page(
                 scope, time_range.start, time_range.end, filters={"provider": provider.name, "outcome": "error"}, limit=RECENT_ERRORS
             ).rows
         heard = [proxy["detail"] for proxy in fleet_status_of(request)["proxies"]]

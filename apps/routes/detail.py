@@ -26,8 +26,8 @@ from apps.routes.words import resilience_words
 from apps.ui.plots import Plot
 from apps.ui.status import Status
 from apps.ui.timerange import TimeRange
-from apps.usage import selectors as usage
 from apps.usage.choices import OUTCOMES
+from apps.usage.requests import request_page
 from apps.usage.targets import TargetTraffic, traffic_by_target
 
 HOUR = timedelta(hours=1)
@@ -236,7 +236,7 @@ class RouteDetail:
     @cached_property
     def failures(self) -> list[tuple[Any, Status]]:
         """The newest requests of the range that failed, with their outcomes."""
-        page = usage.request_page(
+        page = request_page(
             self.choice.scope,
             self.range.start,
             self.range.end,

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from apps.ui.plots import Plot, theme
 from apps.ui.plots import at as moment_text
-from apps.usage.selectors import Point
+from apps.usage.measures import Point
 from apps.usage.targets import TargetTraffic
 
 COLOURS = ("var(--plot-1)", "var(--plot-2)", "var(--plot-3)", "var(--plot-4)", "var(--plot-5)")

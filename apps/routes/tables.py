@@ -7,7 +7,7 @@ targets and latency of the page that is shown.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -21,10 +21,10 @@ from apps.routes import choices, rules, selectors
 from apps.routes.models import RouteTarget
 from apps.routes.rules import TargetSpec
 from apps.ui.status import Status
-from apps.ui.tables import MOST_CSV_ROWS, Chip, Column, Empty, Listing, listing_build
+from apps.ui.tables import Chip, Column, Empty, Listing, lines_build
 from apps.ui.timerange import TimeRange
 from apps.usage import selectors as usage
-from apps.usage.selectors import Latency, Totals
+from apps.usage.measures import Latency, Totals
 
 FEW = 200
 """Up to so many routes, latency is read together with the counts."""
@@ -110,27 +110,26 @@ CSV_COLUMNS: tuple[Column[RouteRow], ...] = (
 
 
 def routes_list(choice: Choice, time_range: TimeRange, query: Mapping[str, str], *, csv: bool = False) -> Listing[RouteRow]:
-    """One page of the organisation's routes, or with ``csv`` all that the filters leave: at most six queries."""
+    """One page of the organisation's routes, or with ``csv`` all that the filters leave: at most six queries for a page."""
     now = datetime.now(UTC)
     asked, state = query.get("q", "").replace("\x00", "").strip()[:200], query.get("state", "")
-    lines = selectors.route_lines(choice.organisation, asked=asked)
-    # What the database can sort it pages too; the rest needs traffic or flags of every route before there is a first page.
-    paged = not csv and state not in choices.STATES and query.get("sort", "").removeprefix("-") in ("", *IN_DATABASE)
-    rows: list[RouteRow] = []
     stopped: dict[UUID, str] = {}
-    if not paged:
-        rows = [_row(line, now) for line in lines]
-        stopped = _add_flags(choice, rows)
-        if state in choices.STATES:
-            rows = [row for row in rows if row.status.value == state]
+
+    def fill(rows: list[RouteRow]) -> None:
+        stopped.update(_add_flags(choice, rows))
         _add_counts(choice, time_range, rows, now)
+
     chips = [Chip("Name", asked, "q")] if asked else []
     chips += [Chip("Status", choices.STATES[state].label, "state")] if state in choices.STATES else []
-    listing = listing_build(
+    return lines_build(
         query,
         label="routes",
         columns=CSV_COLUMNS if csv else COLUMNS,
-        rows=lines if paged else rows,
+        lines=selectors.route_lines(choice.organisation, asked=asked),
+        row=lambda line: _row(line, now),
+        fill=fill,
+        complete=lambda rows: _complete(choice, time_range, rows, stopped, now),
+        in_database=IN_DATABASE,
         default_sort="name",
         nothing_yet=Empty(
             "nothing-yet",
@@ -140,13 +139,9 @@ def routes_list(choice: Choice, time_range: TimeRange, query: Mapping[str, str],
             "Create a route",
         ),
         chips=chips,
+        keep=(lambda row: row.status.value == state) if state in choices.STATES else None,
+        csv=csv,
     )
-    if paged:
-        listing = replace(listing, rows=[_row(line, now) for line in listing.rows])
-        stopped = _add_flags(choice, listing.rows)
-        _add_counts(choice, time_range, listing.rows, now)
-    _complete(choice, time_range, list(listing.everything[:MOST_CSV_ROWS]) if csv else listing.rows, stopped, now)
-    return listing
 
 
 def _row(line: selectors.Line, now: datetime) -> RouteRow:

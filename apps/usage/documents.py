@@ -13,12 +13,21 @@ import msgspec
 from apps.contracts.usage import Attempt, UsageRecord
 
 
-class TokensDocument(msgspec.Struct, gc=False):
+class TokenDetailsDocument(msgspec.Struct, gc=False):
+    audio_input: int
+    audio_output: int
+    image_input: int
+    image_output: int
+    batch: bool
+
+
+class TokensDocument(msgspec.Struct, gc=False, omit_defaults=True):
     input: int
     output: int
     cache_read: int
     cache_write: int
     reasoning: int
+    details: TokenDetailsDocument | None = None
 
 
 class ChargeDocument(msgspec.Struct, gc=False):
@@ -56,6 +65,8 @@ _decoder = msgspec.json.Decoder(list[AttemptDocument])
 def attempt_document(a: Attempt) -> AttemptDocument:
     """An attempt by names. Positional, because it runs once per settled request."""
     t = a.tokens
+    d = t.details
+    details = None if d is None else TokenDetailsDocument(d.audio_input, d.audio_output, d.image_input, d.image_output, d.batch)
     return AttemptDocument(
         a.provider,
         a.endpoint,
@@ -68,7 +79,7 @@ def attempt_document(a: Attempt) -> AttemptDocument:
         a.sent_us,
         a.first_byte_us,
         a.ended_us,
-        TokensDocument(t.input, t.output, t.cache_read, t.cache_write, t.reasoning),
+        TokensDocument(t.input, t.output, t.cache_read, t.cache_write, t.reasoning, details),
         a.cost_nano,
         a.price_version,
         a.estimated,
@@ -88,6 +99,7 @@ def attempts_json(r: UsageRecord) -> bytes | None:
         if (
             a.cost_nano == r.cost_nano
             and a.tokens == r.tokens
+            and a.tokens.details is None
             and a.outcome == r.outcome
             and a.error_code == r.error_code
             and a.estimated is r.estimated

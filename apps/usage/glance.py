@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from apps.accounts.scope import Scope
-from apps.usage.selectors import COUNTS, DAY, HISTOGRAMS, MINUTE, SUMS, Dimension, Latency, Totals, floor, latency_of, rows_of
+from apps.usage.covering import DAY, MINUTE, floor
+from apps.usage.measures import COUNTS, HISTOGRAMS, SUMS, Latency, Totals, latency_of
+from apps.usage.selectors import Dimension, rows_of
 
 LIVE_SECONDS = 60
 LATEST_MINUTES = 2

@@ -13,10 +13,10 @@ from typing import Any
 
 from apps.contracts.money import NANO, dollars_text
 from apps.ui.plots import Plot, at, theme
-from apps.usage.selectors import Point, Series
+from apps.usage.measures import Point, Series
 
 MOST_POINTS = 1_000
-"""Per trace. A series has at most 400 (``apps.usage.selectors.step_for``)."""
+"""Per trace. A series has at most 400 (``apps.usage.covering.step_for``)."""
 
 
 @dataclass(frozen=True, slots=True)

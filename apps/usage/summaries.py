@@ -3,7 +3,7 @@
 A rollup by all dimensions has as many rows as there are combinations; a page that asks one question of it must merge all
 of their histograms. A summary is that merge, kept while settling: ``(organisation, simulated, seconds, dimension, bucket, value)``
 -> counters and histograms. A range is then covered by few rows: minutes at its ragged edges, hours and days inside
-(``apps.usage.selectors.cover``).
+(``apps.usage.covering.cover``).
 
 Invariant: for each width and dimension, every counter's sum equals the sum over the records.
 """

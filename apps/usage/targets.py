@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from apps.accounts.scope import Scope
-from apps.usage.selectors import COUNTS, HISTOGRAMS, HOUR, SUMS, Latency, Point, Totals, floor, latency_of, rows_of
+from apps.usage.covering import HOUR, floor
+from apps.usage.measures import COUNTS, HISTOGRAMS, SUMS, Latency, Point, Totals, latency_of
+from apps.usage.selectors import rows_of
 
 SHORT = timedelta(hours=6, minutes=1)
 """Up to this length a range is read in tens of seconds."""

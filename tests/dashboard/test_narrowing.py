@@ -10,9 +10,9 @@ from django.test import Client
 
 from apps.accounts.models import Organisation, User
 from apps.accounts.scope import Scope
-from apps.usage import selectors
 from apps.usage.models import UsageRequest
 from apps.usage.narrowing import CONDITIONS, FilterError, condition
+from apps.usage.requests import SORTS, request_page
 from tests.dashboard.generate import usage_generate
 
 
@@ -40,10 +40,10 @@ def test_each_filter_finds_exactly_what_it_names(organisation: Organisation) -> 
         ("min_ms", "1500"): lambda row: row.total_us >= 1_500_000,
     }
     for (name, value), wanted in expected.items():
-        page = selectors.request_page(Scope(str(organisation.pk), True), *window(), filters={name: value}, limit=400)
+        page = request_page(Scope(str(organisation.pk), True), *window(), filters={name: value}, limit=400)
         found = {row.id for row in page.rows}
         assert found == {row.id for row in rows if wanted(row)} and (found or name == "error_code"), (name, value)
-    assert selectors.request_page(Scope(str(organisation.pk), True), *window(), filters={"user": "nobody"}).rows == []
+    assert request_page(Scope(str(organisation.pk), True), *window(), filters={"user": "nobody"}).rows == []
 
 
 @pytest.mark.parametrize(
@@ -61,31 +61,31 @@ def test_a_name_that_is_no_filter_is_an_error_of_the_caller() -> None:
     assert "min_ms" in CONDITIONS
 
 
-@pytest.mark.parametrize("sort", list(selectors.SORTS))
+@pytest.mark.parametrize("sort", list(SORTS))
 def test_every_order_pages_through_all_and_back(organisation: Organisation, sort: str) -> None:
     usage_generate(organisation=organisation, count=130)
     scope, (start, end) = Scope(str(organisation.pk), True), window()
     seen, pages, after = [], [], ""
     while True:
-        page = selectors.request_page(scope, start, end, after=after, limit=40, sort=sort)
+        page = request_page(scope, start, end, after=after, limit=40, sort=sort)
         pages.append(page)
         seen += page.rows
         if page.after is None:
             break
         after = page.after
-    values = [getattr(row, selectors.SORTS[sort]) for row in seen]
+    values = [getattr(row, SORTS[sort]) for row in seen]
     assert len({row.id for row in seen}) == len(seen) == 130 and values == sorted(values, reverse=True)
-    back = selectors.request_page(scope, start, end, before=pages[2].before or "", limit=40, sort=sort)
+    back = request_page(scope, start, end, before=pages[2].before or "", limit=40, sort=sort)
     assert [row.id for row in back.rows] == [row.id for row in pages[1].rows]
 
 
 def test_a_rare_thing_is_searched_for_in_parts_that_leave_nothing_out(organisation: Organisation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selectors, "LOOKED_AT", 30)
+    monkeypatch.setattr("apps.usage.requests.LOOKED_AT", 30)
     usage_generate(organisation=organisation, count=200)
     scope, (start, end) = Scope(str(organisation.pk), True), window()
     found, after, rounds = [], "", 0
     while rounds < 20:
-        page = selectors.request_page(scope, start, end, filters={"user": "user-3"}, after=after, limit=50)
+        page = request_page(scope, start, end, filters={"user": "user-3"}, after=after, limit=50)
         found += [row.id for row in page.rows]
         rounds += 1
         if page.after is None:
@@ -102,7 +102,7 @@ def test_the_page_says_what_makes_no_sense_and_goes_on_searching(
     assert "is no status" in page("/requests/?status=teapot")
     assert "is no status" in page("/requests/?status=teapot&format=csv")
     assert "1500 ms" in page("/requests/?min_ms=1500")
-    monkeypatch.setattr(selectors, "LOOKED_AT", 20)
+    monkeypatch.setattr("apps.usage.requests.LOOKED_AT", 20)
     assert "Search further back" in page("/requests/?user=nobody")
 
 

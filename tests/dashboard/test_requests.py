@@ -21,7 +21,8 @@ from apps.accounts.scope import Scope
 from apps.contracts import histogram
 from apps.usage import plots
 from apps.usage.models import UsageRequest
-from apps.usage.selectors import Cursor, CursorError, request_page, traffic_by, traffic_series
+from apps.usage.requests import Cursor, CursorError, request_page
+from apps.usage.selectors import traffic_by, traffic_series
 from tests.dashboard.generate import usage_generate
 
 NAUGHTY = Path(__file__).resolve().parents[2] / ".." / "shared" / "material" / "vectors" / "blns" / "blns.json"

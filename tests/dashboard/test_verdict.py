@@ -17,7 +17,7 @@ from apps.providers.live import LiveTarget
 from apps.publishing.choices import PROXY_STATES
 from apps.ui.status import Status
 from apps.usage.glance import Glance, Watched, glance
-from apps.usage.selectors import Latency, Totals
+from apps.usage.measures import Latency, Totals
 from tests.dashboard.generate import usage_generate
 
 NOW = datetime(2026, 3, 1, 15, 0, tzinfo=UTC)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from apps.accounts.models import Organisation
 from apps.accounts.scope import Scope
+from apps.usage.covering import DAY, HOUR, MINUTE, aligned, cover, step_for
 from apps.usage.models import UsageRequest
-from apps.usage.selectors import DAY, HOUR, MINUTE, aligned, cover, step_for, traffic_by, traffic_series
+from apps.usage.selectors import traffic_by, traffic_series
 from tests.dashboard.generate import usage_generate
 
 NOW = datetime(2026, 3, 29, 14, 37, 21, 654321, tzinfo=UTC)

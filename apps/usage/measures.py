@@ -1,0 +1,117 @@
+"""What is counted and measured of traffic: totals, quantiles, groups, and series of them.
+
+Durations are microseconds, money is nano-dollars. Quantiles are exact to the histogram's 1.1%. Histograms are merged here and
+not in SQL: decoding JSON and adding in dicts costs a tenth of unnesting jsonb and grouping it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+
+import msgspec
+
+from apps.contracts.histogram import midpoint
+
+QUANTILES = (0.50, 0.95, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over rollup rows; see ``apps.usage.models.Rollup`` for what counts where."""
+
+    requests: int = 0
+    ok: int = 0
+    error: int = 0
+    cancelled: int = 0
+    refused: int = 0
+    unknown: int = 0
+    estimated: int = 0
+    attempts: int = 0
+    attempt_errors: int = 0
+    tokens_input: int = 0
+    tokens_output: int = 0
+    tokens_cache_read: int = 0
+    cost_nano: int = 0
+
+    @property
+    def failed(self) -> int:
+        """Requests whose app got an error or no known end; refusals and cancellations are no failures of ours."""
+        return self.error + self.unknown
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(*(getattr(self, name) + getattr(other, name) for name in COUNTS))
+
+
+COUNTS = tuple(item.name for item in fields(Totals))
+SUMS = ", ".join(f"sum({name})::bigint" for name in COUNTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Three quantiles in microseconds; None where nothing was measured. ``count``: measurements."""
+
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One step of a series: ``seconds`` from ``at``; fewer than the step's where it is not over yet."""
+
+    at: datetime
+    seconds: float
+    totals: Totals = field(default_factory=Totals)
+    total: Latency = field(default_factory=Latency)
+    first_token: Latency = field(default_factory=Latency)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One value of a dimension; empty where a request was refused before it had one."""
+
+    value: str
+    totals: Totals
+    total: Latency
+    first_token: Latency
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A range in steps, without holes: a step without traffic is a point of zeros.
+
+    ``totals``, ``total``, ``first_token`` are of ``[start, end)`` exactly; the first point is a whole step, which may begin before.
+    """
+
+    start: datetime
+    end: datetime
+    step: timedelta
+    points: list[Point]
+    totals: Totals
+    total: Latency
+    first_token: Latency
+
+
+HISTOGRAMS = ", ".join(f"string_agg({name}::text, ',') FILTER (WHERE {name} <> '{{}}')" for name in ("h_total", "h_first_token"))
+_decode = msgspec.json.Decoder(list[dict[int, int]]).decode
+
+
+def latency_of(texts: str | None) -> Latency:
+    """The quantiles of histograms that were joined with commas; as ``apps.contracts.histogram.quantile`` of their sum."""
+    if not texts:
+        return Latency()
+    first, *rest = _decode(f"[{texts}]")
+    get = first.get
+    for histogram in rest:
+        for index, count in histogram.items():
+            first[index] = get(index, 0) + count
+    total, seen, found = sum(first.values()), 0, []
+    ranks = [max(1, math.ceil(q * total)) for q in QUANTILES]
+    for index in sorted(first):
+        seen += first[index]
+        while len(found) < len(ranks) and seen >= ranks[len(found)]:
+            found.append(midpoint(index))
+    return Latency(*found, count=total)
