@@ -5,6 +5,7 @@ SECTIONS: dict[str, str] = {
     "providers": "apps.providers.snapshot.providers",
     "credentials": "apps.providers.snapshot.credentials",
     "prices": "apps.providers.snapshot.prices",
+    "discounts": "apps.providers.snapshot.discounts",
     "routes": "apps.routes.snapshot.routes",
     "keys": "apps.keys.snapshot.keys",
     "budgets": "apps.budgets.snapshot.budgets",

@@ -76,13 +76,29 @@ class PriceTier(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output: int | None = None
     cache_read: int | None = None
     cache_write: int | None = None
+    reasoning: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
+
+
+class OffPeak(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A time of every day at which a price is lower: ``[from_minute, to_minute)``, minutes of the UTC day; over midnight where
+    ``to_minute`` is not the later one. discount: hundredths of a percent off every kind."""
+
+    from_minute: int
+    to_minute: int
+    discount: int
 
 
 class PriceVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a model costs during ``[valid_from_ms, valid_to_ms)``, milliseconds since the epoch.
 
-    Unit: nano-dollars per million tokens; ``request``: nano-dollars per million requests.
-    cache_read, cache_write None: such tokens cost as input.
+    Unit: nano-dollars per million tokens; ``request``: nano-dollars per million requests. None: cache_read, cache_write,
+    audio_input and image_input cost as input; reasoning, audio_output and image_output as output.
+    region: of the endpoints it holds at; empty: everywhere that no price of the region itself is in force.
+    batch_discount: hundredths of a percent off every kind, for answers that the provider says it gave as batch work.
     """
 
     version: str
@@ -90,19 +106,43 @@ class PriceVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     output: int
     cache_read: int | None = None
     cache_write: int | None = None
+    reasoning: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
     request: int = 0
     tiers: list[PriceTier] = []
+    region: str = ""
+    batch_discount: int = 0
+    off_peak: list[OffPeak] = []
     valid_from_ms: int = 0
     valid_to_ms: int | None = None
 
 
 class PriceFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     """The price book's page of one provider's model; ``id`` is ``<provider id>/<model>`` (a provider's name is unique
-    only in its organisation)."""
+    only in its organisation).
+
+    like: id of the page that prices it while none of its own versions is in force; empty: none does.
+    """
 
     provider: str
     model: str
     versions: list[PriceVersion]
+    like: str = ""
+
+
+class DiscountFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """What was negotiated with a provider: hundredths of a percent off every price of ``model``, empty: of all its models that have no
+    discount of their own at the time. provider: its id. Holds during ``[valid_from_ms, valid_to_ms)``, milliseconds since the epoch."""
+
+    organisation: str
+    provider: str
+    model: str = ""
+    discount: int
+    valid_from_ms: int = 0
+    valid_to_ms: int | None = None
 
 
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -237,6 +277,7 @@ class RouteFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     fallback: used instead of ``targets`` while a fallback flag is on for the route.
     max_output_tokens: set on the upstream call when the app sets none; bounds the reservation.
     unpriced: what to do under a hard budget with a target that has no price.
+    default_price: ``<provider>/<model>`` by names, whose price holds for targets that have none; empty: as ``unpriced`` says.
     forced: breakers of its targets that a person holds open or closed.
     """
 
@@ -253,6 +294,7 @@ class RouteFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     switch: Switch | None = None
     resilience: Resilience = Resilience()
     forced: list[ForcedBreaker] = []
+    default_price: str = ""
 
 
 class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
@@ -316,6 +358,7 @@ SECTIONS: dict[str, type[Fragment]] = {
     "providers": ProviderFragment,
     "credentials": CredentialFragment,
     "prices": PriceFragment,
+    "discounts": DiscountFragment,
     "routes": RouteFragment,
     "keys": KeyFragment,
     "budgets": BudgetFragment,

@@ -12,6 +12,7 @@ offset), all others relative to it. Money is nano-dollars. Tokens are counts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -30,14 +31,49 @@ Role = Literal["first", "retry", "failover", "hedge", "rescue", "mirror"]
 """Why an attempt was made: retry is on the same target; rescue continues a stream that had broken off."""
 
 
+class TokenDetails(msgspec.Struct, array_like=True, kw_only=True, gc=False):
+    """What few answers have: tokens of sound and pictures, part of input and output; batch: the provider says that it gave the answer as
+    batch work, at the price of that."""
+
+    audio_input: int = 0
+    audio_output: int = 0
+    image_input: int = 0
+    image_output: int = 0
+    batch: bool = False
+
+
 class Tokens(msgspec.Struct, array_like=True, kw_only=True, gc=False):
-    """Counts by kind; input includes cache_read and cache_write, output includes reasoning."""
+    """Counts by kind; input includes cache_read and cache_write, output includes reasoning. details: None where there are none."""
 
     input: int = 0
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    details: TokenDetails | None = None
+
+
+def tokens_total(parts: Iterable[Tokens]) -> Tokens:
+    """The counts of several attempts in one; ``batch`` only where it holds for all that have any."""
+    total = Tokens()
+    details: list[TokenDetails] = []
+    for part in parts:
+        total.input += part.input
+        total.output += part.output
+        total.cache_read += part.cache_read
+        total.cache_write += part.cache_write
+        total.reasoning += part.reasoning
+        if part.details is not None:
+            details.append(part.details)
+    if details:
+        total.details = TokenDetails(
+            audio_input=sum(one.audio_input for one in details),
+            audio_output=sum(one.audio_output for one in details),
+            image_input=sum(one.image_input for one in details),
+            image_output=sum(one.image_output for one in details),
+            batch=all(one.batch for one in details),
+        )
+    return total
 
 
 class Charge(msgspec.Struct, array_like=True, gc=False):

@@ -92,11 +92,13 @@ class Endpoint(models.Model):
 
 
 class ProviderModel(models.Model):
-    """A model as its provider names it: known because a route targets it or a person priced it."""
+    """A model as its provider names it: known because a route targets it or a person priced it. like: the model whose price it has
+    while none of its own is in force."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="models")
     name = models.CharField(max_length=200)
+    like = models.ForeignKey("self", on_delete=models.PROTECT, null=True, blank=True, related_name="alike")
 
     class Meta:
         ordering: ClassVar = ["name"]
@@ -109,10 +111,10 @@ class ProviderModel(models.Model):
 
 
 class Price(models.Model):
-    """What a model costs during ``[valid_from, valid_to)``. Unit: nano-dollars per million tokens
-    (``request``: per million requests). None for a cache price: such tokens cost as input.
+    """What a model costs during ``[valid_from, valid_to)``; fields and units as ``apps.contracts.snapshot.PriceVersion``.
 
-    tiers: list of ``{"from_input_tokens", "input", "output", "cache_read", "cache_write"}`` in the same unit.
+    tiers: list of ``{"from_input_tokens", "input", "output", ...}`` in the same unit. off_peak: list of ``{"from_minute", "to_minute",
+    "discount"}``. retired_at: when it was replaced; the row stays, because records name its version.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -123,7 +125,16 @@ class Price(models.Model):
     output = models.BigIntegerField()
     cache_read = models.BigIntegerField(null=True, blank=True)
     cache_write = models.BigIntegerField(null=True, blank=True)
+    reasoning = models.BigIntegerField(null=True, blank=True)
+    audio_input = models.BigIntegerField(null=True, blank=True)
+    audio_output = models.BigIntegerField(null=True, blank=True)
+    image_input = models.BigIntegerField(null=True, blank=True)
+    image_output = models.BigIntegerField(null=True, blank=True)
     request = models.BigIntegerField(default=0)
+    region = models.CharField(max_length=80, blank=True, default="")
+    batch_discount = models.PositiveIntegerField(default=0)
+    off_peak = models.JSONField(default=list, blank=True)
+    retired_at = models.DateTimeField(null=True, blank=True)
     tiers = models.JSONField(default=list, blank=True)
     valid_from = models.DateTimeField(null=True, blank=True)
     valid_to = models.DateTimeField(null=True, blank=True)
@@ -138,6 +149,32 @@ class Price(models.Model):
 
     def __str__(self) -> str:
         return self.version
+
+
+class Discount(models.Model):
+    """What was negotiated with a provider. discount: hundredths of a percent off every price of ``model``, empty: of all its models that
+    have no discount of their own at the time."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organisation = models.ForeignKey("accounts.Organisation", on_delete=models.PROTECT, related_name="discounts")
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="discounts")
+    name = models.CharField(max_length=80)
+    model = models.CharField(max_length=200, blank=True, default="")
+    discount = models.PositiveIntegerField()
+    valid_from = models.DateTimeField(null=True, blank=True)
+    valid_to = models.DateTimeField(null=True, blank=True)
+    note = models.CharField(max_length=300, blank=True, default="")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["organisation", "name"], name="discount_name_once"),
+            models.CheckConstraint(condition=Q(discount__lte=10_000), name="discount_at_most_all"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class ProviderCheck(models.Model):

@@ -7,10 +7,8 @@ A price's version label names its source, the day it was taken and twelve digits
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from django.db import transaction
 from django.utils import timezone
 
@@ -74,6 +72,43 @@ def price_change(*, actor: Actor, provider: Provider, model: str, price: PriceSp
 
 
 @transaction.atomic
+def model_like_set(*, actor: Actor, model: ProviderModel, like: ProviderModel | None, reason: str = "") -> None:
+    """While none of its own prices is in force, the model costs as ``like`` does; None: it has no price then.
+
+    Raises ServiceError where models would be priced like each other in a circle.
+    """
+    organisation = model.provider.organisation
+    permission_require(actor=actor, action="price.change", organisation=organisation)
+    # Two at once could close a circle: writers of one organisation's stand-ins take turns.
+    type(organisation).objects.select_for_update().get(pk=organisation.pk)
+    model = ProviderModel.objects.select_related("provider", "like__provider").get(pk=model.pk)
+    if model.like_id == (like.pk if like else None):
+        return
+    if like is not None and like.provider.organisation_id != organisation.pk:
+        raise ServiceError("the model belongs to another organisation", "like")
+    chain, at = [str(model)], like
+    while at is not None:
+        chain.append(str(at))
+        if at.pk == model.pk:
+            raise ServiceError(f"prices cannot go in a circle: {' is priced like '.join(chain)}", "like")
+        at = ProviderModel.objects.select_related("provider").filter(alike=at.pk).first()
+    before = {"like": str(model.like) if model.like else ""}
+    model.like = like
+    model.save(update_fields=["like"])
+    audit_record(
+        actor=actor,
+        action="price.update",
+        subject_kind="price",
+        subject_id=price_id(model),
+        subject_name=str(model),
+        before=before,
+        after={"like": str(like) if like else ""},
+        reason=reason,
+    )
+    section_touch(section="prices", ids=[price_id(model)])
+
+
+@transaction.atomic
 def model_delete(*, actor: Actor, model: ProviderModel, reason: str = "") -> None:
     """Forget a model that no route targets, with its prices."""
     provider = model.provider
@@ -82,13 +117,16 @@ def model_delete(*, actor: Actor, model: ProviderModel, reason: str = "") -> Non
     if users:
         more = "" if len(users) <= 10 else f" and {len(users) - 10} more"
         raise ServiceError(f"the model {model.name!r} is a target of {', '.join(users[:10])}{more}: change these first", "model")
+    priced = sorted(str(other) for other in model.alike.select_related("provider"))
+    if priced:
+        raise ServiceError(f"{', '.join(priced[:10])} is priced like {model.name!r}: change that first", "model")
     audit_record(
         actor=actor,
         action="price.delete",
         subject_kind="price",
         subject_id=price_id(model),
         subject_name=str(model),
-        before=_facts(model.prices.all()),
+        before=_facts(model.prices.filter(retired_at=None)),
         after={},
         reason=reason,
     )
@@ -117,30 +155,22 @@ def prices_refresh(*, actor: Actor, organisation: Organisation | None = None, re
 
 
 @transaction.atomic
-def prices_restore(*, actor: Actor, provider: Provider, name: str, versions: Sequence[PriceVersion], reason: str) -> None:
+def prices_restore(*, actor: Actor, provider: Provider, name: str, versions: Sequence[PriceVersion], like: str = "", reason: str) -> None:
     """Prices as an earlier config version had them, labels included; none forgets the model until a route targets it again.
 
     Restored prices of the book hold until ``prices_refresh``.
     """
     permission_require(actor=actor, action="config.rollback", organisation=provider.organisation)
     model, _ = ProviderModel.objects.get_or_create(provider=provider, name=name)
-    before = _facts(model.prices.all())
-    model.prices.all().delete()
+    before = _facts(model.prices.filter(retired_at=None))
+    model.prices.filter(retired_at=None).update(retired_at=timezone.now())
     for version in versions:
-        then = msgspec.to_builtins(version)
-        Price.objects.create(
-            model=model,
-            source=choices.SOURCE_MANUAL if version.version.startswith(f"{choices.SOURCE_MANUAL}:") else choices.SOURCE_BOOK,
-            version=version.version,
-            input=version.input,
-            output=version.output,
-            cache_read=version.cache_read,
-            cache_write=version.cache_write,
-            request=version.request,
-            tiers=then.get("tiers", []),
-            valid_from=_at(version.valid_from_ms) if version.valid_from_ms else None,
-            valid_to=None if version.valid_to_ms is None else _at(version.valid_to_ms),
-        )
+        source = choices.SOURCE_MANUAL if version.version.startswith(f"{choices.SOURCE_MANUAL}:") else choices.SOURCE_BOOK
+        _row_make(model, source, version.version, rules.spec_of_version(version))
+    same_as = ProviderModel.objects.filter(provider_id=like.partition("/")[0], name=like.partition("/")[2]).first() if like else None
+    if model.like_id != (same_as.pk if same_as else None):
+        model.like = same_as
+        model.save(update_fields=["like"])
     audit_record(
         actor=actor,
         action="price.restore",
@@ -148,16 +178,12 @@ def prices_restore(*, actor: Actor, provider: Provider, name: str, versions: Seq
         subject_id=price_id(model),
         subject_name=str(model),
         before=before,
-        after=_facts(model.prices.all()),
+        after=_facts(model.prices.filter(retired_at=None)),
         reason=reason,
     )
     section_touch(section="prices", ids=[price_id(model)])
-    if not versions:
+    if not versions and not like and not model.alike.exists():
         model.delete()
-
-
-def _at(unix_ms: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=unix_ms)
 
 
 def list_of(provider: Provider) -> str | None:
@@ -173,29 +199,17 @@ def list_of(provider: Provider) -> str | None:
 def _replace(actor: Actor, model: ProviderModel, source: str, specs: Sequence[PriceSpec], reason: str) -> None:
     """Rows of one source become the specs; rows with equal numbers and validity stay as they are."""
     wanted = {rules.price_digest(spec): spec for spec in specs}
-    rows = {rules.price_digest(price_spec(row)): row for row in model.prices.filter(source=source)}
+    rows = {rules.price_digest(price_spec(row)): row for row in model.prices.filter(source=source, retired_at=None)}
     if wanted.keys() == rows.keys():
         return
     label = pricebook.book_version() if source == choices.SOURCE_BOOK else source
     today = timezone.now().date().isoformat()
     before = _facts(rows.values())
     gone = [row.pk for digest, row in rows.items() if digest not in wanted]
-    Price.objects.filter(pk__in=gone).delete()
+    Price.objects.filter(pk__in=gone).update(retired_at=timezone.now())
     for digest, spec in wanted.items():
         if digest not in rows:
-            Price.objects.create(
-                model=model,
-                source=source,
-                version=f"{label}:{today}:{digest}",
-                input=spec.input,
-                output=spec.output,
-                cache_read=spec.cache_read,
-                cache_write=spec.cache_write,
-                request=spec.request,
-                tiers=[dict(tier) for tier in spec.tiers],
-                valid_from=spec.valid_from,
-                valid_to=spec.valid_to,
-            )
+            _row_make(model, source, f"{label}:{today}:{digest}", spec)
     audit_record(
         actor=actor,
         action="price.update",
@@ -203,10 +217,20 @@ def _replace(actor: Actor, model: ProviderModel, source: str, specs: Sequence[Pr
         subject_id=price_id(model),
         subject_name=str(model),
         before=before,
-        after=_facts(model.prices.filter(source=source)),
+        after=_facts(model.prices.filter(source=source, retired_at=None)),
         reason=reason,
     )
     section_touch(section="prices", ids=[price_id(model)])
+
+
+def _row_make(model: ProviderModel, source: str, label: str, spec: PriceSpec) -> None:
+    """The price under its label: a row that was replaced and has the very label comes back, because its numbers are the same."""
+    if model.prices.filter(version=label).update(retired_at=None):
+        return
+    values: dict[str, Any] = spec._asdict()
+    values["tiers"] = [dict(tier) for tier in spec.tiers]
+    values["off_peak"] = [dict(time) for time in spec.off_peak]
+    Price.objects.create(model=model, source=source, version=label, **values)
 
 
 def _facts(rows: Any) -> dict[str, Any]:

@@ -9,17 +9,24 @@ import hashlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
+
+import msgspec
 
 from apps.audit.errors import ServiceError
 from apps.contracts.addresses import host_refusal
-from apps.contracts.money import MAX_NANO, MILLION, ceil_div
+from apps.contracts.money import MAX_NANO
+from apps.contracts.pricing import KINDS as KINDS_OF_TOKENS
+from apps.contracts.pricing import WHOLE, cost_nano
+from apps.contracts.snapshot import OffPeak, PriceTier, PriceVersion
+from apps.contracts.usage import Tokens
 from apps.providers.choices import KINDS
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,78}[a-z0-9])?")
 MODEL = re.compile(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,198}[^\x00-\x20\x7f])?")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_CONNECTIONS = 65_535
 MAX_PRICE = MAX_NANO // 1_000_000
 """Dearest price in nano-dollars per million tokens: a request of a million million tokens still fits int64."""
@@ -140,7 +147,8 @@ def last_four(value: str) -> str:
 class PriceSpec(NamedTuple):
     """What a model costs during ``[valid_from, valid_to)``; units as in ``apps.contracts.snapshot.PriceVersion``.
 
-    tiers: dicts of ``from_input_tokens`` and the prices that change from there on.
+    tiers: dicts of ``from_input_tokens`` and the prices that change from there on. off_peak: dicts of ``from_minute``, ``to_minute``
+    and ``discount``.
     """
 
     input: int
@@ -151,11 +159,68 @@ class PriceSpec(NamedTuple):
     tiers: tuple[Mapping[str, int | None], ...] = ()
     valid_from: datetime | None = None
     valid_to: datetime | None = None
+    reasoning: int | None = None
+    audio_input: int | None = None
+    audio_output: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
+    region: str = ""
+    batch_discount: int = 0
+    off_peak: tuple[Mapping[str, int], ...] = ()
+
+    @property
+    def numbers(self) -> tuple[Any, ...]:
+        """Everything but its validity."""
+        return (*self[:6], *self[8:])
+
+
+def price_version(spec: PriceSpec, label: str) -> PriceVersion:
+    """The spec as proxies get it."""
+    kinds: dict[str, Any] = {kind: getattr(spec, kind) for kind in KINDS_OF_TOKENS}
+    tiers: list[dict[str, Any]] = [{name: amount for name, amount in tier.items() if amount is not None} for tier in spec.tiers]
+    return PriceVersion(
+        version=label,
+        request=spec.request,
+        tiers=[PriceTier(**tier) for tier in tiers],
+        region=spec.region,
+        batch_discount=spec.batch_discount,
+        off_peak=[OffPeak(**time) for time in spec.off_peak],
+        valid_from_ms=unix_ms(spec.valid_from) or 0,
+        valid_to_ms=unix_ms(spec.valid_to),
+        **kinds,
+    )
+
+
+def spec_of_version(version: PriceVersion) -> PriceSpec:
+    """What proxies got, as a spec."""
+    then = msgspec.to_builtins(version)
+    kinds: dict[str, Any] = {kind: getattr(version, kind) for kind in KINDS_OF_TOKENS}
+    return PriceSpec(
+        request=version.request,
+        tiers=tuple(then.get("tiers", ())),
+        region=version.region,
+        batch_discount=version.batch_discount,
+        off_peak=tuple(then.get("off_peak", ())),
+        valid_from=moment(version.valid_from_ms or None),
+        valid_to=moment(version.valid_to_ms),
+        **kinds,
+    )
+
+
+def unix_ms(at: datetime | None) -> int | None:
+    """Milliseconds since the epoch."""
+    return None if at is None else int((at - _EPOCH).total_seconds() * 1000)
+
+
+def moment(at_ms: int | None) -> datetime | None:
+    """The moment so many milliseconds after the epoch."""
+    return None if at_ms is None else _EPOCH + timedelta(milliseconds=at_ms)
 
 
 def price_digest(spec: PriceSpec) -> str:
     """Twelve hex digits that stand for the numbers and validity: equal prices give equal version labels."""
-    text = repr((*spec[:5], [sorted(tier.items()) for tier in spec.tiers], *(v and v.timestamp() for v in spec[6:8])))
+    more = spec[8:] if spec[8:] != PriceSpec(0, 0)[8:] else ()
+    text = repr((*spec[:5], [sorted(tier.items()) for tier in spec.tiers], *(v and v.timestamp() for v in spec[6:8]), *more))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -163,7 +228,7 @@ def check_prices(specs: Sequence[PriceSpec], field: str = "prices") -> list[Pric
     """Every amount within range, every validity non-empty, no two in force at the same time; sorted by start."""
     for at, spec in enumerate(specs):
         where = f"{field}[{at}]" if len(specs) > 1 else field
-        amounts: dict[str, Any] = {name: getattr(spec, name) for name in ("input", "output", "cache_read", "cache_write", "request")}
+        amounts: dict[str, Any] = {name: getattr(spec, name) for name in (*KINDS_OF_TOKENS, "request")}
         for name, amount in amounts.items():
             _check_amount(amount, f"{where}.{name}", MAX_REQUEST_PRICE if name == "request" else MAX_PRICE)
         last = 0
@@ -175,15 +240,61 @@ def check_prices(specs: Sequence[PriceSpec], field: str = "prices") -> list[Pric
             for name, amount in tier.items():
                 if name != "from_input_tokens":
                     _check_amount(amount, f"{where}.tiers[{n}].{name}", MAX_PRICE)
+        if len(spec.region) > 80 or any(ord(c) < 32 for c in spec.region):
+            raise ServiceError("a region is up to 80 characters without control characters", f"{where}.region")
+        check_discount(spec.batch_discount, f"{where}.batch_discount")
+        _check_hours(spec.off_peak, where)
         if spec.valid_from and spec.valid_to and spec.valid_from >= spec.valid_to:
             raise ServiceError("the price ends before it starts", f"{where}.valid_to")
-    ordered = sorted(specs, key=lambda spec: spec.valid_from.timestamp() if spec.valid_from else float("-inf"))
+    ordered = sorted(specs, key=lambda spec: (spec.region, spec.valid_from.timestamp() if spec.valid_from else float("-inf")))
     for earlier, later in itertools.pairwise(ordered):
-        if later.valid_from is None or earlier.valid_to is None or earlier.valid_to > later.valid_from:
+        if earlier.region == later.region and overlap(earlier, later):
             raise ServiceError(
                 "two prices of the model are in force at the same time: give the earlier one a valid_to", f"{field}.valid_to"
             )
-    return ordered
+    return sorted(ordered, key=lambda spec: spec.valid_from.timestamp() if spec.valid_from else float("-inf"))
+
+
+class Dated(Protocol):
+    """Something that holds during ``[valid_from, valid_to)``; None: without beginning, without end."""
+
+    @property
+    def valid_from(self) -> datetime | None: ...
+    @property
+    def valid_to(self) -> datetime | None: ...
+
+
+def overlap(one: Dated, other: Dated) -> bool:
+    """Whether both hold at some moment."""
+    begins_in_time = one.valid_from is None or other.valid_to is None or one.valid_from < other.valid_to
+    return begins_in_time and (other.valid_from is None or one.valid_to is None or other.valid_from < one.valid_to)
+
+
+def check_discount(share: int, field: str) -> int:
+    """Hundredths of a percent, from nothing to everything."""
+    if not 0 <= share <= WHOLE:
+        raise ServiceError("a discount is from 0 to 100 percent, with at most two decimals", field)
+    return share
+
+
+MOST_HOURS = 8
+
+
+def _check_hours(times: Sequence[Mapping[str, int]], where: str) -> None:
+    if len(times) > MOST_HOURS:
+        raise ServiceError(f"at most {MOST_HOURS} off-peak times of the day", f"{where}.off_peak")
+    taken: set[int] = set()
+    for n, time in enumerate(times):
+        start, end = time["from_minute"], time["to_minute"]
+        if not (0 <= start < 1_440 and 0 <= end < 1_440) or start == end:
+            raise ServiceError(
+                "an off-peak time runs between two different times of the day, from 00:00 to 23:59", f"{where}.off_peak[{n}]"
+            )
+        check_discount(time["discount"], f"{where}.off_peak[{n}].discount")
+        own = set(range(start, end)) if start < end else {*range(start, 1_440), *range(end)}
+        if taken & own:
+            raise ServiceError("two off-peak times overlap: part them", f"{where}.off_peak[{n}]")
+        taken |= own
 
 
 def _check_amount(amount: int | None, field: str, largest: int) -> None:
@@ -203,19 +314,25 @@ def check_state(status: int | None) -> str:
 
 
 def prices_changed(current: Sequence[PriceSpec], new: PriceSpec) -> list[PriceSpec]:
-    """The prices of a model once ``new`` holds from its ``valid_from`` on (None: always): what held before ends there, what was
-    to begin later is dropped."""
-    start = new.valid_from
-    if start is None:
-        return [new]
-    earlier = [spec for spec in current if spec.valid_from is None or spec.valid_from < start]
-    return [*(spec._replace(valid_to=start if spec.valid_to is None or spec.valid_to > start else spec.valid_to) for spec in earlier), new]
+    """The prices of a model once ``new`` holds during its validity: in its region what held then gives way, and holds again after
+    ``valid_to``. Without one, what was to begin later is dropped."""
+    start, end = new.valid_from, new.valid_to
+    kept: list[PriceSpec] = []
+    for spec in current:
+        if spec.region != new.region or not overlap(spec, new):
+            kept.append(spec)
+            continue
+        if start is not None and (spec.valid_from is None or spec.valid_from < start):
+            kept.append(spec._replace(valid_to=start))
+        if end is not None and (spec.valid_to is None or spec.valid_to > end):
+            kept.append(spec._replace(valid_from=end))
+    return [*kept, new]
 
 
 def price_in_force(specs: Sequence[PriceSpec], at: datetime) -> PriceSpec | None:
-    """The price at a moment; None where there is none."""
+    """The price at a moment, of no region in particular; None where there is none."""
     for spec in specs:
-        if (spec.valid_from is None or spec.valid_from <= at) and (spec.valid_to is None or at < spec.valid_to):
+        if not spec.region and (spec.valid_from is None or spec.valid_from <= at) and (spec.valid_to is None or at < spec.valid_to):
             return spec
     return None
 
@@ -226,12 +343,7 @@ EXAMPLE_INPUT, EXAMPLE_OUTPUT = 1_000, 500
 
 def example_cost(spec: PriceSpec) -> int:
     """Nano-dollars of a request of ``EXAMPLE_INPUT`` and ``EXAMPLE_OUTPUT`` tokens; rounded up, as the proxy does."""
-    tier: dict[str, int | None] = {}
-    for step in spec.tiers:
-        if (step.get("from_input_tokens") or 0) <= EXAMPLE_INPUT:
-            tier |= {name: amount for name, amount in step.items() if amount is not None}
-    per_input, per_output = tier.get("input", spec.input) or 0, tier.get("output", spec.output) or 0
-    return ceil_div(EXAMPLE_INPUT * per_input + EXAMPLE_OUTPUT * per_output + spec.request, MILLION)
+    return cost_nano(price_version(spec, ""), Tokens(input=EXAMPLE_INPUT, output=EXAMPLE_OUTPUT))
 
 
 def provider_state(*, enabled: bool, checks: Sequence[str], attempts: int = 0, failed: int = 0) -> str:

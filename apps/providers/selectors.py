@@ -10,7 +10,7 @@ from django.db.models import Prefetch, QuerySet
 
 from apps.audit.errors import ServiceError
 from apps.providers import choices
-from apps.providers.models import Credential, Endpoint, Price, Provider, ProviderModel
+from apps.providers.models import Credential, Discount, Endpoint, Price, Provider, ProviderModel
 from apps.providers.rules import PriceSpec
 
 if TYPE_CHECKING:
@@ -49,20 +49,25 @@ def credential_named(organisation: Organisation, name: str, *, field: str = "cre
 def manual_prices_of(organisation: Organisation) -> QuerySet[Price]:
     """Prices that people set, by provider, model and start."""
     return (
-        Price.objects.filter(model__provider__organisation=organisation, source=choices.SOURCE_MANUAL)
+        Price.objects.filter(model__provider__organisation=organisation, source=choices.SOURCE_MANUAL, retired_at=None)
         .select_related("model", "model__provider")
-        .order_by("model__provider__name", "model__name", "valid_from")
+        .order_by("model__provider__name", "model__name", "region", "valid_from")
     )
+
+
+def discounts_of(organisation: Organisation) -> QuerySet[Discount]:
+    """What an organisation negotiated, by name."""
+    return Discount.objects.filter(organisation=organisation).select_related("provider")
 
 
 def models_with_prices(models: QuerySet[ProviderModel]) -> QuerySet[ProviderModel]:
     """Models with their provider and all their prices."""
-    return models.select_related("provider").prefetch_related("prices")
+    return models.select_related("provider", "like").prefetch_related("prices")
 
 
 def prices_in_force(prices: Iterable[Price]) -> list[Price]:
-    """The rows that count: a person's prices hide the book's; oldest first."""
-    rows = list(prices)
+    """The rows that count: a person's prices hide the book's, replaced ones are left out; oldest first."""
+    rows = [row for row in prices if row.retired_at is None]
     manual = [row for row in rows if row.source == choices.SOURCE_MANUAL]
     return sorted(manual or rows, key=lambda row: row.valid_from.timestamp() if row.valid_from else float("-inf"))
 
@@ -78,6 +83,14 @@ def price_spec(row: Price) -> PriceSpec:
         tiers=tuple(row.tiers),
         valid_from=row.valid_from,
         valid_to=row.valid_to,
+        reasoning=row.reasoning,
+        audio_input=row.audio_input,
+        audio_output=row.audio_output,
+        image_input=row.image_input,
+        image_output=row.image_output,
+        region=row.region,
+        batch_discount=row.batch_discount,
+        off_peak=tuple(row.off_peak),
     )
 
 
@@ -85,7 +98,7 @@ def price_of(provider: Provider, model: str, at: datetime) -> Price | None:
     """The price of a model at a moment; None where it is unpriced."""
     rows = prices_in_force(Price.objects.filter(model__provider=provider, model__name=model))
     for row in reversed(rows):
-        if (row.valid_from is None or row.valid_from <= at) and (row.valid_to is None or at < row.valid_to):
+        if not row.region and (row.valid_from is None or row.valid_from <= at) and (row.valid_to is None or at < row.valid_to):
             return row
     return None
 
@@ -97,6 +110,18 @@ def endpoints_to_check() -> QuerySet[Endpoint]:
         .select_related("provider", "credential", "check_state")
         .order_by("provider_id", "position")
     )
+
+
+def model_named(organisation: Organisation, text: str, *, field: str) -> ProviderModel:
+    """The model that ``<provider>/<model>`` names. Raises ServiceError where the price book does not know it."""
+    provider, _, name = text.partition("/")
+    models = ProviderModel.objects.filter(provider__organisation=organisation).select_related("provider")
+    found = models.filter(provider__name=provider, name=name).first()
+    if found is None:
+        raise ServiceError(
+            f"the price book knows no model {text!r}: write <provider>/<model>, of a model that a route targets or that has a price", field
+        )
+    return found
 
 
 def models_of(organisation: Organisation, *, limit: int = 500) -> list[str]:

@@ -222,9 +222,10 @@ def provider_restore(
 
 @transaction.atomic
 def provider_delete(*, actor: Actor, provider: Provider, reason: str = "") -> None:
-    """Delete a provider that no route targets, with its endpoints and prices."""
+    """Delete a provider that no route targets, with its endpoints, prices and discounts."""
     permission_require(actor=actor, action="provider.change", organisation=provider.organisation)
     price_ids = prices.price_ids_of(provider)
+    discount_ids = list(provider.discounts.values_list("pk", flat=True))
     facts, provider_id = provider_facts(provider), str(provider.id)
     try:
         with transaction.atomic():
@@ -236,6 +237,8 @@ def provider_delete(*, actor: Actor, provider: Provider, reason: str = "") -> No
     section_touch(section="providers", ids=[provider_id])
     if price_ids:
         section_touch(section="prices", ids=price_ids)
+    if discount_ids:
+        section_touch(section="discounts", ids=discount_ids)
 
 
 def endpoint_specs(provider: Provider) -> list[EndpointSpec]:

@@ -1,8 +1,7 @@
-"""Rows -> the sections ``providers``, ``credentials`` and ``prices``, and back when a version is rolled back."""
+"""Rows -> the sections ``providers``, ``credentials``, ``prices`` and ``discounts``, and back when a version is rolled back."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import cast
 from uuid import UUID
 
@@ -12,12 +11,13 @@ from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.contracts import snapshot as contract
-from apps.contracts.snapshot import CredentialFragment, Fragment, PriceFragment, PriceTier, PriceVersion, ProviderFragment
+from apps.contracts.snapshot import CredentialFragment, DiscountFragment, Fragment, PriceFragment, ProviderFragment
 from apps.providers import prices as book
 from apps.providers import vault
-from apps.providers.models import Credential, Endpoint, Provider, ProviderModel
-from apps.providers.rules import EndpointSpec
-from apps.providers.selectors import models_with_prices, prices_in_force
+from apps.providers.discounts import discount_restore
+from apps.providers.models import Credential, Discount, Endpoint, Provider, ProviderModel
+from apps.providers.rules import EndpointSpec, price_version, unix_ms
+from apps.providers.selectors import models_with_prices, price_spec, prices_in_force
 from apps.providers.services import provider_delete, provider_restore
 from apps.publishing.registry import Section
 
@@ -106,41 +106,47 @@ def _prices(ids: set[str] | None) -> dict[str, Fragment]:
         rows = rows.filter(wanted)
     fragments: dict[str, Fragment] = {}
     for row in models_with_prices(rows):
-        versions = [
-            PriceVersion(
-                version=price.version,
-                input=price.input,
-                output=price.output,
-                cache_read=price.cache_read,
-                cache_write=price.cache_write,
-                request=price.request,
-                tiers=[PriceTier(**tier) for tier in price.tiers],
-                valid_from_ms=_ms(price.valid_from) or 0,
-                valid_to_ms=_ms(price.valid_to),
-            )
-            for price in prices_in_force(row.prices.all())
-        ]
-        if versions:
+        versions = [price_version(price_spec(price), price.version) for price in prices_in_force(row.prices.all())]
+        if versions or row.like:
+            like = book.price_id(row.like) if row.like else ""
             fragments[book.price_id(row)] = PriceFragment(
-                id=book.price_id(row), provider=row.provider.name, model=row.name, versions=versions
+                id=book.price_id(row), provider=row.provider.name, model=row.name, versions=versions, like=like
             )
     return fragments
 
 
+def _discounts(ids: set[str] | None) -> dict[str, Fragment]:
+    rows = Discount.objects.all() if ids is None else Discount.objects.filter(pk__in=ids)
+    return {
+        str(row.pk): DiscountFragment(
+            id=str(row.pk),
+            organisation=str(row.organisation_id),
+            provider=str(row.provider_id),
+            model=row.model,
+            discount=row.discount,
+            valid_from_ms=unix_ms(row.valid_from) or 0,
+            valid_to_ms=unix_ms(row.valid_to),
+        )
+        for row in rows
+    }
+
+
+def _restore_discount(*, actor: Actor, object_id: str, fragment: Fragment | None, reason: str) -> None:
+    discount_restore(actor=actor, object_id=object_id, fragment=cast(DiscountFragment | None, fragment), reason=reason)
+
+
 def _restore_price(*, actor: Actor, object_id: str, fragment: Fragment | None, reason: str) -> None:
     provider_id, _, name = object_id.partition("/")
-    versions = cast(PriceFragment, fragment).versions if fragment is not None else []
+    page = cast(PriceFragment, fragment) if fragment is not None else None
+    versions = page.versions if page is not None else []
     provider = Provider.objects.filter(pk=provider_id).first()
-    if provider is None and versions:
+    if provider is None and page is not None:
         raise ServiceError(f"the provider of {name!r} is gone: it has to be restored first", "provider")
     if provider is not None:
-        book.prices_restore(actor=actor, provider=provider, name=name, versions=versions, reason=reason)
-
-
-def _ms(at: datetime | None) -> int | None:
-    return None if at is None else int((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
+        book.prices_restore(actor=actor, provider=provider, name=name, versions=versions, like=page.like if page else "", reason=reason)
 
 
 providers = Section(build=_providers, restore=_restore_provider)
 credentials = Section(build=_credentials, restore=None)
 prices = Section(build=_prices, restore=_restore_price)
+discounts = Section(build=_discounts, restore=_restore_discount)

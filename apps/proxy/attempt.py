@@ -10,12 +10,12 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from apps.contracts.pricing import Price
 from apps.contracts.usage import Attempt as AttemptRecord
 from apps.contracts.usage import Charge, Outcome, Role, Tokens
 from apps.proxy.driver import Waiter
 from apps.proxy.errors import AttemptFailed, SeamRefused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 from apps.proxy.http import errors as http_errors
-from apps.proxy.pricing import Price
 from apps.proxy.verdict import in_band_status
 
 if TYPE_CHECKING:

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from apps.contracts.pricing import PriceError
 from apps.contracts.snapshot import (
     SECTIONS,
     BudgetFragment,
     CredentialFragment,
+    DiscountFragment,
     Endpoint,
     FlagFragment,
     Fragment,
@@ -26,9 +28,10 @@ from apps.contracts.snapshot import (
     RouteFragment,
     Target,
 )
+from apps.contracts.tariff import ZERO, Layer, PriceBook, Tariff
 from apps.proxy.dialects import DIALECTS
 from apps.proxy.resilience import CompileError, check_resilience, check_target
-from apps.proxy.runtime import MAX_ATTEMPTS, CompiledKey, CompiledPrices, CompiledRoute, CompiledTarget, Fragments, Runtime
+from apps.proxy.runtime import MAX_ATTEMPTS, CompiledKey, CompiledRoute, CompiledTarget, Fragments, Runtime
 
 __all__ = ["CompileError", "Unseal", "compile_config"]
 
@@ -78,7 +81,7 @@ def compile_config(
         keys = _compile_keys(full)
     elif "keys" in touched:
         keys = _recompile_keys(full, previous, changed["keys"])
-    if touched & {"providers", "credentials", "prices", "routes", "flags"}:
+    if touched & {"providers", "credentials", "prices", "discounts", "routes", "flags"}:
         tables = _compile_tables(full, unseal)
     return Runtime(version, full, keys, tables)
 
@@ -171,7 +174,9 @@ class _Targets:
         self._unseal = unseal
         self._providers = {(p.organisation, p.name): p for p in cast(Mapping[str, ProviderFragment], full["providers"]).values()}
         self._killed = _flags_on(full, "kill", "provider")
-        self._prices: dict[str, CompiledPrices] = {}
+        discounts = cast(Mapping[str, DiscountFragment], full["discounts"]).values()
+        self._book = PriceBook(self._page, list(discounts))
+        self._tariffs: dict[tuple[str, ...], Tariff | None] = {}
         self._done: dict[tuple[str, str, str], CompiledTarget] = {}
         self._secrets: dict[str, bytes] = {}
 
@@ -203,21 +208,45 @@ class _Targets:
             killed = "its provider is disabled" if not provider.enabled else ""
             if provider.id in self._killed:
                 killed = f"its provider is stopped by the kill switch {self._killed[provider.id]!r}"
-            found = CompiledTarget(
-                target, provider, endpoint, self._secret(provider, endpoint), self._price(provider, target.model), killed
-            )
+            found = CompiledTarget(target, provider, endpoint, self._secret(provider, endpoint), killed)
             self._done[cache_key] = found
         strategy = route.resilience.strategy if route.switch is None else "priority"
-        return found.with_options(target, strategy, route.resilience.region)
+        prices = self._tariff(route, provider, endpoint, target.model)
+        return found.with_options(target, strategy, route.resilience.region, prices)
 
-    def _price(self, provider: ProviderFragment, model: str) -> CompiledPrices | None:
-        for price_id in (f"{provider.id}/{model}", f"{provider.name}/{model}"):
-            fragment = self._full["prices"].get(price_id)
-            if isinstance(fragment, PriceFragment):
-                if price_id not in self._prices:
-                    self._prices[price_id] = CompiledPrices(fragment)
-                return self._prices[price_id]
-        return None
+    def _tariff(self, route: RouteFragment, provider: ProviderFragment, endpoint: Endpoint, model: str) -> Tariff | None:
+        """What a target of the route costs: its own prices, then the route's default, then nothing at all where the route says so."""
+        own = f"{provider.id}/{model}"
+        if own not in self._full["prices"]:
+            own = f"{provider.name}/{model}"
+        key = (own, endpoint.region, route.organisation, route.default_price, route.unpriced)
+        if key not in self._tariffs:
+            more: list[Layer] = []
+            try:
+                if route.default_price:
+                    more += [Layer(layer.versions) for layer in self._book.layers(self._default(route), endpoint.region)]
+                if route.unpriced == "zero":
+                    more.append(Layer([ZERO]))
+                self._tariffs[key] = self._book.tariff(own, endpoint.region, *more)
+            except PriceError as error:
+                raise CompileError("prices", own, "versions", str(error)) from None
+            except LookupError as error:
+                raise CompileError("prices", own, "like", f"{error.args[0]}: prices cannot go in a circle") from None
+        return self._tariffs[key]
+
+    def _default(self, route: RouteFragment) -> str:
+        """The id of the page that the route's default price is on."""
+        name, _, model = route.default_price.partition("/")
+        provider = self._providers.get((route.organisation, name)) or self._providers.get(("", name))
+        page = None if provider is None else self._page(f"{provider.id}/{model}")
+        if provider is None or page is None:
+            message = f"there is no price of {model!r} at {name!r} in the price book: add one, or name another model as the default price"
+            raise CompileError("routes", route.id, "default_price", message)
+        return page.id
+
+    def _page(self, id: str) -> PriceFragment | None:
+        fragment = self._full["prices"].get(id)
+        return fragment if isinstance(fragment, PriceFragment) else None
 
     def _secret(self, provider: ProviderFragment, endpoint: Endpoint) -> bytes | None:
         if endpoint.credential is None:

@@ -17,8 +17,7 @@ from apps.contracts.errors import CODES, error_body
 from apps.contracts.identifiers import uuid7_bytes, uuid_text
 from apps.contracts.journal import MAX_PAYLOAD
 from apps.contracts.money import NANO, dollars_text
-from apps.contracts.usage import Attempt as AttemptRecord
-from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_bounded, encode_record
+from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_bounded, encode_record, tokens_total
 from apps.proxy.attempt import Attempt, constant_head, error_code_of, header_text
 from apps.proxy.breaker import Breakers
 from apps.proxy.canned import canned_answer, canned_stream
@@ -405,7 +404,7 @@ class Engine:
             only = attempts[0]
             record.tokens, record.cost_nano, record.estimated = only.tokens, only.cost_nano, only.estimated
         elif attempts:
-            record.tokens = _sum_of(attempts)
+            record.tokens = tokens_total(attempt.tokens for attempt in attempts)
             record.cost_nano = sum(attempt.cost_nano for attempt in attempts)
             record.estimated = any(attempt.estimated for attempt in attempts)
             record.simulated = any(attempt.simulated for attempt in attempts)
@@ -471,14 +470,6 @@ class Engine:
 
 def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
-
-
-def _sum_of(attempts: list[AttemptRecord]) -> Tokens:
-    total = Tokens()
-    for attempt in attempts:
-        for name in Tokens.__struct_fields__:
-            setattr(total, name, getattr(total, name) + getattr(attempt.tokens, name))
-    return total
 
 
 def _pool(origin: Origin) -> Pool:

@@ -112,7 +112,7 @@ def _candidate(exchange: Exchange, route: CompiledRoute, target: CompiledTarget,
     }
     assert exchange.key is not None
     if exchange.key.budgets:
-        if price is None and not route.unpriced_is_zero:
+        if price is None:
             found["refused"] = "unpriced_model"
         elif bound and exchange.unbounded:
             found["refused"] = "unbounded_cost"

@@ -23,11 +23,11 @@ from apps.proxy.records import templates_of
 from apps.proxy.verdict import verdict
 
 if TYPE_CHECKING:
+    from apps.contracts.pricing import Price
     from apps.proxy.dialects.base import StreamWatch
     from apps.proxy.engine import Engine
     from apps.proxy.exchange import Exchange
     from apps.proxy.hedge import Race
-    from apps.proxy.pricing import Price
     from apps.proxy.records import Templates
     from apps.proxy.rescue import Way
     from apps.proxy.runtime import CompiledTarget
@@ -145,10 +145,10 @@ def _priced(exchange: Exchange, target: CompiledTarget, ask: Ask | None) -> tupl
     assert key is not None and route is not None
     price = prices.at(exchange.started_us // 1000) if prices is not None else None
     if price is None:
-        if key.budgets and not route.unpriced_is_zero:
+        if key.budgets:
             message = (
                 f"The model {target.model!r} at {target.provider!r} has no price, and a hard budget applies to this key. "
-                "Set a price, or let the route say 'unpriced: zero'."
+                "Set a price, or let the route name a default_price or say 'unpriced: zero'."
             )
             raise Refused(Refusal("unpriced_model", "reserve", message))
         return None, 0

@@ -16,15 +16,14 @@ from apps.contracts.snapshot import (
     FlagFragment,
     Fragment,
     KeyFragment,
-    PriceFragment,
     ProviderFragment,
     RouteFragment,
     Target,
 )
+from apps.contracts.tariff import Tariff
 from apps.proxy.context import family_bytes_per_token
 from apps.proxy.dialects import DIALECTS, Dialect
-from apps.proxy.pricing import Price, PriceError, compile_price
-from apps.proxy.resilience import CompiledResilience, CompileError
+from apps.proxy.resilience import CompiledResilience
 from apps.proxy.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -52,31 +51,6 @@ class Origin(NamedTuple):
     ca_file: str | None
     max_connections: int
     allow_private: bool
-
-
-class CompiledPrices:
-    """A target's price versions by validity. ``at`` costs one comparison while one version is in force."""
-
-    __slots__ = ("_current", "_from", "_to", "_versions")
-
-    def __init__(self, fragment: PriceFragment) -> None:
-        try:
-            rows = [(v.valid_from_ms, v.valid_to_ms if v.valid_to_ms is not None else 1 << 62, compile_price(v)) for v in fragment.versions]
-        except PriceError as error:
-            raise CompileError("prices", fragment.id, "versions", str(error)) from None
-        self._versions = sorted(rows, key=lambda row: row[0])
-        self._from, self._to = 1, 0
-        self._current: Price | None = None
-
-    def at(self, now_ms: int) -> Price | None:
-        if self._from <= now_ms < self._to:
-            return self._current
-        for start, end, price in reversed(self._versions):
-            if start <= now_ms < end:
-                newer = [s for s, _, _ in self._versions if s > start]
-                self._from, self._to, self._current = start, min([end, *newer]), price
-                return price
-        return None
 
 
 class CompiledTarget:
@@ -126,7 +100,6 @@ class CompiledTarget:
         provider: ProviderFragment,
         endpoint: Endpoint,
         secret: bytes | None,
-        prices: CompiledPrices | None,
         killed: str,
     ) -> None:
         parts = urlsplit(endpoint.base_url)
@@ -146,7 +119,8 @@ class CompiledTarget:
         self.label = f"{provider.name}/{endpoint.name}/{target.model}"
         self.key = f"{provider.organisation}/{self.label}" if provider.organisation else self.label
         """Names it in this process and to other proxies: a provider's name is unique only in its organisation."""
-        self.prices = prices
+        self.prices: Tariff | None = None
+        """By its route: see ``with_options``."""
         self.dialect: Dialect = DIALECTS[provider.kind]
         default_port = parts.port is None or (parts.scheme, parts.port) in (("https", 443), ("http", 80))
         shown = f"[{host}]" if ":" in host else host
@@ -157,9 +131,10 @@ class CompiledTarget:
         """Estimated, until the target's health has measured it."""
         self._take(target)
 
-    def with_options(self, target: Target, strategy: str, home: str) -> CompiledTarget:
-        """The same place with one route's options. Raises nothing: they are checked before."""
+    def with_options(self, target: Target, strategy: str, home: str, prices: Tariff | None) -> CompiledTarget:
+        """The same place with one route's options and prices. Raises nothing: they are checked before."""
         found = copy.copy(self)
+        found.prices = prices
         found._take(target)
         found.rank = STRATEGIES[strategy].rank(found, home)
         return found
@@ -217,7 +192,6 @@ class CompiledRoute:
         "targets",
         "templates",
         "total",
-        "unpriced_is_zero",
     )
 
     retries: RetryBudget
@@ -266,7 +240,6 @@ class CompiledRoute:
         if settings.level == "limited":
             self.max_output = min(self.max_output, settings.limited_max_output)
         self.max_attempts = fragment.max_attempts
-        self.unpriced_is_zero = fragment.unpriced == "zero"
         self.slots = None
         self.templates: dict[tuple[object, ...], Templates] = {}
         """Records with what is known beforehand (see ``apps.proxy.records``)."""

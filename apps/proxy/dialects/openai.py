@@ -73,7 +73,7 @@ class OpenAIDialect:
             return None
         if says(answer.error):
             return None
-        return Answer(tokens_of(answer.usage) if answer.usage is not None else None)
+        return Answer(tokens_of(answer.usage, answer.service_tier) if answer.usage is not None else None)
 
     def stream(self, exchange: Exchange) -> OpenAIStream:
         return OpenAIStream(hide_usage=not exchange.usage_asked)

@@ -94,7 +94,7 @@ class Kept:
                 self.output_bytes += len(data)
                 continue
             if parsed.usage is not None:
-                self.tokens = tokens_of(parsed.usage)
+                self.tokens = tokens_of(parsed.usage, parsed.service_tier)
             if self.id is None and self.model is None:
                 self.id, self.model, self.created = parsed.id, parsed.model, parsed.created
             for choice in parsed.choices or ():
@@ -275,7 +275,7 @@ class OpenAIStream:
                 break
             choices = parsed.choices or ()
             if parsed.usage is not None:
-                self.tokens = tokens_of(parsed.usage)
+                self.tokens = tokens_of(parsed.usage, parsed.service_tier)
                 if self._hide_usage and not choices:
                     continue
             for choice in choices:

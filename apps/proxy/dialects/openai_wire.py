@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from apps.contracts.usage import Tokens
+from apps.contracts.usage import TokenDetails, Tokens
 
 NOTHING = msgspec.Raw(b"")
 """A field that is not there. (A union of Raw with None would take nothing but null.)"""
@@ -20,10 +20,14 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 class PromptDetails(msgspec.Struct):
     cached_tokens: int | None = 0
+    audio_tokens: int | None = 0
+    image_tokens: int | None = 0
 
 
 class CompletionDetails(msgspec.Struct):
     reasoning_tokens: int | None = 0
+    audio_tokens: int | None = 0
+    image_tokens: int | None = 0
 
 
 class Usage(msgspec.Struct):
@@ -37,6 +41,7 @@ class WholeAnswer(msgspec.Struct):
     usage: Usage | None = None
     object: str = ""
     error: msgspec.Raw = NOTHING
+    service_tier: Any = None
 
 
 class Delta(msgspec.Struct):
@@ -57,6 +62,7 @@ class Event(msgspec.Struct):
     choices: list[Choice] | None = None
     usage: Usage | None = None
     error: msgspec.Raw = NOTHING
+    service_tier: Any = None
 
 
 class KeptDelta(Delta):
@@ -79,6 +85,7 @@ class KeptEvent(msgspec.Struct):
     created: Any = None
     choices: list[KeptChoice] | None = None
     usage: Usage | None = None
+    service_tier: Any = None
 
 
 decode_answer = msgspec.json.Decoder(WholeAnswer).decode
@@ -88,14 +95,28 @@ decode_any = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder().encode
 
 
-def tokens_of(usage: Usage) -> Tokens:
+def tokens_of(usage: Usage, service_tier: Any = None) -> Tokens:
+    """service_tier: as the answer states it; ``flex`` and ``batch`` are billed as batch work."""
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
-    return Tokens(
+    tokens = Tokens(
         input=max(0, usage.prompt_tokens),
         output=max(0, usage.completion_tokens),
         cache_read=(prompt.cached_tokens or 0) if prompt is not None else 0,
         reasoning=(completion.reasoning_tokens or 0) if completion is not None else 0,
     )
+    if (
+        (prompt is not None and (prompt.audio_tokens or prompt.image_tokens))
+        or (completion is not None and (completion.audio_tokens or completion.image_tokens))
+        or service_tier in ("flex", "batch")
+    ):
+        tokens.details = TokenDetails(
+            audio_input=(prompt.audio_tokens or 0) if prompt is not None else 0,
+            audio_output=(completion.audio_tokens or 0) if completion is not None else 0,
+            image_input=(prompt.image_tokens or 0) if prompt is not None else 0,
+            image_output=(completion.image_tokens or 0) if completion is not None else 0,
+            batch=service_tier in ("flex", "batch"),
+        )
+    return tokens
 
 
 def says(raw: msgspec.Raw) -> bool:

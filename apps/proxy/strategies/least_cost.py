@@ -1,7 +1,7 @@
 """``least_cost``: the cheapest target for a request of this size first, by the prices in force: input as it is estimated for each
 target's tokenizer, output as far as the cap goes, long-context tiers included.
 
-Targets without a price come last, because nobody knows what they cost; first where the route says that they cost nothing.
+Targets without a price come last, because nobody knows what they cost; what a route says of them (a default, nothing at all) is a price.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def arrange(targets: list[CompiledTarget], route: CompiledRoute, exchange: Excha
     def cost(target: CompiledTarget) -> int:
         price = target.prices.at(now_ms) if target.prices is not None else None
         if price is None:
-            return 0 if route.unpriced_is_zero else _UNKNOWN
+            return _UNKNOWN
         return price.bound(size.tokens(target), exchange.max_output, exchange.n)
 
     return sorted(targets, key=cost)

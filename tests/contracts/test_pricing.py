@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.contracts.money import MAX_NANO, MILLION
+from apps.contracts.pricing import Price, PriceError, bound_nano, compile_prices, cost_nano, price_at
 from apps.contracts.snapshot import PriceTier, PriceVersion
 from apps.contracts.usage import Tokens
-from apps.proxy.pricing import Price, PriceError, bound_nano, compile_prices, cost_nano, price_at
 
 UNIT = st.integers(0, 200_000_000_000)  # up to $200 per million tokens
 MAYBE = st.none() | UNIT
