@@ -98,7 +98,7 @@ def keys_list(choice: Choice, time_range: TimeRange, query: Mapping[str, str], *
     return lines_build(
         query,
         label="keys",
-        columns=_CSV_COLUMNS if csv else _COLUMNS,
+        columns=_COLUMNS,
         lines=lines,
         row=lambda line: _row(line, now),
         fill=lambda rows: _add_counts(choice, time_range, rows, now),
@@ -114,7 +114,7 @@ def keys_list(choice: Choice, time_range: TimeRange, query: Mapping[str, str], *
         ),
         chips=chips,
         keep=(lambda row: row.status.value == state) if state in choices.STATES else None,
-        csv=csv,
+        csv=_CSV_COLUMNS if csv else (),
     )
 
 

@@ -124,7 +124,7 @@ def routes_list(choice: Choice, time_range: TimeRange, query: Mapping[str, str],
     return lines_build(
         query,
         label="routes",
-        columns=CSV_COLUMNS if csv else COLUMNS,
+        columns=COLUMNS,
         lines=selectors.route_lines(choice.organisation, asked=asked),
         row=lambda line: _row(line, now),
         fill=fill,
@@ -140,7 +140,7 @@ def routes_list(choice: Choice, time_range: TimeRange, query: Mapping[str, str],
         ),
         chips=chips,
         keep=(lambda row: row.status.value == state) if state in choices.STATES else None,
-        csv=csv,
+        csv=CSV_COLUMNS if csv else (),
     )
 
 

@@ -6,8 +6,8 @@ query and hands it to the part ``ui/table.html``; asked with ``format=csv`` it a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from django.db.models import F, QuerySet
@@ -20,6 +20,8 @@ Row = TypeVar("Row")
 
 PAGE_SIZE = 50
 MOST_CSV_ROWS = 10_000
+CSV_PART = 500
+"""Rows that are completed at a time while CSV streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class Listing(Generic[Row]):
     chips: tuple[Chip, ...] = ()
     empty: Empty | None = None
     everything: QuerySet[Any] | Sequence[Row] = field(default=(), repr=False)
+    complete: Callable[[Sequence[Row]], None] | None = field(default=None, repr=False)
+    """Adds to rows what only shown ones need; for CSV, part by part."""
 
     @property
     def heads(self) -> list[Head]:
@@ -126,10 +130,20 @@ class Listing(Generic[Row]):
         columns = [column for column in self.columns if column.value]
 
         def lines() -> Iterator[list[Any]]:
-            for row in self.everything[:MOST_CSV_ROWS]:
-                yield [column.value(row) for column in columns if column.value]
+            for part in self._parts():
+                for row in part:
+                    yield [column.value(row) for column in columns if column.value]
 
         return csv_response(file_name, [column.label for column in columns], lines())
+
+    def _parts(self) -> Iterator[Sequence[Row]]:
+        if self.complete is None:
+            yield self.everything[:MOST_CSV_ROWS]
+            return
+        for at in range(0, min(len(self.everything), MOST_CSV_ROWS), CSV_PART):
+            part = list(self.everything[at : min(at + CSV_PART, MOST_CSV_ROWS)])
+            self.complete(part)
+            yield part
 
 
 def listing_build(
@@ -146,12 +160,66 @@ def listing_build(
 
     Two queries for a queryset (a count and the page), none for rows in memory. Rows that compare equal keep a fixed order.
     """
+    sort, column = _sort(query, columns, default_sort)
+    ordered = _ordered(rows, column, falling=sort.startswith("-")) if column else rows
+    return _page(query, ordered, label=label, columns=columns, sort=sort, nothing_yet=nothing_yet, chips=chips)
+
+
+def lines_build(
+    query: Mapping[str, str],
+    *,
+    label: str,
+    columns: Sequence[Column[Row]],
+    lines: QuerySet[Any, Any],
+    row: Callable[[Any], Row],
+    fill: Callable[[list[Row]], None],
+    complete: Callable[[Sequence[Row]], None],
+    in_database: Collection[str],
+    default_sort: str,
+    nothing_yet: Empty,
+    chips: Sequence[Chip] = (),
+    keep: Callable[[Row], bool] | None = None,
+    csv: Sequence[Column[Row]] = (),
+) -> Listing[Row]:
+    """One page of a list of up to ten thousand objects, which may be sorted by what lies beside their table, such as their traffic.
+
+    lines: the objects as light tuples, filtered already; ``row`` makes one a row. fill: adds what sorting and ``keep`` look at.
+    complete: adds what only shown rows need. in_database: the columns that the database sorts, and then pages too: only that page is
+    read, filled and completed. Any other sort, ``keep`` or CSV reads and fills every line, and completes those that are shown.
+    csv: the columns of a CSV, where one is asked for; its rows are completed part by part while it streams.
+    """
+    sort, column = _sort(query, columns, default_sort)
+    falling, sorted_by = sort.startswith("-"), column.key if column and column.key in in_database else ""
+    ordered: QuerySet[Any, Any] | Sequence[Row] = _ordered(lines, column, falling=falling) if column and sorted_by else lines
+    paged = bool(sorted_by) and keep is None and not csv
+    if not paged:
+        rows = [row(line) for line in ordered]
+        fill(rows)
+        rows = [one for one in rows if keep(one)] if keep else rows
+        ordered = _ordered(rows, column, falling=falling) if column and not sorted_by else rows
+    listing: Listing[Row] = _page(query, ordered, label=label, columns=csv or columns, sort=sort, nothing_yet=nothing_yet, chips=chips)
+    if csv:
+        return replace(listing, complete=complete)
+    if paged:
+        listing = replace(listing, rows=[row(line) for line in listing.rows])
+        fill(listing.rows)
+    complete(listing.rows)
+    return listing
+
+
+def _sort(query: Mapping[str, str], columns: Sequence[Column[Row]], default_sort: str) -> tuple[str, Column[Row] | None]:
+    """What ``?sort=`` asks for, or else the default, and its column."""
     by_key = {column.key: column for column in columns if column.key}
     sort = query.get("sort", "")
     if sort.removeprefix("-") not in by_key:
         sort = default_sort
-    column = by_key.get(sort.removeprefix("-"))
-    ordered = _ordered(rows, column, falling=sort.startswith("-")) if column else rows
+    return sort, by_key.get(sort.removeprefix("-"))
+
+
+def _page(
+    query: Mapping[str, str], ordered: QuerySet[Any, Any] | Sequence[Row], *, label: str, columns: Sequence[Column[Row]], sort: str,
+    nothing_yet: Empty, chips: Sequence[Chip],
+) -> Listing[Row]:  # fmt: skip
     total = ordered.count() if isinstance(ordered, QuerySet) else len(ordered)
     pages = max(1, -(-total // PAGE_SIZE))
     asked = query.get("page", "1")
@@ -173,9 +241,9 @@ def _ordered(rows: QuerySet[Any] | Sequence[Row], column: Column[Row], *, fallin
     value = column.value
     if value is None:
         return rows
-    present = [row for row in rows if value(row) is not None]
-    absent = [row for row in rows if value(row) is None]
-    return [*sorted(present, key=lambda row: _comparable(value(row)), reverse=falling), *absent]
+    valued = [(value(row), row) for row in rows]
+    present = sorted((pair for pair in valued if pair[0] is not None), key=lambda pair: _comparable(pair[0]), reverse=falling)
+    return [row for _, row in present] + [row for known, row in valued if known is None]
 
 
 def _comparable(value: Any) -> Any:
