@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 from uuid import UUID
@@ -15,13 +16,13 @@ from django.db.models import Sum
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent, Event
-from apps.contracts.journal import segment_name
+from apps.contracts.journal import NEW_PREFIX, segment_name
 from apps.contracts.usage import Attempt, Charge, Tokens, encode_record
 from apps.proxy.journal import MIN_SEGMENT_BYTES, Journal
 from apps.settlement import services, tail
 from apps.settlement.choices import DRAINED, WRITTEN_OFF
 from apps.settlement.models import SettlementJournal, SettlementOpen, SettlementReject
-from apps.settlement.shipper import Shipper
+from apps.settlement.shipper import STALE_NEW_SECONDS, Shipper
 from apps.usage.models import UsageRequest, UsageRollup1h, UsageRollup1m, UsageRollup10s
 from tests.settlement.records import Traffic
 
@@ -311,3 +312,20 @@ def test_an_app_reads_its_own_request_only(tmp_path: Path, charged: dict[int, in
         cursor.execute("SELECT proxy_api.request_record(%s, %s) IS NULL", [record.id.hex(), "another key"])
         assert cursor.fetchone()[0]
     journal.close()
+
+
+def test_what_a_proxy_left_that_died_while_it_made_its_journal_is_no_journal(tmp_path: Path) -> None:
+    """It is not read; old and free, it is swept. Locked (its maker lives) or young (it may not have its lock yet), it stays."""
+    journals = [create(tmp_path)[0] for _ in range(3)]
+    young, old, locked = (tmp_path / f"{NEW_PREFIX}{journal.directory.name}" for journal in journals)
+    for journal, directory in zip(journals, (young, old, locked), strict=True):
+        journal.directory = journal.directory.rename(directory)
+    journals[0].close()
+    journals[1].close()
+    for directory in (old, locked):
+        past = directory.stat().st_mtime - 2 * STALE_NEW_SECONDS
+        os.utime(directory, (past, past))
+    settle(tmp_path)
+    assert not SettlementJournal.objects.exists()
+    assert (young.exists(), old.exists(), locked.exists()) == (True, False, True)
+    journals[2].close()

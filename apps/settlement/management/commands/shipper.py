@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import gc
 import logging
 import signal
@@ -36,6 +37,7 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
+        faulthandler.register(signal.SIGUSR1)  # kill -USR1: where every thread stands, in the log
         root: Path = options["journal_dir"] or Reader().path("BULKHEAD_JOURNAL_DIR", str(env.data_dir() / "journal"))
         try:
             lock = HostLock(root)
