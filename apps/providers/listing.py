@@ -68,24 +68,32 @@ def provider_counts(provider_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]
     return {pk: (models, routes) for pk, models, routes in rows}
 
 
-def provider_checks(organisation: Organisation, provider_ids: Sequence[UUID] | None) -> dict[UUID, list[tuple[str, datetime]]]:
-    """What the last checks of providers' endpoints said and when, by provider; of all where no ids are given. One query."""
+Said = tuple[str, datetime]
+"""What an endpoint's last check said, and when."""
+
+
+def provider_checks(organisation: Organisation) -> dict[UUID, list[Said]]:
+    """The last checks of all providers' endpoints, by provider: one query."""
     rows = ProviderCheck.objects.filter(endpoint__provider__organisation=organisation)
-    if provider_ids is not None:
-        rows = rows.filter(endpoint__provider__in=provider_ids)
-    found: dict[UUID, list[tuple[str, datetime]]] = {}
+    found: dict[UUID, list[Said]] = {}
     for provider_id, state, at in rows.values_list("endpoint__provider_id", "state", "checked_at"):
         found.setdefault(provider_id, []).append((state, at))
     return found
 
 
 def provider_endpoints(provider_ids: Sequence[UUID]) -> dict[UUID, list[Endpoint]]:
-    """Endpoints of some providers in order, with credentials: one query, none without providers."""
+    """Endpoints of some providers in order, with credentials and checks: one query, none without providers."""
     found: dict[UUID, list[Endpoint]] = {}
     if provider_ids:
-        for endpoint in Endpoint.objects.filter(provider__in=provider_ids).select_related("credential").order_by("position"):
+        rows = Endpoint.objects.filter(provider__in=provider_ids).select_related("credential", "check_state")
+        for endpoint in rows.order_by("position"):
             found.setdefault(endpoint.provider_id, []).append(endpoint)
     return found
+
+
+def checks_in(endpoints: Iterable[Endpoint]) -> list[Said]:
+    """The last checks of endpoints that were read with them."""
+    return [(check.state, check.checked_at) for endpoint in endpoints if (check := getattr(endpoint, "check_state", None))]
 
 
 def provider_of(organisation: Organisation, provider_id: UUID) -> Provider | None:

@@ -151,7 +151,13 @@ def _fill(choice: Choice, time_range: TimeRange, rows: list[ProviderRow], *, lat
     if not rows:
         return
     few = len(rows) <= FEW
-    checks = listing.provider_checks(choice.organisation, [row.pk for row in rows] if few else None)
+    if few:
+        endpoints = listing.provider_endpoints([row.pk for row in rows])
+        for row in rows:
+            row.endpoints = endpoints.get(row.pk, [])
+        checks = {row.pk: listing.checks_in(row.endpoints) for row in rows}
+    else:
+        checks = listing.provider_checks(choice.organisation)
     names = [row.name for row in rows] if few else None
     groups = usage.traffic_of(choice.scope, time_range.start, time_range.end, "provider", names, latency=few or latency, now=now)
     traffic = {group.value: group for group in groups}
@@ -165,15 +171,15 @@ def _fill(choice: Choice, time_range: TimeRange, rows: list[ProviderRow], *, lat
 
 def _complete(choice: Choice, time_range: TimeRange, rows: Sequence[ProviderRow], *, now: datetime) -> None:
     """Endpoints, counts of models and routes, and latency where it was not read with the counts."""
-    ids = [row.pk for row in rows]
-    endpoints, counts = listing.provider_endpoints(ids), listing.provider_counts(ids)
+    endpoints = listing.provider_endpoints([row.pk for row in rows if not row.endpoints])
+    counts = listing.provider_counts([row.pk for row in rows])
     groups = {}
     if any(row.totals.requests and not row.latency.count for row in rows):
         names = [row.name for row in rows if row.totals.requests]
         found = usage.traffic_of(choice.scope, time_range.start, time_range.end, "provider", names, now=now)
         groups = {group.value: group.total for group in found}
     for row in rows:
-        row.endpoints = endpoints.get(row.pk, [])
+        row.endpoints = row.endpoints or endpoints.get(row.pk, [])
         row.models, row.routes = counts.get(row.pk, (0, 0))
         row.latency = groups.get(row.name, row.latency)
 
