@@ -74,6 +74,13 @@ _FLAGS = (
     ("reasoning", "reasoning"),
     ("expensive", "expensive"),
 )
+_DEADLINES = (
+    ("connect_ms", "connect in"),
+    ("first_byte_ms", "first byte in"),
+    ("first_token_ms", "first token in"),
+    ("idle_ms", "idle for at most"),
+    ("total_ms", "an attempt takes at most"),
+)
 
 
 def option_words(target: TargetSpec) -> list[str]:
@@ -89,6 +96,7 @@ def option_words(target: TargetSpec) -> list[str]:
         words.append(f"window {target.window:,} tokens")
     if target.max_concurrency:
         words.append(f"at most {target.max_concurrency:,} at once")
+    words += [f"{word} {getattr(target, name) / 1000:g} s" for name, word in _DEADLINES if getattr(target, name)]
     words += [word for name, word in _FLAGS if getattr(target, name)]
     if target.capabilities is not None:
         words.append(f"can {', '.join(target.capabilities) or 'chat only'}")

@@ -4,6 +4,7 @@ send the form back reshaped (``reshape``), and a row without a provider and a mo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django import forms
@@ -16,7 +17,7 @@ from apps.contracts.snapshot import Deadlines
 from apps.ownership.models import Team
 from apps.routes import choices
 from apps.routes.choices import Place
-from apps.routes.resilience import OPTIONS, TargetSpec
+from apps.routes.resilience import OPTIONS, OWN_DEADLINES, TargetSpec
 from apps.routes.resilience_form import ResilienceForm, seconds_text
 from apps.routes.rules import MAX_ATTEMPTS, MAX_TARGETS
 
@@ -27,7 +28,9 @@ DEFAULTS = Deadlines()
 
 
 _NUMBERS = ("weight", "priority", "window", "max_concurrency")
+_SECONDS = OWN_DEADLINES
 _TEXTS = ("variant", "capabilities")
+_COLUMNS = ("place", "model", *_NUMBERS, *_SECONDS, *_TEXTS)
 _TICKS = ("prefill", "reasoning", "expensive")
 """A target's options in the form: ``<field>-<option>`` once per row; ticks carry the number of their row."""
 NUMBER_LABELS = {
@@ -35,6 +38,13 @@ NUMBER_LABELS = {
     "priority": ("Priority", "Lower is tried first"),
     "window": ("Window", "Context in tokens, 0: not known"),
     "max_concurrency": ("At once", "Requests per proxy process, 0: no cap"),
+}
+SECONDS_LABELS = {
+    "connect_ms": ("Connect", "Seconds; empty: the route's"),
+    "first_byte_ms": ("First byte", "Seconds; streams only"),
+    "first_token_ms": ("First token", "Seconds; streams only"),
+    "idle_ms": ("Idle", "Seconds between two pieces"),
+    "total_ms": ("One attempt", "Seconds; then another target is tried, also for JSON"),
 }
 TICK_LABELS = {
     "prefill": "Continues a begun answer",
@@ -71,6 +81,7 @@ class TargetsInput(forms.Widget):
         for row in rows:
             row["unknown"] = row["place"] not in known and row["place"] != ""
             row["numbers"] = [(option, *NUMBER_LABELS[option], row[option]) for option in _NUMBERS]
+            row["seconds"] = [(option, *SECONDS_LABELS[option], row[option]) for option in _SECONDS]
             row["ticks"] = [(option, label, row[option]) for option, label in TICK_LABELS.items()]
             row["chosen"] = any(row[option] != default for option, default in blank_row().items() if option not in ("place", "model"))
         html = render_to_string(
@@ -113,22 +124,35 @@ def _options(row: dict[str, Any], number: int) -> dict[str, Any]:
         if text and not (text.isascii() and text.isdigit() and len(text) < 12):
             raise forms.ValidationError(f"Target {number}: {NUMBER_LABELS[option][0].lower()} takes a whole number, not {text[:40]!r}.")
         found[option] = int(text) if text else OPTIONS[option]
+    for option in _SECONDS:
+        found[option] = _milliseconds(row[option].strip(), number, SECONDS_LABELS[option][0].lower())
     found["variant"] = row["variant"].strip()
     words = [word for word in row["capabilities"].replace(",", " ").split() if word != "none"]
     found["capabilities"] = tuple(words) if row["capabilities"].strip() else None
     return found
 
 
+def _milliseconds(text: str, number: int, label: str) -> int:
+    """Seconds as a person types them; empty is 0, the route's own. Raises ValidationError."""
+    try:
+        seconds = Decimal(text or "0")
+    except InvalidOperation:
+        seconds = Decimal(-1)
+    if not 0 <= seconds <= 86_400 or seconds * 1000 % 1:
+        raise forms.ValidationError(f"Target {number}: {label} takes seconds, such as 2 or 0.25, not {text[:40]!r}.")
+    return int(seconds * 1000)
+
+
 def blank_row() -> dict[str, Any]:
     """A row of nothing, with every option at its default."""
     numbers = {option: str(OPTIONS[option]) for option in _NUMBERS}
-    return {"place": "", "model": "", **numbers, **dict.fromkeys(_TEXTS, ""), **dict.fromkeys(_TICKS, False)}
+    return {"place": "", "model": "", **numbers, **dict.fromkeys((*_SECONDS, *_TEXTS), ""), **dict.fromkeys(_TICKS, False)}
 
 
 def sent_rows(data: Any, name: str) -> list[dict[str, Any]]:
     """The rows of a list as the form sent them; an option that was not sent is at its default."""
     rows = []
-    columns = {part: data.getlist(f"{name}-{part}") for part in ("place", "model", *_NUMBERS, *_TEXTS)}
+    columns = {part: data.getlist(f"{name}-{part}") for part in _COLUMNS}
     ticked = {part: set(data.getlist(f"{name}-{part}")) for part in _TICKS}
     for at in range(min(len(columns["place"]), len(columns["model"]))):
         row = blank_row()
@@ -161,7 +185,7 @@ def reshaped(data: QueryDict) -> QueryDict | None:
         rows[row], rows[row + 1] = rows[row + 1], rows[row]
         row += 1
         focus = "down" if row < len(rows) - 1 else "up"
-    for part in ("place", "model", *_NUMBERS, *_TEXTS):
+    for part in _COLUMNS:
         data.setlist(f"{name}-{part}", [each[part] for each in rows])
     for part in _TICKS:
         data.setlist(f"{name}-{part}", [str(at) for at, each in enumerate(rows) if each[part]])
@@ -175,6 +199,7 @@ def chain_rows(specs: Sequence[TargetSpec]) -> list[dict[str, Any]]:
     for spec in specs:
         row = blank_row() | {"place": f"{spec.provider}/{spec.endpoint}" if spec.endpoint else spec.provider, "model": spec.model}
         row |= {option: str(getattr(spec, option)) for option in _NUMBERS} | {option: getattr(spec, option) for option in _TICKS}
+        row |= {option: seconds_text(ms) for option in _SECONDS if (ms := getattr(spec, option))}
         row["variant"] = spec.variant
         row["capabilities"] = "" if spec.capabilities is None else ", ".join(spec.capabilities) or "none"
         rows.append(row)

@@ -52,7 +52,10 @@ TARGET_LIMITS: dict[str, Limit] = {
     "priority": Limit(0, 1_000, "a rank, 0 first"),
     "window": Limit(0, 1_000_000_000, "tokens"),
     "max_concurrency": Limit(0, 100_000, "requests at once"),
+    **dict.fromkeys(("connect_ms", "first_byte_ms", "first_token_ms", "idle_ms", "total_ms"), Limit(0, DAY_MS, _MS)),
 }
+OWN_DEADLINES = tuple(name for name in TARGET_LIMITS if name.endswith("_ms"))
+"""Of a target; 0 where its route's holds."""
 CHOICES: dict[str, tuple[str, ...]] = {
     "strategy": get_args(Strategy),
     "sticky": ("", "user", "session", "key"),
@@ -80,6 +83,11 @@ class TargetSpec(NamedTuple):
     expensive: bool = False
     variant: str = ""
     capabilities: tuple[str, ...] | None = None
+    connect_ms: int = 0
+    first_byte_ms: int = 0
+    first_token_ms: int = 0
+    idle_ms: int = 0
+    total_ms: int = 0
 
     @property
     def place(self) -> TargetSpec:
@@ -129,6 +137,17 @@ def check_options(spec: TargetSpec, field: str) -> None:
             raise ServiceError(f"{name!r} is no capability: use some of {', '.join(CAPABILITIES)}", f"{field}.capabilities")
     if spec.capabilities is not None and len(set(spec.capabilities)) != len(spec.capabilities):
         raise ServiceError("a capability is listed twice", f"{field}.capabilities")
+
+
+def check_own_deadlines(specs: Sequence[TargetSpec], field: str, *, total_ms: int) -> None:
+    """A target's own deadline is no longer than the route's total, which ends the request."""
+    for at, spec in enumerate(specs):
+        for name in OWN_DEADLINES:
+            value = getattr(spec, name)
+            if value > total_ms:
+                raise ServiceError(
+                    f"{value} ms is longer than the route's total deadline ({total_ms} ms): it would never act", f"{field}[{at}].{name}"
+                )
 
 
 def check_resilience(settings: Resilience, *, total_ms: int, targets: Sequence[TargetSpec]) -> Resilience:

@@ -24,7 +24,15 @@ from apps.providers.selectors import provider_named
 from apps.publishing.services import section_touch
 from apps.routes import choices, rules, selectors
 from apps.routes.models import Route, RouteAlias, RouteSwitch, RouteTarget
-from apps.routes.resilience import TargetSpec, check_resilience, resilience_facts, resilience_read, resilience_stored, spec_of_target
+from apps.routes.resilience import (
+    TargetSpec,
+    check_own_deadlines,
+    check_resilience,
+    resilience_facts,
+    resilience_read,
+    resilience_stored,
+    spec_of_target,
+)
 
 if TYPE_CHECKING:
     from apps.providers.models import Endpoint, Provider
@@ -65,6 +73,8 @@ def route_ensure(
     rules.check_targets(fallback, field="fallback", required=False)
     settings = resilience if isinstance(resilience, Resilience) else resilience_read(resilience or {})
     check_resilience(settings, total_ms=limits.total_ms, targets=targets)
+    for field, chain in (("targets", targets), ("fallback", fallback)):
+        check_own_deadlines(chain, field, total_ms=limits.total_ms)
     if isinstance(owner, Team) and owner.organisation_id != organisation.pk:
         raise ServiceError("the team belongs to another organisation", "owner")
     # Names and aliases share one space that no single constraint spans: writers of one organisation's routes take turns.

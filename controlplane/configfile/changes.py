@@ -65,9 +65,10 @@ def _target(value: Mapping[str, Any]) -> str:
     """A target in a line: where it is, then the options that were chosen."""
     place = "/".join(part for part in (value["provider"], value.get("endpoint", ""), value["model"]) if part)
     words = []
+    defaults = plain(TargetEntry(provider="", model=""), defaults=True)
     for field in msgspec.structs.fields(TargetEntry):
-        chosen = value.get(field.name, field.default)
-        if not field.required and field.name != "endpoint" and chosen != field.default:
+        chosen = value.get(field.name, defaults[field.name])
+        if not field.required and field.name != "endpoint" and chosen != defaults[field.name]:
             shown = ", ".join(chosen) or "none" if isinstance(chosen, list) else chosen
             words.append(field.name if chosen is True else f"{field.name} {shown}")
     return f"{place} ({'; '.join(words)})" if words else place

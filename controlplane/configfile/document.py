@@ -122,6 +122,11 @@ class TargetEntry(msgspec.Struct, kw_only=True):
     expensive: bool = False
     variant: str = ""
     capabilities: list[Literal["tools", "json_schema", "images"]] | None = None
+    connect: Duration = 0
+    first_byte: Duration = 0
+    first_token: Duration = 0
+    idle: Duration = 0
+    total: Duration = 0
 
 
 class DeadlinesEntry(msgspec.Struct, kw_only=True):

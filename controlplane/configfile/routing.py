@@ -12,19 +12,20 @@ from controlplane.configfile.document import BreakerEntry, MirrorEntry, Resilien
 
 _BREAKER = {name.removesuffix("_ms"): name for name in BreakerPolicy.__struct_fields__}
 _RESILIENCE = {name.removesuffix("_ms"): name for name in Resilience.__struct_fields__ if name not in ("breaker", "mirror")}
+_TARGET = {name.removesuffix("_ms"): name for name in TargetSpec._fields}
 """The document's names of fields -> the contract's."""
 
 
 def spec_of_entry(entry: TargetEntry) -> TargetSpec:
     """A target as services take it."""
-    values = msgspec.structs.asdict(entry)
+    values = {_TARGET[name]: value for name, value in msgspec.structs.asdict(entry).items()}
     capabilities = values.pop("capabilities")
     return TargetSpec(**values, capabilities=None if capabilities is None else tuple(capabilities))
 
 
 def entry_of_spec(spec: TargetSpec) -> TargetEntry:
     """A target as a document has it."""
-    values = spec._asdict()
+    values: dict[str, Any] = {theirs: getattr(spec, ours) for theirs, ours in _TARGET.items()}
     capabilities = values.pop("capabilities")
     return TargetEntry(**values, capabilities=None if capabilities is None else list(capabilities))
 
@@ -49,4 +50,4 @@ def entry_of_resilience(settings: Resilience) -> ResilienceEntry:
 
 def field_of(name: str) -> str:
     """A field that a service names, as the document has it: ``resilience.queue_ms`` -> ``resilience.queue``."""
-    return name.removesuffix("_ms") if name.startswith(("resilience.", "deadlines.")) else name
+    return name.removesuffix("_ms") if name.startswith(("resilience.", "deadlines.", "targets[", "fallback[")) else name

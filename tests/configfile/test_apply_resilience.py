@@ -27,7 +27,8 @@ routes:
   - name: gpt-4*
     targets:
       - {provider: near, model: m, weight: 90, window: 128000, max_concurrency: 16, prefill: true, capabilities: [tools, images]}
-      - {provider: near, model: m, weight: 10, variant: canary, capabilities: [], reasoning: true, expensive: yes, priority: 1}
+      - {provider: near, model: m, weight: 10, variant: canary, capabilities: [], reasoning: true, expensive: yes, priority: 1,
+         total: 20s, idle: 1.5s}
     resilience:
       strategy: weighted
       sticky: user
@@ -67,7 +68,18 @@ def test_applied_once_exported_and_the_same_again(organisation: Organisation, tm
     assert selectors.resilience(route) == CHOSEN
     assert selectors.target_specs(route) == [
         TargetSpec("near", "m", weight=90, window=128_000, max_concurrency=16, prefill=True, capabilities=("tools", "images")),
-        TargetSpec("near", "m", weight=10, variant="canary", capabilities=(), reasoning=True, expensive=True, priority=1),
+        TargetSpec(
+            "near",
+            "m",
+            weight=10,
+            variant="canary",
+            capabilities=(),
+            reasoning=True,
+            expensive=True,
+            priority=1,
+            total_ms=20_000,
+            idle_ms=1_500,
+        ),
     ]
     key = VirtualKey.objects.get()
     assert (key.priority, key.explain) == ("high", True)
@@ -84,7 +96,8 @@ def test_the_diff_says_what_changes_and_what_is_left_out_is_the_default(organisa
     changed = DOCUMENT.replace("hedge_percent: 5", "hedge_percent: 6").replace("weight: 10", "weight: 20").replace("open: 4s", "open: 5s")
     diff = apply(tmp_path, changed, "--dry-run")
     assert "~ resilience.hedge_percent: 5 -> 6" in diff and "~ resilience.breaker.open: 4s -> 5s" in diff
-    assert "near/m (weight 10; priority 1; reasoning; expensive; variant canary; capabilities none) -> near/m (weight 20;" in diff
+    options = "priority 1; reasoning; expensive; variant canary; capabilities none; idle 1500ms; total 20s"
+    assert f"near/m (weight 10; {options}) -> near/m (weight 20;" in diff
     head, _, rest = DOCUMENT.partition("    resilience:")
     apply(tmp_path, head + "keys:" + rest.partition("keys:")[2])
     assert Route.objects.get().resilience == {}
@@ -104,6 +117,8 @@ def test_the_diff_says_what_changes_and_what_is_left_out_is_the_default(organisa
         ("weight: 90", "weight: heavy", "routes[0].targets[0].weight"),
         ("[tools, images]", "[song]", "routes[0].targets[0].capabilities[0]"),
         ("variant: canary", "variant: a b", "routes[0].targets[1].variant"),
+        ("total: 20s", "total: 20", "routes[0].targets[1].total"),
+        ("total: 20s", "total: 2h", "routes[0].targets[1].total"),
         ("priority: high", "priority: highest", "keys[0].priority"),
         ("gpt-4*", "gpt-*-4", "routes[0].name"),
     ],

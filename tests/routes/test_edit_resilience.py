@@ -11,12 +11,13 @@ from apps.audit.actors import Actor
 from apps.contracts.snapshot import BreakerPolicy, Mirror, Resilience, Target
 from apps.publishing.services import publish
 from apps.routes import selectors, services
+from apps.routes.forms import _COLUMNS
 from apps.routes.models import Route
 from apps.routes.resilience_form import GROUPS, PREFIX, ResilienceForm
 from tests.routes.conftest import EAST, WEST
 from tests.routes.test_edit import controls, fields, published
 
-CANARY = EAST._replace(variant="canary", weight=5, capabilities=("tools",), window=8_000, reasoning=True)
+CANARY = EAST._replace(variant="canary", weight=5, capabilities=("tools",), window=8_000, reasoning=True, total_ms=20_250, idle_ms=5_000)
 CHOSEN = Resilience(
     strategy="weighted",
     sticky="user",
@@ -35,7 +36,7 @@ def sent(page: Any) -> dict[str, Any]:
     for field in form:
         if field.name in ("targets", "fallback"):
             for at, row in enumerate(field.value() or []):
-                for name in ("place", "model", "weight", "priority", "window", "max_concurrency", "variant", "capabilities"):
+                for name in _COLUMNS:
                     data.setdefault(f"{field.name}-{name}", []).append(row[name])
                 for name in ("prefill", "reasoning", "expensive"):
                     data.setdefault(f"{field.name}-{name}", []).extend([str(at)] if row[name] else [])
@@ -105,6 +106,9 @@ def test_what_is_wrong_stands_beside_its_field_and_unfolds_the_section(signed_in
         ),
         ({"targets-weight": ["some", "1"]}, "targets", "whole number"),
         ({"targets-capabilities": ["song", ""]}, "targets", "json_schema"),
+        ({"targets-total_ms": ["soon", ""]}, "targets", "takes seconds"),
+        ({"targets-total_ms": ["0.0001", ""]}, "targets", "takes seconds"),
+        ({"targets-first_byte_ms": ["", "80000"]}, "targets", "never act"),
         ({"targets-variant": ["a b", ""]}, "targets", "canary"),
     ):
         answer = client.post(url, {**fields(), **sent(page), **controls(page), **changes})
