@@ -286,9 +286,14 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, erro
     if mode == "off" or exchange.streaming is None:
         return False
     broken = exchange.streaming.target  # not always who was asked first: a hedge may have been quicker
-    ordered, dropped = order(route, route.targets, exchange, engine.loop.time())
-    well = [target for target in ordered if target.label != broken.label]
-    shut = [drop.target for drop in dropped if drop.shut and drop.target.label != broken.label]
+    well, shut = [], []
+    own = {target.label for target in route.targets}
+    named = [target for target in exchange.plan if target.label not in own]  # the app's own fallbacks, in its order
+    for candidates in (route.targets, named):
+        ordered, dropped = order(route, candidates, exchange, engine.loop.time())
+        ready = ordered if candidates is route.targets else [target for target in candidates if target in ordered]
+        well += [target for target in ready if target.label != broken.label]
+        shut += [drop.target for drop in dropped if drop.shut and drop.target.label != broken.label]
     first = well if isinstance(error, UpstreamSilent) else [*well, broken]
     for target, regardless in chain(((target, False) for target in first), ((target, True) for target in shut)):
         if mode == "same_model" and target.model != broken.model:

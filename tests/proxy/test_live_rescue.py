@@ -138,6 +138,16 @@ def test_across_models_only_where_the_route_says_so(lab: Lab) -> None:
     assert [role for _, role, _ in lab.roles(got)] == ["first", "rescue"], "the same target was asked, and broke again"
 
 
+def test_the_apps_own_fallback_goes_on_as_far_as_the_route_lets_it(lab: Lab) -> None:
+    """``named-rescue`` is a route of one target, ``rescue-helper`` another one with the same model's name at west."""
+    headers = {"x-bulkhead-fallbacks": "plain-west, rescue-helper"}
+    lab.script("east", "named-rescue", "cut:events=30x1")
+    got = lab.ask("named-rescue", stream=True, headers=headers, temperature=0, bulkhead_sim={"output_tokens": TOKENS})
+    assert got.whole and len(got.text) == 4 * TOKENS, "the same model at another place"
+    assert [(provider, role) for provider, role, _ in lab.roles(got)] == [("east", "first"), ("west", "rescue")]
+    assert lab.record(got)["attempts"][1]["model"] == "named-rescue", "another model only where the route's rescue says any"
+
+
 def test_switched_off(lab: Lab) -> None:
     lab.script("east", "no-rescue", "cut:events=30")
     got = lab.ask("no-rescue", stream=True, temperature=0, bulkhead_sim={"output_tokens": TOKENS})

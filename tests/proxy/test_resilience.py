@@ -104,6 +104,23 @@ def routed(world: World, model: str) -> str | None:
     return exchange.route.name
 
 
+def test_the_apps_own_fallbacks_are_planned_as_carefully_as_a_routes_targets() -> None:
+    narrow = replace(SOUTH, window=5, capabilities=())
+    world = World(EAST, more=[RouteFragment(id="r-2", name="more", organisation=ORG, targets=[narrow, WEST])])
+    named = {b"x-bulkhead-fallbacks": b"more"}
+
+    def planned(**fields: Any) -> tuple[list[str], list[str]]:
+        exchange = world.exchange(named, **fields)
+        assert plan(exchange, world.runtime) is None
+        dropped = exchange.choice.dropped if exchange.choice is not None else ()
+        return [target.provider for target in exchange.plan], [drop.target.provider for drop in dropped]
+
+    assert planned(tools=[{"type": "function"}]) == (["east", "west"], ["south"]), "it cannot call functions"
+    assert planned(messages=[{"role": "user", "content": "word " * 500}]) == (["east", "west"], ["south"]), "its window is too small"
+    world.breakers.force("west/main/m", "open", world.now)
+    assert planned(messages=[{"role": "user", "content": "word " * 500}]) == (["east"], ["south", "west"]), "it is forced open"
+
+
 def test_wildcards_longest_prefix_wins_and_exact_names_first() -> None:
     world = World(EAST, more=[wild("gpt*", "r-2"), wild("big", "r-3", "gpt-4*"), wild("gpt-4o", "r-4")])
     assert routed(world, "chat") == "chat"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from apps.proxy.choose import choose
+from apps.proxy.choose import Choice, Dropped, choose, order
 from apps.proxy.errors import Refusal
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def _with_fallbacks(exchange: Exchange, runtime: Runtime, named: bytes, refusal:
     key = exchange.key
     assert key is not None
     plan = [] if refusal is not None else list(exchange.plan)
+    dropped: list[Dropped] = []
     names = [name.strip() for name in named.decode("utf-8", "replace").split(",") if name.strip()]
     if len(names) > MAX_FALLBACKS:
         return Refusal("invalid_field", STEP, f"The header x-bulkhead-fallbacks takes up to {MAX_FALLBACKS} names.", FALLBACKS.decode())
@@ -60,7 +61,12 @@ def _with_fallbacks(exchange: Exchange, runtime: Runtime, named: bytes, refusal:
             return Refusal("model_not_found", STEP, message, FALLBACKS.decode())
         if route.stopped is None:
             seen = {target.label for target in plan}
-            plan += [target for target in route.live if target.label not in seen]
+            found, left_out = order(route, route.targets, exchange, exchange.engine.loop.time())
+            plan += [target for target in found if target.label not in seen]
+            dropped += left_out
+    if dropped:
+        choice = exchange.choice = exchange.choice or Choice()
+        choice.dropped = (*choice.dropped, *dropped)
     if not plan:
         return refusal
     exchange.plan = tuple(plan)
