@@ -1,0 +1,320 @@
+"""A document's entries become calls of services: one step per kind of entry, and one per kind of removal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+from zoneinfo import available_timezones
+
+import msgspec
+
+from apps.accounts.models import Organisation
+from apps.audit.actors import Actor
+from apps.audit.errors import ServiceError
+from apps.budgets.selectors import budgets_of
+from apps.budgets.services import budget_delete, budget_set
+from apps.contracts.snapshot import Deadlines
+from apps.flags.selectors import flags_of
+from apps.flags.services import flag_delete, flag_set
+from apps.keys.selectors import key_named, keys_of
+from apps.keys.services import key_create, key_digest, key_import, key_revoke, key_token_replace, key_update
+from apps.ownership.models import Service, Team
+from apps.ownership.selectors import service_get, team_get
+from apps.ownership.services import service_ensure, team_ensure
+from apps.providers.prices import prices_set
+from apps.providers.rules import EndpointSpec, PriceSpec
+from apps.providers.selectors import credentials_of, provider_named, providers_of
+from apps.providers.services import credential_delete, credential_set, provider_delete, provider_ensure
+from apps.routes.selectors import route_named, routes_of
+from apps.routes.services import route_delete, route_ensure
+from controlplane.configfile import document as doc
+from controlplane.configfile.references import ReferenceRefused, References
+from controlplane.configfile.routing import field_of, resilience_of_entry, spec_of_entry
+
+
+class Steps:
+    """One step per kind of entry, for one document; what they leave behind for whoever publishes and tells.
+
+    reason: goes into the audit with every change.
+    """
+
+    def __init__(self, *, actor: Actor, references: References, reason: str) -> None:
+        self.actor = actor
+        self.references = references
+        self.reason = reason
+        self.generated: list[tuple[str, str, Path | None]] = []
+        """(key's name, its new token, the file it belongs into) of keys that were made."""
+        self.new_values: dict[tuple[str, str], str] = {}
+        """(list's name, entry's name) -> what the diff says of a secret."""
+        self.objects: dict[tuple[str, str], str] = {}
+        """(section, object id) -> path, for what publishing says about an object."""
+
+    # --- one step per kind -----------------------------------------------------------------------------------------------
+
+    def team(self, organisation: Organisation, entry: doc.TeamEntry, path: str) -> None:
+        with _fields({"slug": "name", "name": "title", "contact_email": "contact"}):
+            team = team_ensure(
+                actor=self.actor, organisation=organisation, slug=entry.name, name=entry.title or entry.name, contact_email=entry.contact
+            )
+        for at, service in enumerate(entry.services):
+            with _fields({"slug": f"services[{at}].name", "name": f"services[{at}].title"}):
+                service_ensure(actor=self.actor, team=team, slug=service.name, name=service.title or service.name)
+
+    def credential(self, organisation: Organisation, entry: doc.CredentialEntry, path: str) -> None:
+        before = credentials_of(organisation).filter(name=entry.name).first()
+        if entry.secret == doc.KEPT:
+            if before is None:
+                raise ServiceError("there is no value to keep: give a reference, env:NAME or file:path", "secret")
+            return
+        credential = credential_set(
+            actor=self.actor,
+            organisation=organisation,
+            name=entry.name,
+            value=self.secret(entry.secret),
+            source=entry.secret,
+            reason=self.reason,
+        )
+        self.objects["credentials", str(credential.pk)] = path
+        if before is not None and before.digest != credential.digest:
+            self.new_values["credentials", entry.name] = "secret: has a new value"
+
+    def provider(self, organisation: Organisation, entry: doc.ProviderEntry, path: str) -> None:
+        provider = provider_ensure(
+            actor=self.actor,
+            organisation=organisation,
+            name=entry.name,
+            kind=entry.kind,
+            endpoints=[EndpointSpec(**msgspec.structs.asdict(endpoint)) for endpoint in entry.endpoints],
+            simulated=entry.simulated,
+            enabled=entry.enabled,
+            allow_private_addresses=entry.allow_private_addresses,
+            price_list=entry.price_list,
+            reason=self.reason,
+        )
+        self.objects["providers", str(provider.pk)] = path
+        models: dict[str, list[int]] = {}
+        for at, price in enumerate(entry.prices):
+            models.setdefault(price.model, []).append(at)
+        for model, places in models.items():
+            with _below("prices", f"prices[{places[0]}]"):
+                specs = [_price_spec(entry.prices[n]) for n in places if not entry.prices[n].absent]
+                prices_set(actor=self.actor, provider=provider, model=model, prices=specs, reason=self.reason)
+            self.objects["prices", f"{provider.pk}/{model}"] = f"{path}.prices[{places[0]}]"
+
+    def route(self, organisation: Organisation, entry: doc.RouteEntry, path: str) -> None:
+        try:
+            route = route_ensure(
+                actor=self.actor,
+                organisation=organisation,
+                name=entry.name,
+                targets=[spec_of_entry(target) for target in entry.targets],
+                fallback=[spec_of_entry(target) for target in entry.fallback],
+                aliases=entry.aliases,
+                deadlines=Deadlines(
+                    connect_ms=entry.deadlines.connect,
+                    first_byte_ms=entry.deadlines.first_byte,
+                    idle_ms=entry.deadlines.idle,
+                    total_ms=entry.deadlines.total,
+                ),
+                max_output_tokens=entry.max_output_tokens,
+                max_attempts=entry.max_attempts,
+                unpriced=entry.unpriced,
+                resilience=resilience_of_entry(entry.resilience),
+                owner=_team(organisation, entry.owner, "owner"),
+                enabled=entry.enabled,
+                reason=self.reason,
+            )
+        except ServiceError as error:
+            _renamed(error, field_of(error.field) if error.field else None)
+        self.objects["routes", str(route.pk)] = path
+
+    def key(self, organisation: Organisation, entry: doc.KeyEntry, path: str) -> None:
+        service = _service(organisation, entry.service)
+        if service is not None and entry.team and entry.team != service.team.slug:
+            raise ServiceError(f"the service {entry.service!r} has the team {service.team.slug!r}: leave team out", "team")
+        facts: dict[str, Any] = {
+            "environment": entry.environment,
+            "feature": entry.feature,
+            "tags": entry.tags,
+            "routes": entry.routes,
+            "team": None if service else _team(organisation, entry.team, "team"),
+            "service": service,
+            "expires_at": entry.expires_at,
+            "priority": entry.priority,
+            "explain": entry.explain,
+            "enabled": entry.enabled,
+            "reason": self.reason,
+        }
+        key = keys_of(organisation).filter(name=entry.name).first()
+        if entry.secret == doc.KEPT:
+            if key is None:
+                raise ServiceError("there is no key to keep: leave secret out to generate one, or give env:NAME or file:path", "secret")
+            facts["source"] = key.source
+        else:
+            facts["source"] = entry.secret or ""
+        try:
+            target = self.references.missing_file(entry.secret) if entry.secret and entry.secret != doc.KEPT else None
+        except ReferenceRefused as error:
+            raise ServiceError(str(error), "secret") from None
+        if key is None and (entry.secret is None or target is not None):
+            if target is not None and any(target == other for _, _, other in self.generated):
+                raise ServiceError("another key is generated into the same file: give each its own", "secret")
+            key, token = key_create(actor=self.actor, organisation=organisation, name=entry.name, **facts)
+            self.generated.append((entry.name, token, target))
+        elif key is None:
+            key = key_import(actor=self.actor, organisation=organisation, name=entry.name, token=self.secret(entry.secret or ""), **facts)
+        else:
+            if target is not None:
+                raise ServiceError(
+                    "the key exists and its file does not: restore the file, write 'kept' to leave the key as it is, or revoke it first",
+                    "secret",
+                )
+            if entry.secret and entry.secret != doc.KEPT:
+                token = self.secret(entry.secret)
+                if {row.digest for row in key.digest_rows.all()} != {key_digest(token)}:
+                    key_token_replace(actor=self.actor, key=key, token=token, reason=self.reason)
+                    self.new_values["keys", entry.name] = "secret: has a new value; the old one opens nothing any more"
+            key = key_update(actor=self.actor, key=key, **facts)
+        self.objects["keys", str(key.pk)] = path
+
+    def budget(self, organisation: Organisation, entry: doc.BudgetEntry, path: str) -> None:
+        if entry.scope == "key":
+            if not entry.key:
+                raise ServiceError("name the key that the budget is for", "key")
+            scope_id = key_named(organisation, entry.key).pk
+        else:
+            if entry.key:
+                raise ServiceError("a budget of the organisation is for no key: leave key out, or use scope: key", "key")
+            scope_id = organisation.pk
+        if entry.timezone not in available_timezones():
+            raise ServiceError(f"{entry.timezone!r} is not a time zone: use a name such as UTC or Europe/Berlin", "timezone")
+        with _fields({"limit_nano": "limit", "scope_id": "key"}):
+            budget = budget_set(
+                actor=self.actor,
+                organisation=organisation,
+                name=entry.name,
+                scope=entry.scope,
+                scope_id=str(scope_id),
+                window=entry.window,
+                timezone=entry.timezone,
+                limit_nano=entry.limit,
+                reason=self.reason,
+            )
+        self.objects["budgets", str(budget.pk)] = path
+
+    def flag(self, organisation: Organisation, entry: doc.FlagEntry, path: str) -> None:
+        named = [kind for kind in ("route", "provider", "key") if getattr(entry, kind)]
+        if len(named) != 1:
+            raise ServiceError("name exactly one of route, provider and key", named[1] if named else "kind")
+        subject_id = {
+            "route": lambda: route_named(organisation, entry.route).pk,
+            "provider": lambda: provider_named(organisation, entry.provider).pk,
+            "key": lambda: key_named(organisation, entry.key).pk,
+        }[named[0]]()
+        with _fields({"subject_kind": named[0], "subject_id": named[0]}):
+            flag = flag_set(
+                actor=self.actor,
+                organisation=organisation,
+                name=entry.name,
+                kind=entry.kind,
+                subject_kind=named[0],
+                subject_id=subject_id,
+                on=entry.on,
+                reason=entry.reason,
+                until=entry.until,
+                owner=_team(organisation, entry.owner, "owner"),
+                purpose=entry.purpose,
+            )
+        self.objects["flags", str(flag.pk)] = path
+
+    def secret(self, reference: str) -> str:
+        try:
+            return self.references.value(reference)
+        except ReferenceRefused as error:
+            raise ServiceError(str(error), "secret") from None
+
+    # --- removals: what is gone already stays gone ------------------------------------------------------------------------
+
+    def remove_flag(self, organisation: Organisation, name: str) -> None:
+        for flag in flags_of(organisation).filter(name=name):
+            flag_delete(actor=self.actor, flag=flag, reason=self.reason)
+
+    def remove_budget(self, organisation: Organisation, name: str) -> None:
+        for budget in budgets_of(organisation).filter(name=name):
+            budget_delete(actor=self.actor, budget=budget, reason=self.reason)
+
+    def remove_key(self, organisation: Organisation, name: str) -> None:
+        for key in keys_of(organisation).filter(name=name):
+            key_revoke(actor=self.actor, key=key, reason=self.reason)
+
+    def remove_route(self, organisation: Organisation, name: str) -> None:
+        for route in routes_of(organisation).filter(name=name):
+            route_delete(actor=self.actor, route=route, reason=self.reason)
+
+    def remove_provider(self, organisation: Organisation, name: str) -> None:
+        for provider in providers_of(organisation).filter(name=name):
+            provider_delete(actor=self.actor, provider=provider, reason=self.reason)
+
+    def remove_credential(self, organisation: Organisation, name: str) -> None:
+        for credential in credentials_of(organisation).filter(name=name):
+            credential_delete(actor=self.actor, credential=credential, reason=self.reason)
+
+
+def _price_spec(entry: doc.PriceEntry) -> PriceSpec:
+    tiers = [{key: value for key, value in msgspec.structs.asdict(tier).items() if value is not None} for tier in entry.tiers]
+    return PriceSpec(
+        input=entry.input,
+        output=entry.output,
+        cache_read=entry.cache_read,
+        cache_write=entry.cache_write,
+        request=entry.request,
+        tiers=tuple(tiers),
+        valid_from=entry.valid_from,
+        valid_to=entry.valid_to,
+    )
+
+
+def _team(organisation: Organisation, slug: str, field: str) -> Team | None:
+    if not slug:
+        return None
+    team = team_get(organisation=organisation, slug=slug)
+    if team is None:
+        raise ServiceError(f"there is no team {slug!r}: add it under teams", field)
+    return team
+
+
+def _service(organisation: Organisation, text: str) -> Service | None:
+    if not text:
+        return None
+    team, slash, slug = text.partition("/")
+    if not slash:
+        raise ServiceError(f"{text!r}: write a service as team/service", "service")
+    service = service_get(organisation=organisation, team_slug=team, slug=slug)
+    if service is None:
+        raise ServiceError(f"there is no service {text!r}: add it under teams", "service")
+    return service
+
+
+@contextmanager
+def _fields(names: dict[str, str]) -> Iterator[None]:
+    """A service's field names become the document's."""
+    try:
+        yield
+    except ServiceError as error:
+        _renamed(error, names.get(error.field or "", error.field))
+
+
+@contextmanager
+def _below(prefix: str, path: str) -> Iterator[None]:
+    """A field that a service calls ``prefix...`` is at ``path...`` in the document."""
+    try:
+        yield
+    except ServiceError as error:
+        field = error.field or ""
+        _renamed(error, path + field.removeprefix(prefix) if field.startswith(prefix) else f"{path}.{field}" if field else path)
+
+
+def _renamed(error: ServiceError, field: str | None) -> NoReturn:
+    raise ServiceError(error.message, field) from None
