@@ -96,10 +96,7 @@ WIDE = (*NARROW, "key_id", "team", "service", "feature", "environment")
 
 
 def rollup(table: str, dimensions: tuple[str, ...]) -> str:
-    """fillfactor: an upsert of a live bucket finds room on its page (a HOT update), so no index is touched.
-
-    toast_tuple_target: a histogram is not compressed, because a merge would decompress it once per key.
-    """
+    """fillfactor: an upsert of a live bucket finds room on its page (a HOT update), so no index is touched."""
     columns = "".join(f'    {name} text COLLATE "C" NOT NULL,\n' for name in dimensions)
     return f"""
 CREATE TABLE {table} (
@@ -108,7 +105,7 @@ CREATE TABLE {table} (
     simulated boolean NOT NULL,
 {columns}{MEASURES}
     PRIMARY KEY (bucket, dimensions)
-) WITH (fillfactor = 60, toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
+) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
 CREATE INDEX {table}_scope ON {table} (organisation, simulated, bucket);
 """
 

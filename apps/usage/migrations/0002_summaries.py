@@ -9,7 +9,6 @@ COUNTERS = (
 SUMS = ", ".join(COUNTERS)
 TABLE = f"""
 -- fillfactor: an upsert of a live bucket finds room on its page (a HOT update), so no index is touched.
--- toast_tuple_target: a histogram is not compressed, because a merge would decompress it once per key.
 CREATE TABLE usage_summary (
     organisation text COLLATE "C" NOT NULL,
     simulated boolean NOT NULL,
@@ -21,7 +20,7 @@ CREATE TABLE usage_summary (
     h_total jsonb NOT NULL,
     h_first_token jsonb NOT NULL,
     PRIMARY KEY (organisation, simulated, seconds, dimension, bucket, value)
-) WITH (fillfactor = 60, toast_tuple_target = 8160, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
+) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 500);
 CREATE INDEX usage_summary_age ON usage_summary (seconds, bucket);
 COMMENT ON TABLE usage_summary IS 'Sums by time alone (dimension empty) and by one dimension at a time; bucket is the start of so many seconds';
 """
