@@ -28,6 +28,7 @@ ROUTES: dict[str, dict[str, str]] = {
     "apps.alerts.tasks.*": {"queue": "alerts"},
     "apps.usage.tasks.*": {"queue": "rollups"},
     "apps.providers.tasks.*": {"queue": "probes"},
+    "apps.prices.tasks.*": {"queue": "jobs"},
 }
 
 SCHEDULE: dict[str, dict[str, Any]] = {
@@ -37,6 +38,8 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "audit chain, new links": {"task": "apps.audit.tasks.chain_check", "schedule": 600.0},
     "audit chain, whole": {"task": "apps.audit.tasks.chain_check_whole", "schedule": crontab(hour="3", minute="20")},
     "sign-in upkeep": {"task": "apps.accounts.tasks.signin_upkeep", "schedule": 900.0},
+    "base prices": {"task": "apps.prices.tasks.book_follow", "schedule": 600.0},
+    "re-pricings": {"task": "apps.prices.tasks.repricings_run", "schedule": 60.0},
     "provider checks": {"task": "apps.providers.tasks.providers_check", "schedule": 300.0},
     "targets in trouble": {"task": "apps.providers.tasks.targets_watch", "schedule": 5.0},
 }

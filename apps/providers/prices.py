@@ -135,23 +135,23 @@ def model_delete(*, actor: Actor, model: ProviderModel, reason: str = "") -> Non
 
 
 @transaction.atomic
-def book_refresh(*, actor: Actor, model: ProviderModel, reason: str = "") -> None:
-    """Take a model's prices from the book as it is now. Simulated providers never have the book's prices."""
+def book_refresh(*, actor: Actor, model: ProviderModel, reason: str = "") -> bool:
+    """Take a model's prices from the book as it is now; whether they differ. Simulated providers never have the book's prices."""
     specs = (
         [] if model.provider.simulated else pricebook.book_prices(price_list, model.name) if (price_list := list_of(model.provider)) else []
     )
-    _replace(actor, model, choices.SOURCE_BOOK, specs, reason or "price book")
+    return _replace(actor, model, choices.SOURCE_BOOK, specs, reason or "price book")
 
 
 @transaction.atomic
-def prices_refresh(*, actor: Actor, organisation: Organisation | None = None, reason: str = "price book") -> None:
-    """Take every model's prices from the book again: after an upgrade of its data. Publish afterwards."""
+def prices_refresh(*, actor: Actor, organisation: Organisation | None = None, reason: str = "price book") -> list[str]:
+    """Take every model's prices from the book again: after an upgrade of its data. Publish afterwards. Returns the models whose base
+    price differs since, as ``<provider>/<model>``; where a person's price holds, that one stays in force."""
     permission_require(actor=actor, action="price.change", organisation=organisation)
     models = ProviderModel.objects.select_related("provider")
     if organisation is not None:
         models = models.filter(provider__organisation=organisation)
-    for model in models:
-        book_refresh(actor=actor, model=model, reason=reason)
+    return [str(model) for model in models if book_refresh(actor=actor, model=model, reason=reason)]
 
 
 @transaction.atomic
@@ -196,12 +196,12 @@ def list_of(provider: Provider) -> str | None:
     return pricebook.price_list_of(first.base_url) if first else None
 
 
-def _replace(actor: Actor, model: ProviderModel, source: str, specs: Sequence[PriceSpec], reason: str) -> None:
-    """Rows of one source become the specs; rows with equal numbers and validity stay as they are."""
+def _replace(actor: Actor, model: ProviderModel, source: str, specs: Sequence[PriceSpec], reason: str) -> bool:
+    """Rows of one source become the specs; rows with equal numbers and validity stay as they are. Whether anything changed."""
     wanted = {rules.price_digest(spec): spec for spec in specs}
     rows = {rules.price_digest(price_spec(row)): row for row in model.prices.filter(source=source, retired_at=None)}
     if wanted.keys() == rows.keys():
-        return
+        return False
     label = pricebook.book_version() if source == choices.SOURCE_BOOK else source
     today = timezone.now().date().isoformat()
     before = _facts(rows.values())
@@ -221,6 +221,7 @@ def _replace(actor: Actor, model: ProviderModel, source: str, specs: Sequence[Pr
         reason=reason,
     )
     section_touch(section="prices", ids=[price_id(model)])
+    return True
 
 
 def _row_make(model: ProviderModel, source: str, label: str, spec: PriceSpec) -> None:

@@ -30,6 +30,7 @@ INSTALLED_APPS = [
     "apps.publishing",
     "apps.ownership",
     "apps.providers",
+    "apps.prices",
     "apps.keys",
     "apps.usage",
     "apps.budgets",

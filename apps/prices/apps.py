@@ -1,0 +1,12 @@
+from django.apps import AppConfig
+
+
+class PricesConfig(AppConfig):
+    name = "apps.prices"
+
+    def ready(self) -> None:
+        from apps.audit.registry import register_kind
+        from apps.prices.choices import BOOK_EVENT, REPRICED_EVENT
+
+        register_kind(BOOK_EVENT, "Base prices", tone="info", description="Another version of genai-prices changed what models cost.")
+        register_kind(REPRICED_EVENT, "Re-pricing", tone="warning", description="A past period was priced again; the old figures stay.")

@@ -1,0 +1,79 @@
+"""Reads across the price book: tariffs as the proxies have them, GPU hours, corrections of the past."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, cast
+
+from django.db.models import F, Max, Q, QuerySet, Sum
+
+from apps.contracts.snapshot import DiscountFragment, PriceFragment
+from apps.contracts.tariff import PriceBook, Tariff
+from apps.prices import choices
+from apps.prices.models import BookRefresh, GpuPrice, Repricing, RepricingLine
+from apps.providers.models import Discount, Provider, ProviderModel
+from apps.providers.snapshot import discounts, prices
+
+if TYPE_CHECKING:
+    from apps.accounts.models import Organisation
+    from apps.accounts.scope import Scope
+
+
+class Tariffs:
+    """What an organisation's models cost, by the fragments that proxies would get if everything was published now: six queries at once,
+    none later."""
+
+    def __init__(self, organisation: Organisation) -> None:
+        self._providers = {name: str(pk) for pk, name in Provider.objects.filter(organisation=organisation).values_list("pk", "name")}
+        models = ProviderModel.objects.filter(provider__organisation=organisation).values_list("provider_id", "name")
+        pages = prices.build({f"{provider}/{name}" for provider, name in models})
+        self.pages = {id: cast(PriceFragment, page) for id, page in pages.items()}
+        taken = discounts.build({str(pk) for pk in Discount.objects.filter(organisation=organisation).values_list("pk", flat=True)})
+        self._book = PriceBook(self.pages.get, [cast(DiscountFragment, discount) for discount in taken.values()])
+        self._made: dict[tuple[str, str, str], Tariff | None] = {}
+
+    def of(self, provider: str, model: str, region: str = "") -> Tariff | None:
+        """The tariff of a model of the provider with this name; None where nothing ever prices it."""
+        key = (provider, model, region)
+        if key not in self._made:
+            own = self._providers.get(provider)
+            self._made[key] = self._book.tariff(f"{own}/{model}", region) if own else None
+        return self._made[key]
+
+
+def gpu_prices_of(organisation: Organisation) -> QuerySet[GpuPrice]:
+    """An organisation's prices of GPU hours, by GPU, region and start."""
+    return GpuPrice.objects.filter(organisation=organisation)
+
+
+def gpu_price_of(organisation: Organisation, *, gpu: str, region: str = "", at: datetime) -> GpuPrice | None:
+    """What an hour of a GPU costs at a moment: the region's own price first; None where there is none."""
+    begun = Q(valid_from=None) | Q(valid_from__lte=at)
+    lasts = Q(valid_to=None) | Q(valid_to__gt=at)
+    return gpu_prices_of(organisation).filter(begun, lasts, gpu=gpu, region__in={"", region}).order_by("-region").first()
+
+
+def book_refreshes(*, limit: int = 50) -> list[BookRefresh]:
+    """The last times that base prices were taken anew, newest first."""
+    return list(BookRefresh.objects.all()[:limit])
+
+
+def repricings_of(organisation: Organisation) -> QuerySet[Repricing]:
+    """An organisation's re-pricings, newest first."""
+    return Repricing.objects.filter(organisation=organisation)
+
+
+def corrections_of(scope: Scope, first: date, last: date) -> int:
+    """Nano-dollars that re-pricings in force add to what was booked on the days (UTC) ``first`` to ``last``, both included."""
+    lines = RepricingLine.objects.filter(
+        repricing__organisation_id=scope.organisation, repricing__state=choices.DONE, simulated=scope.simulated, day__range=(first, last)
+    )
+    found = lines.aggregate(total=Sum(F("corrected_nano") - F("original_nano")))["total"]
+    return int(found or 0)
+
+
+def newest_book() -> str:
+    """The version of the base prices that was taken last; empty before the first time."""
+    newest = BookRefresh.objects.aggregate(at=Max("at"))["at"]
+    row = BookRefresh.objects.filter(at=newest).first() if newest else None
+    return row.book if row else ""
