@@ -197,11 +197,13 @@ class Breaker:
             self._latest = until + POSTPONE_SECONDS
             self._turn("open", now)
 
-    def ready(self, now: float) -> None:
+    def ready(self, now: float, at: float = 0.0) -> None:
         """It answered elsewhere, or it answered a probe that proves less than a request does: a probe of ours may go now.
-        Believed until one such probe has failed, then not again before the breaker has closed: from then on requests ask (invariant 8)."""
-        if self.state == "open" and not self.forced and not self._misled and now < self._until:
-            self._until = now
+        Believed until one such probe has failed, then not again before the breaker has closed: from then on requests ask (invariant 8).
+        at: from when on, so that proxies can agree on who asks; at once where it has passed."""
+        at = max(now, at)
+        if self.state == "open" and not self.forced and not self._misled and at < self._until:
+            self._until = at
             self._early = True
 
     def would_listen(self, now: float) -> bool:

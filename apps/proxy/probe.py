@@ -4,8 +4,8 @@ The question is the free one of its wire format (``PROBE``; for OpenAI's ``GET /
 
 What a yes proves: name resolution, TCP, TLS and HTTP work, the credential is let in, and the server has room to answer. What it does not
 prove: that the model answers; a provider's list of models may be well while its completions are not. So a yes closes no breaker. It only
-lets the next request be the probe now, not when the breaker's time is over (``Breaker.ready``), and a breaker that was misled once does not
-listen again before it has closed. A no changes nothing: the breaker waits as it would have.
+lets the next request be the probe in a moment, not when the breaker's time is over (``Breaker.ready``), and a breaker that was misled once
+does not listen again before it has closed. A no changes nothing: the breaker waits as it would have.
 
 What always holds (``tests/proxy/test_probe.py``): an answer or ``False`` within the timeout, whatever the server does; a connection is
 given back whole or closed; at most one question at a time per address and credential, however many models are open there.
@@ -34,6 +34,8 @@ EVERY_SECONDS = 4.0
 TIMEOUT_SECONDS = 3.0
 MAX_ANSWER_BYTES = 256 * 1024
 """A longer list of models is not read to its end."""
+AGREE_SECONDS = 0.25
+"""Between a yes and the request that may ask: time for the proxies to agree whose request that is (``apps.proxy.hints``)."""
 REFUSED = (401, 403, 408, 429)
 """The server answers, but the next request would fare no better."""
 
@@ -140,4 +142,4 @@ class Prober:
         if await probe(self._pool(target.origin), target, TIMEOUT_SECONDS):
             now = self._now()
             for breaker in breakers:
-                breaker.ready(now)
+                breaker.ready(now, now + AGREE_SECONDS)

@@ -136,9 +136,9 @@ class Obvious:
         if self.state == "open" and not self.forced:
             self.until = max(self.until, min(until, self.until_at_most))
 
-    def ready(self, now: float) -> None:
-        if self.state == "open" and not self.forced and not self.misled and now < self.until:
-            self.until, self.early = now, True
+    def ready(self, now: float, at: float) -> None:
+        if self.state == "open" and not self.forced and not self.misled and at < self.until:
+            self.until, self.early = at, True
 
     def force(self, now: float, forced: Forced) -> None:
         if forced == self.forced:
@@ -224,10 +224,10 @@ class BreakerMachine(RuleBasedStateMachine):
         self.breaker.hint(self.now, seconds)
         self.model.hint(self.now, seconds)
 
-    @rule()
-    def ready(self) -> None:
-        self.breaker.ready(self.now)
-        self.model.ready(self.now)
+    @rule(later=st.sampled_from([0.0, 0.0, 0.25, 1.0]))
+    def ready(self, later: float) -> None:
+        self.breaker.ready(self.now, self.now + later)
+        self.model.ready(self.now, self.now + later)
 
     @rule(seconds=st.sampled_from([0.5, 2.0, 100.0]))
     def postpone(self, seconds: float) -> None:

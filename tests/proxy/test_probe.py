@@ -11,7 +11,7 @@ import pytest
 from apps.contracts.snapshot import BreakerPolicy, Endpoint, ProviderFragment, Target
 from apps.proxy.breaker import Breakers
 from apps.proxy.http.client import ClientLimits, Origin, Pool
-from apps.proxy.probe import MAX_ANSWER_BYTES, Prober, can_probe, probe
+from apps.proxy.probe import AGREE_SECONDS, MAX_ANSWER_BYTES, Prober, can_probe, probe
 from apps.proxy.runtime import CompiledTarget
 from apps.simulator.harness import SimulatorServer
 from controlplane.launcher.redis import free_port
@@ -22,7 +22,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 def compiled(port: int, model: str = "m", path: str = "/v1") -> CompiledTarget:
     endpoint = Endpoint(name="main", base_url=f"http://127.0.0.1:{port}{path}")
     provider = ProviderFragment(id="p", name="sim", kind="openai", endpoints=[endpoint], allow_private_addresses=True)
-    return CompiledTarget(Target(provider="sim", model=model), provider, endpoint, b"sk-secret", None, "")
+    return CompiledTarget(Target(provider="sim", model=model), provider, endpoint, b"sk-secret", "")
 
 
 def pool_of(port: int, connections: int = 4) -> Pool:
@@ -201,7 +201,8 @@ class Rig:
         self.prober = Prober(self.breakers, self.targets.get, lambda origin: self.pool, self.now)
 
     def usable(self) -> list[bool]:
-        return [breaker.usable(self.now()) for breaker in self.breakers]
+        """As soon as proxies had time to agree."""
+        return [breaker.usable(self.now() + AGREE_SECONDS) for breaker in self.breakers]
 
 
 async def test_one_question_serves_all_models_of_an_address() -> None:
@@ -221,8 +222,8 @@ async def test_a_list_of_models_that_misled_is_not_asked_again() -> None:
         rig = Rig(served.port)
         await rig.prober.round()
         for breaker in rig.breakers:
-            assert breaker.allows(rig.now())
-            breaker.failure(rig.now())
+            assert breaker.allows(rig.now() + AGREE_SECONDS)
+            breaker.failure(rig.now() + AGREE_SECONDS)
         await rig.prober.round()
         assert rig.usable() == [False, False] and len(served.requests) == 1
         rig.pool.close()
