@@ -10,4 +10,5 @@ SECTIONS: dict[str, str] = {
     "keys": "apps.keys.snapshot.keys",
     "budgets": "apps.budgets.snapshot.budgets",
     "flags": "apps.flags.snapshot.flags",
+    "limits": "apps.budgets.limit_snapshot.limits",
 }

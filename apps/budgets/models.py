@@ -13,7 +13,10 @@ from django.db import models
 from django.db.models import F, Q
 
 from apps.budgets import choices
+from apps.budgets.limit_models import Limit
 from apps.contracts.identifiers import uuid7
+
+__all__ = ["Budget", "BudgetWindow", "Lease", "LeaseHolder", "Limit"]
 
 
 class Budget(models.Model):

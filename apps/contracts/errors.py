@@ -58,6 +58,10 @@ CODES: dict[str, WireError] = {
     "unsupported_operation": WireError(400, _INVALID),
     "context_length_exceeded": WireError(400, _INVALID),
     "explain_not_allowed": WireError(403, "permission_error"),
+    # how much of it
+    "rate_limit_exceeded": WireError(429, "rate_limit_error", retry=True),
+    "request_exceeds_limit": WireError(429, "rate_limit_error"),
+    "limit_unavailable": WireError(503, "service_unavailable_error", retry=True),
     # money
     "budget_exceeded": WireError(429, "insufficient_quota"),
     "budget_unavailable": WireError(503, "service_unavailable_error", retry=True),

@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from apps.contracts.limits import LimitKind, LimitScope
+
 Environment = Literal["production", "staging", "development"]
 CONTRACT_VERSION = 1
 """Raised when a fragment changes in a way an older reader would misunderstand."""
@@ -354,6 +356,20 @@ class FlagFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     until_ms: int | None = None
 
 
+class LimitFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """How many requests or tokens in a while, or requests at once (``apps.contracts.limits.MEASURES``).
+
+    scope_id: id of the organisation, key or route, slug of the team, or the model's name at its provider, by ``scope``.
+    """
+
+    name: str
+    organisation: str
+    scope: LimitScope
+    scope_id: str
+    kind: LimitKind
+    amount: int
+
+
 SECTIONS: dict[str, type[Fragment]] = {
     "providers": ProviderFragment,
     "credentials": CredentialFragment,
@@ -363,6 +379,7 @@ SECTIONS: dict[str, type[Fragment]] = {
     "keys": KeyFragment,
     "budgets": BudgetFragment,
     "flags": FlagFragment,
+    "limits": LimitFragment,
 }
 """Every section, in the order in which it is compiled."""
 

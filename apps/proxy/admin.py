@@ -64,21 +64,29 @@ class AdminApp:
                 ("bulkhead_journal_fill_ratio", "Journal bytes on disk as a share of the bound.", engine.journal.fill),
                 ("bulkhead_ready", "1 when this process takes traffic.", 0 if self.readiness() else 1),
                 ("bulkhead_database_connected", "1 when Postgres answers.", 1 if self._store is not None and self._store.connected else 0),
+                ("bulkhead_limits_shared", "1 while limits are shared with the other proxies through Redis.", int(not engine.limits.away)),
+                ("bulkhead_limits_proxies", "Proxies among which limits are shared, as last known.", engine.limits.proxies),
             ]
             reply.send(200, b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n", engine.metrics.render(gauges, self._labelled()))
         elif request.path == "/states":
             states = self._engine.states
-            reply.send(200, JSON, _encode({"targets": states.view(), "bulkheads": states.bulkheads.view()}))
+            reply.send(200, JSON, _encode({"targets": states.view(), "bulkheads": states.bulkheads.view(), **self._limits()}))
         elif request.path == "/healthz":
             reply.send(200, JSON, b'{"status":"ok"}')
         else:
             reply.send(404, JSON, b'{"error":"the admin port serves /readyz, /metrics, /states and /healthz"}')
 
+    def _limits(self) -> dict[str, object]:
+        limits, keeper = self._engine.limits, self._engine.shares
+        state = keeper.state if keeper is not None else "none"
+        return {"limits": {"state": state, "proxies": limits.proxies, "windows": limits.view()}}
+
     def _labelled(self) -> list[Family]:
-        """What /metrics says of each breaker and bulkhead."""
+        """What /metrics says of each breaker, bulkhead and limit."""
         states = self._engine.states
         breakers = states.breakers.view(self._engine.loop.time())
         bulkheads = states.bulkheads.view()
+        limits = self._engine.limits.view()
 
         def family(name: str, kind: str, text: str, label: str, rows: list[tuple[object, object]]) -> Family:
             return name, kind, text, label, [(str(row), float(value)) for row, value in rows]  # type: ignore[arg-type]
@@ -124,5 +132,12 @@ class AdminApp:
                 "Requests that waited in vain.",
                 "bulkhead",
                 [(row["name"], row["expired"]) for row in bulkheads],
+            ),
+            family(
+                "bulkhead_limit_share", "gauge", "Permits that this process has.", "limit", [(row["id"], row["share"]) for row in limits]
+            ),
+            family("bulkhead_limit_used", "gauge", "Of those, in use or resting.", "limit", [(row["id"], row["used"]) for row in limits]),
+            family(
+                "bulkhead_limit_refused_total", "counter", "Refused by a limit.", "limit", [(row["id"], row["refused"]) for row in limits]
             ),
         ]

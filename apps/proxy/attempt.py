@@ -356,4 +356,6 @@ def stream_head(exchange: Exchange, target: CompiledTarget) -> bytes:
     head = constant_head(exchange, target)
     if exchange.choice is not None:
         head += exchange.choice.head
+    if exchange.limits:
+        head += exchange.engine.limits.headers(exchange)
     return _STREAM_HEAD % (request_id, request_id, len(exchange.attempts) + 1, head)

@@ -32,6 +32,7 @@ from apps.proxy.http.dial import Origin as HttpOrigin
 from apps.proxy.http.dial import client_tls
 from apps.proxy.http.limits import ClientLimits
 from apps.proxy.idempotency import Answer, Idempotency, Shared, Taped
+from apps.proxy.limits import WAIT, Limits
 from apps.proxy.metrics import Metrics
 from apps.proxy.mirror import Mirrors
 from apps.proxy.pipeline import steps
@@ -44,8 +45,9 @@ if TYPE_CHECKING:
     from apps.proxy.http.types import Reply, Request
     from apps.proxy.journal import Journal
     from apps.proxy.leases import Leases
+    from apps.proxy.limits_shares import ShareKeeper
     from apps.proxy.report import Report
-    from apps.proxy.runtime import CompiledTarget, Origin
+    from apps.proxy.runtime import CompiledTarget, Origin, Runtime
 
 log = logging.getLogger("bulkhead.proxy")
 
@@ -83,8 +85,11 @@ class Engine:
         self.states = States(self.loop.time, Breakers())
         self.report: Report | None = None
         """Tells the control plane of targets; None: there is none."""
-        holder.attach = self.states.attach
-        self.states.attach(holder.current)
+        self.limits = Limits()
+        self.shares: ShareKeeper | None = None
+        """Asks for permits that this process does not have; None: limits are this process's alone."""
+        holder.attach = self._attach
+        self._attach(holder.current)
         self.in_flight: set[Attempt] = set()
         self.background: set[asyncio.Task[None]] = set()
         self.offset_us = 0
@@ -111,13 +116,39 @@ class Engine:
             self._explain(exchange, refusal)
             return
         if refusal is not None:
-            if refusal.code == "degraded" and exchange.route is not None and exchange.route.resilience.canned and self.journal.admit():
+            if refusal is WAIT:
+                self._wait_for_permits(exchange)
+            elif refusal.code == "degraded" and exchange.route is not None and exchange.route.resilience.canned and self.journal.admit():
                 self._give_canned(exchange, exchange.route.resilience.canned)
             else:
                 self._refuse_early(exchange, refusal)
             return
         header = headers.get(b"idempotency-key")
         if header is not None:
+            self._once(exchange, header)
+        else:
+            self._go(exchange)
+
+    def _attach(self, runtime: Runtime) -> None:
+        """With a new config, before it is in force: what this process knows of its targets and limits."""
+        self.states.attach(runtime)
+        self.limits.keep(runtime.limits)
+
+    def _wait_for_permits(self, exchange: Exchange) -> None:
+        """This process's share of a limit is used up: the others may have some to spare."""
+        task = self.loop.create_task(self._once_permitted(exchange))
+        exchange.reply.on_gone = lambda: None if exchange.answered else _cancel(task)
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+
+    async def _once_permitted(self, exchange: Exchange) -> None:
+        assert self.shares is not None
+        refusal = await self.shares.wait(exchange, exchange.limits)
+        if exchange.reply.gone:
+            self.limits.end(exchange)
+        elif refusal is not None:
+            self._refuse_early(exchange, refusal)
+        elif (header := exchange.request.headers.get(b"idempotency-key")) is not None:
             self._once(exchange, header)
         else:
             self._go(exchange)
@@ -175,7 +206,13 @@ class Engine:
         task = self.loop.create_task(self._once_only(exchange, header))
         exchange.reply.on_gone = lambda: None if exchange.answered else _cancel(task)
         self.background.add(task)
-        task.add_done_callback(self.background.discard)
+
+        def over(task: asyncio.Task[None]) -> None:
+            self.background.discard(task)
+            if exchange.holds and exchange.driver is None:  # the app left before anything was begun
+                self.limits.end(exchange)
+
+        task.add_done_callback(over)
 
     async def _once_only(self, exchange: Exchange, header: bytes) -> None:
         assert exchange.key is not None
@@ -253,7 +290,10 @@ class Engine:
             ours % 1000,
             constant_head(exchange, target) if exchange.choice is None else constant_head(exchange, target) + exchange.choice.head,
         )
-        if b"x-ratelimit-limit-requests" in headers or b"openai-processing-ms" in headers:
+        if exchange.limits:
+            self.limits.end(exchange)
+            head += self.limits.headers(exchange)
+        elif b"x-ratelimit-limit-requests" in headers or b"openai-processing-ms" in headers:
             for name, value in headers.items():
                 if name.startswith((b"x-ratelimit-", b"openai-")):
                     head += b"%b: %b\r\n" % (name, value)
@@ -297,8 +337,10 @@ class Engine:
         self._sent(exchange)
         head = b"content-type: %b\r\n%b" % (content_type, self._plain_head(exchange))
         for name, value in error.headers.items():
-            if name in _TOLD_WITH_ERRORS or name.startswith(b"x-ratelimit-"):
+            if name in _TOLD_WITH_ERRORS or (name.startswith(b"x-ratelimit-") and not exchange.limits):
                 head += b"%b: %b\r\n" % (name, value)
+        if exchange.limits:
+            head += self.limits.headers(exchange)
         exchange.reply.send(status, head, body)
 
     def refuse(self, exchange: Exchange, refusal: Refusal, *, outcome: Outcome) -> None:
@@ -360,8 +402,12 @@ class Engine:
             head += b"x-should-retry: false\r\n"
         elif refusal.detail is not None and (seconds := refusal.detail.get("retry_after_seconds")) is not None:
             head += b"retry-after: %d\r\n" % seconds
+            if (exact := refusal.detail.get("retry_after_ms")) is not None:
+                head += b"retry-after-ms: %d\r\n" % exact
         if code.status == 401:
             head += b"www-authenticate: Bearer\r\n"
+        if exchange.limits:
+            head += self.limits.headers(exchange)
         exchange.reply.send(code.status, head, body)
 
     def _plain_head(self, exchange: Exchange) -> bytes:
@@ -377,6 +423,8 @@ class Engine:
         """The answer is on its way: nothing may interrupt it, and no cycle is left for the garbage collector."""
         exchange.answered = True
         exchange.driver = None
+        if exchange.holds:
+            self.limits.end(exchange)
         reply = exchange.reply
         reply.on_gone = None
         reply.flow = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from apps.proxy.driver import Driver
     from apps.proxy.engine import Engine
     from apps.proxy.http.types import Reply, Request
+    from apps.proxy.limits import Hold, Window
     from apps.proxy.records import Templates
     from apps.proxy.runtime import CompiledKey, CompiledRoute, CompiledTarget, Runtime
 
@@ -38,10 +40,12 @@ class Exchange:
         "first_error",
         "first_token_ns",
         "held",
+        "holds",
         "id",
         "input_bound",
         "key",
         "kind",
+        "limits",
         "max_output",
         "n",
         "opens",
@@ -102,6 +106,10 @@ class Exchange:
         self.held: list[tuple[list[Charge], int]] = []
         """Reservations of finished attempts with what they cost. Released only after the record is journalled: were this process
         killed in between, each attempt's open record would still be settled at its whole reservation."""
+        self.limits: tuple[Window, ...] = ()
+        """Those it falls under."""
+        self.holds: Sequence[Hold] = ()
+        """What it has taken of them."""
         self.answered = False
         self.recorded = False
         """Its full record is in the journal: there must be no second one."""

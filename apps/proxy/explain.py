@@ -5,6 +5,7 @@ Runs after the plan step, also where that refused: the refusal is part of the ex
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +14,7 @@ from apps.contracts.money import dollars_text
 from apps.contracts.snapshot import BudgetFragment
 from apps.proxy.context import Size
 from apps.proxy.errors import Refusal
+from apps.proxy.limits_text import limits_told
 
 if TYPE_CHECKING:
     from apps.proxy.exchange import Exchange
@@ -69,6 +71,7 @@ def explain(exchange: Exchange, refusal: Refusal | None, now: float) -> bytes | 
             "trimmed_messages": choice.trimmed if choice is not None else 0,
             "context_policy": settings.context,
             "budgets": _budgets(exchange),
+            "limits": limits_told(exchange.limits, monotonic()),
             "max_attempts": route.max_attempts,
             "deadlines_ms": {
                 "connect": _ms(route.connect),

@@ -9,6 +9,7 @@ from apps.proxy.errors import Refusal
 from apps.proxy.steps.attribute import attribute
 from apps.proxy.steps.authenticate import Authenticator
 from apps.proxy.steps.bound import bound
+from apps.proxy.steps.limit import limit
 from apps.proxy.steps.plan import plan
 from apps.proxy.steps.read import read
 
@@ -20,5 +21,5 @@ Step = Callable[["Exchange", "Runtime"], Refusal | None]
 
 
 def steps(authenticate: Authenticator) -> tuple[Step, ...]:
-    """authenticate -> read -> attribute -> plan -> bound; then dispatch reserves, tries, settles and journals."""
-    return (authenticate, read, attribute, plan, bound)
+    """authenticate -> read -> attribute -> plan -> bound -> limit; then dispatch reserves, tries, settles and journals."""
+    return (authenticate, read, attribute, plan, bound, limit)

@@ -40,6 +40,7 @@ from apps.proxy.http.limits import ServerLimits
 from apps.proxy.http.server import make_protocol
 from apps.proxy.journal import Journal, segment_bytes_for
 from apps.proxy.leases import Leases
+from apps.proxy.limits_shares import ShareKeeper
 from apps.proxy.probe import Prober
 from apps.proxy.report import Report
 from apps.proxy.server import PublicApp
@@ -47,6 +48,7 @@ from apps.proxy.steps.authenticate import Authenticator
 from apps.proxy.store import Store, StoreAway
 
 if TYPE_CHECKING:
+    from apps.proxy.limits_redis import RedisPool
     from apps.proxy.shared import RedisShared
 
 log = logging.getLogger("bulkhead.proxy")
@@ -285,9 +287,15 @@ async def serve(settings: ProxySettings) -> None:
         shared=shared,
     )
     hints = Hints(engine.states.breakers, settings.redis_url, boot_id, loop.time) if settings.redis_url else None
+    pool: RedisPool | None = None
+    if settings.redis_url:
+        from apps.proxy.limits_redis import RedisPool
+
+        pool = RedisPool(settings.redis_url, boot_id)
+    keeper = engine.shares = ShareKeeper(engine.limits, pool)
     prober = Prober(engine.states.breakers, engine.states.find, engine.pool, loop.time)
     admin_app = AdminApp(engine, store, boot_id=boot_id, name=settings.name)
-    background = [loop.create_task(work) for work in (journal.run(), engine.sweep(), leases.run(), prober.run())]
+    background = [loop.create_task(work) for work in (journal.run(), engine.sweep(), leases.run(), prober.run(), keeper.run())]
     if hints is not None:
         background.append(loop.create_task(hints.run()))
 
@@ -320,7 +328,7 @@ async def serve(settings: ProxySettings) -> None:
         store.on_clock = clock_measured
         background += [loop.create_task(store.run()), loop.create_task(follower.run()), loop.create_task(follower.keep())]
         engine.report = Report(engine.states, loop.time, now_ms)
-        background.append(loop.create_task(_report_state(store, admin_app, hints, engine.report)))
+        background.append(loop.create_task(_report_state(store, admin_app, hints, keeper, engine.report)))
     # Requests leave no reference cycles behind, so the collector need not walk the config again and again.
     gc.collect()
     gc.freeze()
@@ -352,11 +360,14 @@ async def serve(settings: ProxySettings) -> None:
         if follower is not None:
             await follower.save()
         await leases.close()
+        await keeper.close()
         for task in reversed(background):
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
         if shared is not None:
             await shared.close()
+        if pool is not None:
+            await pool.close()
         journal.close()
         admin.close()
         public.close()
@@ -376,7 +387,7 @@ async def _serve_admin(config: uvicorn.Config, sock: socket.socket) -> None:
         await server.serve_forever()
 
 
-async def _report_state(store: Store, admin: AdminApp, hints: Hints | None, report: Report) -> None:
+async def _report_state(store: Store, admin: AdminApp, hints: Hints | None, keeper: ShareKeeper, report: Report) -> None:
     """Keeps what the next heartbeat says true; of targets, to a second: what they do must not become a storm of heartbeats."""
     targets: dict[str, Any] = {}
     for number in itertools.count():
@@ -389,6 +400,7 @@ async def _report_state(store: Store, admin: AdminApp, hints: Hints | None, repo
             detail["reasons"] = reasons
         if hints is not None:
             detail |= hints.detail()
+        detail |= keeper.detail()
         detail |= targets
         if state != store.state or detail != store.detail:
             store.state, store.detail = state, detail

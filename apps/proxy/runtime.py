@@ -23,6 +23,7 @@ from apps.contracts.snapshot import (
 from apps.contracts.tariff import Tariff
 from apps.proxy.context import family_bytes_per_token
 from apps.proxy.dialects import DIALECTS, Dialect
+from apps.proxy.limits_table import limit_table
 from apps.proxy.resilience import CompiledResilience
 from apps.proxy.strategies import STRATEGIES
 
@@ -296,7 +297,7 @@ class CompiledKey:
 class Runtime:
     """One config version, compiled. Never changed after it is built; a request keeps the one it started with."""
 
-    __slots__ = ("fragments", "good_until_ms", "keys", "tables", "version", "wildcards")
+    __slots__ = ("fragments", "good_until_ms", "keys", "limits", "tables", "version", "wildcards")
 
     def __init__(
         self, version: int, fragments: Fragments, keys: dict[bytes, CompiledKey], tables: dict[str, dict[str, CompiledRoute]]
@@ -309,6 +310,8 @@ class Runtime:
         """Organisation id -> route name or alias, wildcards included -> route."""
         self.wildcards = _wildcards(tables)
         """Organisation id -> (what a name must begin with, route), the longest first."""
+        self.limits = limit_table(fragments.get("limits", {}), version)
+        """None: nothing is limited. Raises CompileError."""
         flags = cast(Mapping[str, FlagFragment], fragments.get("flags", {})).values()
         ends = [f.until_ms for f in flags if f.on and f.until_ms is not None]
         routes = cast(Mapping[str, RouteFragment], fragments.get("routes", {})).values()

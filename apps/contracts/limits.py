@@ -1,0 +1,83 @@
+"""Limits: what each kind counts, over which window, and the messages by which proxies share one.
+
+A limit of ``amount`` units is ``amount`` permits, each of which is in exactly one place: with a proxy (its *share*), or in the pool in
+Redis. A permit that was used may be used again ``window_ms`` later, wherever it has gone meanwhile: it carries its timestamp.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+LimitKind = Literal["requests_per_minute", "tokens_per_minute", "tokens_per_day", "concurrent_requests"]
+LimitScope = Literal["organisation", "team", "key", "route", "model"]
+
+MINUTE_MS = 60_000
+DAY_MS = 86_400_000
+
+
+class Measure(NamedTuple):
+    """unit: what a permit is. window_ms: how long a used one rests; 0: until its request is over. words: ``600 requests per minute``."""
+
+    unit: Literal["request", "token"]
+    window_ms: int
+    words: str
+
+
+MEASURES: dict[LimitKind, Measure] = {
+    "requests_per_minute": Measure("request", MINUTE_MS, "requests per minute"),
+    "tokens_per_minute": Measure("token", MINUTE_MS, "tokens per minute"),
+    "tokens_per_day": Measure("token", DAY_MS, "tokens per day"),
+    "concurrent_requests": Measure("request", 0, "requests at once"),
+}
+"""A minute and a day are rolling ones: the last 60 seconds, the last 24 hours, at every moment."""
+
+MAX_AMOUNT = 10**12
+"""Far above any limit that means something, and exact in Redis' numbers."""
+
+KEY_PREFIX = "bulkhead:limit:"
+"""Of every key in Redis that limits use: ``<prefix><limit id>``, and ``<prefix>proxies``."""
+
+
+class Ask(msgspec.Struct, array_like=True, frozen=True):
+    """What a proxy tells the pool of one limit.
+
+    version: of the config that ``amount`` is from; the newest wins. held: permits that it has. used: of those, in use or resting.
+    demand: permits that it could do with. back: permits that it gives back while they rest, as (milliseconds left, how many).
+    live: proxies that it last knew of. Permits that it gives back rested are simply no longer in ``held``.
+    """
+
+    id: str
+    amount: int
+    version: int
+    window_ms: int
+    held: int
+    used: int
+    demand: int
+    back: list[tuple[int, int]]
+    live: int
+
+
+class Share(msgspec.Struct, array_like=True, frozen=True):
+    """What the pool answers.
+
+    granted: rested permits. resting: permits that come with a rest, as (milliseconds left, how many). target: what this proxy's fair part
+    would be. others: permits that are in use or resting elsewhere. idle: permits that others hold and do not use. wanted: others are short.
+    next_ms: until the pool's next permit has rested, 0 where none rests.
+    """
+
+    granted: int
+    resting: list[tuple[int, int]]
+    target: int
+    others: int
+    idle: int
+    wanted: bool
+    next_ms: int
+
+
+class Shares(msgspec.Struct, array_like=True, frozen=True):
+    """live: proxies that share limits now, the asker among them."""
+
+    live: int
+    shares: list[Share]
