@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, MutableMapping
+from functools import lru_cache
 
 SCALE = 5
 ZERO = -(2**31)
@@ -21,6 +22,10 @@ _log2 = math.log2
 def index_of(value: float) -> int:
     """Bucket index of a value: ``ceil(log2(value) * 32) - 1``."""
     return math.ceil(_log2(value) * _PER_OCTAVE) - 1 if value > 0 else ZERO
+
+
+index_of_whole = lru_cache(maxsize=16_384)(index_of)
+"""The same for whole numbers, of which most come again: a look-up."""
 
 
 def upper_bound(index: int) -> float:

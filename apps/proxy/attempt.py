@@ -34,69 +34,36 @@ ESTIMATE_SLACK_TOKENS = 64
 """Tokens that a provider may have produced beyond what reached us before a broken stream was noticed."""
 
 
-class Attempt(Waiter):
+class Attempt(Waiter, kw_only=True, eq=False):
     """Resolves when the upstream's answer is whole and fails with an AttemptFailed otherwise."""
 
-    __slots__ = (
-        "charges",
-        "chunks",
-        "closed",
-        "committed",
-        "connection",
-        "exchange",
-        "first_byte_ns",
-        "first_token_ns",
-        "headers",
-        "held",
-        "paused",
-        "pieces",
-        "price",
-        "race",
-        "reserved",
-        "reset",
-        "reused",
-        "role",
-        "sent_ns",
-        "size",
-        "status",
-        "target",
-        "templates",
-        "watch",
-    )
-
-    def __init__(
-        self, exchange: Exchange, target: CompiledTarget, templates: Templates, price: Price | None, charges: list[Charge], reserved: int
-    ) -> None:
-        self.done = False
-        self._value = None
-        self._error = None
-        self._driver = None
-        self.exchange = exchange
-        self.target = target
-        self.templates = templates
-        self.price = price
-        self.charges = charges
-        self.reserved = reserved
-        self.connection: Connection | None = None
-        self.status = 0
-        self.headers: dict[bytes, bytes] = {}
-        self.chunks: list[bytes] = []
-        self.size = 0
-        self.watch: StreamWatch | None = None
-        self.held = b""
-        self.pieces: list[bytes] = []
-        """Of a stream that the app is being given: what the read at hand has brought so far."""
-        self.committed = False
-        """The app has been given the beginning of this attempt's stream."""
-        self.paused = False
-        self.reused = self.reset = False
-        self.sent_ns = 0
-        self.first_byte_ns = 0
-        self.first_token_ns = 0
-        self.role: Role = "first"
-        self.race: Race | None = None
-        """With other attempts of the same request: it must claim the answer before it gives any of it."""
-        self.closed = False
+    exchange: Exchange
+    target: CompiledTarget
+    templates: Templates
+    price: Price | None
+    charges: list[Charge]
+    reserved: int
+    connection: Connection | None = None
+    status: int = 0
+    headers: dict[bytes, bytes] = {}
+    chunks: list[bytes] = []
+    size: int = 0
+    watch: StreamWatch | None = None
+    held: bytes = b""
+    pieces: list[bytes] = []
+    """Of a stream that the app is being given: what the read at hand has brought so far."""
+    committed: bool = False
+    """The app has been given the beginning of this attempt's stream."""
+    paused: bool = False
+    reused: bool = False
+    reset: bool = False
+    sent_ns: int = 0
+    first_byte_ns: int = 0
+    first_token_ns: int = 0
+    role: Role = "first"
+    race: Race | None = None
+    """With other attempts of the same request: it must claim the answer before it gives any of it."""
+    closed: bool = False
 
     # --- the sink: called by the connection ---
 
@@ -323,9 +290,9 @@ def constant_head(exchange: Exchange, target: CompiledTarget) -> bytes:
     """Reply headers that are the same for every request of this config by route and target, rendered once."""
     route = exchange.route
     assert route is not None
-    fallback = target.label != route.targets[0].label
     head = route.reply_heads.get(target.label)
     if head is None:
+        fallback = target.label != route.targets[0].label
         head = (
             b"x-bulkhead-route: %b\r\nx-bulkhead-target: %b\r\nx-bulkhead-config: %d\r\n"
             b"x-bulkhead-fallback: %b\r\nx-bulkhead-degradation: %b\r\nx-bulkhead-cache: off\r\n"

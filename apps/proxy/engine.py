@@ -105,14 +105,14 @@ class Engine:
     def handle(self, kind: Kind, request: Request, reply: Reply) -> None:
         runtime = self.holder.current
         now_us = time_ns() // 1000 + self.offset_us
-        exchange = Exchange(uuid7_bytes(now_us // 1000), kind, request, reply, runtime, now_us, self)
+        exchange = Exchange(uuid7_bytes(now_us // 1000), kind, request, reply, runtime, now_us, self, request.arrived, request.body)
         refusal: Refusal | None = None
         for step in self._steps:
             refusal = step(exchange, runtime)
             if refusal is not None:
                 break
         headers = request.headers
-        if EXPLAIN in headers:
+        if not request.plain and EXPLAIN in headers:
             self._explain(exchange, refusal)
             return
         if refusal is not None:
@@ -122,6 +122,9 @@ class Engine:
                 self._give_canned(exchange, exchange.route.resilience.canned)
             else:
                 self._refuse_early(exchange, refusal)
+            return
+        if request.plain:
+            self._go(exchange)
             return
         header = headers.get(b"idempotency-key")
         if header is not None:

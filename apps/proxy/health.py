@@ -10,6 +10,7 @@ Seconds everywhere; ``now`` is any steady clock's time. Nothing here is shared b
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 from apps.contracts import histogram
 
@@ -24,6 +25,8 @@ SLICE_SECONDS = 60.0
 """p95 looks at this much and the one before it."""
 MIN_SAMPLES = 20
 """Fewer answers than this say nothing about a 95th percentile."""
+MOST_SAMPLES = 64
+"""Of what comes at once, no more than about as many are added to the histogram that p95 is read from."""
 REFRESH_SAMPLES = 16
 """p95 is computed again after as many further answers."""
 MIN_CALIBRATION_TOKENS = 128
@@ -41,8 +44,8 @@ class Health:
         self.in_flight = 0
         self._ewma = 0.0
         self._stamp = 0.0
-        self._before: dict[int, int] = {}
-        self._after: dict[int, int] = {}
+        self._before: Counter[int] = Counter()
+        self._after: Counter[int] = Counter()
         """Histograms of the slice before and the present one (``apps.contracts.histogram``, microseconds)."""
         self._slice_end = 0.0
         self._count = 0
@@ -66,14 +69,28 @@ class Health:
         self._observe(seconds, now)
         if now >= self._slice_end:
             # a pause longer than a slice leaves nothing recent behind
-            self._before = self._after if now < self._slice_end + SLICE_SECONDS else {}
-            self._after = {}
+            self._before = self._after if now < self._slice_end + SLICE_SECONDS else Counter()
+            self._after = Counter()
             self._slice_end = now + SLICE_SECONDS
             self._count = REFRESH_SAMPLES
         micros = seconds * 1e6
         index = histogram.index_of(micros)
         self._after[index] = self._after.get(index, 0) + 1
         self._count += 1
+
+    def first_tokens(self, nanoseconds: list[int], now: float) -> None:
+        """Several that came since the last time, in order: the average hears what it would hear of each, p95 an even choice of them.
+
+        At one ``now`` an average moves to its first sample, and from there only up: to the slowest.
+        """
+        self.first_token(nanoseconds[0] / 1e9, now)
+        if len(nanoseconds) == 1:
+            return
+        self._observe(max(nanoseconds) / 1e9, now)
+        step = 1 + len(nanoseconds) // MOST_SAMPLES
+        sampled = nanoseconds[step::step]
+        self._after.update(map(histogram.index_of_whole, [each // 1000 for each in sampled]))
+        self._count += len(sampled)
 
     def failed(self, now: float) -> None:
         """An attempt failed by the target's fault: it is expected to be slow for a while."""

@@ -226,7 +226,7 @@ class Journal:
         if self._broken:
             return False
         wanted = self._admitted + REQUEST_BYTES
-        if wanted > self._room() and not self._extend(wanted):
+        if wanted > self._size - self._at - SLACK and wanted > self._room() and not self._extend(wanted):
             return False
         self._admitted = wanted
         return True

@@ -40,8 +40,8 @@ class Metrics:
         self._unrecorded: Counter[str] = Counter()
         self._credentials: Counter[tuple[str, int]] = Counter()
         self._pending: list[UsageRecord] = []
-        self._total: dict[int, int] = {}
-        self._first_token: dict[int, int] = {}
+        self._total: Counter[int] = Counter()
+        self._first_token: Counter[int] = Counter()
 
     def count(self, record: UsageRecord) -> None:
         """Note a finished request; it is added up by ``drain``, many at a time, off the request's path."""
@@ -51,14 +51,13 @@ class Metrics:
     def drain(self) -> None:
         pending, self._pending = self._pending, []
         self.records += len(pending)
-        for record in pending:
-            self._requests[(record.route, record.outcome, record.status)] += 1
-            self.tokens_in += record.tokens.input
-            self.tokens_out += record.tokens.output
-            self.cost_nano += record.cost_nano
-            histogram.add(self._total, record.total_us)
-            if record.first_token_us >= 0:
-                histogram.add(self._first_token, record.first_token_us)
+        self._requests.update([(record.route, record.outcome, record.status) for record in pending])
+        tokens = [record.tokens for record in pending]
+        self.tokens_in += sum([each.input for each in tokens])
+        self.tokens_out += sum([each.output for each in tokens])
+        self.cost_nano += sum([record.cost_nano for record in pending])
+        self._total.update(map(histogram.index_of_whole, [record.total_us for record in pending]))
+        self._first_token.update(map(histogram.index_of_whole, [r.first_token_us for r in pending if r.first_token_us >= 0]))
 
     def unrecorded(self, code: str) -> None:
         self._unrecorded[code] += 1

@@ -94,12 +94,13 @@ class Mirrors:
             exchange.runtime,
             exchange.started_us,
             engine,
+            perf_counter_ns(),
+            exchange.body,
         )
-        shadow.started = perf_counter_ns()
         shadow.key, shadow.route = key, self._route_of(route)
         shadow.payload, shadow.requested_model = exchange.payload, exchange.requested_model
         shadow.input_bound, shadow.max_output, shadow.n = exchange.input_bound, exchange.max_output, exchange.n
-        shadow.cap_injected, shadow.unbounded, shadow.body = exchange.cap_injected, exchange.unbounded, exchange.body
+        shadow.cap_injected, shadow.unbounded = exchange.cap_injected, exchange.unbounded
         shadow.total, shadow.priority, shadow.plan = exchange.total, 2, (target,)
         feature, tags, user, metadata = exchange.attribution
         shadow.attribution = (feature, tags, user, {**metadata, "bulkhead.mirror_of": exchange.request_id})

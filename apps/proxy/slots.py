@@ -60,21 +60,17 @@ class QueueTimeout(ProxyError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class SlotWaiter(Waiter):
+class SlotWaiter(Waiter, kw_only=True, eq=False):
     """A place in the queue. Awaited once, it returns when the slot is the caller's own, to be given back by ``Slots.give``.
 
     One that is not awaited after all must be left: ``leave``.
     """
 
-    __slots__ = ("_held", "_slots", "deadline", "priority")
-
-    def __init__(self, slots: Slots, priority: int, deadline: float) -> None:
-        super().__init__()
-        self._slots = slots
-        self._held = False
-        """A slot was handed over, and the caller has not had it yet."""
-        self.priority = priority
-        self.deadline = deadline
+    _slots: Slots
+    priority: int
+    deadline: float
+    _held: bool = False
+    """A slot was handed over, and the caller has not had it yet."""
 
     def __await__(self) -> Generator[Waiter, None, Any]:
         try:
@@ -153,7 +149,7 @@ class Slots:
 
     def wait(self, priority: int, deadline: float, now: float) -> SlotWaiter | None:
         """A place in the queue, or None: shed. ``priority``: lower numbers are served first. ``deadline``: until when to wait."""
-        waiter = SlotWaiter(self, priority, deadline)
+        waiter = SlotWaiter(_slots=self, priority=priority, deadline=deadline)
         if self.running < self._room and not self.waiting:
             self.running += 1
             waiter._held = True

@@ -54,8 +54,8 @@ class TargetState:
     def drain(self, now: float) -> None:
         """Tell health and breaker of what went well."""
         latencies, self._latencies = self._latencies, []
-        for nanoseconds in latencies:
-            self.health.first_token(nanoseconds / 1e9, now)
+        if latencies:
+            self.health.first_tokens(latencies, now)
         good, self._good = self._good, 0
         if good:
             self.breaker.successes(good, now)

@@ -92,7 +92,8 @@ class World:
         if kind == "chat":
             payload.setdefault("messages", [{"role": "user", "content": "hello"}])
         request = Request("POST", "/v1/x", b"", headers or {}, msgspec.json.encode(payload), 0, "127.0.0.1", False)
-        exchange = Exchange(bytes(16), kind, request, cast(Any, None), self.runtime, 1_700_000_000_000_000, cast(Any, self.engine))
+        engine = cast(Any, self.engine)
+        exchange = Exchange(bytes(16), kind, request, cast(Any, None), self.runtime, 1_700_000_000_000_000, engine, 0, request.body)
         exchange.key = next(iter(self.runtime.keys.values()))
         refusal = read(exchange, self.runtime) or attribute(exchange, self.runtime)
         assert refusal is None, refusal

@@ -219,6 +219,8 @@ def test_a_target_that_repeats_a_tail(data: st.DataObject, text: str) -> None:
     assert json.loads(made.body)["messages"][-1]["content"].endswith(made.start)
     lengths = [len(made.start), len(core), *range(PROOF, min(OVERLAP, len(core)))]
     back = data.draw(st.sampled_from(lengths))
+    # white space at the beginning of an answer proves nothing
+    assume(back in lengths[:2] or len(core[-back:].lstrip()) >= PROOF)
     preface = data.draw(st.sampled_from(["", "\n", " "]))
     splicer, body = rest_of(data.draw, given, sofar, made, preface + text[len(core) - back :])
     assert splicer.failed == ""

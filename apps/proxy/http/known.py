@@ -14,6 +14,7 @@ from apps.proxy.http.types import Request
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,8})(?=[ \t]*\r\n)", re.IGNORECASE)
 _OPTIONAL = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"trailer"))
+_LOOKED_FOR = frozenset((b"content-encoding", b"idempotency-key"))
 _MOST_DIGITS = 8
 PATIENCE = 2
 """Heads in a row that differ from the one before; then this client's heads are not looked at any more."""
@@ -22,13 +23,16 @@ PATIENCE = 2
 class KnownHead:
     """prefix + digits + suffix is the whole head, its empty line included."""
 
-    __slots__ = ("headers", "method", "path", "prefix", "query", "suffix")
+    __slots__ = ("headers", "method", "path", "plain", "prefix", "query", "suffix")
 
     def __init__(self, request: Request, prefix: bytes, suffix: bytes) -> None:
         self.method = request.method
         self.path = request.path
         self.query = request.query
         self.headers = dict(request.headers)
+        self.plain = request.headers.get(b"content-type") == b"application/json" and not any(
+            name in _LOOKED_FOR or name.startswith(b"x-bulkhead-") for name in request.headers
+        )
         self.prefix = prefix
         self.suffix = suffix
 

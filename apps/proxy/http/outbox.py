@@ -13,8 +13,10 @@ from weakref import WeakKeyDictionary
 logger = logging.getLogger(__name__)
 
 
-FULL = 64 * 1024
-"""Bytes that may wait: with more they go at once, so that a fast producer meets its transport's high-water mark."""
+SMALL = 1024
+MANY = 64
+FULL = SMALL * MANY
+"""At most MANY writes wait, and of those above SMALL bytes at most FULL bytes: a fast producer meets its transport's high-water mark."""
 
 
 class Outbox:
@@ -26,15 +28,19 @@ class Outbox:
         self._loop = loop
         self._waiting: list[tuple[asyncio.Transport, bytes]] = []
         self._size = 0
+        """Bytes that wait, those of small writes apart: they are bounded by their number."""
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         waiting = self._waiting
         waiting.append((transport, data))
-        self._size += len(data)
-        if self._size > FULL:
-            self.flush()
-        elif len(waiting) == 1:
+        if len(waiting) == 1:
             self._loop.call_soon(self.flush)
+        if len(data) > SMALL:
+            self._size += len(data)
+            if self._size > FULL:
+                self.flush()
+        elif len(waiting) >= MANY:
+            self.flush()
 
     def flush(self) -> None:
         waiting, self._waiting = self._waiting, []

@@ -215,7 +215,7 @@ class ServerConnection(asyncio.Protocol):
                 headers = known.headers.copy()
                 body = data[start:]
                 headers[b"content-length"] = b"%d" % len(body)
-                request = Request(known.method, known.path, known.query, headers, body, perf_counter_ns(), self.peer, False)
+                request = Request(known.method, known.path, known.query, headers, body, perf_counter_ns(), self.peer, False, known.plain)
                 self.ready.append((request, ServerReply(self, KEEP, False, False)))
                 self.strangers = 0
                 self._serve()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 
 class Flow(Protocol):
     """Something that can be told to stop and go on producing (backpressure)."""
@@ -18,7 +20,7 @@ class Flow(Protocol):
     def resume(self) -> None: ...
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One parsed request with its whole body.
 
     method: ``"POST"``. path: decoded from the target, without the query. query: raw, without ``?``.
@@ -27,19 +29,16 @@ class Request:
     peer: the client's address. http_10: the client speaks HTTP/1.0.
     """
 
-    __slots__ = ("arrived", "body", "headers", "http_10", "method", "path", "peer", "query")
-
-    def __init__(
-        self, method: str, path: str, query: bytes, headers: dict[bytes, bytes], body: bytes, arrived: int, peer: str, http_10: bool
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self.headers = headers
-        self.body = body
-        self.arrived = arrived
-        self.peer = peer
-        self.http_10 = http_10
+    method: str
+    path: str
+    query: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
+    arrived: int
+    peer: str
+    http_10: bool
+    plain: bool = False
+    """Known to carry no header that steps look for besides the key: a JSON body as it is, nothing of ``x-bulkhead-*``, no idempotency."""
 
 
 class Gone(Protocol):

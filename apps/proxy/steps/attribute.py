@@ -20,21 +20,20 @@ def attribute(exchange: Exchange, runtime: Runtime) -> Refusal | None:
     assert key is not None
     headers, payload = exchange.request.headers, exchange.payload
     feature, tags = key.feature, key.tags
-    raw = headers.get(b"x-bulkhead-feature")
-    if raw is not None:
-        feature = raw.decode("utf-8", "replace").strip()
-        if len(feature) > MAX_FEATURE:
-            return Refusal(
-                "invalid_field", STEP, f"The header x-bulkhead-feature is longer than {MAX_FEATURE} characters.", "x-bulkhead-feature"
-            )
-    raw = headers.get(b"x-bulkhead-tags")
-    if raw is not None:
-        given = [tag.strip() for tag in raw.decode("utf-8", "replace").split(",") if tag.strip()]
-        if len(given) > MAX_TAGS or any(len(tag) > MAX_TAG for tag in given):
-            return Refusal(
-                "invalid_field", STEP, f"The header x-bulkhead-tags takes up to {MAX_TAGS} tags of {MAX_TAG} characters.", "x-bulkhead-tags"
-            )
-        tags = list(dict.fromkeys([*tags, *given]))
+    if not exchange.request.plain:
+        raw = headers.get(b"x-bulkhead-feature")
+        if raw is not None:
+            feature = raw.decode("utf-8", "replace").strip()
+            if len(feature) > MAX_FEATURE:
+                message = f"The header x-bulkhead-feature is longer than {MAX_FEATURE} characters."
+                return Refusal("invalid_field", STEP, message, "x-bulkhead-feature")
+        raw = headers.get(b"x-bulkhead-tags")
+        if raw is not None:
+            given = [tag.strip() for tag in raw.decode("utf-8", "replace").split(",") if tag.strip()]
+            if len(given) > MAX_TAGS or any(len(tag) > MAX_TAG for tag in given):
+                message = f"The header x-bulkhead-tags takes up to {MAX_TAGS} tags of {MAX_TAG} characters."
+                return Refusal("invalid_field", STEP, message, "x-bulkhead-tags")
+            tags = list(dict.fromkeys([*tags, *given]))
     user = payload.get("user")
     if type(user) is not str:
         user = ""

@@ -19,6 +19,8 @@ def bound(exchange: Exchange, runtime: Runtime) -> Refusal | None:
     assert route is not None and key is not None
     exchange.total = route.total
     exchange.priority = key.priority
+    if exchange.request.plain:
+        return None
     headers = exchange.request.headers
     value = headers.get(b"x-bulkhead-timeout-ms")
     if value is not None:

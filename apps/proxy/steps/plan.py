@@ -38,6 +38,8 @@ def plan(exchange: Exchange, runtime: Runtime) -> Refusal | None:
     if exchange.cap_injected:
         exchange.max_output = route.max_output
     refusal = choose(exchange, route, exchange.engine.loop.time)
+    if exchange.request.plain:
+        return refusal
     named_fallbacks = exchange.request.headers.get(FALLBACKS)
     if named_fallbacks is not None:
         return _with_fallbacks(exchange, runtime, named_fallbacks, refusal)

@@ -27,19 +27,12 @@ _KEY_COLON = re.compile(rb'"[ \t\r\n]*:')
 
 
 def read(exchange: Exchange, runtime: Runtime) -> Refusal | None:
-    headers = exchange.request.headers
-    content_type = headers.get(b"content-type", b"application/json")
-    if content_type != b"application/json":
-        media = content_type.partition(b";")[0].strip().lower()
-        if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
-            return Refusal("unsupported_media_type", STEP, f"Send 'Content-Type: application/json', not {_shown(content_type)}.")
-        charset = re.search(rb'charset\s*=\s*"?([\w-]+)', content_type, re.I)
-        if charset is not None and charset.group(1).lower() not in (b"utf-8", b"utf8", b"us-ascii"):
-            return Refusal("unsupported_media_type", STEP, f"JSON is UTF-8; the charset {_shown(charset.group(1))} is not accepted.")
-    encoding = headers.get(b"content-encoding")
-    if encoding is not None and encoding.lower() != b"identity":
-        return Refusal("unsupported_encoding", STEP, f"Send the body uncompressed: 'Content-Encoding: {_shown(encoding)}' is not accepted.")
-    body = exchange.request.body
+    request = exchange.request
+    if not request.plain:
+        refusal = _refuse_coding(request.headers)
+        if refusal is not None:
+            return refusal
+    body = request.body
     if not body:
         return Refusal("empty_body", STEP, "The request has no body. Send a JSON object.")
     try:
@@ -79,6 +72,22 @@ def read(exchange: Exchange, runtime: Runtime) -> Refusal | None:
     return None
 
 
+def _refuse_coding(headers: dict[bytes, bytes]) -> Refusal | None:
+    """What is not JSON in UTF-8, sent as it is."""
+    content_type = headers.get(b"content-type", b"application/json")
+    if content_type != b"application/json":
+        media = content_type.partition(b";")[0].strip().lower()
+        if media != b"application/json" and not (media.startswith(b"application/") and media.endswith(b"+json")):
+            return Refusal("unsupported_media_type", STEP, f"Send 'Content-Type: application/json', not {_shown(content_type)}.")
+        charset = re.search(rb'charset\s*=\s*"?([\w-]+)', content_type, re.I)
+        if charset is not None and charset.group(1).lower() not in (b"utf-8", b"utf8", b"us-ascii"):
+            return Refusal("unsupported_media_type", STEP, f"JSON is UTF-8; the charset {_shown(charset.group(1))} is not accepted.")
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and encoding.lower() != b"identity":
+        return Refusal("unsupported_encoding", STEP, f"Send the body uncompressed: 'Content-Encoding: {_shown(encoding)}' is not accepted.")
+    return None
+
+
 def _read_chat(exchange: Exchange, payload: dict[str, Any]) -> Refusal | None:
     messages = payload.get("messages")
     if type(messages) is not list or not messages:
@@ -106,14 +115,14 @@ def _read_chat(exchange: Exchange, payload: dict[str, Any]) -> Refusal | None:
         if type(count) is not int or not 1 <= count <= MAX_CHOICES:
             return Refusal("invalid_field", STEP, f"The field 'n' must be a whole number from 1 to {MAX_CHOICES}.", "n")
         exchange.n = count
-    cap: int | None = None
-    for field in ("max_completion_tokens", "max_tokens"):
-        value = payload.get(field)
-        if value is None:
-            continue
-        if type(value) is not int or not 0 <= value <= MAX_OUTPUT_TOKENS:
-            return Refusal("invalid_field", STEP, f"The field {field!r} must be a whole number from 0 to {MAX_OUTPUT_TOKENS}.", field)
-        cap = value if cap is None else max(cap, value)
+    cap: int | None = payload.get("max_tokens")
+    other = payload.get("max_completion_tokens")
+    if other is not None:
+        if type(other) is not int or not 0 <= other <= MAX_OUTPUT_TOKENS:
+            return _bad_cap("max_completion_tokens")
+        cap = max(cap, other) if type(cap) is int else other if cap is None else cap
+    if cap is not None and (type(cap) is not int or not 0 <= cap <= MAX_OUTPUT_TOKENS):
+        return _bad_cap("max_tokens")
     if cap is not None:
         exchange.max_output = cap
     else:
@@ -121,6 +130,10 @@ def _read_chat(exchange: Exchange, payload: dict[str, Any]) -> Refusal | None:
     extra, exchange.unbounded = chat_extras(payload)
     exchange.input_bound += extra
     return None
+
+
+def _bad_cap(field: str) -> Refusal:
+    return Refusal("invalid_field", STEP, f"The field {field!r} must be a whole number from 0 to {MAX_OUTPUT_TOKENS}.", field)
 
 
 def _count_keys(value: Any, depth: int) -> int:

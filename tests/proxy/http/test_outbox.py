@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from apps.proxy.http.outbox import FULL, Outbox, outbox_of
+from apps.proxy.http.outbox import FULL, MANY, Outbox, outbox_of
 
 
 class Wire:
@@ -87,14 +87,15 @@ def test_a_fast_producer_is_not_held_in_memory() -> None:
         log: list[tuple[str, bytes]] = []
         wire: Any = Wire(log, "wire")
         outbox = Outbox(asyncio.get_running_loop())
-        piece = b"x" * (FULL // 4)
-        for _ in range(5):
-            outbox.write(wire, piece)
-        assert len(log) == 5
-        outbox.write(wire, b"rest")
-        assert len(log) == 5
+        outbox.write(wire, b"first")
+        outbox.write(wire, b"x" * (FULL + 1))
+        assert len(log) == 2
+        for _ in range(MANY + 1):
+            outbox.write(wire, b"piece")
+        assert len(log) == 2 + MANY
         await asyncio.sleep(0)
-        assert log[5:] == [("wire", b"rest")]
+        assert log[-1] == ("wire", b"piece")
+        assert len(log) == 3 + MANY
 
     asyncio.run(main())
 
