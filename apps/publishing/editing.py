@@ -27,7 +27,7 @@ from apps.audit.models import AuditEvent
 from apps.audit.selectors import audit_events
 from apps.contracts.snapshot import NEVER_ROLLED_BACK
 from apps.publishing.models import Version
-from apps.publishing.preview import change_preview, change_publish
+from apps.publishing.preview import Preview, change_preview, change_publish
 from apps.publishing.submissions import submission_claim, submission_close, submission_url
 from apps.ui.toasts import toast
 
@@ -106,6 +106,10 @@ class EditView(ScopedView, ABC):
         The form is shown again, and nothing is judged or done."""
         return None
 
+    def preview(self, form: forms.Form) -> Preview[Any]:
+        """What publishing would change: the change itself, done and undone."""
+        return change_preview(actor=self.actor, change=lambda: self.change(form))
+
     def context(self) -> dict[str, Any]:
         """More for an own template."""
         return {}
@@ -146,7 +150,7 @@ class EditView(ScopedView, ABC):
 
     def _review(self, form: forms.Form, *, missing_reason: bool = False) -> HttpResponse:
         try:
-            review = change_preview(actor=self.actor, change=lambda: self.change(form))
+            review = self.preview(form)
         except Exception as error:
             self._refuse(form, error)
             return self._page(form, revision=self._sent_revision(), status=400)

@@ -18,12 +18,14 @@ from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent
 from apps.contracts.snapshot import NEVER_ROLLED_BACK, SECTIONS, Fragment
+from apps.publishing.diff import state_diff
 from apps.publishing.errors import PublishError
 from apps.publishing.models import TouchedFragment, Version
+from apps.publishing.preview import Preview, changes_of, differing
 from apps.publishing.registry import Section
 from apps.publishing.registry import sections as registered_sections
 from apps.publishing.services import Compiler, lock_publishing, publish, section_touch
-from apps.publishing.state import ConfigState, head_state, state_at
+from apps.publishing.state import ConfigState, head_state, state_at, state_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,24 @@ def rollback(
     version = publish(actor=actor, reason=reason, restores=to_version, sections=sections, compiler=compiler)
     _check_restored(head_state(), target, registered)
     return version
+
+
+def rollback_preview(version: Version) -> Preview[None]:
+    """What ``rollback`` to ``version`` would bring, read from the store: nothing is locked or written, however much differs.
+
+    It holds, because ``rollback`` refuses whatever comes back otherwise than it was. What cannot be restored, or compiled beside
+    today's keys, is refused there, whole. Raises PublishError for what cannot be read any more.
+    """
+    head, target = head_state(), _without_deleted(state_of(version))
+    bodies, fragments = dict(head.bodies), dict(head.fragments)
+    for name in _restorable(registered_sections()):
+        bodies[name], fragments[name] = target.bodies.get(name, {}), target.fragments.get(name, {})
+    after = replace(head, bodies=bodies, fragments=fragments, compiled=None)
+    found = differing(head, after)
+    for name, ids in found.items():
+        for object_id in sorted(ids):
+            _check_readable(target, name, object_id)
+    return Preview(changes_of(state_diff(head.fragments, fragments, found)), head.number, None)
 
 
 @transaction.atomic
@@ -141,14 +161,18 @@ def _steps(head: ConfigState, target: ConfigState, registered: Mapping[str, Sect
         now, then = head.bodies.get(name, {}), target.bodies.get(name, {})
         ids = {object_id for object_id in now.keys() | then.keys() if now.get(object_id) != then.get(object_id)} | touched.get(name, set())
         for object_id in sorted(ids):
-            why = target.broken.get((name, object_id))
-            if why is not None:
-                raise PublishError(
-                    f"{name} {object_id} as of v{target.number} cannot be read any more: {why}", section=name, object_id=object_id
-                )
+            _check_readable(target, name, object_id)
             step = _Step(name, object_id, target.fragments.get(name, {}).get(object_id))
             (removals if step.fragment is None else writes).append(step)
     return [*reversed(removals), *writes]
+
+
+def _check_readable(target: ConfigState, section: str, object_id: str) -> None:
+    why = target.broken.get((section, object_id))
+    if why is not None:
+        raise PublishError(
+            f"{section} {object_id} as of v{target.number} cannot be read any more: {why}", section=section, object_id=object_id
+        )
 
 
 def _restore_all(steps: list[_Step], registered: Mapping[str, Section], *, actor: Actor, reason: str) -> None:

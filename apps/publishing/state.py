@@ -66,8 +66,12 @@ def head_state() -> ConfigState:
 
 def state_at(number: int) -> ConfigState:
     """The config as it was at version ``number``, from the store. Raises Version.DoesNotExist."""
-    version = Version.objects.get(number=number)
-    return _advance(ConfigState(), number, version.lineage, version.manifest)
+    return state_of(Version.objects.get(number=number))
+
+
+def state_of(version: Version) -> ConfigState:
+    """The config as it was at ``version``, from the store."""
+    return _advance(ConfigState(), version.number, version.lineage, version.manifest)
 
 
 def _advance(base: ConfigState, number: int, lineage: UUID, manifest: Mapping[str, int]) -> ConfigState:

@@ -20,7 +20,8 @@ from apps.audit.errors import ServiceError
 from apps.publishing.editing import EditView, ScopedView, refusal_text
 from apps.publishing.history import DIFF_HEADER, History, counts_text, diff_rows, differences, kept_as_they_are, propagation
 from apps.publishing.models import Version
-from apps.publishing.rollback import rollback, version_undo
+from apps.publishing.preview import Preview
+from apps.publishing.rollback import rollback, rollback_preview, version_undo
 from apps.publishing.selectors import fleet_status_of, head_number, unpublished_count
 from apps.ui.csvfile import csv_response
 from apps.ui.toasts import toast
@@ -116,7 +117,7 @@ class RollbackForm(forms.Form):
 
 
 class RollbackView(EditView):
-    """``/config/<number>/rollback/``: what would change, measured by doing it and undoing it; then a dialog that asks why."""
+    """``/config/<number>/rollback/``: what would change, as the store has it; then a dialog that asks why."""
 
     form_class = RollbackForm
     permission, installation, kind = "config.rollback", True, "config"
@@ -133,8 +134,12 @@ class RollbackView(EditView):
     def _revision(self) -> str:
         return str(head_number())  # what was measured is measured against the newest version
 
+    def preview(self, form: forms.Form) -> Preview[Any]:
+        """Read, not done and undone: to look at a page must not lock publishing, nor write every object that differs."""
+        return rollback_preview(self.object)
+
     def change(self, form: forms.Form) -> Any:
-        return rollback(actor=self.actor, to_version=self.object.number, reason=self.reason or "preview")
+        return rollback(actor=self.actor, to_version=self.object.number, reason=self.reason)
 
     def title(self) -> str:
         return f"Roll back to v{self.object.number}"

@@ -6,11 +6,13 @@ import re
 from html import unescape
 
 import pytest
+from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from apps.accounts.models import Organisation
-from apps.publishing.models import Version
+from apps.publishing.models import FragmentRow, Version
 from apps.publishing.services import publish
 from apps.routes.models import Route
 from apps.routes.services import route_update
@@ -73,16 +75,40 @@ def test_what_somebody_published_meanwhile_is_measured_again(admin: Client, main
     assert Version.objects.count() == 3 and Route.objects.filter(name="meanwhile").exists()
 
 
-def test_what_cannot_come_back_is_said_before_anything_is_asked(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_come_back_is_refused_whole_and_said(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     from apps.audit.errors import ServiceError
 
     def refuse(**kwargs: object) -> None:
         raise ServiceError("Nothing was rolled back. The <b>provider</b> is gone.")
 
+    form = form_of(admin.get(URL)) | {"reason": "why"}
     monkeypatch.setattr("apps.publishing.views.rollback", refuse)
-    response = admin.get(URL)
+    response = admin.post(URL, form)
     assert response.status_code == 400 and "The <b>provider</b> is gone." in text(response) and "rollback-dialog" not in text(response)
-    assert b"The <b>provider" not in response.content
+    assert b"The <b>provider" not in response.content and Version.objects.count() == 2
+
+
+def test_what_cannot_be_read_any_more_is_said_before_anything_is_asked(admin: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {FragmentRow._meta.db_table} SET body = 'no fragment' WHERE section = 'routes' AND version = 1")
+    response = admin.get(URL)
+    assert response.status_code == 400 and "cannot be read any more" in text(response) and "rollback-dialog" not in text(response)
+
+
+def test_looking_neither_locks_publishing_nor_asks_more_for_more_objects(admin: Client, main: Organisation) -> None:
+    def asked() -> list[str]:
+        with CaptureQueriesContext(connection) as queries:
+            admin.get(URL)
+        return [query["sql"] for query in queries]
+
+    before = asked()
+    for at in range(30):
+        route_make(main, f"more-{at}")
+    publish(actor=ACTOR)
+    asked()  # reads the new version once
+    after = asked()
+    assert len(after) <= len(before) <= 12 and not any("pg_advisory" in sql or sql.startswith(("INSERT", "UPDATE")) for sql in after)
+    assert "31 objects change" in text(admin.get(URL))
 
 
 def test_the_running_version_has_nothing_to_bring_back(admin: Client) -> None:
