@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from apps.providers.models import Credential, Price, Provider
 from apps.providers.services import credential_value
 from apps.publishing.selectors import head_number
 from apps.routes.models import Route, RouteTarget
+from tests.serving import QuietHandler, serving
 
 URL = "/providers/connect/"
 KEY = "sk-connect-0123456789abcdWXYZ"
@@ -32,7 +32,7 @@ class Upstream(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     server: Upstream
 
     def do_GET(self) -> None:
@@ -52,20 +52,13 @@ class Handler(BaseHTTPRequestHandler):
 
     do_POST = do_GET
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
     server = Upstream(("127.0.0.1", 0), Handler)
     server.asked = []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 @pytest.fixture

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from controlplane.demo import traffic
 from controlplane.demo.state import FILE, DemoState, Removal, demo_state, demo_state_change, removal_progress
+from tests.serving import QuietHandler, serving
 
 
 class Proxy(ThreadingHTTPServer):
@@ -24,7 +24,7 @@ class Proxy(ThreadingHTTPServer):
         self.status = 200
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["content-length"]))
                 outer.seen.append((self.headers["authorization"], self.headers["x-bulkhead-tags"]))
@@ -33,21 +33,13 @@ class Proxy(ThreadingHTTPServer):
                 self.end_headers()
                 self.wfile.write(b"{}")
 
-            def log_message(self, *_: object) -> None:
-                pass
-
         super().__init__(("127.0.0.1", 0), Handler)
 
 
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
-    server = Proxy()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Proxy()) as server:
+        yield server
 
 
 def data_dir_with_key(path: Path) -> Path:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
 import pytest
 
@@ -15,6 +14,7 @@ from apps.providers import services
 from apps.providers.models import ProviderCheck
 from apps.providers.rules import EndpointSpec
 from apps.providers.tasks import providers_check
+from tests.serving import QuietHandler, serving
 
 SECRET = "sk-live-2718281828"
 
@@ -24,7 +24,7 @@ class Upstream(ThreadingHTTPServer):
     seen: list[tuple[str, str | None]]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     server: Upstream
 
     def do_GET(self) -> None:
@@ -35,20 +35,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", "0")
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
     server = Upstream(("127.0.0.1", 0), Handler)
     server.seen = []
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server):
+        yield server
 
 
 def test_states_events_and_the_credential(organisation: Organisation, actor: Actor, upstream: Upstream) -> None:

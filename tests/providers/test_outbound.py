@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
+from http.server import ThreadingHTTPServer
 
 import httpx
 import pytest
 import trustme
 
 from apps.providers import outbound
+from tests.serving import QuietHandler, serving
 
 
 class Server(ThreadingHTTPServer):
@@ -20,7 +21,7 @@ class Server(ThreadingHTTPServer):
     location = ""
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     server: Server
 
     def do_GET(self) -> None:
@@ -31,26 +32,17 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", "0")
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
-
-def serve(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+def serve(tls: ssl.SSLContext | None = None) -> AbstractContextManager[Server]:
     server = Server(("127.0.0.1", 0), Handler)
     server.asked = []
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return serving(server, tls)
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    yield from serve()
+    with serve() as server:
+        yield server
 
 
 class Names:
@@ -148,7 +140,7 @@ def test_tls_verifies_the_name_and_not_the_address_that_was_dialled() -> None:
     authority.issue_cert("api.example.com").configure_cert(context)
     trusting = outbound.tls_settings()
     authority.configure_trust(trusting)
-    for server in serve(context):
+    with serve(context) as server:
         names = Names(["127.0.0.1"])
         with outbound.client(allow_private=True, tls=trusting, asked=names) as client:
             assert client.get(f"https://api.example.com:{server.server_port}/").status_code == 200

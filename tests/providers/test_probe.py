@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ import trustme
 
 from apps.providers import probe
 from apps.providers.probe import Address, chat_try, models_list
+from tests.serving import QuietHandler, serving
 
 KEY = "sk-live-31415926535897932384"
 
@@ -31,7 +32,7 @@ class Upstream(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     server: Upstream
 
     def do_GET(self) -> None:
@@ -48,26 +49,17 @@ class Handler(BaseHTTPRequestHandler):
 
     do_POST = do_GET
 
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
-
-def serve(tls: ssl.SSLContext | None = None) -> Iterator[Upstream]:
+def serve(tls: ssl.SSLContext | None = None) -> AbstractContextManager[Upstream]:
     server = Upstream(("127.0.0.1", 0), Handler)
     server.asked = []
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return serving(server, tls)
 
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
-    yield from serve()
+    with serve() as server:
+        yield server
 
 
 def at(url: str, **more: Any) -> Address:
@@ -144,7 +136,7 @@ def test_tls_problems_are_told_apart(upstream: Upstream) -> None:
     assert plain is not None and plain.code == "tls" and "http:// instead" in plain.advice
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-    for server in serve(context):
+    with serve(context) as server:
         secure = server.url.replace("http://", "https://")
         untrusted = models_list(at(secure)).problem
         assert untrusted is not None and untrusted.code == "tls" and "not trusted" in untrusted.title
