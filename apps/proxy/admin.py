@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from apps.proxy.metrics import Family
     from apps.proxy.store import Store
 
+MIRRORED = (
+    ("answers", "Answers of mirrors that were compared with those that apps were given."),
+    ("failed", "Copies that no mirror answered."),
+    ("similarity", "Sum over compared answers of the share of words in common, 0 to 1."),
+    ("finish_differs", "Compared JSON answers that ended for another reason."),
+)
+"""Of ``apps.proxy.mirror.Compared``, by route."""
 JSON = b"content-type: application/json\r\n"
 _encode = msgspec.json.Encoder().encode
 NOT_READY_FILL = 0.8
@@ -88,6 +95,8 @@ class AdminApp:
         bulkheads = states.bulkheads.view()
         limits = self._engine.limits.view()
 
+        mirrors = self._engine.mirrors.compared
+
         def family(name: str, kind: str, text: str, label: str, rows: list[tuple[object, object]]) -> Family:
             return name, kind, text, label, [(str(row), float(value)) for row, value in rows]  # type: ignore[arg-type]
 
@@ -132,6 +141,16 @@ class AdminApp:
                 "Requests that waited in vain.",
                 "bulkhead",
                 [(row["name"], row["expired"]) for row in bulkheads],
+            ),
+            *(
+                family(
+                    f"bulkhead_mirror_{name}_total",
+                    "counter",
+                    text,
+                    "route",
+                    [(route, getattr(found, name)) for route, found in mirrors.items()],
+                )
+                for name, text in MIRRORED
             ),
             family(
                 "bulkhead_limit_share", "gauge", "Permits that this process has.", "limit", [(row["id"], row["share"]) for row in limits]

@@ -74,10 +74,12 @@ Joiner = Callable[[Answer | None], None]
 class Running:
     """One call that runs in this process."""
 
-    __slots__ = ("answer", "fingerprint", "joiners")
+    __slots__ = ("answer", "fingerprint", "joiners", "scope")
 
     def __init__(self, fingerprint: bytes) -> None:
         self.fingerprint = fingerprint
+        self.scope = "proxy"
+        """``fleet`` once the other proxies know of it."""
         self.joiners: list[Joiner] = []
         self.answer: Answer | None = None
 
@@ -91,7 +93,8 @@ class Idempotency:
         self._shared = shared
         self._mine = b"claim:" + boot_id.encode()
         self._running: dict[str, Running] = {}
-        self._kept: OrderedDict[str, tuple[float, Answer]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[float, str, Answer]] = OrderedDict()
+        """Until when, known to whom (scope), and what."""
         self._kept_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -126,23 +129,23 @@ class Idempotency:
                 running.joiners.append(lambda answer, future=future: None if future.done() else future.set_result(answer))  # type: ignore[misc]
                 answer = await future
                 if answer is not None:
-                    return ("joined", "fleet" if self._shared is not None else "proxy", answer)
+                    return ("joined", running.scope, answer)
                 continue
             kept = self._kept_answer(name, now)
             if kept is not None:
-                return ("replayed", "proxy", kept) if kept.fingerprint == fingerprint else _conflict()
+                scope, answer = kept
+                return ("replayed", scope, answer) if answer.fingerprint == fingerprint else _conflict()
             mine = self._running[name] = Running(fingerprint)
-            scope = "proxy"
             try:
                 found = await self._claim(name, fingerprint)
-                scope = "fleet" if found is not False else "proxy"
+                mine.scope = "fleet" if found is not False else "proxy"
             except BaseException:
                 self._end(name, mine, None)
                 raise
             if found is None or found is False:
-                if scope == "fleet":
+                if mine.scope == "fleet":
                     self._keep_claim(name, mine)
-                return ("new", scope, None)
+                return ("new", mine.scope, None)
             self._end(name, mine, found if isinstance(found, Answer) and found.fingerprint == mine.fingerprint else None)
             if not isinstance(found, Answer):
                 return found
@@ -155,7 +158,7 @@ class Idempotency:
             return
         keep = answer is not None and answer.status < 300 and len(answer.body) <= MAX_ANSWER_BYTES
         if keep and answer is not None:
-            self._remember(name, answer, now)
+            self._remember(name, running.scope, answer, now)
         self._end(name, running, answer)
         if self._shared is not None:
             kept = answer if keep else None
@@ -230,7 +233,7 @@ class Idempotency:
         for joiner in joiners:
             joiner(answer)
 
-    def _kept_answer(self, name: str, now: float) -> Answer | None:
+    def _kept_answer(self, name: str, now: float) -> tuple[str, Answer] | None:
         found = self._kept.get(name)
         if found is None:
             return None
@@ -238,11 +241,11 @@ class Idempotency:
             self._forget(name)
             return None
         self._kept.move_to_end(name)
-        return found[1]
+        return found[1:]
 
-    def _remember(self, name: str, answer: Answer, now: float) -> None:
+    def _remember(self, name: str, scope: str, answer: Answer, now: float) -> None:
         self._forget(name)
-        self._kept[name] = (now + KEEP_SECONDS, answer)
+        self._kept[name] = (now + KEEP_SECONDS, scope, answer)
         self._kept_bytes += len(answer.body) + len(answer.head)
         while self._kept_bytes > MAX_KEPT_BYTES:
             self._forget(next(iter(self._kept)))
@@ -250,7 +253,7 @@ class Idempotency:
     def _forget(self, name: str) -> None:
         found = self._kept.pop(name, None)
         if found is not None:
-            self._kept_bytes -= len(found[1].body) + len(found[1].head)
+            self._kept_bytes -= len(found[2].body) + len(found[2].head)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -31,13 +31,16 @@ if TYPE_CHECKING:
     from apps.proxy.runtime import CompiledRoute
 
 MAX_AT_ONCE = 64
+MAX_ROUTES = 1_000
+"""Routes whose comparisons are kept: what is told of them stays bounded, however often routes come and go."""
 COMPARED_CHARACTERS = 20_000
 SUFFIX = "~mirror"
 _decode = msgspec.json.Decoder().decode
 
 
 class Compared:
-    """Of one route's mirror, since this process began. similarity: sum over ``answers`` of the share of words in common, 0..1."""
+    """Of one route's mirror, since this process began. similarity: sum over ``answers`` of the share of words in common, 0..1.
+    finish_differs: of JSON answers; a stream's finish reason is not kept."""
 
     __slots__ = ("answers", "failed", "finish_differs", "similarity")
 
@@ -75,7 +78,7 @@ class Mirrors:
         original = _of_json(body) if body is not None else _of_stream(exchange)
         if original is None or not target.state.breaker.allows(engine.loop.time()) or not engine.journal.admit():
             return
-        compared = self.compared.setdefault(route.name, Compared())
+        compared = self._compared_of(route.name)
 
         def answered(status: int, answer: bytes) -> None:
             found = _of_json(answer) if status == 200 else None
@@ -84,7 +87,7 @@ class Mirrors:
                 return
             compared.answers += 1
             compared.similarity += similarity(original[0], found[0])
-            compared.finish_differs += original[1] != found[1]
+            compared.finish_differs += original[1] != found[1] and original[1] != ""
 
         shadow = Exchange(
             uuid7_bytes(exchange.started_us // 1000),
@@ -113,6 +116,14 @@ class Mirrors:
         shadow.driver = driver
         driver.start()
 
+    def _compared_of(self, route: str) -> Compared:
+        found = self.compared.get(route)
+        if found is None:
+            if len(self.compared) >= MAX_ROUTES:
+                del self.compared[next(iter(self.compared))]
+            found = self.compared[route] = Compared()
+        return found
+
     async def _serve(self, shadow: Exchange, engine: Engine) -> None:
         target = shadow.plan[0]
         slots = target.state.slots
@@ -136,10 +147,12 @@ class Mirrors:
         """The route under the name that its mirror is reported by."""
         found = self._routes.get(id(route))
         if found is None or found[0] is not route:
-            if len(self._routes) > 1_000:
+            if len(self._routes) > MAX_ROUTES:
                 self._routes.clear()
             shadow = copy.copy(route)
             shadow.name = route.name + SUFFIX
+            shadow.resilience = copy.copy(route.resilience)
+            shadow.resilience.mirror = None  # what a mirror says is not mirrored again
             shadow.templates, shadow.reply_heads = {}, {}
             found = self._routes[id(route)] = (route, shadow)
         return found[1]
@@ -194,4 +207,4 @@ def _of_stream(exchange: Exchange) -> tuple[str, str] | None:
     last = exchange.streaming
     watch = last.watch if last is not None else None
     sofar = Sofar.of(watch) if isinstance(watch, OpenAIStream) else None
-    return (sofar.text, "stop") if sofar is not None else None
+    return (sofar.text, "") if sofar is not None else None

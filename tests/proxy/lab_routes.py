@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.contracts.snapshot import BreakerPolicy, Deadlines, RouteFragment
+from apps.contracts.snapshot import BreakerPolicy, Deadlines, Mirror, RouteFragment
 from tests.proxy.lab import at, both, route
 
 NO_BREAKER = BreakerPolicy(enabled=False)
@@ -85,6 +85,7 @@ ROUTES: list[RouteFragment] = [
         deadlines=Deadlines(first_byte_ms=600, idle_ms=600, total_ms=2_000),
         breaker=NO_BREAKER,
     ),
+    route("mirrored", [at("east", "mirrored")], mirror=Mirror(target=at("west", "shadow"))),
     # the same call twice
     route("once", both("once")),
 ]
