@@ -8,6 +8,7 @@ from django.test import Client
 from apps.accounts.models import Membership, Organisation, User
 from apps.accounts.services import organisation_ensure, user_create_first_admin
 from apps.audit.actors import Actor
+from tests.people import client_of, member
 
 PASSWORD = "correct horse battery"
 
@@ -49,8 +50,4 @@ def viewer(vic: User) -> Client:
 @pytest.fixture
 def outsider(ada: User) -> Client:
     """An admin of another organisation only."""
-    user = User.objects.create(email="olga@example.com")
-    Membership.objects.create(user=user, organisation=Organisation.objects.create(name="Other", slug="other"), role="admin")
-    client = Client()
-    client.force_login(user)
-    return client
+    return client_of(member(Organisation.objects.create(name="Other", slug="other"), email="olga@example.com"))

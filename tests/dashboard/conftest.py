@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from apps.accounts.models import Membership, Organisation, User
+from apps.accounts.models import Organisation, User
+from tests.people import member
 
 
 @pytest.fixture
@@ -22,9 +23,7 @@ def other(db: None) -> Organisation:
 
 @pytest.fixture
 def person(organisation: Organisation) -> User:
-    user = User.objects.create(email="ada@example.test", name="Ada Lovelace")
-    Membership.objects.create(user=user, organisation=organisation, role="viewer")
-    return user
+    return member(organisation, "viewer", email="ada@example.test")
 
 
 @pytest.fixture

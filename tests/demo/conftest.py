@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from apps.accounts.models import Membership, Organisation, User
+from apps.accounts.models import Organisation, User
 from apps.accounts.services import user_create_first_admin
 from apps.audit.actors import Actor
 from apps.simulator.harness import SimulatorServer
 from controlplane.demo.seed import Seeded, seed
+from tests.people import client_of, member
 
 ACTOR = Actor.system("test")
 
@@ -50,8 +51,4 @@ def admin(demo: Seeded, client: Client) -> Client:
 
 @pytest.fixture
 def viewer(demo: Seeded) -> Client:
-    person = User.objects.create(email="viewer@example.test")
-    Membership.objects.create(user=person, organisation=Organisation.objects.get(slug="demo"), role="viewer")
-    client = Client()
-    client.force_login(person)
-    return client
+    return client_of(member(Organisation.objects.get(slug="demo"), "viewer"))

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from apps.accounts.models import Membership, Organisation, User
-from apps.accounts.services import organisation_ensure
+from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
 from apps.keys.models import VirtualKey
 from apps.keys.services import key_create
@@ -14,16 +13,7 @@ from apps.providers.rules import EndpointSpec
 from apps.providers.services import provider_ensure
 from apps.routes.rules import TargetSpec
 from apps.routes.services import route_ensure
-
-
-@pytest.fixture
-def actor() -> Actor:
-    return Actor.command("test")
-
-
-@pytest.fixture
-def organisation(db: None, actor: Actor) -> Organisation:
-    return organisation_ensure(actor=actor, slug="main", name="Main")
+from tests.people import client_of, member
 
 
 @pytest.fixture
@@ -45,12 +35,4 @@ def key(demo: Organisation, actor: Actor) -> VirtualKey:
 @pytest.fixture
 def signed_in(demo: Organisation) -> Callable[..., Client]:
     """``signed_in("viewer")``: the client of a person with that role in the demo organisation."""
-
-    def sign_in(role: str = "admin", organisation: Organisation = demo) -> Client:
-        user = User.objects.create(email=f"{role}-{organisation.slug}@example.test")
-        Membership.objects.create(user=user, organisation=organisation, role=role)
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return sign_in
+    return lambda role="admin", organisation=demo: client_of(member(organisation, role))

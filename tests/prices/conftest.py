@@ -10,8 +10,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from apps.accounts.models import Membership, Organisation, User
-from apps.accounts.services import organisation_ensure
+from apps.accounts.models import Organisation, User
 from apps.audit.actors import Actor
 from apps.contracts.identifiers import uuid7_bytes
 from apps.contracts.usage import Attempt, Tokens, UsageRecord
@@ -20,32 +19,19 @@ from apps.providers.prices import prices_set
 from apps.providers.rules import EndpointSpec, PriceSpec
 from apps.providers.services import provider_ensure
 from apps.usage import services as usage
+from tests.people import member
 
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).replace(hour=10, minute=0, second=0, microsecond=0)
 
 
 @pytest.fixture
-def actor() -> Actor:
-    return Actor.command("test")
-
-
-@pytest.fixture
-def organisation(db: None, actor: Actor) -> Organisation:
-    return organisation_ensure(actor=actor, slug="main", name="Main")
-
-
-@pytest.fixture
 def admin(organisation: Organisation) -> User:
-    user = User.objects.create(email="ada@example.test", name="Ada Lovelace")
-    Membership.objects.create(user=user, organisation=organisation, role="admin")
-    return user
+    return member(organisation, email="ada@example.test")
 
 
 @pytest.fixture
 def viewer(organisation: Organisation) -> User:
-    user = User.objects.create(email="vic@example.test")
-    Membership.objects.create(user=user, organisation=organisation, role="viewer")
-    return user
+    return member(organisation, "viewer", email="vic@example.test")
 
 
 @pytest.fixture

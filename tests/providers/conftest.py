@@ -8,38 +8,24 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from apps.accounts.models import Membership, Organisation, User
-from apps.accounts.services import organisation_ensure
+from apps.accounts.models import Organisation, User
 from apps.audit.actors import Actor
 from apps.providers.models import Provider
 from apps.providers.rules import EndpointSpec
 from apps.providers.services import credential_set, provider_ensure
+from tests.people import member
 
 SECRET = "sk-live-0123456789abcdefWXYZ"
 
 
 @pytest.fixture
-def actor() -> Actor:
-    return Actor.command("test")
-
-
-@pytest.fixture
-def organisation(db: None, actor: Actor) -> Organisation:
-    return organisation_ensure(actor=actor, slug="main", name="Main")
-
-
-@pytest.fixture
 def admin(organisation: Organisation) -> User:
-    user = User.objects.create(email="ada@example.test", name="Ada Lovelace")
-    Membership.objects.create(user=user, organisation=organisation, role="admin")
-    return user
+    return member(organisation, email="ada@example.test")
 
 
 @pytest.fixture
 def viewer(organisation: Organisation) -> User:
-    user = User.objects.create(email="vic@example.test")
-    Membership.objects.create(user=user, organisation=organisation, role="viewer")
-    return user
+    return member(organisation, "viewer", email="vic@example.test")
 
 
 @pytest.fixture

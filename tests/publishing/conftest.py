@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 from django.test import Client
 
-from apps.accounts.models import Membership, Organisation, User
+from apps.accounts.models import Organisation, User
 from apps.publishing import state
+from tests.people import client_of, member
 from tests.publishing.installation import installation_make
 from tests.publishing.rows import create_table, drop_table
 
@@ -37,25 +38,18 @@ def main(db: None) -> Organisation:
 
 
 @pytest.fixture
-def admin(main: Organisation, client: Client) -> Client:
+def admin(main: Organisation) -> Client:
     """A signed-in admin of ``main``."""
-    client.force_login(User.objects.get(email="ada@example.test"))
-    return client
+    return client_of(User.objects.get(email="ada@example.test"))
 
 
 @pytest.fixture
 def viewer(main: Organisation) -> Client:
     """A signed-in viewer of ``main``."""
-    client = Client()
-    client.force_login(User.objects.get(email="vic@example.test"))
-    return client
+    return client_of(User.objects.get(email="vic@example.test"))
 
 
 @pytest.fixture
 def outsider(main: Organisation) -> Client:
     """An admin of another organisation, who has no say in the installation."""
-    user = User.objects.create(email="olga@example.test")
-    Membership.objects.create(user=user, organisation=Organisation.objects.create(name="Other", slug="other"), role="admin")
-    client = Client()
-    client.force_login(user)
-    return client
+    return client_of(member(Organisation.objects.create(name="Other", slug="other"), email="olga@example.test"))

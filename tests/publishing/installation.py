@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from apps.accounts.models import Membership, Organisation, User
+from apps.accounts.models import Organisation
 from apps.accounts.services import organisation_ensure
 from apps.audit.actors import Actor
 from apps.contracts.identifiers import uuid7
@@ -17,6 +17,7 @@ from apps.publishing.services import publish
 from apps.routes.models import Route
 from apps.routes.rules import TargetSpec
 from apps.routes.services import route_ensure
+from tests.people import member
 
 ACTOR = Actor.command("test")
 
@@ -29,7 +30,7 @@ def installation_make() -> Organisation:
     route_make(organisation, "chat")
     publish(actor=ACTOR, reason="the first config")
     for email, role in (("ada@example.test", "admin"), ("vic@example.test", "viewer")):
-        Membership.objects.create(user=User.objects.create(email=email, name=email[:3].title()), organisation=organisation, role=role)
+        member(organisation, role, email=email)
     return organisation
 
 
