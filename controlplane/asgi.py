@@ -1,5 +1,6 @@
 """The ASGI entry point that uvicorn serves."""
 
+import gc
 import os
 
 import django
@@ -12,3 +13,5 @@ from controlplane.static_storage import collect_when_changed  # noqa: E402
 
 collect_when_changed()  # before the middleware looks which files there are
 application = get_asgi_application()
+gc.collect()
+gc.freeze()  # what was imported lives as long as the process: a collection while a page is made need not walk through it again

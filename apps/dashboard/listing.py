@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from apps.accounts.scope import Choice
@@ -21,6 +22,8 @@ from apps.usage.requests import LOOKED_AT, SORTS, CursorError, RequestPage, requ
 DEFAULT_FROM = "now-6h"
 PAGE_SIZES = (50, 100, 250)
 MOST_CSV_ROWS = 10_000
+CSV_PART = 1_000
+"""Requests whose keys' names are looked up at a time."""
 # parameter of the URL -> filter of apps.usage.narrowing
 PARAMETERS: dict[str, str] = {
     "route": "route", "provider": "provider", "key": "key_id", "outcome": "outcome", "code": "error_code", "status": "status",
@@ -130,14 +133,13 @@ class Listing:
 
     @cached_property
     def key_names(self) -> dict[str, str]:
-        return selectors.key_names(self.choice.organisation)
+        """Of the keys that this page names: in its rows, its choices and its filter."""
+        ids = {record.key_id for record in self.page.rows} | {*self.seen["key_id"], self.applied.get("key", "")}
+        return selectors.key_names(self.choice.organisation, ids)
 
     @cached_property
     def rows(self) -> list[Row]:
-        return [self.row(record) for record in self.page.rows]
-
-    def row(self, record: UsageRequest) -> Row:
-        return Row(record, choices.outcome(record.outcome), self.key_names.get(record.key_id, record.key_id))
+        return rows_made(self.page.rows, self.key_names)
 
     @cached_property
     def seen(self) -> dict[usage.Dimension, list[str]]:
@@ -190,6 +192,11 @@ class Listing:
         return selectors.fleet().proxy_url
 
 
+def rows_made(records: Iterable[UsageRequest], key_names: Mapping[str, str]) -> list[Row]:
+    """Requests as the list shows them; a key without a name is its id."""
+    return [Row(record, choices.outcome(record.outcome), key_names.get(record.key_id, record.key_id)) for record in records]
+
+
 _COLUMNS: tuple[tuple[str, Any], ...] = (
     ("Request", lambda row: str(row.record.id)),
     ("Started (UTC)", lambda row: row.record.started_at.isoformat(timespec="microseconds")),
@@ -224,6 +231,8 @@ def csv_rows(listing: Listing) -> Iterator[Sequence[Any]]:
     """The rows that the URL's filters and range select, in its order, at most ``MOST_CSV_ROWS``."""
     window = (listing.choice.scope, listing.range.start, listing.range.end)
     records = request_rows(*window, filters=listing.filters, limit=MOST_CSV_ROWS, sort=listing.sort)
-    for record in records:
-        row = listing.row(record)
-        yield [read(row) for _, read in _COLUMNS]
+    remaining = iter(records)
+    while part := list(islice(remaining, CSV_PART)):
+        names = selectors.key_names(listing.choice.organisation, {record.key_id for record in part})
+        for row in rows_made(part, names):
+            yield [read(row) for _, read in _COLUMNS]

@@ -72,7 +72,8 @@ class Reads:
 
     @cached_property
     def key_names(self) -> dict[str, str]:
-        return selectors.key_names(self.choice.organisation)
+        """Of the keys that the range has traffic of."""
+        return selectors.key_names(self.choice.organisation, (group.value for group in self.groups["key_id"]))
 
 
 @dataclass(frozen=True, slots=True)

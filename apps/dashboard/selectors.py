@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -139,9 +140,15 @@ def budget_charges(attempts: Iterable[dict[str, Any]]) -> list[BudgetCharge]:
     return [BudgetCharge(names.get(lease, f"lease {lease}"), *amounts) for lease, amounts in sorted(sums.items())]
 
 
-def key_names(organisation: Organisation) -> dict[str, str]:
-    """Key id -> name, revoked ones included: traffic outlives its key."""
-    rows = keys_of(organisation, revoked=True).select_related(None).prefetch_related(None)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def key_names(organisation: Organisation, ids: Iterable[str]) -> dict[str, str]:
+    """Key id -> name of those that are known, revoked ones included: traffic outlives its key. One query, none without ids."""
+    wanted = {value for value in ids if _UUID.fullmatch(value)}  # records may name what never was
+    if not wanted:
+        return {}
+    rows = keys_of(organisation, revoked=True).select_related(None).prefetch_related(None).filter(pk__in=wanted)
     return {str(pk): name for pk, name in rows.values_list("pk", "name")}
 
 

@@ -46,14 +46,14 @@ class BudgetRead(Protocol):
     def __call__(self, organisation: Organisation, *, now: datetime, key_ids: Collection[str] | None = None) -> Sequence[BudgetLine]: ...
 
 
-RouteRead = Callable[[Organisation], Sequence[KnownRoute]]
+RouteRead = Callable[[Organisation, int | None], Sequence[KnownRoute]]
 
 _routes: RouteRead | None = None
 _budgets: BudgetRead | None = None
 
 
 def register_routes(read: RouteRead) -> None:
-    """Names who knows an organisation's routes: all of them by name, in one query."""
+    """Names who knows an organisation's routes: by name, in one query, all of them or so many."""
     global _routes
     _routes = read
 
@@ -64,9 +64,9 @@ def register_budgets(read: BudgetRead) -> None:
     _budgets = read
 
 
-def routes_known(organisation: Organisation) -> list[KnownRoute]:
-    """The organisation's routes by name."""
-    return list(_routes(organisation)) if _routes else []
+def routes_known(organisation: Organisation, *, most: int | None = None) -> list[KnownRoute]:
+    """The organisation's routes by name, or the first ``most``."""
+    return list(_routes(organisation, most)) if _routes else []
 
 
 def budgets_known(organisation: Organisation, *, now: datetime, key_ids: Collection[str]) -> list[BudgetLine]:

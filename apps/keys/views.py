@@ -17,7 +17,7 @@ from django.urls import reverse
 from apps.audit.errors import ServiceError
 from apps.keys import choices, selectors, services
 from apps.keys.detail import TABS, KeyDetail, allowed, model_for
-from apps.keys.forms import KeyForm, RotateForm
+from apps.keys.forms import MOST_BOXES, KeyForm, RotateForm
 from apps.keys.models import VirtualKey
 from apps.keys.neighbours import routes_known
 from apps.keys.tables import keys_list
@@ -154,7 +154,7 @@ class CreateView(IssuingView):
         return {"environment": "production", "all_routes": True}
 
     def form_kwargs(self) -> dict[str, Any]:
-        return {"organisation": self.choice.organisation, "known": routes_known(self.choice.organisation)}
+        return {"organisation": self.choice.organisation, "known": routes_known(self.choice.organisation, most=MOST_BOXES + 1)}
 
     def change(self, form: Any) -> tuple[VirtualKey, str]:
         self.issued = services.key_create(
@@ -215,7 +215,7 @@ class UpdateView(OneKeyMixin, EditView):
         kept = [name for name in self.object.routes if name != choices.ALL_ROUTES]
         return {
             "organisation": self.choice.organisation,
-            "known": routes_known(self.choice.organisation),
+            "known": routes_known(self.choice.organisation, most=MOST_BOXES + 1),
             "kept": kept,
             "fixed_name": True,
         }

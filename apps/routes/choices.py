@@ -64,6 +64,10 @@ class Place(NamedTuple):
     enabled: bool
 
 
+MOST_PLACES = 200
+"""Up to so many places are choices; where there are more, a place is typed."""
+
+
 def target_text(target: TargetSpec) -> str:
     """A target in a line: provider, endpoint where it is not the first, model."""
     return f"{target.provider}/{target.endpoint}/{target.model}" if target.endpoint else f"{target.provider}/{target.model}"

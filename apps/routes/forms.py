@@ -77,9 +77,9 @@ class TargetsInput(forms.Widget):
         rows = list(value or [])
         if not rows and self.is_required:
             rows = [blank_row()]
-        known = {place.value for place in self.places}
+        known, typed = {place.value for place in self.places}, len(self.places) > choices.MOST_PLACES
         for row in rows:
-            row["unknown"] = row["place"] not in known and row["place"] != ""
+            row["unknown"] = row["place"] not in known and row["place"] != "" and not typed
             row["numbers"] = [(option, *NUMBER_LABELS[option], row[option]) for option in _NUMBERS]
             row["seconds"] = [(option, *SECONDS_LABELS[option], row[option]) for option in _SECONDS]
             row["ticks"] = [(option, label, row[option]) for option, label in TICK_LABELS.items()]
@@ -90,6 +90,7 @@ class TargetsInput(forms.Widget):
                 "name": name,
                 "rows": rows,
                 "places": self.places,
+                "typed": typed,
                 "models": self.models,
                 "full": len(rows) >= MAX_TARGETS,
                 "attrs": attrs or {},

@@ -12,7 +12,7 @@ from django import forms
 from django.forms.boundfield import BoundField
 
 from apps.contracts.snapshot import BreakerPolicy, Mirror, Resilience, Target
-from apps.routes.choices import ON_OFF, RESILIENCE_CHOICES, Place
+from apps.routes.choices import MOST_PLACES, ON_OFF, RESILIENCE_CHOICES, Place
 from apps.routes.resilience import LIMITS, MAX_CANNED, MAX_REGION, TargetSpec, resilience_facts, spec_of_target
 
 DEFAULTS = Resilience()
@@ -151,6 +151,11 @@ class ResilienceForm(forms.Form):
 
     def __init__(self, *args: Any, places: Sequence[Place], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if len(places) > MOST_PLACES:
+            self.fields["resilience_mirror_target"] = forms.CharField(
+                required=False, max_length=200, label="Copies go to", help_text="A provider, or provider/endpoint; empty: nowhere."
+            )
+            return
         known = [(place.value, place.label) for place in places]
         now = self.initial.get("resilience_mirror_target", "")
         gone = [(now, f"{now} (gone)")] if now and now not in dict(known) else []

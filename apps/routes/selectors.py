@@ -15,7 +15,9 @@ from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet, Value
 from apps.audit.errors import ServiceError
 from apps.contracts.snapshot import Deadlines, Resilience
 from apps.keys.neighbours import KnownRoute
+from apps.providers.models import Provider
 from apps.routes import choices
+from apps.routes.choices import Place
 from apps.routes.models import Route, RouteAlias, RouteSwitch, RouteTarget
 from apps.routes.resilience import stored_options
 from apps.routes.rules import TargetSpec
@@ -60,6 +62,22 @@ def targets_of(route_ids: Sequence[UUID]) -> dict[UUID, list[RouteTarget]]:
     return found
 
 
+def places_of(organisation: Organisation) -> list[Place]:
+    """Where an organisation's targets can be, by name; at most ``MOST_PLACES`` and one more, which says that there are others. One query.
+
+    An endpoint is a place of its own where its provider has several.
+    """
+    rows = Provider.objects.filter(organisation=organisation).order_by("name", "endpoints__position")
+    endpoints: dict[tuple[str, bool], list[str]] = {}
+    for name, enabled, endpoint in rows.values_list("name", "enabled", "endpoints__name")[: choices.MOST_PLACES + 1]:
+        endpoints.setdefault((name, enabled), []).append(endpoint)
+    places = []
+    for (name, enabled), own in endpoints.items():
+        places.append(Place(name, name, enabled))
+        places += [Place(f"{name}/{endpoint}", f"{name} / {endpoint}", enabled) for endpoint in own if len(own) > 1]
+    return places[: choices.MOST_PLACES + 1]
+
+
 def route_get(organisation: Organisation, route_id: UUID) -> Route | None:
     """One route with everything about it, in two queries: its targets are read with it, its aliases lie in ``alias_names``."""
     targets = RouteTarget.objects.select_related("provider", "endpoint").order_by("chain", "position")
@@ -69,13 +87,13 @@ def route_get(organisation: Organisation, route_id: UUID) -> Route | None:
     return rows.prefetch_related(Prefetch("target_rows", queryset=targets)).first()
 
 
-def known_routes(organisation: Organisation) -> list[KnownRoute]:
-    """The organisation's routes by name, as keys' pages know them: one query."""
+def known_routes(organisation: Organisation, most: int | None = None) -> list[KnownRoute]:
+    """The organisation's routes by name, as keys' pages know them, or the first ``most``: one query."""
     names = ArrayAgg("alias_rows__name", filter=Q(alias_rows__name__isnull=False), order_by="alias_rows__name", default=Value([]))
     rows = Route.objects.filter(organisation=organisation).annotate(alias_names=names).order_by("name")
     return [
         KnownRoute(id=str(pk), name=name, enabled=enabled, names=(name, *aliases))
-        for pk, name, enabled, aliases in rows.values_list("pk", "name", "enabled", "alias_names")
+        for pk, name, enabled, aliases in rows.values_list("pk", "name", "enabled", "alias_names")[:most]
     ]
 
 

@@ -12,12 +12,11 @@ from django.urls import reverse
 
 from apps.audit.errors import ServiceError
 from apps.contracts.snapshot import Deadlines
-from apps.providers.selectors import models_of, providers_of
+from apps.providers.selectors import models_of
 from apps.publishing.editing import ActionView, EditView, ScopedView
 from apps.publishing.selectors import fleet_status_of, head_number, proxy_details, spread_of
 from apps.publishing.trail import trail
 from apps.routes import breakers, choices, selectors, services
-from apps.routes.choices import Place
 from apps.routes.detail import KEYS, TABS, RouteDetail
 from apps.routes.forms import RouteForm, chain_rows, reshaped
 from apps.routes.models import Route
@@ -130,15 +129,7 @@ class RouteEditView(EditView):
 
     def form_kwargs(self) -> dict[str, Any]:
         organisation = self.choice.organisation
-        places = []
-        for provider in providers_of(organisation).order_by("name"):
-            places.append(Place(provider.name, provider.name, provider.enabled))
-            endpoints = list(provider.endpoints.all())
-            places += [
-                Place(f"{provider.name}/{endpoint.name}", f"{provider.name} / {endpoint.name}", provider.enabled)
-                for endpoint in endpoints
-                if len(endpoints) > 1
-            ]
+        places = selectors.places_of(organisation)
         return {"organisation": organisation, "places": places, "models": models_of(organisation), "fixed_name": self.object is not None}
 
     def reshape(self, data: QueryDict) -> QueryDict | None:
