@@ -13,7 +13,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
-from apps.contracts.money import MoneyError, dollars_text, from_dollars
+from apps.contracts.money import MoneyError, dollars_read, dollars_text
 from apps.providers import choices, pricebook, rules
 from apps.providers.rules import EndpointSpec, PriceSpec
 
@@ -31,15 +31,10 @@ class DollarsField(forms.CharField):
         text = str(super().clean(value)).strip().removeprefix("$").strip()
         if not text:
             return None
-        if "," in text:
-            raise ValidationError("Write dollars with a point and no thousands separator, such as 0.15.")
         try:
-            amount = from_dollars(text)
+            return dollars_read(text)
         except MoneyError as error:
-            raise ValidationError(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
-        if amount < 0:
-            raise ValidationError("A price cannot be negative.")
-        return amount
+            raise ValidationError(str(error)) from None
 
     def prepare_value(self, value: Any) -> Any:
         return dollars_text(value) if isinstance(value, int) else value

@@ -55,6 +55,12 @@ def manual_prices_of(organisation: Organisation) -> QuerySet[Price]:
     )
 
 
+def alike_of(organisation: Organisation) -> QuerySet[ProviderModel]:
+    """Models that are priced like another, by provider and name."""
+    models = ProviderModel.objects.filter(provider__organisation=organisation, like__isnull=False)
+    return models.select_related("provider", "like__provider").order_by("provider__name", "name")
+
+
 def discounts_of(organisation: Organisation) -> QuerySet[Discount]:
     """What an organisation negotiated, by name."""
     return Discount.objects.filter(organisation=organisation).select_related("provider")

@@ -20,7 +20,7 @@ from apps.contracts.identifiers import uuid7
 from apps.contracts.snapshot import Deadlines, Resilience
 from apps.ownership.models import Team
 from apps.providers.prices import model_ensure
-from apps.providers.selectors import provider_named
+from apps.providers.selectors import model_named, provider_named
 from apps.publishing.services import section_touch
 from apps.routes import choices, rules, selectors
 from apps.routes.models import Route, RouteAlias, RouteSwitch, RouteTarget
@@ -51,6 +51,7 @@ def route_ensure(
     max_output_tokens: int = 4096,
     max_attempts: int = 3,
     unpriced: str = "refuse",
+    default_price: str = "",
     resilience: Resilience | Mapping[str, Any] | None = None,
     owner: Team | UnsetType | None = UNSET,
     enabled: bool = True,
@@ -88,6 +89,9 @@ def route_ensure(
     route.idle_ms, route.total_ms = limits.idle_ms, limits.total_ms
     route.max_output_tokens, route.max_attempts = max_output_tokens, max_attempts
     route.unpriced, route.enabled = unpriced, enabled
+    if default_price:
+        model_named(organisation, default_price, field="default_price")
+    route.default_price = default_price
     _check_mirror(actor, route, settings, reason)
     route.resilience = resilience_stored(settings)
     if not isinstance(owner, UnsetType):
@@ -138,6 +142,7 @@ def route_update(*, actor: Actor, route: Route, reason: str = "", **changes: Any
         "max_output_tokens": route.max_output_tokens,
         "max_attempts": route.max_attempts,
         "unpriced": route.unpriced,
+        "default_price": route.default_price,
         "resilience": selectors.resilience(route),
         "owner": route.owner,
         "enabled": route.enabled,
@@ -256,13 +261,14 @@ def _facts(route: Route, aliases: Sequence[str], chains: dict[str, Any]) -> dict
         "max_output_tokens": route.max_output_tokens,
         "max_attempts": route.max_attempts,
         "unpriced": route.unpriced,
+        "default_price": route.default_price,
         "owner": route.owner.slug if route.owner else "",
         "enabled": route.enabled,
         **resilience_facts(selectors.resilience(route)),
     }
 
 
-_AT_FIRST = resilience_facts(Resilience())
+_AT_FIRST = {**resilience_facts(Resilience()), "default_price": ""}
 """Of a new route the audit keeps what somebody chose."""
 
 

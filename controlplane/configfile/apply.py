@@ -154,6 +154,8 @@ class _Run:
             "teams": self.steps.team,
             "credentials": self.steps.credential,
             "providers": self.steps.provider,
+            "discounts": self.steps.discount,
+            "gpu_prices": self.steps.gpu_price,
             "routes": self.steps.route,
             "keys": self.steps.key,
             "budgets": self.steps.budget,
@@ -164,6 +166,8 @@ class _Run:
             "budgets": self.steps.remove_budget,
             "keys": self.steps.remove_key,
             "routes": self.steps.remove_route,
+            "discounts": self.steps.remove_discount,
+            "gpu_prices": self.steps.remove_gpu_price,
             "providers": self.steps.remove_provider,
             "credentials": self.steps.remove_credential,
         }
@@ -201,6 +205,9 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
         yield from (("providers", target.provider) for target in [*entry.targets, *entry.fallback])
         if entry.resilience.mirror is not None:
             yield "providers", entry.resilience.mirror.target.provider
+        yield "providers", entry.default_price.partition("/")[0]
+    elif kind == "discounts":
+        yield "providers", entry.provider
     elif kind == "keys":
         yield "teams", entry.team or entry.service.partition("/")[0]
     elif kind == "budgets":

@@ -14,6 +14,8 @@ _ONE = {
     "teams": "team",
     "credentials": "credential",
     "providers": "provider",
+    "discounts": "discount",
+    "gpu_prices": "GPU price",
     "routes": "route",
     "keys": "key",
     "budgets": "budget",

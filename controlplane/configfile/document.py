@@ -19,11 +19,15 @@ class Unit(Enum):
     DURATION = "duration"
     MOMENT = "moment"
     REFERENCE = "reference"
+    PERCENT = "percent"
+    CLOCK = "clock"
 
 
 Dollars = Annotated[int, Unit.DOLLARS]
 Duration = Annotated[int, Unit.DURATION]
 Moment = Annotated[datetime, Unit.MOMENT]
+Percent = Annotated[int, Unit.PERCENT]
+Clock = Annotated[int, Unit.CLOCK]
 Reference = Annotated[str, Unit.REFERENCE]
 
 KEPT = "kept"
@@ -77,6 +81,19 @@ class TierEntry(msgspec.Struct, kw_only=True):
     output: Dollars | None = None
     cache_read: Dollars | None = None
     cache_write: Dollars | None = None
+    reasoning: Dollars | None = None
+    audio_input: Dollars | None = None
+    audio_output: Dollars | None = None
+    image_input: Dollars | None = None
+    image_output: Dollars | None = None
+
+
+class OffPeakEntry(msgspec.Struct, kw_only=True):
+    """Hours of every day at which a price is lower."""
+
+    start: Clock
+    end: Clock
+    discount: Percent
 
 
 class PriceEntry(msgspec.Struct, kw_only=True):
@@ -87,10 +104,26 @@ class PriceEntry(msgspec.Struct, kw_only=True):
     output: Dollars = 0
     cache_read: Dollars | None = None
     cache_write: Dollars | None = None
+    reasoning: Dollars | None = None
+    audio_input: Dollars | None = None
+    audio_output: Dollars | None = None
+    image_input: Dollars | None = None
+    image_output: Dollars | None = None
     request: Dollars = 0
     tiers: list[TierEntry] = []
+    region: str = ""
+    batch_discount: Percent = 0
+    off_peak: list[OffPeakEntry] = []
     valid_from: Moment | None = None
     valid_to: Moment | None = None
+    absent: bool = False
+
+
+class LikeEntry(msgspec.Struct, kw_only=True):
+    """A model that costs as another one while it has no price of its own."""
+
+    model: str
+    like: str
     absent: bool = False
 
 
@@ -104,6 +137,30 @@ class ProviderEntry(Entry, kw_only=True):
     price_list: str = ""
     endpoints: list[EndpointEntry]
     prices: list[PriceEntry] = []
+    priced_like: list[LikeEntry] = []
+    absent: bool = False
+
+
+class DiscountEntry(Entry, kw_only=True):
+    """What was negotiated with a provider."""
+
+    provider: str
+    model: str = ""
+    discount: Percent
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+    note: str = ""
+    absent: bool = False
+
+
+class GpuPriceEntry(Entry, kw_only=True):
+    """What an hour of one GPU of your own costs."""
+
+    gpu: str
+    region: str = ""
+    per_hour: Dollars
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
     absent: bool = False
 
 
@@ -190,6 +247,7 @@ class RouteEntry(Entry, kw_only=True):
     max_output_tokens: int = 4096
     max_attempts: int = 3
     unpriced: Literal["refuse", "zero"] = "refuse"
+    default_price: str = ""
     owner: str = ""
     enabled: bool = True
     absent: bool = False
@@ -245,6 +303,8 @@ class Document(msgspec.Struct, kw_only=True):
     teams: list[TeamEntry] = []
     credentials: list[CredentialEntry] = []
     providers: list[ProviderEntry] = []
+    discounts: list[DiscountEntry] = []
+    gpu_prices: list[GpuPriceEntry] = []
     routes: list[RouteEntry] = []
     keys: list[KeyEntry] = []
     budgets: list[BudgetEntry] = []
@@ -260,6 +320,10 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     EndpointEntry,
     PriceEntry,
     TierEntry,
+    OffPeakEntry,
+    LikeEntry,
+    DiscountEntry,
+    GpuPriceEntry,
     RouteEntry,
     TargetEntry,
     DeadlinesEntry,

@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from apps.contracts.money import MoneyError, from_dollars
+from apps.contracts.money import MoneyError, clock_read, dollars_read, percent_read
 from controlplane.configfile.document import KEPT, Document, Unit
 from controlplane.configfile.problems import Problem
 from controlplane.configfile.text import Mapping, Node, Scalar, Sequence
@@ -19,6 +19,8 @@ MAX_TEXT = 2000
 MAX_INTEGER = 2**31 - 1
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s?(ms|s|m|h)")
 _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+_READERS = {Unit.DOLLARS: dollars_read, Unit.PERCENT: percent_read, Unit.CLOCK: clock_read}
+"""Units that forms read by the same functions."""
 _TRUE, _FALSE = {"true", "yes", "on"}, {"false", "no", "off"}
 
 
@@ -173,11 +175,9 @@ class _Reader:
         return node.text
 
     def unit(self, node: Scalar, unit: Unit, path: str) -> Any:
-        if unit is Unit.DOLLARS:
-            if node.kind not in ("str", "int", "float") or not re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]{1,12})?", node.text):
-                return self.fail(node, path, f"{node.text[:40]!r}: write dollars in plain digits, such as '25.00' or 25")
+        if unit in _READERS:
             try:
-                return from_dollars(node.text)
+                return _READERS[unit](node.text)
             except MoneyError as error:
                 return self.fail(node, path, str(error))
         if unit is Unit.DURATION:

@@ -23,9 +23,12 @@ from apps.keys.services import key_create, key_digest, key_import, key_revoke, k
 from apps.ownership.models import Service, Team
 from apps.ownership.selectors import service_get, team_get
 from apps.ownership.services import service_ensure, team_ensure
-from apps.providers.prices import prices_set
+from apps.prices.selectors import gpu_prices_of
+from apps.prices.services import gpu_price_delete, gpu_price_set
+from apps.providers.discounts import discount_delete, discount_set
+from apps.providers.prices import model_ensure, model_like_set, prices_set
 from apps.providers.rules import EndpointSpec, PriceSpec
-from apps.providers.selectors import credentials_of, provider_named, providers_of
+from apps.providers.selectors import credentials_of, discounts_of, model_named, provider_named, providers_of
 from apps.providers.services import credential_delete, credential_set, provider_delete, provider_ensure
 from apps.routes.selectors import route_named, routes_of
 from apps.routes.services import route_delete, route_ensure
@@ -102,6 +105,39 @@ class Steps:
                 specs = [_price_spec(entry.prices[n]) for n in places if not entry.prices[n].absent]
                 prices_set(actor=self.actor, provider=provider, model=model, prices=specs, reason=self.reason)
             self.objects["prices", f"{provider.pk}/{model}"] = f"{path}.prices[{places[0]}]"
+        for at, alike in enumerate(entry.priced_like):
+            with _below("like", f"priced_like[{at}].like"):
+                like = None if alike.absent else model_named(organisation, alike.like, field="like")
+                row = model_ensure(actor=self.actor, provider=provider, name=alike.model, reason=self.reason)
+                model_like_set(actor=self.actor, model=row, like=like, reason=self.reason)
+
+    def discount(self, organisation: Organisation, entry: doc.DiscountEntry, path: str) -> None:
+        row = discount_set(
+            actor=self.actor,
+            organisation=organisation,
+            name=entry.name,
+            provider=provider_named(organisation, entry.provider),
+            model=entry.model,
+            discount=entry.discount,
+            valid_from=entry.valid_from,
+            valid_to=entry.valid_to,
+            note=entry.note,
+            reason=self.reason,
+        )
+        self.objects["discounts", str(row.pk)] = path
+
+    def gpu_price(self, organisation: Organisation, entry: doc.GpuPriceEntry, path: str) -> None:
+        gpu_price_set(
+            actor=self.actor,
+            organisation=organisation,
+            name=entry.name,
+            gpu=entry.gpu,
+            region=entry.region,
+            per_hour=entry.per_hour,
+            valid_from=entry.valid_from,
+            valid_to=entry.valid_to,
+            reason=self.reason,
+        )
 
     def route(self, organisation: Organisation, entry: doc.RouteEntry, path: str) -> None:
         try:
@@ -121,6 +157,7 @@ class Steps:
                 max_output_tokens=entry.max_output_tokens,
                 max_attempts=entry.max_attempts,
                 unpriced=entry.unpriced,
+                default_price=entry.default_price,
                 resilience=resilience_of_entry(entry.resilience),
                 owner=_team(organisation, entry.owner, "owner"),
                 enabled=entry.enabled,
@@ -253,6 +290,14 @@ class Steps:
         for route in routes_of(organisation).filter(name=name):
             route_delete(actor=self.actor, route=route, reason=self.reason)
 
+    def remove_discount(self, organisation: Organisation, name: str) -> None:
+        for discount in discounts_of(organisation).filter(name=name):
+            discount_delete(actor=self.actor, discount=discount, reason=self.reason)
+
+    def remove_gpu_price(self, organisation: Organisation, name: str) -> None:
+        for price in gpu_prices_of(organisation).filter(name=name):
+            gpu_price_delete(actor=self.actor, price=price, reason=self.reason)
+
     def remove_provider(self, organisation: Organisation, name: str) -> None:
         for provider in providers_of(organisation).filter(name=name):
             provider_delete(actor=self.actor, provider=provider, reason=self.reason)
@@ -263,17 +308,10 @@ class Steps:
 
 
 def _price_spec(entry: doc.PriceEntry) -> PriceSpec:
+    values: dict[str, Any] = {name: getattr(entry, name) for name in PriceSpec._fields}
     tiers = [{key: value for key, value in msgspec.structs.asdict(tier).items() if value is not None} for tier in entry.tiers]
-    return PriceSpec(
-        input=entry.input,
-        output=entry.output,
-        cache_read=entry.cache_read,
-        cache_write=entry.cache_write,
-        request=entry.request,
-        tiers=tuple(tiers),
-        valid_from=entry.valid_from,
-        valid_to=entry.valid_to,
-    )
+    hours = [{"from_minute": time.start, "to_minute": time.end, "discount": time.discount} for time in entry.off_peak]
+    return PriceSpec(**(values | {"tiers": tuple(tiers), "off_peak": tuple(hours)}))
 
 
 def _team(organisation: Organisation, slug: str, field: str) -> Team | None:

@@ -10,11 +10,13 @@ import yaml
 
 from apps.accounts.models import Organisation
 from apps.budgets.selectors import budgets_of
-from apps.contracts.money import dollars_text
+from apps.contracts.money import clock_text, dollars_text
+from apps.contracts.pricing import percent_text
 from apps.flags.selectors import flags_of
 from apps.keys.selectors import keys_of
 from apps.ownership.selectors import services, teams
-from apps.providers.selectors import credentials_of, manual_prices_of, providers_of
+from apps.prices.selectors import gpu_prices_of
+from apps.providers.selectors import alike_of, credentials_of, discounts_of, manual_prices_of, providers_of
 from apps.routes import choices as route_choices
 from apps.routes import selectors as routes
 from controlplane.configfile.document import (
@@ -22,10 +24,14 @@ from controlplane.configfile.document import (
     BudgetEntry,
     CredentialEntry,
     DeadlinesEntry,
+    DiscountEntry,
     Document,
     EndpointEntry,
     FlagEntry,
+    GpuPriceEntry,
     KeyEntry,
+    LikeEntry,
+    OffPeakEntry,
     PriceEntry,
     ProviderEntry,
     RouteEntry,
@@ -44,6 +50,24 @@ def document_of(organisation: Organisation) -> Document:
     document.teams = _teams(organisation)
     document.credentials = [CredentialEntry(name=row.name, secret=row.source or KEPT) for row in credentials_of(organisation)]
     document.providers = _providers(organisation, names)
+    document.discounts = [
+        DiscountEntry(
+            name=row.name,
+            provider=row.provider.name,
+            model=row.model,
+            discount=row.discount,
+            valid_from=row.valid_from,
+            valid_to=row.valid_to,
+            note=row.note,
+        )
+        for row in discounts_of(organisation)
+    ]
+    document.gpu_prices = [
+        GpuPriceEntry(
+            name=row.name, gpu=row.gpu, region=row.region, per_hour=row.per_hour, valid_from=row.valid_from, valid_to=row.valid_to
+        )
+        for row in gpu_prices_of(organisation)
+    ]
     document.routes = _routes(organisation, names)
     document.keys = _keys(organisation, names)
     document.budgets = [
@@ -103,12 +127,23 @@ def _providers(organisation: Organisation, names: _Names) -> list[ProviderEntry]
                 output=price.output,
                 cache_read=price.cache_read,
                 cache_write=price.cache_write,
+                reasoning=price.reasoning,
+                audio_input=price.audio_input,
+                audio_output=price.audio_output,
+                image_input=price.image_input,
+                image_output=price.image_output,
                 request=price.request,
                 tiers=[TierEntry(**tier) for tier in price.tiers],
+                region=price.region,
+                batch_discount=price.batch_discount,
+                off_peak=[OffPeakEntry(start=t["from_minute"], end=t["to_minute"], discount=t["discount"]) for t in price.off_peak],
                 valid_from=price.valid_from,
                 valid_to=price.valid_to,
             )
         )
+    likes: dict[str, list[LikeEntry]] = {}
+    for model in alike_of(organisation):
+        likes.setdefault(model.provider.name, []).append(LikeEntry(model=model.name, like=str(model.like)))
     entries: list[ProviderEntry] = []
     for row in providers_of(organisation):
         names["provider", str(row.pk)] = row.name
@@ -133,6 +168,7 @@ def _providers(organisation: Organisation, names: _Names) -> list[ProviderEntry]
                     for endpoint in sorted(row.endpoints.all(), key=lambda endpoint: endpoint.position)
                 ],
                 prices=prices.get(row.name, []),
+                priced_like=likes.get(row.name, []),
             )
         )
     return entries
@@ -157,6 +193,7 @@ def _routes(organisation: Organisation, names: _Names) -> list[RouteEntry]:
                 max_output_tokens=row.max_output_tokens,
                 max_attempts=row.max_attempts,
                 unpriced=cast(Any, row.unpriced),
+                default_price=row.default_price,
                 owner=row.owner.slug if row.owner else "",
                 enabled=row.enabled,
             )
@@ -220,6 +257,10 @@ def _written(value: Any, unit: Unit | None, defaults: bool) -> Any:
         return dollars_text(value)
     if unit is Unit.DURATION:
         return duration_text(value)
+    if unit is Unit.PERCENT:
+        return percent_text(value)
+    if unit is Unit.CLOCK:
+        return clock_text(value)
     if isinstance(value, datetime):
         return moment_text(value)
     return value

@@ -15,7 +15,7 @@ from apps.providers import prices, services
 from apps.providers.models import Credential, Price, Provider, ProviderModel
 from apps.providers.prices import prices_set
 from apps.providers.rules import EndpointSpec, PriceSpec
-from apps.publishing.selectors import head_number, head_version
+from apps.publishing.selectors import head_number, versions
 from apps.publishing.services import publish
 from apps.routes.models import Route
 from apps.routes.rules import TargetSpec
@@ -100,7 +100,7 @@ def test_editing_shows_the_difference_and_what_others_did_meanwhile(signed: Clie
     assert services.endpoint_specs(openai)[0].base_url == "https://api.openai.com/v1"
     done = review_and_publish(signed, url, "EU residency", **{"endpoints[0].base_url": "https://eu.api.openai.com/v1"})
     assert done.status_code == 302 and services.endpoint_specs(openai)[0].base_url == "https://eu.api.openai.com/v1"
-    version = head_version()
+    version = versions().first()
     assert version is not None and version.reason == "EU residency"
 
 
@@ -169,7 +169,7 @@ def test_a_price_from_a_day_on_says_what_it_means_and_keeps_what_held_before(sig
     assert "$0.00045" in text and "$0.002" in text and "instead of" in text and f"{day}" in text
     done = review_and_publish(signed, url, "new contract", input="1", output="2", cache_read="", valid_from=day.isoformat())
     assert done.status_code == 302
-    rows = list(Price.objects.filter(model__name="gpt-4o-mini", source="manual").order_by("valid_to"))
+    rows = list(Price.objects.filter(model__name="gpt-4o-mini", source="manual", retired_at=None).order_by("valid_to"))
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     assert [(row.input, row.valid_from, row.valid_to) for row in rows] == [(150_000_000, None, start), (10**9, start, None)]
 
@@ -177,7 +177,7 @@ def test_a_price_from_a_day_on_says_what_it_means_and_keeps_what_held_before(sig
 def test_a_price_is_handed_back_to_the_book(signed: Client, routed: Route, openai: Provider, actor: Actor) -> None:
     prices_set(actor=actor, provider=openai, model="gpt-4o-mini", prices=[PriceSpec(input=1, output=1)])
     review_and_publish(signed, price_url(openai), source="book")
-    assert not Price.objects.filter(source="manual").exists() and Price.objects.filter(source="genai-prices").exists()
+    assert not Price.objects.filter(source="manual", retired_at=None).exists() and Price.objects.filter(source="genai-prices").exists()
 
 
 @pytest.mark.parametrize("amount", ["abc", "-1", "1,000", "1e400", "99999999999", "NaN", "0.1.2", ""])
@@ -209,9 +209,9 @@ def test_tiers_are_kept_or_dropped_as_the_person_says(signed: Client, routed: Ro
     tiers = ({"from_input_tokens": 200_001, "input": 5},)
     prices.prices_set(actor=actor, provider=openai, model="gpt-4o-mini", prices=[PriceSpec(input=1, output=1, tiers=tiers)])
     review_and_publish(signed, price_url(openai), input="1", output="1", valid_from="")
-    assert Price.objects.get(source="manual").tiers == list(tiers)
+    assert Price.objects.get(source="manual", retired_at=None).tiers == list(tiers)
     review_and_publish(signed, price_url(openai), input="2", output="1", valid_from="", keep_tiers=None)
-    assert Price.objects.get(source="manual").tiers == []
+    assert Price.objects.get(source="manual", retired_at=None).tiers == []
 
 
 # --- credentials
