@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import json
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from controlplane.launcher.postgres import OWNER, PROXY, SUPERUSER, Passwords, Postgres
 from controlplane.launcher.redis import Redis
-
-if TYPE_CHECKING:
-    from apps.accounts.models import Organisation
-    from apps.audit.actors import Actor
 
 # No deadlines: a busy machine is not a bug. The long run looks further and elsewhere each time; the short one repeats itself under CI.
 settings.register_profile(
@@ -220,35 +218,49 @@ def fresh_database(session_postgres: Postgres, template_database: str) -> Iterat
     _drop(session_postgres, name)
 
 
+class Prepared(Postgres):
+    """A server whose first files are a copy where there are any: initdb takes seconds and makes the same every time."""
+
+    def __init__(self, home: Path, *, model: Path, **options: Any) -> None:
+        super().__init__(home, **options)
+        self.model = model
+
+    def _initialise(self) -> None:
+        data = self.location.data
+        if self.model.exists():
+            subprocess.run(["cp", "-a", self.model, data], check=True)
+            (self.home / "location.json").write_text(json.dumps({"data": str(data)}))
+        else:
+            super()._initialise()
+            subprocess.run(["cp", "-a", data, self.model], check=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_model() -> Iterator[tuple[Path, Passwords]]:
+    """Where the first server of ``postgres_server`` leaves its first files for the others, and the passwords in them."""
+    directory = make_short_dir("model")
+    yield directory / "data", Passwords.random()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture
-def actor() -> Actor:
-    """Who acts on the services where nobody in particular does."""
-    from apps.audit.actors import Actor
-
-    return Actor.command("test")
-
-
-@pytest.fixture
-def organisation(db: None, actor: Actor) -> Organisation:
-    """Organisation ``main``, empty."""
-    from apps.accounts.services import organisation_ensure
-
-    return organisation_ensure(actor=actor, slug="main", name="Main")
-
-
-@pytest.fixture
-def postgres_server() -> Iterator[Callable[..., Postgres]]:
+def postgres_server(postgres_model: tuple[Path, Passwords]) -> Iterator[Callable[..., Postgres]]:
     """``postgres_server(settings={...}) -> Postgres``: a started server of the test's own, to kill, stop and start again.
 
     Commits are synchronous: what a client was told is committed survives ``kill()``. It has the roles and an empty
     database ``bulkhead``; migrate it (``manage.py migrate`` with ``DATABASE_URL=server.url()``) where tables are needed.
     """
     started: list[tuple[Postgres, Path]] = []
+    model, passwords = postgres_model
 
     def start(settings: dict[str, str] | None = None) -> Postgres:
         directory = make_short_dir("postgres")
-        server = Postgres(
-            directory / "postgres", passwords=Passwords.random(), settings={**FAST, **(settings or {})}, log=directory / "postgres.log"
+        server = Prepared(
+            directory / "postgres",
+            model=model,
+            passwords=passwords,
+            settings={**FAST, **(settings or {})},
+            log=directory / "postgres.log",
         )
         started.append((server, directory))
         server.start()

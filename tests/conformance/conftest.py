@@ -32,6 +32,7 @@ ROUTES = {
     "busy": "sim-fault/429:retry-after=7",
     "broken": "sim-fault/503",
     "bad-request": "sim-fault/400",
+    "refused": "sim-fault/401",
     "stalling": "sim-fault/stall",
     "cut": "sim-fault/cut:events=4",
     "slow-stream": "slow",
@@ -47,6 +48,7 @@ class Stack:
     base_url: str
     key: str
     sim: SimulatorServer
+    admin_url: str = ""
 
     def model(self, route: str) -> str:
         """What to ask for: the route's name, or what lies behind it where there are no routes."""
@@ -94,7 +96,7 @@ def proxy_stack(conformance_sim: SimulatorServer, tmp_path_factory: pytest.TempP
     """A real proxy process, booted from a config file without any database."""
     folder: Path = tmp_path_factory.mktemp("conformance")
     with StandaloneProxy(fragments(conformance_sim), folder) as proxy:
-        yield Stack("proxy", f"{proxy.url}/v1", KEY, conformance_sim)
+        yield Stack("proxy", f"{proxy.url}/v1", KEY, conformance_sim, proxy.admin_url)
 
 
 @pytest.fixture(params=["simulator", "proxy"])
