@@ -17,13 +17,17 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from controlplane.launcher.postgres import OWNER, PROXY, SUPERUSER, Passwords, Postgres
 from controlplane.launcher.redis import Redis
+
+if TYPE_CHECKING:
+    from apps.accounts.models import Organisation
+    from apps.audit.actors import Actor
 
 # No deadlines: a busy machine is not a bug. The long run looks further and elsewhere each time; the short one repeats itself under CI.
 settings.register_profile(
@@ -216,6 +220,22 @@ def fresh_database(session_postgres: Postgres, template_database: str) -> Iterat
         superuser_url=session_postgres.url(user=SUPERUSER, database=name),
     )
     _drop(session_postgres, name)
+
+
+@pytest.fixture
+def actor() -> Actor:
+    """Who acts on the services where nobody in particular does."""
+    from apps.audit.actors import Actor
+
+    return Actor.command("test")
+
+
+@pytest.fixture
+def organisation(db: None, actor: Actor) -> Organisation:
+    """Organisation ``main``, empty."""
+    from apps.accounts.services import organisation_ensure
+
+    return organisation_ensure(actor=actor, slug="main", name="Main")
 
 
 class Prepared(Postgres):

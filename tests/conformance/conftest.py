@@ -29,7 +29,7 @@ UPSTREAM_SECRET = "upstream-secret"
 ROUTES = {
     "chat": "sim-chat",
     "embed": "sim-embed",
-    "busy": "sim-fault/429:retry-after=7",
+    "busy": "sim-fault/429:retry-after=1",
     "broken": "sim-fault/503",
     "bad-request": "sim-fault/400",
     "refused": "sim-fault/401",
