@@ -3,3 +3,5 @@
 import os
 
 WHOLE = os.environ.get("BULKHEAD_ACCEPT") == "1"
+LONG_MS = 120_000
+"""How long a page may take on a busy machine before a test gives up."""

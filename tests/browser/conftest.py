@@ -20,6 +20,7 @@ import pytest
 from psycopg import sql
 
 from controlplane.launcher.postgres import OWNER, SUPERUSER, Postgres
+from tests.browser import LONG_MS
 from tests.browser.seed import EMAIL, PASSWORD
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,11 +41,12 @@ document.addEventListener("securitypolicyviolation", (event) => {
 
 @dataclass
 class Site:
-    """A running web process."""
+    """A running web process. signed_in: the cookies of a person who signed in through the page, once somebody did."""
 
     url: str
     database_url: str
     environment: dict[str, str]
+    signed_in: Any = None
 
 
 def _environment(database_url: str, data: Path) -> dict[str, str]:
@@ -82,7 +84,7 @@ def serve(
     )  # fmt: skip
     try:
         url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LONG_MS / 1000
         while True:
             try:
                 urllib.request.urlopen(f"{url}/healthz", timeout=5).close()
@@ -93,8 +95,8 @@ def serve(
                 time.sleep(0.1)
         yield Site(url, environment["DATABASE_URL"], environment)
     finally:
-        process.terminate()
-        process.wait(10)
+        process.kill()  # nothing of it is needed any more
+        process.wait()
         log.close()
         with psycopg.connect(session_postgres.url(user=SUPERUSER, database="postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
@@ -102,37 +104,40 @@ def serve(
 
 @pytest.fixture(scope="session")
 def site(session_postgres: Postgres, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with serve(session_postgres, template_database, tmp_path_factory, seed=("tests.browser.seed", "10000"), name="browser") as served:
+    with serve(session_postgres, template_database, tmp_path_factory, seed=("tests.browser.seed", "3000"), name="browser") as served:
         yield served
 
 
-@pytest.fixture(scope="module")
-def chromium(site: Site) -> Iterator[Any]:
-    """After the site, and closed with the module: playwright keeps a loop running in this thread, where Django refuses to work."""
+@pytest.fixture(scope="package")
+def chromium(template_database: str) -> Iterator[Any]:
+    """One browser for all these tests, gone before any other: playwright keeps a loop running in this thread, where Django refuses
+    to work. Hence after the template, which Django makes."""
     found = next((path for name in (os.environ.get("BULKHEAD_CHROMIUM"), *BROWSERS) if name and (path := shutil.which(name))), None)
     if found is None:
         pytest.skip("NO BROWSER: install Chromium (apt-get install chromium) to run the tests that look at pages")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS), timeout=LONG_MS)
         yield browser
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def signed_in(chromium: Any, site: Site) -> Any:
     """The cookies of a person who signed in through the page."""
-    context = chromium.new_context()
-    tab = context.new_page()
-    tab.goto(f"{site.url}/")
-    tab.get_by_label("Email").fill(EMAIL)
-    tab.get_by_label("Password").fill(PASSWORD)
-    tab.get_by_role("button", name="Sign in").click()
-    tab.wait_for_url(f"{site.url}/")
-    state = context.storage_state()
-    context.close()
-    return state
+    if site.signed_in is None:
+        context = chromium.new_context()
+        context.set_default_timeout(LONG_MS)
+        tab = context.new_page()
+        tab.goto(f"{site.url}/")
+        tab.get_by_label("Email").fill(EMAIL)
+        tab.get_by_label("Password").fill(PASSWORD)
+        tab.get_by_role("button", name="Sign in").click()
+        tab.wait_for_url(f"{site.url}/")
+        site.signed_in = context.storage_state()
+        context.close()
+    return site.signed_in
 
 
 @dataclass
@@ -160,6 +165,7 @@ def open_tab(chromium: Any, signed_in: Any) -> Iterator[Callable[..., Watched]]:
         context = chromium.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, storage_state=signed_in if signed else None
         )
+        context.set_default_timeout(LONG_MS)
         context.add_init_script(COLLECT)
         contexts.append(context)
         watched = Watched(context.new_page())

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.browser import LONG_MS
+
 FLAGS = (
     "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
@@ -148,7 +150,7 @@ def sign_in(browser: Any, *, url: str, email: str, password: str) -> Any:
 def settled(tab: Any) -> None:
     """Every plot of the page is drawn."""
     tab.wait_for_function(
-        "() => [...document.querySelectorAll('[data-figure]')].every((plot) => plot.querySelector('.main-svg'))", timeout=20_000
+        "() => [...document.querySelectorAll('[data-figure]')].every((plot) => plot.querySelector('.main-svg'))", timeout=LONG_MS
     )
 
 

@@ -1,7 +1,7 @@
 """A newcomer's first ten minutes with a whole instance and a real browser: a picture of every step, every console error noted.
 
-``make test`` walks to the broken provider and back; ``make accept`` goes on to a provider of one's own, a key, a colleague and the
-demo's removal. Pictures go to ``test-artefacts/newcomer`` (or ``BULKHEAD_SHOTS``), so that a failed walk shows where it ended.
+Part of ``make accept``: to the broken provider and back, then to a provider of one's own, a key, a colleague and the demo's removal.
+Pictures go to ``test-artefacts/newcomer`` (or ``BULKHEAD_SHOTS``), so that a failed walk shows where it ended.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import pytest
 from openai import OpenAI, OpenAIError
 
 from apps.simulator.harness import SimulatorServer
-from tests.browser.gallery import COLLECT, browser_open, check, settled
+from tests.browser import WHOLE
+from tests.browser.gallery import COLLECT, check, settled
 from tests.launcher.conftest import ROOT, Bulkhead, clean_environment, make_bulkhead, wait_for
 
 __all__ = ["make_bulkhead"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("accept")]
 
-WHOLE = os.environ.get("BULKHEAD_ACCEPT") == "1"
 PICTURES = Path(os.environ.get("BULKHEAD_SHOTS") or ROOT / "test-artefacts") / "newcomer"
 ASKED = {"model": "demo-chat", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -274,34 +274,26 @@ def remove_demo(person: Newcomer, facts: dict[str, Any]) -> None:
 
 
 @pytest.mark.skipif(not WHOLE, reason="the whole walk is for make accept (BULKHEAD_ACCEPT=1)")
-def test_the_first_ten_minutes(make_bulkhead: Callable[[], Bulkhead]) -> None:
+def test_the_first_ten_minutes(make_bulkhead: Callable[[], Bulkhead], chromium: Any) -> None:
     began = time.monotonic()
     bulkhead = make_bulkhead()
     up = bulkhead.up(loud=True)
     assert up.returncode == 0, up.stdout + up.stderr
     facts = bulkhead.facts
     assert facts["login"]["password"] in up.stdout
-    try:
-        chromium = browser_open()
-        browser = chromium.__enter__()
-    except FileNotFoundError as error:
-        pytest.skip(f"NO BROWSER: {error}")
-    try:
-        person = Newcomer(browser, facts["web_url"])
-        person.go("/")
-        person.step("00-sign-in")
-        person.sign_in(**facts["login"])
-        person.tab.get_by_role("button", name="Break sim-east").wait_for()
-        person.step("01-overview")
-        first_answer(person, facts["key"])
-        break_and_survive(person, Application(f"{facts['proxy_url']}/v1", facts["key"]))
-        if WHOLE:
-            with SimulatorServer("second", process=True) as sim:
-                connect_second(person, sim)
-                create_key(person)
-                invite(person, browser)
-                remove_demo(person, facts)
-        assert person.faults == []
-    finally:
-        chromium.__exit__(None, None, None)
+    person = Newcomer(chromium, facts["web_url"])
+    person.go("/")
+    person.step("00-sign-in")
+    person.sign_in(**facts["login"])
+    person.tab.get_by_role("button", name="Break sim-east").wait_for()
+    person.step("01-overview")
+    first_answer(person, facts["key"])
+    break_and_survive(person, Application(f"{facts['proxy_url']}/v1", facts["key"]))
+    with SimulatorServer("second", process=True) as sim:
+        connect_second(person, sim)
+        create_key(person)
+        invite(person, chromium)
+        remove_demo(person, facts)
+    person.context.close()
+    assert person.faults == []
     print(f"the walk took {time.monotonic() - began:.0f} s")
