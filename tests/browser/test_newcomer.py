@@ -263,14 +263,21 @@ def remove_demo(person: Newcomer, facts: dict[str, Any]) -> None:
     app = Application(f"{facts['proxy_url']}/v1", facts["key"])
     app.stop.set()
 
+    heard: list[str] = []
+
     def refused() -> bool:
         try:
             app.client.chat.completions.create(**ASKED)
         except OpenAIError as error:
-            return "invalid_api_key" in str(error) or "key_" in str(error)
+            heard.append(str(error))
+            return "invalid_api_key" in heard[-1] or "key_" in heard[-1]
+        heard.append("it was answered")
         return False
 
-    wait_for(refused, what="the demo's key is refused")
+    try:
+        wait_for(refused, what="the demo's key is refused")
+    except AssertionError:
+        pytest.fail(f"the demo's key is not refused: {heard[-1]}")
 
 
 @pytest.mark.skipif(not WHOLE, reason="the whole walk is for make accept (BULKHEAD_ACCEPT=1)")
