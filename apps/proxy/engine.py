@@ -339,6 +339,8 @@ class Engine:
         self._write(exchange, "error", status, error_code_of(error), "dispatch")
         self._sent(exchange)
         head = b"content-type: %b\r\n%b" % (content_type, self._plain_head(exchange))
+        if b"x-should-retry" not in error.headers and _tried_enough(exchange, status):
+            head += b"x-should-retry: false\r\n"
         for name, value in error.headers.items():
             if name in _TOLD_WITH_ERRORS or (name.startswith(b"x-ratelimit-") and not exchange.limits):
                 head += b"%b: %b\r\n" % (name, value)
@@ -401,7 +403,7 @@ class Engine:
             **(refusal.detail or {}),
         )
         head = JSON + self._plain_head(exchange)
-        if not code.retry:
+        if not code.retry or (code.type == "upstream_error" and _tried_enough(exchange, code.status)):
             head += b"x-should-retry: false\r\n"
         elif refusal.detail is not None and (seconds := refusal.detail.get("retry_after_seconds")) is not None:
             head += b"retry-after: %d\r\n" % seconds
@@ -517,6 +519,14 @@ class Engine:
             for attempt in record.attempts
         ]
         return msgspec.to_builtins(view)  # type: ignore[no-any-return]
+
+
+def _tried_enough(exchange: Exchange, status: int) -> bool:
+    """Whether an SDK that tries again would only multiply what was tried here: again or elsewhere, or until the request's time was up.
+    A rate limit passes with time: only who was waited for here already need not be asked again."""
+    if status == 429:
+        return any(attempt.role == "retry" for attempt in exchange.attempts)
+    return status >= 500 and (len(exchange.attempts) > 1 or exchange.overdue())
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
