@@ -45,7 +45,8 @@ class Ask(msgspec.Struct, array_like=True, frozen=True):
 
     version: of the config that ``amount`` is from; the newest wins. held: permits that it has. used: of those, in use or resting.
     demand: permits that it could do with. back: permits that it gives back while they rest, as (milliseconds left, how many).
-    live: proxies that it last knew of. Permits that it gives back rested are simply no longer in ``held``.
+    live: proxies that it last knew of. acked: the number of the last call of which it has had the answer: resting permits that a lost answer
+    brought go back to rest. Permits that it gives back rested are simply no longer in ``held``.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Ask(msgspec.Struct, array_like=True, frozen=True):
     demand: int
     back: list[tuple[int, int]]
     live: int
+    acked: int
 
 
 class Share(msgspec.Struct, array_like=True, frozen=True):

@@ -93,6 +93,7 @@ class Window:
     """
 
     __slots__ = (
+        "acked",
         "amount",
         "asked",
         "asked_before",
@@ -143,7 +144,7 @@ class Window:
         self.asked = self.asked_before = self.seen = self.need = self.refused = 0
         self.period_at = self.last_asked = now
         self.dry_until = self.sync_at = self.next_at = 0.0
-        self.target = 0
+        self.target = self.acked = 0
         self.wanted = self.live = self.local = False
         self.back: list[tuple[float, int]] = []
 

@@ -24,6 +24,8 @@ class FakeHolder:
     demand: int
     used: int
     short: int
+    number: int
+    given: list[tuple[int, int]]
 
 
 @dataclass
@@ -40,7 +42,8 @@ class FakeBook:
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self.now_ms = now_ms
-        self.members: dict[str, int] = {}
+        self.members: dict[str, tuple[int, int]] = {}
+        """Boot id -> (until when it is believed to live, number of its last call)."""
         self.states: dict[str, FakeState] = {}
 
     def forget(self) -> None:
@@ -48,22 +51,26 @@ class FakeBook:
         self.members.clear()
         self.states.clear()
 
-    def sync(self, boot: str, asks: Sequence[Ask], ttl: int) -> Shares:
+    def sync(self, boot: str, asks: Sequence[Ask], ttl: int, number: int) -> Shares:
         now = self.now_ms()
-        if ttl:
-            self.members[boot] = now + ttl
-        else:
+        late = boot in self.members and self.members[boot][1] >= number
+        if not late:
             self.members.pop(boot, None)
-        self.members = {name: expires for name, expires in self.members.items() if expires > now}
+            if ttl:
+                self.members[boot] = (now + ttl, number)
+        self.members = {name: member for name, member in self.members.items() if member[0] > now}
         live = len(self.members)
-        return Shares(live, [self._one(boot, ask, ttl, now, live) for ask in asks])
+        return Shares(live, [] if late else [self._one(boot, ask, ttl, now, live, number) for ask in asks])
 
-    def _one(self, boot: str, ask: Ask, ttl: int, now: int, live: int) -> Share:
+    def _one(self, boot: str, ask: Ask, ttl: int, now: int, live: int, number: int) -> Share:
         state = self.states.setdefault(ask.id, FakeState(ask.amount, ask.version))
         if ask.version >= state.version:
             state.amount, state.version = ask.amount, ask.version
         resting = [(at, n) for at, n in state.resting if at > now and n > 0]
         resting += [(now + left, n) for left, n in ask.back if left > 0 and n > 0]
+        lost = state.holders.get(boot)
+        if lost is not None and lost.expires > now and lost.number != ask.acked:
+            resting += [(at, n) for at, n in lost.given if at > now]
         for name, holder in tuple(state.holders.items()):
             if holder.expires <= now:
                 del state.holders[name]
@@ -102,7 +109,9 @@ class FakeBook:
         units = ask.held + granted + got
         if ttl and (units > 0 or ask.demand > 0):
             short = now + SHORT_MS if ask.demand > units else 0
-            state.holders[boot] = FakeHolder(units, now + ttl, ask.demand, min(ask.used + got, units), short)
+            state.holders[boot] = FakeHolder(
+                units, now + ttl, ask.demand, min(ask.used + got, units), short, number, [(now + left, n) for left, n in given]
+            )
         else:
             state.holders.pop(boot, None)
         state.resting = kept
@@ -133,10 +142,10 @@ class FakePool:
         self.lose = 0
         """So many answers are lost after they were acted on."""
 
-    async def sync(self, asks: Sequence[Ask], ttl_ms: int) -> Shares:
+    async def sync(self, asks: Sequence[Ask], ttl_ms: int, number: int) -> Shares:
         if self.away:
             raise ConnectionError("away")
-        answer = self._book.sync(self._boot, asks, ttl_ms)
+        answer = self._book.sync(self._boot, asks, ttl_ms, number)
         if self.lose:
             self.lose -= 1
             raise ConnectionError("lost")

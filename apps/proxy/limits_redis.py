@@ -1,7 +1,7 @@
 """The pool of permits in Redis: one script, one round trip for any number of limits.
 
 A limit's state is one value, in MessagePack: ``{amount, version, resting, holders, settle}``. ``resting``: ``{at, n}``, permits that are
-usable again at a moment. ``holders``: boot id -> ``{units, expires, demand, used, short}``. All moments are Redis' clock, in milliseconds;
+usable again at a moment. ``holders``: boot id -> ``{units, expires, demand, used, short, number, given}``. All moments are Redis' clock, in milliseconds;
 what comes from and goes to proxies are spans, so no two clocks are ever compared. The pool's rested permits are what is left over.
 
 A holder that does not come back within its time is dead or cut off: its permits rest from the end of that time, because nobody knows
@@ -28,11 +28,13 @@ MEMBERS_KEY = f"{KEY_PREFIX}proxies"
 SCRIPT = """
 local now = tonumber(ARGV[4])
 if now == 0 then local t = redis.call('TIME'); now = t[1] * 1000 + math.floor(t[2] / 1000) end
-local boot, ttl, asks = ARGV[1], tonumber(ARGV[2]), cmsgpack.unpack(ARGV[3])
+local boot, ttl, asks, number = ARGV[1], tonumber(ARGV[2]), cmsgpack.unpack(ARGV[3]), tonumber(ARGV[5])
 local function read(key) local raw = redis.call('GET', key); return raw and cmsgpack.unpack(raw) end
 local members, live = read(KEYS[1]) or {}, 0
-members[boot] = ttl > 0 and now + ttl or nil
-for b, e in pairs(members) do if e <= now then members[b] = nil else live = live + 1 end end
+local late = members[boot] and members[boot][2] >= number
+if not late then members[boot] = ttl > 0 and {now + ttl, number} or nil end
+for b, m in pairs(members) do if m[1] <= now then members[b] = nil else live = live + 1 end end
+if late then return cmsgpack.pack({live, {}}) end
 redis.call('SET', KEYS[1], cmsgpack.pack(members), 'PX', 60000)
 local answers = {}
 for i, ask in ipairs(asks) do
@@ -44,6 +46,8 @@ for i, ask in ipairs(asks) do
   local function rest(at, n) if at > now and n > 0 then resting[#resting + 1] = {at, n}; aged = aged + n end end
   for _, r in ipairs(s[3]) do rest(r[1], r[2]) end
   for _, r in ipairs(back) do rest(now + r[1], r[2]) end
+  local me = holders[boot]
+  if me and me[2] > now and me[6] ~= ask[10] then for _, r in ipairs(me[7]) do rest(r[1], r[2]) end end
   local out, others, idle, wanted, demands = 0, 0, 0, false, {demand}
   for b, h in pairs(holders) do
     if h[2] <= now then
@@ -69,10 +73,10 @@ for i, ask in ipairs(asks) do
   local granted, given = math.max(0, math.min(want, free)), {}
   want = want - granted
   table.sort(resting, function(a, b) return a[1] < b[1] end)
-  local kept, got, first = {}, 0, 0
+  local kept, got, first, gave = {}, 0, 0, {}
   for _, r in ipairs(resting) do
     local n = (free >= 0 and ttl > 0) and math.min(want, r[2]) or 0
-    if n > 0 then want = want - n; got = got + n; given[#given + 1] = {r[1] - now, n} end
+    if n > 0 then want = want - n; got = got + n; given[#given + 1] = {r[1] - now, n}; gave[#gave + 1] = {r[1], n} end
     if r[2] > n then
       if first == 0 then first = r[1] - now end
       local last = kept[#kept]
@@ -82,7 +86,7 @@ for i, ask in ipairs(asks) do
   local units = held + granted + got
   local short = demand > units
   if ttl > 0 and (units > 0 or demand > 0) then
-    holders[boot] = {units, now + ttl, demand, math.min(used + got, units), short and now + 2000 or 0}
+    holders[boot] = {units, now + ttl, demand, math.min(used + got, units), short and now + 2000 or 0, number, gave}
   else
     holders[boot] = nil
   end
@@ -106,14 +110,14 @@ class RedisPool:
         )
         self._decode = msgspec.msgpack.Decoder(Shares).decode
 
-    async def sync(self, asks: Sequence[Ask], ttl_ms: int) -> Shares:
-        return await self.sync_at(asks, ttl_ms, 0)
+    async def sync(self, asks: Sequence[Ask], ttl_ms: int, number: int) -> Shares:
+        return await self.sync_at(asks, ttl_ms, number, 0)
 
-    async def sync_at(self, asks: Sequence[Ask], ttl_ms: int, now_ms: int) -> Shares:
+    async def sync_at(self, asks: Sequence[Ask], ttl_ms: int, number: int, now_ms: int) -> Shares:
         """``sync`` at a moment of the caller's choice, for tests; 0: Redis' own clock."""
         keys = [MEMBERS_KEY, *(KEY_PREFIX + ask.id for ask in asks)]
         try:
-            answer = await self._redis.eval(SCRIPT, len(keys), *keys, self._boot, ttl_ms, _encode(list(asks)), now_ms)
+            answer = await self._redis.eval(SCRIPT, len(keys), *keys, self._boot, ttl_ms, _encode(list(asks)), now_ms, number)
             return self._decode(answer)
         except (RedisError, msgspec.MsgspecError, OSError) as error:
             raise ConnectionError(f"Redis: {error}") from error

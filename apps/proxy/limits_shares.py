@@ -48,8 +48,9 @@ log = logging.getLogger("bulkhead.proxy")
 class Pool(Protocol):
     """Where permits lie that no proxy has (``limits_redis.RedisPool``; ``limits_fake.FakePool`` for tests)."""
 
-    async def sync(self, asks: Sequence[Ask], ttl_ms: int) -> Shares:
-        """One round trip. ttl_ms 0: this proxy is leaving. Raises ConnectionError; whether it happened is unknown then."""
+    async def sync(self, asks: Sequence[Ask], ttl_ms: int, number: int) -> Shares:
+        """One round trip. ttl_ms 0: this proxy is leaving. number: rises with every call; a call that arrives after a later one
+        changes nothing. Raises ConnectionError; whether it happened is unknown then."""
 
 
 class ShareKeeper:
@@ -65,7 +66,7 @@ class ShareKeeper:
         """Windows that somebody has asked for lately, or of which something is held."""
         self._synced: asyncio.Future[None] | None = None
         self.waiting = 0
-        self.syncs = 0
+        self.calls = 0
         limits.away = pool is None
         limits.cold = self._filled_soon
 
@@ -142,7 +143,7 @@ class ShareKeeper:
             window.prune(now)
             window.give_back(now, window.share, window.used)
         try:
-            await self._pool.sync([self.ask(window, now) for window in self._work.values() if window.live], 0)
+            await self._pool.sync([self.ask(window, now) for window in self._work.values() if window.live], 0, self.calls + 1)
         except ConnectionError as error:
             log.warning("limits: shares could not be given back, they come free by themselves: %s", error)
 
@@ -152,7 +153,8 @@ class ShareKeeper:
         started = limits.now()
         asks = [self.ask(window, started) for window in due]
         try:
-            answer = await self._pool.sync(asks, round(TTL_SECONDS * 1000))
+            self.calls += 1
+            answer = await self._pool.sync(asks, round(TTL_SECONDS * 1000), self.calls)
             if len(answer.shares) != len(asks):
                 raise ConnectionError("the pool answered about other limits than it was asked of")
         except ConnectionError as error:
@@ -167,11 +169,10 @@ class ShareKeeper:
                         window.share = window.used
                 self._bell.set()
             self._failing_since, self._pause = None, 0.0
-            self.syncs += 1
             limits.proxies = max(1, answer.live)
             now = limits.now()
             for window, ask, share in zip(due, asks, answer.shares, strict=True):
-                self.apply(window, ask, share, started, now)
+                self.apply(window, ask, share, started, now, self.calls)
         synced, self._synced = self._synced, None
         if synced is not None and not synced.done():
             synced.set_result(None)
@@ -253,10 +254,12 @@ class ShareKeeper:
             demand=demand,
             back=back,
             live=self._limits.proxies,
+            acked=window.acked,
         )
 
-    def apply(self, window: Window, ask: Ask, share: Share, started: float, now: float) -> None:
-        """started: before it was asked: the share ends ``TTL_SECONDS`` after that at the earliest."""
+    def apply(self, window: Window, ask: Ask, share: Share, started: float, now: float, number: int) -> None:
+        """started: before it was asked: the share ends ``TTL_SECONDS`` after that at the earliest. number: the call's."""
+        window.acked = number
         del window.back[: len(ask.back)]
         idle = not ask.held and not ask.demand
         window.share = ask.held + share.granted
