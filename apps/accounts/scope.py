@@ -130,6 +130,7 @@ def scoped(action: str, *, installation: bool = False) -> Callable[[View], View]
         def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             return view(request, *args, choice=choice_allowed(request, action, installation=installation), **kwargs)
 
+        inner.permission, inner.installation = action, installation  # type: ignore[attr-defined]  # to be read, as ScopedView's
         return inner
 
     return decorate

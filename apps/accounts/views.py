@@ -76,6 +76,7 @@ class LogoutView(View):
         return redirect(settings.LOGOUT_REDIRECT_URL)
 
 
+@never_cache  # the page holds what was sent
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form whose token does not fit: usually a tab that is older than the sign-in. One of our own pages' loses no text: it is shown
     with a fresh token, to be sent again by hand. One from elsewhere is refused and never shown, or a stranger could word it."""

@@ -13,7 +13,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import RestrictedError
 from django.db.models.deletion import ProtectedError
 
-from apps.accounts.selectors import permission_require
+from apps.accounts.selectors import permission_require, permitted
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent
@@ -108,8 +108,10 @@ def version_undo(
                 continue
             if now.get(object_id) != new.get(object_id) or (name, object_id) in touched:
                 shown = head.fragments.get(name, {}).get(object_id) or then.fragments.get(name, {}).get(object_id)
+                # Who may not look into the history is told no name: the object may be another organisation's.
+                known = getattr(shown, "name", "") or object_id if permitted(actor=actor, action="config.view") else "What it changed"
                 raise ServiceError(
-                    f"{getattr(shown, 'name', '') or object_id} was changed again since v{number}: edit it, or roll back to v{number - 1}.",
+                    f"{known} was changed again since v{number}: edit it, or roll back to v{number - 1}.",
                     field="number",
                 )
             step = _Step(name, object_id, before.fragments.get(name, {}).get(object_id))

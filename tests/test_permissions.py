@@ -1,0 +1,176 @@
+"""Every address of the control plane, asked by people who must not: nobody, a viewer, an admin of somebody else's organisation.
+
+A new address without a permission fails here until it is named in one of the lists below, with the reason why it needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from django.test import Client
+from django.urls import get_resolver, reverse
+from django.urls.resolvers import URLPattern, URLResolver
+
+from apps.accounts.models import Organisation
+from apps.accounts.rules import Role, roles_for
+from apps.accounts.services import organisation_ensure
+from apps.audit.actors import Actor
+from apps.audit.models import AuditEvent
+from apps.contracts.identifiers import uuid7
+from apps.keys.services import key_create
+from apps.providers.models import ProviderModel
+from apps.providers.prices import prices_set
+from apps.providers.rules import EndpointSpec, PriceSpec
+from apps.providers.services import credential_set, provider_ensure
+from apps.publishing.services import publish
+from apps.routes.rules import TargetSpec
+from apps.routes.services import route_ensure, route_update
+from tests.people import client_of, member
+
+PUBLIC = {
+    "accounts:login": "how else could one sign in",
+    "accounts:logout": "does nothing for somebody who is not signed in",
+    "accounts:accept": "the link is the secret",
+    "ui:theme": "sets a cookie",
+    "ui:zone": "sets a cookie",
+    "dashboard:healthz": "for load balancers; tells no more than whether it works",
+}
+SIGNED_IN = {
+    "ui:catalogue": "asks for organisation.change itself",
+    "ui:catalogue_live": "asks for organisation.change itself",
+    "ui:catalogue_try": "asks for organisation.change itself",
+    "ui:palette": "each source asks for what it shows",
+    "ui:toasts": "one's own",
+    "settings:index": "goes on to one's own profile",
+    "settings:profile": "one's own",
+    "publishing:undo": "the service asks for what each object takes",
+    "demo:break": "the service asks",
+    "demo:switch": "the service asks",
+    "demo:undo": "the service asks",
+    "demo:traffic": "the service asks",
+    "demo:remove": "the service asks",
+    "demo:progress": "how far a removal is, for whoever sees the page",
+}
+TYPED = {"reason": "because", "publish": "1", "name": "taken", "on": "1", "typed": "demo", "role-main": "admin", "email": "x@example.test"}
+"""What is sent: it would do in many places."""
+
+
+class Address(NamedTuple):
+    """One pattern of the URL conf. permission, installation: as its view says; empty where it says none."""
+
+    name: str
+    arguments: tuple[str, ...]
+    permission: str
+    installation: bool
+
+    def viewers(self) -> bool:
+        """Whether a viewer may come in."""
+        return not self.permission or Role.VIEWER in roles_for(self.permission)
+
+
+def addresses(patterns: list[Any] | None = None, namespace: str = "") -> Iterator[Address]:
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        if isinstance(pattern, URLResolver):
+            yield from addresses(pattern.url_patterns, f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace)
+        elif isinstance(pattern, URLPattern):
+            view = getattr(pattern.callback, "view_class", pattern.callback)
+            yield Address(
+                f"{namespace}{pattern.name}",
+                tuple(pattern.pattern.converters),
+                getattr(view, "permission", ""),
+                getattr(view, "installation", False),
+            )
+
+
+ADDRESSES = list(addresses())
+
+
+@pytest.fixture
+def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Path) -> dict[str, Any]:
+    """One of everything in organisation ``main``, by the name of the URL's argument, published."""
+    settings.DATA_DIR = tmp_path
+    organisation_ensure(actor=actor, slug="demo", name="Demo", simulated=True)
+    credential = credential_set(actor=actor, organisation=organisation, name="c", value="sk-live-0123456789")
+    endpoint = EndpointSpec("a", "https://api.example.com/v1", credential="c")
+    provider = provider_ensure(actor=actor, organisation=organisation, name="p", kind="openai", endpoints=[endpoint])
+    prices_set(actor=actor, provider=provider, model="m", prices=[PriceSpec(input=1, output=1)])
+    route = route_ensure(actor=actor, organisation=organisation, name="walled", targets=[TargetSpec("p", "m")])
+    key, _ = key_create(actor=actor, organisation=organisation, name="app")
+    publish(actor=actor, reason="first")
+    for attempts in (1, 2):
+        route_update(actor=actor, route=route, max_attempts=attempts)
+        publish(actor=actor, reason="attempts")
+    return {
+        "credential_id": credential.pk,
+        "provider_id": provider.pk,
+        "model_id": ProviderModel.objects.get(provider=provider).pk,
+        "route_id": route.pk,
+        "key_id": key.pk,
+        "number": 2,  # whose route was changed again since
+        "seq": 1,
+        "pk": member(organisation, email="someone@example.test").pk,
+        "request_id": uuid7(),
+        "token": "not-a-token",
+    }
+
+
+def url_of(address: Address, things: dict[str, Any]) -> str:
+    missing = [name for name in address.arguments if name not in things]
+    assert not missing, f"{address.name} takes {missing}: add one of it to ``things``"
+    return reverse(address.name, kwargs={name: things[name] for name in address.arguments})
+
+
+def let_in(client: Client, things: dict[str, Any], chosen: list[Address], *, refusals: set[int], follow: bool = False) -> list[str]:
+    """GET and POST of each: those that answer otherwise than with a refusal or *wrong method*. follow: redirects too."""
+    found = []
+    for address in chosen:
+        for method in (client.get, client.post):
+            response = method(url_of(address, things), TYPED, follow=follow)
+            to_sign_in = response.status_code == 302 and response["Location"].startswith("/login/?next=/")
+            if response.status_code not in {405, *refusals} and not (to_sign_in and 401 in refusals):
+                found.append(f"{method.__name__} {address.name}: {response.status_code}")
+    return found
+
+
+def test_every_address_has_a_permission_or_a_reason_to_have_none() -> None:
+    without = {address.name for address in ADDRESSES if not address.permission}
+    assert without == PUBLIC.keys() | SIGNED_IN.keys()
+
+
+def test_nobody_gets_in_without_signing_in(things: dict[str, Any]) -> None:
+    assert let_in(Client(), things, [address for address in ADDRESSES if address.name not in PUBLIC], refusals={401}) == []
+
+
+def test_a_viewer_changes_nothing(things: dict[str, Any], organisation: Organisation) -> None:
+    vic = member(organisation, "viewer")
+    client = client_of(vic)
+    assert let_in(client, things, [address for address in ADDRESSES if not address.viewers()], refusals={403}) == []
+    for address in ADDRESSES:  # and where they may come in, what they send does nothing
+        if address.viewers() and address.name != "accounts:logout":
+            assert client.post(url_of(address, things), TYPED).status_code < 500, address
+    done = AuditEvent.objects.filter(actor_id=str(vic.pk)).values_list("action", "subject_name")
+    assert list(done) == []
+
+
+def test_nobody_reaches_into_another_organisation(things: dict[str, Any]) -> None:
+    olga = member(Organisation.objects.create(name="Other", slug="other"), email="olga@example.test")
+    client = client_of(olga)
+    chosen = [address for address in ADDRESSES if address.arguments and address.name not in {*PUBLIC, "publishing:undo"}]
+    assert let_in(client, things, chosen, refusals={403, 404}, follow=True) == []
+    undone = client.post(reverse("publishing:undo", args=[things["number"]]), follow=True).content.decode()  # refused in a toast
+    assert "What it changed was changed again since v2" in undone and "walled" not in undone
+    installation = [address for address in ADDRESSES if address.installation]
+    assert let_in(client, things, installation, refusals={403}) == []
+    assert not AuditEvent.objects.filter(actor_id=str(olga.pk)).exists()
+
+
+def test_every_form_needs_its_token(things: dict[str, Any], organisation: Organisation) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(member(organisation))
+    before = AuditEvent.objects.count()
+    for address in ADDRESSES:
+        assert strict.post(url_of(address, things), TYPED).status_code == 403, address
+    assert AuditEvent.objects.count() == before
