@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-import msgspec
 from django.db import transaction
 from django.utils import timezone
-from msgspec import UNSET, UnsetType
 
 from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import audit_record
 from apps.contracts.tokens import new_token, public_id_of, token_digest
-from apps.keys import choices, rules
+from apps.keys import rules
 from apps.keys.models import KeyDigest, VirtualKey
 from apps.publishing.services import section_touch
 from controlplane import env
@@ -34,137 +32,50 @@ def key_digest(token: str) -> str:
     return token_digest(pepper, token.encode()).hex()
 
 
-class KeyFacts(msgspec.Struct, frozen=True, kw_only=True):
+class KeyFacts(TypedDict, total=False):
     """What a person decides about a key. service brings its team; team alone is for keys without a service."""
 
-    environment: str = "production"
-    feature: str = ""
-    tags: Sequence[str] = ()
-    routes: Sequence[str] = (choices.ALL_ROUTES,)
-    team: Any = None
-    service: Any = None
-    expires_at: datetime | None = None
-    enabled: bool = True
-    priority: str = "normal"
-    explain: bool = False
+    environment: str
+    feature: str
+    tags: Sequence[str]
+    routes: Sequence[str]
+    team: Team | None
+    service: Service | None
+    expires_at: datetime | None
+    enabled: bool
+    priority: str
+    explain: bool
+    source: str
 
 
 @transaction.atomic
 def key_create(
-    *,
-    actor: Actor,
-    organisation: Organisation,
-    name: str,
-    environment: str = "production",
-    feature: str = "",
-    tags: Sequence[str] = (),
-    routes: Sequence[str] = (choices.ALL_ROUTES,),
-    team: Team | None = None,
-    service: Service | None = None,
-    expires_at: datetime | None = None,
-    enabled: bool = True,
-    priority: str = "normal",
-    explain: bool = False,
-    source: str = "",
-    reason: str = "",
+    *, actor: Actor, organisation: Organisation, name: str, reason: str = "", **facts: Unpack[KeyFacts]
 ) -> tuple[VirtualKey, str]:
     """A new key and its token. The token is not stored: this is the only time it can be shown."""
     public_id, token = new_token()
-    facts = KeyFacts(
-        environment=environment,
-        feature=feature,
-        tags=tags,
-        routes=routes,
-        team=team,
-        service=service,
-        expires_at=expires_at,
-        enabled=enabled,
-        priority=priority,
-        explain=explain,
-    )
-    return _key_add(actor, organisation, name, facts, public_id, token, source, reason), token
+    return _key_add(actor, organisation, name, facts, public_id, token, reason), token
 
 
 @transaction.atomic
 def key_import(
-    *,
-    actor: Actor,
-    organisation: Organisation,
-    name: str,
-    token: str,
-    environment: str = "production",
-    feature: str = "",
-    tags: Sequence[str] = (),
-    routes: Sequence[str] = (choices.ALL_ROUTES,),
-    team: Team | None = None,
-    service: Service | None = None,
-    expires_at: datetime | None = None,
-    enabled: bool = True,
-    priority: str = "normal",
-    explain: bool = False,
-    source: str = "",
-    reason: str = "",
+    *, actor: Actor, organisation: Organisation, name: str, token: str, reason: str = "", **facts: Unpack[KeyFacts]
 ) -> VirtualKey:
     """A key for a token that exists already, of any shape. Raises ServiceError where the token opens a key already."""
     rules.check_token(token)
     public_id = public_id_of(token)
     if public_id is None or VirtualKey.objects.filter(public_id=public_id).exists():
         public_id, _ = new_token()
-    facts = KeyFacts(
-        environment=environment,
-        feature=feature,
-        tags=tags,
-        routes=routes,
-        team=team,
-        service=service,
-        expires_at=expires_at,
-        enabled=enabled,
-        priority=priority,
-        explain=explain,
-    )
-    return _key_add(actor, organisation, name, facts, public_id, token, source, reason)
+    return _key_add(actor, organisation, name, facts, public_id, token, reason)
 
 
 @transaction.atomic
-def key_update(
-    *,
-    actor: Actor,
-    key: VirtualKey,
-    environment: str | UnsetType = UNSET,
-    feature: str | UnsetType = UNSET,
-    tags: Sequence[str] | UnsetType = UNSET,
-    routes: Sequence[str] | UnsetType = UNSET,
-    team: Team | UnsetType | None = UNSET,
-    service: Service | UnsetType | None = UNSET,
-    expires_at: datetime | UnsetType | None = UNSET,
-    enabled: bool | UnsetType = UNSET,
-    priority: str | UnsetType = UNSET,
-    explain: bool | UnsetType = UNSET,
-    source: str | UnsetType = UNSET,
-    reason: str = "",
-) -> VirtualKey:
+def key_update(*, actor: Actor, key: VirtualKey, reason: str = "", **facts: Unpack[KeyFacts]) -> VirtualKey:
     """Change what is given, leave the rest. Raises ServiceError for a revoked key: it stays as it was."""
     permission_require(actor=actor, action="key.change", organisation=key.organisation)
     key = _active(key)
     before = key_facts(key)
-    given = {
-        "environment": environment,
-        "feature": feature,
-        "tags": tags,
-        "routes": routes,
-        "team": team,
-        "service": service,
-        "expires_at": expires_at,
-        "enabled": enabled,
-        "priority": priority,
-        "explain": explain,
-        "source": source,
-    }
-    for field, value in given.items():
-        if value is not UNSET:
-            setattr(key, field, list(value) if field in ("tags", "routes") else value)
-    if service is not UNSET and service is not None:
-        key.team = None
+    _take(key, facts)
     _check(key)
     after = key_facts(key)
     changed = [field for field in after if after[field] != before[field]]
@@ -267,35 +178,30 @@ def key_facts(key: VirtualKey) -> dict[str, Any]:
     }
 
 
-def _key_add(
-    actor: Actor, organisation: Organisation, name: str, facts: KeyFacts, public_id: str, token: str, source: str, reason: str
-) -> VirtualKey:
+def _key_add(actor: Actor, organisation: Organisation, name: str, facts: KeyFacts, public_id: str, token: str, reason: str) -> VirtualKey:
     permission_require(actor=actor, action="key.create", organisation=organisation)
     rules.check_name(name)
     if VirtualKey.objects.filter(organisation=organisation, name=name, state="active").exists():
         raise ServiceError(f"a key named {name!r} exists: choose another name, or revoke that one first", "name")
-    key = VirtualKey(
-        organisation=organisation,
-        name=name,
-        public_id=public_id,
-        environment=facts.environment,
-        feature=facts.feature,
-        tags=list(facts.tags),
-        routes=list(facts.routes),
-        team=None if facts.service else facts.team,
-        service=facts.service,
-        expires_at=facts.expires_at,
-        enabled=facts.enabled,
-        priority=facts.priority,
-        explain=facts.explain,
-        source=source,
-    )
+    key = VirtualKey(organisation=organisation, name=name, public_id=public_id)
+    _take(key, facts)
     _check(key)
     key.save(force_insert=True)
     _digest_add(key, key_digest(token))
     _record(actor, "key.create", key, {}, {"public_id": public_id, **key_facts(key)}, reason)
     section_touch(section="keys", ids=[str(key.id)])
     return key
+
+
+def _take(key: VirtualKey, facts: KeyFacts) -> None:
+    """Set what is given. A service given brings its team."""
+    unknown = facts.keys() - KeyFacts.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"a key has no {', '.join(sorted(unknown))}")
+    for field, value in facts.items():
+        setattr(key, field, list(value) if field in ("tags", "routes") else value)  # type: ignore[call-overload]
+    if facts.get("service") is not None:
+        key.team = None
 
 
 def _digest_add(key: VirtualKey, digest: str) -> None:
