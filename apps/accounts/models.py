@@ -58,9 +58,6 @@ class User(AbstractBaseUser):
             "apps.accounts.models.User.session_epoch", f"{self.password}:{self.session_epoch}", secret=secret, algorithm="sha256"
         ).hexdigest()
 
-    def get_full_name(self) -> str:
-        return self.name or self.email
-
     def get_short_name(self) -> str:
         return self.name.split(" ", 1)[0] if self.name else self.email.split("@", 1)[0]
 

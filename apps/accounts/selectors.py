@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
-
-from apps.accounts.models import MAIN_ORGANISATION, Membership, Organisation, User
+from apps.accounts.models import MAIN_ORGANISATION, Membership, Organisation
 from apps.accounts.rules import PermissionRefused, Role, roles_for
 from apps.audit.actors import Actor
 
@@ -12,14 +10,6 @@ from apps.audit.actors import Actor
 def organisation_get(*, slug: str) -> Organisation | None:
     """The organisation with this slug, or None."""
     return Organisation.objects.filter(slug=slug).first()
-
-
-def organisations_permitted(*, user: User, action: str) -> QuerySet[Organisation]:
-    """The organisations in which the person may do ``action``: what a page narrows its rows by."""
-    if not user.is_active:
-        return Organisation.objects.none()
-    roles = [role.value for role in roles_for(action)]
-    return Organisation.objects.filter(memberships__user=user, memberships__role__in=roles)
 
 
 def permitted(*, actor: Actor, action: str, organisation: Organisation | None = None) -> bool:

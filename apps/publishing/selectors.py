@@ -53,11 +53,6 @@ def head_number() -> int:
     return Version.objects.order_by("-number").values_list("number", flat=True).first() or 0
 
 
-def head_version() -> Version | None:
-    """The newest version, None before the first."""
-    return Version.objects.order_by("-number").first()
-
-
 def versions() -> QuerySet[Version]:
     """All versions, newest first, without their diffs."""
     return Version.objects.defer("diff").order_by("-number")

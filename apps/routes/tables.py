@@ -71,10 +71,6 @@ class RouteRow:
         return self.totals.requests / self.seconds
 
     @property
-    def failed_share(self) -> float | None:
-        return self.totals.failed / self.totals.requests if self.totals.requests else None
-
-    @property
     def target_texts(self) -> str:
         return ", ".join(target.text for target in self.targets)
 

@@ -6,8 +6,6 @@ from apps.contracts.snapshot import Resilience
 from apps.routes.choices import RESILIENCE_CHOICES
 from apps.ui.format import duration
 
-_ALWAYS = ("strategy", "rescue", "context")
-
 
 def resilience_words(settings: Resilience) -> list[tuple[str, str]]:
     """Label and text of what acts, in the order of the form."""

@@ -59,7 +59,6 @@ class AttemptDocument(msgspec.Struct, gc=False):
 
 
 _encode = msgspec.json.Encoder().encode
-_decoder = msgspec.json.Decoder(list[AttemptDocument])
 
 
 def attempt_document(a: Attempt) -> AttemptDocument:
@@ -142,11 +141,6 @@ def attempt_of_columns(row: Any) -> dict[str, Any]:
         "upstream_request_id": row.upstream_request_id,
         "role": "first",
     }
-
-
-def attempts_read(text: str | bytes) -> list[AttemptDocument]:
-    """The column's JSON text as documents. Raises msgspec.MsgspecError for any other JSON."""
-    return _decoder.decode(text)
 
 
 def serving_attempt(record: UsageRecord) -> int:

@@ -20,7 +20,6 @@ from apps.usage.rollups import COUNTERS, Cell, timestamp
 
 EVERYTHING = ""
 """The dimension of rows that hold all traffic of their bucket."""
-DIMENSIONS = ("route", "provider", "key_id")
 SECONDS_ALL = (10, 60, 600, 3_600, 10_800, 86_400)
 """Widths of a bucket of ``EVERYTHING``: one for each length of a plot's step, so that a point is a row or a few."""
 SECONDS_EACH = SECONDS_ALL[1:]

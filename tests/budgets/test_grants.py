@@ -16,8 +16,8 @@ from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent, Event
 from apps.budgets.models import Budget, BudgetWindow, Lease
-from apps.budgets.selectors import budget_status
-from apps.budgets.services import budget_set, charges_settle, lease_write_off, leases_release
+from apps.budgets.selectors import BudgetStatus, budget_statuses
+from apps.budgets.services import budget_set, charges_settle, lease_write_off
 from apps.contracts.identifiers import uuid7
 from apps.contracts.leases import GONE_SQLSTATE
 
@@ -59,9 +59,12 @@ def settle(costs: dict[int, int], ending: tuple[UUID, ...] = ()) -> None:
         charges_settle(cursor=cursor, costs=costs, ending=ending)
 
 
+def status_of(budget: Budget) -> BudgetStatus:
+    return budget_statuses([budget])[0]
+
+
 def release(boot: UUID) -> None:
-    with connection.cursor() as cursor:
-        leases_release(cursor=cursor, boot_id=boot)
+    settle({}, (boot,))
 
 
 def amounts(budget: Budget) -> tuple[int, int, int]:
@@ -301,16 +304,16 @@ def test_a_lowered_limit_acts_at_once_and_a_raised_one_too(make: Make) -> None:
 
 def test_status_tells_where_a_budget_stands(make: Make) -> None:
     budget, proxy = make(1_000), Proxy()
-    assert budget_status(budget)[3:] == (1_000, 0, 0, 0, 1_000, 0, "within")
+    assert status_of(budget)[3:] == (1_000, 0, 0, 0, 1_000, 0, "within")
     row = proxy.grant(budget, 950)
     settle({row["lease"]: 100})
-    status = budget_status(budget)
+    status = status_of(budget)
     assert (status.spent, status.leased, status.remaining, status.holders, status.state) == (100, 850, 50, 1, "near")
     assert status.starts_at < status.ends_at
     settle({row["lease"]: 900})
-    assert budget_status(budget).state == "exhausted"
+    assert status_of(budget).state == "exhausted"
     settle({row["lease"]: 5})
-    assert (budget_status(budget).state, budget_status(budget).shown.label) == ("overrun", "Overrun")
+    assert (status_of(budget).state, status_of(budget).shown.label) == ("overrun", "Overrun")
 
 
 def test_the_wall_is_a_constraint_of_the_table(make: Make) -> None:
