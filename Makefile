@@ -37,7 +37,7 @@ test: bootstrap  ## every check: lint, types, walls, tests on real Postgres, Red
 	@$(MAKE) --no-print-directory lint
 	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
-test-fast: bootstrap  ## under a minute: no browser, no kills, nothing slow
+test-fast: bootstrap  ## the quick tests: no browser, no kills, nothing slow
 	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow and not browser and not kill" $(ARGS)
 
 accept: bootstrap  ## the long checks: everything at full scale, kills included

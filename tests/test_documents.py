@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-GUIDES = ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/config.md")
+GUIDES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/architecture.md", "docs/config.md", "docs/resilience.md")
 REGISTRIES = ("pypi." + "org", "pythonhosted" + ".org", "npmjs" + ".org", "anaconda" + ".org", "jsdelivr" + ".net", "unpkg" + ".com")
 MACHINE = re.compile(r"(?<![\w./$}-])/(?:work|root|home/\w+|Users/\w+|opt/\w+)/[\w.-]")
 """Absolute paths that one machine or person has."""
@@ -56,6 +57,40 @@ def test_commands_that_a_guide_names_exist(name: str) -> None:
             assert target in targets, f"{name} says `make {target}`"
         for named in re.findall(r"\bmanage\.py ([a-z_|]+)", line):
             assert set(named.split("|")) <= commands | {"migrate"}, f"{name} says `manage.py {named}`"
+
+
+def _is_there(dotted: str) -> bool:
+    """Whether ``apps.room.module.name`` can be imported, or read off what can be."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[length:]:
+            if not hasattr(found, name) and name not in getattr(found, "__annotations__", {}):
+                return False
+            found = getattr(found, name, None)
+        return True
+    return False
+
+
+def test_names_that_the_documents_use_exist(tracked: dict[str, str]) -> None:
+    """Modules and what is in them, files, settings, headers and metrics."""
+    documents = {name: text for name, text in tracked.items() if name in GUIDES or name.startswith("docs/adr/")}
+    source = "\n".join(text for name, text in tracked.items() if name.startswith(("apps/", "controlplane/", "deploy/", "Procfile")))
+    wrong = []
+    for document, text in documents.items():
+        for dotted in set(re.findall(r"\b(?:apps|controlplane|tests)(?:\.[A-Za-z_]\w*)+", text)):
+            if not dotted.endswith(".py") and not _is_there(dotted):
+                wrong.append(f"{document}: {dotted}")
+        for path in set(re.findall(r"\b(?:apps|controlplane|tests|templates|static|docs|deploy)/[\w/.-]*\w(?![\w<])", text)):
+            if not (ROOT / path).exists():
+                wrong.append(f"{document}: {path}")
+        for name in set(re.findall(r"\b(?:BULKHEAD_[A-Z_]*[A-Z]|x-bulkhead-[a-z-]*[a-z]|bulkhead_[a-z_]*[a-z])\b", text)):
+            if name not in source and name.removesuffix("_FILE") not in source:
+                wrong.append(f"{document}: {name}")
+    assert wrong == []
 
 
 def test_links_between_documents_lead_somewhere(tracked: dict[str, str]) -> None:
