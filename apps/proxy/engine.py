@@ -164,11 +164,7 @@ class Engine:
         body = canned_stream(exchange, text) if exchange.stream else canned_answer(exchange, text)
         exchange.bytes_out = len(body)
         self._write(exchange, "ok", 200)
-        head = b"x-bulkhead-route: %b\r\nx-bulkhead-degradation: %b\r\n%b" % (
-            header_text(route.name),
-            route.resilience.level.encode(),
-            self._plain_head(exchange),
-        )
+        head = self._plain_head(exchange)
         reply = exchange.reply
         self._sent(exchange)
         if exchange.stream:
@@ -417,12 +413,23 @@ class Engine:
 
     def _plain_head(self, exchange: Exchange) -> bytes:
         request_id = exchange.request_id.encode()
-        return b"x-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\nx-bulkhead-config: %d\r\n" % (
+        head = b"x-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\nx-bulkhead-config: %d\r\n" % (
             request_id,
             request_id,
             len(exchange.attempts),
             exchange.runtime.version,
         )
+        route = exchange.route
+        if route is None:
+            return head
+        head += b"x-bulkhead-route: %b\r\nx-bulkhead-degradation: %b\r\nx-bulkhead-cache: off\r\n" % (
+            header_text(route.name),
+            route.resilience.level.encode(),
+        )
+        if exchange.attempts:  # whose error it is
+            first = exchange.attempts[0]
+            head += b"x-bulkhead-target: %b\r\n" % header_text(f"{first.provider}/{first.endpoint}/{first.model}")
+        return head
 
     def _sent(self, exchange: Exchange) -> None:
         """The answer is on its way: nothing may interrupt it, and no cycle is left for the garbage collector."""

@@ -94,6 +94,8 @@ async def fly(
             exchange.held.append((charges, attempt.close("ok", attempt.watch.tokens).cost_nano))
             closed = True
             state.succeeded(attempt)
+            if target.window and attempt.watch.tokens is not None and ask is None:
+                calibrate(exchange, target, attempt.watch.tokens)
             engine.finish_stream(exchange, rest)
             return
         answer = attempt.chunks[0] if len(attempt.chunks) == 1 else b"".join(attempt.chunks)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from apps.contracts import histogram
 from apps.contracts.usage import UsageRecord
+from apps.proxy.records import VARIANT
 
 BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 
@@ -23,6 +24,7 @@ class Metrics:
         "_requests",
         "_total",
         "_unrecorded",
+        "_variants",
         "cost_nano",
         "records",
         "running",
@@ -37,6 +39,7 @@ class Metrics:
         self.tokens_out = 0
         self.cost_nano = 0
         self._requests: Counter[tuple[str, str, int]] = Counter()
+        self._variants: Counter[tuple[str, str, str]] = Counter()
         self._unrecorded: Counter[str] = Counter()
         self._credentials: Counter[tuple[str, int]] = Counter()
         self._pending: list[UsageRecord] = []
@@ -52,6 +55,10 @@ class Metrics:
         pending, self._pending = self._pending, []
         self.records += len(pending)
         self._requests.update([(record.route, record.outcome, record.status) for record in pending])
+        flagged = [(record, flag) for record in pending if record.flags for flag in record.flags]
+        self._variants.update(
+            [(record.route, flag[len(VARIANT) :], record.outcome) for record, flag in flagged if flag.startswith(VARIANT)]
+        )
         tokens = [record.tokens for record in pending]
         self.tokens_in += sum([each.input for each in tokens])
         self.tokens_out += sum([each.output for each in tokens])
@@ -77,6 +84,11 @@ class Metrics:
         head("bulkhead_requests_total", "counter", "Finished requests by route, outcome and status.")
         for (route, outcome, status), count in sorted(self._requests.items()):
             lines.append(f'bulkhead_requests_total{{route="{_label(route)}",outcome="{outcome}",status="{status}"}} {count}')
+        head("bulkhead_variant_requests_total", "counter", "Finished requests of a split by route, variant and outcome.")
+        for (route, variant, outcome), count in sorted(self._variants.items()):
+            lines.append(
+                f'bulkhead_variant_requests_total{{route="{_label(route)}",variant="{_label(variant)}",outcome="{outcome}"}} {count}'
+            )
         head("bulkhead_unauthenticated_total", "counter", "Requests refused before a key was known, by code.")
         for code, count in sorted(self._unrecorded.items()):
             lines.append(f'bulkhead_unauthenticated_total{{code="{code}"}} {count}')

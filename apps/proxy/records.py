@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 from apps.contracts.usage import Attempt, Kind, OpenRecord, UsageRecord
 
+VARIANT = "variant:"
+"""What a record's flag begins with that names the variant of a split."""
+
 if TYPE_CHECKING:
     from apps.proxy.runtime import CompiledKey, CompiledRoute, CompiledTarget, Runtime
 
@@ -54,7 +57,7 @@ class Templates:
         usage = usage_template(kind, key, route, runtime, proxy)
         usage.simulated = target.simulated
         if target.variant:
-            usage.flags = [*usage.flags, f"variant:{target.variant}"]
+            usage.flags = [*usage.flags, f"{VARIANT}{target.variant}"]
         # the structs' own copies: copy.copy() looks its way to the same function each time
         self.new_attempt: Callable[[], Attempt] = attempt.__copy__  # type: ignore[attr-defined]
         self.new_open: Callable[[], OpenRecord] = opened.__copy__  # type: ignore[attr-defined]

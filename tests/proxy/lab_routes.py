@@ -7,11 +7,13 @@ from tests.proxy.lab import at, both, route
 
 NO_BREAKER = BreakerPolicy(enabled=False)
 TOUCHY = BreakerPolicy(consecutive=3, open_ms=400)
+PATIENT = Deadlines(first_byte_ms=115_000, idle_ms=115_000, total_ms=120_000)
 IMPATIENT = Deadlines(first_byte_ms=600, idle_ms=600, total_ms=20_000)
 
 ROUTES: list[RouteFragment] = [
     route("plain", [at("east", "plain")]),
     route("plain-west", [at("west", "plain-west")]),
+    route("wild-*", [at("west", "wild")]),
     # failing over
     route("over", both("over")),
     route("over-429", both("over-429")),
@@ -31,6 +33,7 @@ ROUTES: list[RouteFragment] = [
     ),
     route("quickest", both("quickest"), strategy="least_latency"),
     route("wide", [at("east", "wide", window=300), at("west", "wide", window=100_000)]),
+    route("learns", [at("east", "learns", window=100_000)]),
     route("trim", [at("east", "trim", window=300)], context="trim"),
     route("refuse", [at("east", "refuse", window=300)], context="refuse"),
     route("limited", [at("east", "limited", expensive=True), at("west", "limited")], level="limited", limited_max_output=5),
@@ -85,9 +88,10 @@ ROUTES: list[RouteFragment] = [
         deadlines=Deadlines(first_byte_ms=600, idle_ms=600, total_ms=2_000),
         breaker=NO_BREAKER,
     ),
+    route("left", [at("east", "left", max_concurrency=8, prefill=True)], max_concurrency=8, deadlines=PATIENT, breaker=NO_BREAKER),
     route("mirrored", [at("east", "mirrored")], mirror=Mirror(target=at("west", "shadow"))),
     # the same call twice
-    route("once", both("once")),
+    route("once", both("once"), deadlines=PATIENT),
 ]
 
 FAULTS = {

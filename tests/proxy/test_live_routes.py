@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.proxy.lab import NARROW, Lab
@@ -100,6 +101,7 @@ def test_the_apps_own_fallbacks(lab: Lab) -> None:
     got = lab.ask("broken", headers={"x-bulkhead-fallbacks": "plain-west"})
     assert got.whole and got.headers["x-bulkhead-target"] == "west/main/plain-west" and got.headers["x-bulkhead-fallback"] == "true"
     assert [role for _, role, _ in lab.roles(got)] == ["first", "retry", "failover"]
+    assert lab.ask("broken", headers={"x-bulkhead-fallbacks": "wild-anything"}).headers["x-bulkhead-target"] == "west/main/wild"
     assert lab.ask("broken", headers={"x-bulkhead-fallbacks": "no-such"}).code == "model_not_found"
     assert lab.ask("plain", key=NARROW, headers={"x-bulkhead-fallbacks": "plain-west"}).code == "model_not_found"
     assert lab.ask("broken", headers={"x-bulkhead-fallbacks": "a,b,c,d,e"}).code == "invalid_field"
@@ -126,6 +128,9 @@ def test_a_user_stays_on_one_side_of_a_split(lab: Lab) -> None:
         sides.setdefault(user, set()).update(flags)
     assert all(len(side) == 1 for side in sides.values())
     assert {next(iter(side)) for side in sides.values()} == {"variant:blue", "variant:green"}
+    metrics = httpx.get(f"{lab.proxy.admin_url}/metrics", timeout=10).text
+    counts = re.findall(r'bulkhead_variant_requests_total\{route="split",variant="(\w+)",outcome="ok"\} (\d+)', metrics)
+    assert {name for name, _ in counts} == {"blue", "green"} and sum(int(count) for _, count in counts) == 24, "each reported apart"
 
 
 def test_the_quicker_target_gets_the_traffic(lab: Lab) -> None:
@@ -178,6 +183,35 @@ def test_a_prepared_answer(lab: Lab, level: str, stream: bool) -> None:
 def test_without_a_prepared_answer_it_says_so(lab: Lab) -> None:
     got = lab.ask("silent")
     assert (got.status, got.code) == (503, "degraded") and "Try again later" in got.body
+
+
+def test_an_error_names_its_route_and_whose_it_is(lab: Lab) -> None:
+    lab.script("east", "over", "400x1")
+    got = lab.ask("over")
+    assert (got.status, got.headers["x-bulkhead-target"], got.headers["x-bulkhead-route"]) == (400, "east/main/over", "over")
+    refused = lab.ask("silent")
+    assert refused.headers["x-bulkhead-degradation"] == "minimal" and "x-bulkhead-target" not in refused.headers
+
+
+def test_what_is_tried_again_here_is_not_tried_again_by_sdks(lab: Lab) -> None:
+    lab.script("east", "plain", "503x2")
+    assert lab.ask("plain").headers["x-should-retry"] == "false"
+    lab.script("east", "plain", "429:retry-after=600x1")
+    assert "x-should-retry" not in lab.ask("plain").headers, "a rate limit passes"
+    lab.script("east", "plain")
+
+
+def test_streams_teach_how_long_tokens_are(lab: Lab) -> None:
+    body = {"messages": [{"role": "user", "content": "word " * 400}]}
+
+    def estimated() -> int:
+        plan = json.loads(lab.ask("learns", headers={"x-bulkhead-explain": "dry-run"}, **body).body)
+        return int(plan["candidates"][0]["estimated_input_tokens"])
+
+    before = estimated()
+    assert all(lab.ask("learns", stream=True, **body).whole for _ in range(8))
+    counted = lab.seen("east", "learns")[-1]["input_tokens"]
+    assert counted <= estimated() < before, "nearer to what the provider counts, and not below it"
 
 
 def test_the_apps_own_mistake_is_told_not_to_be_tried_again(lab: Lab) -> None:

@@ -58,7 +58,10 @@ def _with_fallbacks(exchange: Exchange, runtime: Runtime, named: bytes, refusal:
     for name in names:
         table = runtime.tables.get(key.organisation)
         route = table.get(name) if table is not None else None
-        if route is None or (key.allowed is not None and route.name not in key.allowed and name not in key.allowed):
+        named_as = name
+        if route is None:
+            named_as, route = runtime.wildcard_of(key.organisation, name)
+        if route is None or (key.allowed is not None and route.name not in key.allowed and named_as not in key.allowed):
             message = f"There is no model {name[:80]!r} for this key, so it cannot be a fallback."
             return Refusal("model_not_found", STEP, message, FALLBACKS.decode())
         if route.stopped is None:
