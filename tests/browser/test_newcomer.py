@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import OpenAI, OpenAIError
+from openai import APIStatusError, OpenAI, OpenAIError
 
 from apps.simulator.harness import SimulatorServer
 from tests.browser import WHOLE
@@ -268,10 +268,13 @@ def remove_demo(person: Newcomer, facts: dict[str, Any]) -> None:
     def refused() -> bool:
         try:
             app.client.chat.completions.create(**ASKED)
-        except OpenAIError as error:
+        except APIStatusError as error:
             heard.append(str(error))
-            return "invalid_api_key" in heard[-1] or "key_" in heard[-1]
-        heard.append("it was answered")
+            return error.code in ("invalid_api_key", "key_revoked")
+        except OpenAIError as error:
+            heard.append(repr(error))
+        else:
+            heard.append("it was answered")
         return False
 
     try:
