@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
 
 from controlplane.launcher.postgres import OWNER, PROXY, SUPERUSER, Passwords, Postgres
@@ -40,6 +41,10 @@ settings.register_profile(
 )
 settings.register_profile("long", parent=settings.get_profile("short"), derandomize=False, max_examples=500)
 settings.load_profile("long" if os.environ.get("BULKHEAD_ACCEPT") == "1" else "short")
+
+# httpx gives up after five seconds where nobody says otherwise; a busy machine takes longer.
+for _what in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, _what, 60.0)
 
 TEMPLATE = "bulkhead_template"
 FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "autovacuum_naptime": "10s"}

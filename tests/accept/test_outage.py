@@ -36,8 +36,7 @@ def outage(one: Instance, *, away: Callable[[], None], back: Callable[[], None],
     during: dict[str, int] = {}
 
     async def play() -> None:
-        await asyncio.sleep(2.0)  # leases are held, and sized to the rate
-        assert walled.codes["ok"] > 20
+        await until(lambda: walled.codes["ok"] > 150, seconds=120, what="traffic")  # leases are held, and sized to the rate
         away()
         began, first = time.monotonic(), walled.codes["ok"]
         try:
@@ -46,15 +45,15 @@ def outage(one: Instance, *, away: Callable[[], None], back: Callable[[], None],
             if kill:
                 pid = one.pid("proxy-1")
                 left.update(await asyncio.to_thread(ledger.kill_proxy, one, "proxy-1"))
-                await until(lambda: one.facts["pids"].get("proxy-1", pid) != pid, seconds=30, what="a new proxy-1")
-                await until(lambda: booted_alone(one.readiness()["proxy-1"]), seconds=30, what="proxy-1 is ready from last-known-good")
+                await until(lambda: one.facts["pids"].get("proxy-1", pid) != pid, seconds=120, what="a new proxy-1")
+                await until(lambda: booted_alone(one.readiness()["proxy-1"]), seconds=120, what="proxy-1 is ready from last-known-good")
             answered = free.codes["ok"]
             await asyncio.sleep(max(2.0, began + AWAY_SECONDS - time.monotonic()))
             during["free"] = free.codes["ok"] - answered
         finally:
             back()
         refused = walled.codes["ok"]
-        await until(lambda: walled.codes["ok"] > refused + 20, seconds=30, what="the walled key is served again")
+        await until(lambda: walled.codes["ok"] > refused + 20, seconds=120, what="the walled key is served again")
         await asyncio.sleep(1.0)
         free.stop.set()
         walled.stop.set()

@@ -183,4 +183,4 @@ def _wait_idle(proxies: list[StandaloneProxy]) -> None:
         assert rows
         return [row for row in rows if row["running"] or row["waiting"]]
 
-    asyncio.run(until(lambda: not held(), seconds=20, what="every slot is given back"))
+    asyncio.run(until(lambda: not held(), seconds=120, what="every slot is given back"))

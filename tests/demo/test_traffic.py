@@ -48,7 +48,7 @@ def data_dir_with_key(path: Path) -> Path:
     return path
 
 
-async def run_until(proxy: Proxy, data_dir: Path, wanted: int, *, seconds: float = 20.0) -> bool:
+async def run_until(proxy: Proxy, data_dir: Path, wanted: int, *, seconds: float = 60.0) -> bool:
     """Run the traffic until so many requests were seen; False where they do not come."""
     stop = asyncio.Event()
     url = f"http://127.0.0.1:{proxy.server_address[1]}"
@@ -57,7 +57,7 @@ async def run_until(proxy: Proxy, data_dir: Path, wanted: int, *, seconds: float
     while len(proxy.seen) < wanted and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.01)
     stop.set()
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(running, 60)
     return len(proxy.seen) >= wanted
 
 
@@ -85,7 +85,7 @@ def test_a_proxy_that_is_away_ends_nothing(tmp_path: Path) -> None:
         await asyncio.sleep(0.3)
         assert not running.done()
         stop.set()
-        await asyncio.wait_for(running, 20)
+        await asyncio.wait_for(running, 60)
 
     asyncio.run(away())
 

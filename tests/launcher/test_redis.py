@@ -42,7 +42,7 @@ def test_a_left_over_server_is_ended_first(redis_server: Redis) -> None:
     second = Redis(redis_server.home, port=redis_server.port, password=redis_server.password)
     second.start()
     assert redis_server.process is not None
-    assert redis_server.process.wait(5) != 0
+    assert redis_server.process.wait(60) != 0
     second.stop()
 
 

@@ -35,7 +35,7 @@ def spec(script: str, name: str = "one") -> ProcessSpec:
     return ProcessSpec(name=name, kind=name, argv=(sys.executable, "-S", "-c", textwrap.dedent(script)), environment=dict(os.environ))
 
 
-async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come about"
@@ -96,7 +96,7 @@ async def test_hurry_cuts_a_long_grace_short(tmp_path: Path) -> None:
     stopping = asyncio.create_task(supervisor.stop(["one"], grace=60, hurry=hurry))
     await asyncio.sleep(0)
     hurry.set()
-    await asyncio.wait_for(stopping, 10)
+    await asyncio.wait_for(stopping, 40)
     assert child.last_code == -signal.SIGKILL
 
 

@@ -234,7 +234,7 @@ class Lab:
         return [row for row in self.states()["bulkheads"] if row["running"] or row["waiting"]]
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     deadline = time.monotonic() + seconds
     while True:
         found = condition()

@@ -61,7 +61,7 @@ async def proxies(url: str, count: int, *, connected: bool = True) -> AsyncItera
         await asyncio.gather(*(proxy.task for proxy in made), return_exceptions=True)
 
 
-async def until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, f"{what} did not come about"

@@ -351,7 +351,7 @@ async def test_run_syncs_and_prepares_in_a_thread(tmp_path: Path) -> None:
     journal.admit()
     for _ in range(9):
         journal.append(b"x" * MAX_OPEN_PAYLOAD)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while journal._synced_records != journal.records:
             await asyncio.sleep(0.005)
     task.cancel()

@@ -84,7 +84,7 @@ def test_a_probe_that_never_left_gives_its_place_back(lab: Lab) -> None:
     shed = lab.ask("opens-capped", key=HIGH)
     assert shed.status == 429
     running.close()
-    until(lambda: lab.ask("opens-capped").whole and lab.breaker(target) == "closed", "the place is not lost", seconds=10)
+    until(lambda: lab.ask("opens-capped").whole and lab.breaker(target) == "closed", "the place is not lost")
 
 
 def test_the_apps_own_mistakes_open_nothing(lab: Lab) -> None:

@@ -35,7 +35,7 @@ async def running(url: str) -> AsyncIterator[Store]:
 
 
 async def until_connected(store: Store) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not store.connected:
             await asyncio.sleep(0.01)
 
