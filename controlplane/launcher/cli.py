@@ -14,7 +14,7 @@ from pathlib import Path
 from controlplane.launcher.instance import Instance, InstanceError
 
 COMMANDS = ("up", "down", "status")
-NEED_DATABASE = ("apply", "export", "publish", "rollback", "versions", "shipper", "journal_write_off", "audit_verify", "migrate")
+NEED_DATABASE = ("apply", "export", "publish", "flag", "rollback", "versions", "shipper", "journal_write_off", "audit_verify", "migrate")
 """Commands that do nothing without a database: ``DATABASE_URL``, or that of the instance that runs on the data directory."""
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     parser.add_argument("--data-dir", type=Path, default=default_data_dir(), help="the instance's directory (default: var)")
     if command == "up":
         parser.add_argument("--detach", action="store_true", help="start in the background; return when everything answers")
-        parser.add_argument("--web-port", type=_port, default=8000, help="dashboard and API (default: 8000)")
+        parser.add_argument("--web-port", type=_port, default=8000, help="dashboard (default: 8000)")
         parser.add_argument("--proxy-port", type=_port, default=8080, help="the proxies' shared public port (default: 8080)")
         parser.add_argument("--proxies", type=_count, default=1, help="proxy processes; one per core at most (default: 1)")
         demo = parser.add_mutually_exclusive_group()
