@@ -79,11 +79,6 @@ def clock_text(minute: int) -> str:
     return f"{minute // 60:02d}:{minute % 60:02d}"
 
 
-def to_dollars(nano: int) -> Decimal:
-    """The exact dollar amount of nano-dollars."""
-    return Decimal(nano).scaleb(-9)
-
-
 def dollars_text(nano: int) -> str:
     """Plain exact decimal text without exponent or trailing zeros: ``'0.0000125'``, ``'5'``."""
     sign, amount = ("-", -nano) if nano < 0 else ("", nano)
