@@ -9,10 +9,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.files.base import ContentFile
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 log = logging.getLogger(__name__)
@@ -20,12 +22,33 @@ log = logging.getLogger(__name__)
 IGNORED = ["rest_framework"]
 """Of no page of ours."""
 MARK = "collected"
+STYLES = tuple(f"css/{name}.css" for name in ("tokens", "base", "layout", "components", "controls", "print"))
+"""What every page is drawn with, in order."""
+BUNDLE = "css/bulkhead.css"
+"""All of it in one file, made while files are collected: a page is painted after one answer instead of six."""
 
 
 class StaticFiles(CompressedManifestStaticFilesStorage):
     """The storage of ``STORAGES["staticfiles"]``."""
 
     manifest_strict = False
+
+    def post_process(self, paths: dict[str, Any], dry_run: bool = False, **options: Any) -> Iterator[Any]:
+        """Adds the bundle of stylesheets to what is collected."""
+        if not dry_run and all(name in paths for name in STYLES):
+            parts = []
+            for name in STYLES:
+                storage, path = paths[name]
+                with storage.open(path) as file:
+                    parts.append(file.read())
+            self.delete(BUNDLE)
+            self._save(BUNDLE, ContentFile(b"".join(parts)))
+            paths = {**paths, BUNDLE: (self, BUNDLE)}
+        yield from super().post_process(paths, dry_run, **options)
+
+    def stylesheets(self) -> list[str]:
+        """The addresses of what every page is drawn with: one where files were collected, else each as it lies."""
+        return [self.url(name) for name in ([BUNDLE] if self.stored_name(BUNDLE) != BUNDLE else STYLES)]
 
     def stored_name(self, name: str) -> str:
         """The name with the content's hash; the name itself where the manifest does not know it."""

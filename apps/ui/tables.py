@@ -138,7 +138,7 @@ class Listing(Generic[Row]):
 
     def _parts(self) -> Iterator[Sequence[Row]]:
         if self.complete is None:
-            yield self.everything[:MOST_CSV_ROWS]
+            yield list(self.everything[:MOST_CSV_ROWS])
             return
         for at in range(0, min(len(self.everything), MOST_CSV_ROWS), CSV_PART):
             part = list(self.everything[at : min(at + CSV_PART, MOST_CSV_ROWS)])

@@ -22,7 +22,7 @@
       script.src = libraryUrl;
       script.onload = () => resolve(window.Plotly);
       script.onerror = () => reject(new Error("the plot library did not load"));
-      document.head.append(script);
+      requestAnimationFrame(() => setTimeout(() => document.head.append(script))); // the page is painted first
     });
     return loading;
   }

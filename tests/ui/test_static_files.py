@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.templatetags.static import static
 
-from controlplane.static_storage import collect_when_changed
+from controlplane.static_storage import STYLES, collect_when_changed
 
 
 def _fresh(monkeypatch: Any) -> None:
@@ -48,6 +48,25 @@ def test_collected_files_are_named_by_content_and_compressed(settings: Any, tmp_
         assert static("js/not-collected.js") == "/static/js/not-collected.js"
     finally:
         finders.get_finder.cache_clear()
+
+
+def test_collected_stylesheets_are_one_and_the_same_as_those_that_lie_there(settings: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    from django.contrib.staticfiles.storage import staticfiles_storage
+
+    settings.STATIC_ROOT = tmp_path
+    _fresh(monkeypatch)
+    lying = staticfiles_storage.stylesheets()
+    assert len(lying) > 1 and set(lying) == {f"/static/{name}" for name in STYLES}
+    assert collect_when_changed()
+    [bundle] = staticfiles_storage.stylesheets()
+    made = (settings.STATIC_ROOT / bundle.removeprefix("/static/")).read_text()
+    whole = "".join((Path(settings.BASE_DIR) / "static" / name).read_text() for name in STYLES)
+    assert made == whole and made.index("@layer reset, base") < made.index("@layer components {")
+
+
+def test_every_stylesheet_is_on_every_page_but_the_plots() -> None:
+    lying = {f"css/{path.name}" for path in (Path(settings.BASE_DIR) / "static" / "css").glob("*.css")}
+    assert set(STYLES) == lying - {"css/plots.css"}
 
 
 def test_the_storage_is_the_one_that_is_configured() -> None:

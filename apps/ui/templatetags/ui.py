@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django import template
+from django.contrib.staticfiles.storage import staticfiles_storage
 from django.http import HttpRequest, QueryDict
 from django.templatetags.static import static
 from django.utils import timezone
@@ -69,6 +70,14 @@ def toasts(context: template.Context) -> list[Toast]:
 def refresh_choices() -> tuple[tuple[str, str], ...]:
     """What ``?refresh=`` may be, with its words."""
     return REFRESH
+
+
+@register.simple_tag
+def stylesheets() -> list[str]:
+    """The addresses of what every page is drawn with, in order: one where static files were collected."""
+    storage: Any = staticfiles_storage
+    sheets: list[str] = storage.stylesheets()
+    return sheets
 
 
 @register.simple_tag
