@@ -166,11 +166,12 @@ class States:
         for label, state in sorted(self._targets.items()):
             breaker = state.breaker
             p95 = state.health.p95()
+            wait = breaker.retry_at() - now  # endless while a person holds it open
             rows.append(
                 {
                     "target": label,
                     "breaker": breaker.forced or breaker.state,
-                    "retry_in_ms": max(0, int((breaker.retry_at() - now) * 1000)) if breaker.state != "closed" else 0,
+                    "retry_in_ms": None if wait == math.inf else max(0, round(wait * 1000)),
                     "resting_ms": max(0, int((state.resting_until - now) * 1000)),
                     "running": state.slots.running if state.slots is not None else None,
                     "waiting": state.slots.waiting if state.slots is not None else None,

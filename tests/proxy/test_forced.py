@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from apps.contracts.snapshot import (
@@ -62,6 +64,13 @@ def test_a_breaker_is_held_and_let_go_with_the_config() -> None:
     assert process.held() == ("closed", "closed")
     process.give("routes", route())
     assert process.held() == ("", "closed")
+
+
+def test_a_held_breaker_can_be_looked_at() -> None:
+    process = Process()
+    process.give("routes", route(OPEN))
+    row = json.loads(json.dumps(process.states.view()))[0]
+    assert (row["breaker"], row["retry_in_ms"]) == ("open", None), "nobody knows when"
 
 
 def test_it_ends_by_itself() -> None:
