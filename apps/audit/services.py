@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.db import transaction
+from django.db import models, transaction
 from django.utils import timezone
 
 from apps.audit.actors import Actor
@@ -56,3 +56,19 @@ def audit_record(
     event.content_hash = event.compute_content_hash()
     event.save(force_insert=True)
     return event
+
+
+def change_record(
+    actor: Actor, action: str, subject: models.Model, before: Mapping[str, Any], after: Mapping[str, Any], reason: str = ""
+) -> AuditEvent:
+    """``audit_record`` of a change of one row: its kind is what ``action`` begins with, its name its ``name``."""
+    return audit_record(
+        actor=actor,
+        action=action,
+        subject_kind=action.partition(".")[0],
+        subject_id=subject.pk,
+        subject_name=subject.name,  # type: ignore[attr-defined]
+        before=before,
+        after=after,
+        reason=reason,
+    )

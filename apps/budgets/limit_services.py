@@ -11,7 +11,7 @@ from django.utils import timezone as clock
 from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
-from apps.audit.services import audit_record
+from apps.audit.services import change_record
 from apps.budgets import limit_choices, limit_rules
 from apps.budgets.models import Limit
 from apps.contracts.identifiers import uuid7
@@ -66,13 +66,13 @@ def limit_set(
         now = None
     if now is None:
         wanted.save(force_insert=True)
-        _record(actor, "limit.create", wanted, {}, limit_facts(wanted), reason)
+        change_record(actor, "limit.create", wanted, {}, limit_facts(wanted), reason)
         section_touch(section="limits", ids=[wanted.pk])
         return wanted
     if now.amount != wanted.amount:
         before, now.amount = now.amount, wanted.amount
         now.save(update_fields=["amount", "changed_at"])
-        _record(actor, "limit.update", now, {"amount": before}, {"amount": now.amount}, reason)
+        change_record(actor, "limit.update", now, {"amount": before}, {"amount": now.amount}, reason)
         section_touch(section="limits", ids=[now.pk])
     return now
 
@@ -86,7 +86,7 @@ def limit_delete(*, actor: Actor, limit: Limit, reason: str = "") -> None:
         return
     row.deleted_at = clock.now()
     row.save(update_fields=["deleted_at", "changed_at"])
-    _record(actor, "limit.delete", row, limit_facts(row), {}, reason)
+    change_record(actor, "limit.delete", row, limit_facts(row), {}, reason)
     section_touch(section="limits", ids=[row.pk])
 
 
@@ -125,7 +125,7 @@ def limit_restore(
     after = limit_facts(row)
     if after != before:
         row.save(force_insert=created)
-        _record(actor, "limit.restore", row, before, after, reason)
+        change_record(actor, "limit.restore", row, before, after, reason)
         section_touch(section="limits", ids=[row.pk])
     return row
 
@@ -161,16 +161,3 @@ def _scope_id(organisation: Organisation, scope: str, given: object) -> str:
             return str(wanted)
     message = f"the organisation {organisation.name} has no {scope} {given}: choose one that it has, or create it first"
     raise ServiceError(message, "scope_id")
-
-
-def _record(actor: Actor, action: str, limit: Limit, before: dict[str, Any], after: dict[str, Any], reason: str) -> None:
-    audit_record(
-        actor=actor,
-        action=action,
-        subject_kind="limit",
-        subject_id=limit.pk,
-        subject_name=limit.name,
-        before=before,
-        after=after,
-        reason=reason,
-    )

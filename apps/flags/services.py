@@ -12,7 +12,7 @@ from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
-from apps.audit.services import audit_record
+from apps.audit.services import change_record
 from apps.contracts.identifiers import uuid7
 from apps.flags import choices, rules
 from apps.flags.models import Flag
@@ -69,7 +69,7 @@ def flag_set(
         return flag
     flag.save()
     changed = [field for field in after if after[field] != before.get(field)]
-    _record(
+    change_record(
         actor,
         "flag.create" if created else "flag.update",
         flag,
@@ -104,7 +104,7 @@ def flag_flip(*, actor: Actor, organisation: Organisation, name: str, on: bool, 
     flipped = flag.on != on
     flag.on, flag.reason, flag.until = on, reason, until
     flag.save()
-    _record(actor, "flag.flip", flag, before, {"on": on, "until": until}, reason)
+    change_record(actor, "flag.flip", flag, before, {"on": on, "until": until}, reason)
     if flipped:
         _event(actor, flag)
     section_touch(section="flags", ids=[str(flag.id)])
@@ -115,7 +115,7 @@ def flag_flip(*, actor: Actor, organisation: Organisation, name: str, on: bool, 
 def flag_delete(*, actor: Actor, flag: Flag, reason: str = "") -> None:
     """Delete a flag; where it was on, what it switched is as before from the next publish on."""
     permission_require(actor=actor, action="flag.change", organisation=flag.organisation)
-    _record(actor, "flag.delete", flag, flag_facts(flag), {}, reason)
+    change_record(actor, "flag.delete", flag, flag_facts(flag), {}, reason)
     flag_id = str(flag.id)
     flag.delete()
     section_touch(section="flags", ids=[flag_id])
@@ -149,17 +149,4 @@ def _event(actor: Actor, flag: Flag) -> None:
             "by": actor.name,
             "reason": flag.reason,
         },
-    )
-
-
-def _record(actor: Actor, action: str, flag: Flag, before: dict[str, Any], after: dict[str, Any], reason: str) -> None:
-    audit_record(
-        actor=actor,
-        action=action,
-        subject_kind="flag",
-        subject_id=str(flag.pk),
-        subject_name=flag.name,
-        before=before,
-        after=after,
-        reason=reason,
     )

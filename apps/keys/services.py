@@ -12,7 +12,7 @@ from django.utils import timezone
 from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
-from apps.audit.services import audit_record
+from apps.audit.services import change_record
 from apps.contracts.tokens import new_token, public_id_of, token_digest
 from apps.keys import rules
 from apps.keys.models import KeyDigest, VirtualKey
@@ -82,7 +82,7 @@ def key_update(*, actor: Actor, key: VirtualKey, reason: str = "", **facts: Unpa
     if not changed:
         return key
     key.save()
-    _record(actor, "key.update", key, {f: before[f] for f in changed}, {f: after[f] for f in changed}, reason)
+    change_record(actor, "key.update", key, {f: before[f] for f in changed}, {f: after[f] for f in changed}, reason)
     if changed != ["source"]:
         section_touch(section="keys", ids=[str(key.id)])
     return key
@@ -104,7 +104,7 @@ def key_token_replace(*, actor: Actor, key: VirtualKey, token: str, reason: str 
     if not key.digest_rows.exists():
         _digest_add(key, digest)
     key.digest_rows.update(expires_at=None)
-    _record(actor, "key.rotate", key, {}, {"value_changed": True}, reason)
+    change_record(actor, "key.rotate", key, {}, {"value_changed": True}, reason)
     section_touch(section="keys", ids=[str(key.id)])
     return key
 
@@ -131,7 +131,7 @@ def key_rotate(*, actor: Actor, key: VirtualKey, old_until: datetime | None = No
             raise ServiceError("too many replaced secrets are still valid: let the present one end at once, or wait", "old_until")
     _, token = new_token(key.public_id)
     _digest_add(key, key_digest(token))
-    _record(actor, "key.rotate", key, {}, {"value_changed": True, "old_valid_until": old_until}, reason)
+    change_record(actor, "key.rotate", key, {}, {"value_changed": True, "old_valid_until": old_until}, reason)
     section_touch(section="keys", ids=[str(key.id)])
     return key, token
 
@@ -155,7 +155,7 @@ def key_revoke(*, actor: Actor, key: VirtualKey, reason: str = "") -> VirtualKey
         return key
     key.state, key.revoked_at = "revoked", timezone.now()
     key.save()
-    _record(actor, "key.revoke", key, {"state": "active"}, {"state": "revoked"}, reason)
+    change_record(actor, "key.revoke", key, {"state": "active"}, {"state": "revoked"}, reason)
     section_touch(section="keys", ids=[str(key.id)])
     return key
 
@@ -188,7 +188,7 @@ def _key_add(actor: Actor, organisation: Organisation, name: str, facts: KeyFact
     _check(key)
     key.save(force_insert=True)
     _digest_add(key, key_digest(token))
-    _record(actor, "key.create", key, {}, {"public_id": public_id, **key_facts(key)}, reason)
+    change_record(actor, "key.create", key, {}, {"public_id": public_id, **key_facts(key)}, reason)
     section_touch(section="keys", ids=[str(key.id)])
     return key
 
@@ -233,16 +233,3 @@ def _check(key: VirtualKey) -> None:
     for owner, field in ((key.team, "team"), (key.service.team if key.service else None, "service")):
         if owner is not None and owner.organisation_id != key.organisation_id:
             raise ServiceError(f"the {field} belongs to another organisation", field)
-
-
-def _record(actor: Actor, action: str, key: VirtualKey, before: dict[str, Any], after: dict[str, Any], reason: str) -> None:
-    audit_record(
-        actor=actor,
-        action=action,
-        subject_kind="key",
-        subject_id=str(key.pk),
-        subject_name=key.name,
-        before=before,
-        after=after,
-        reason=reason,
-    )

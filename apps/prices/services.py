@@ -12,7 +12,7 @@ from apps.accounts.models import Organisation
 from apps.accounts.selectors import permission_require
 from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
-from apps.audit.services import audit_record
+from apps.audit.services import change_record
 from apps.contracts.money import MAX_NANO
 from apps.prices.choices import BOOK_EVENT
 from apps.prices.models import BookRefresh, GpuPrice
@@ -68,7 +68,7 @@ def gpu_price_set(
     after = gpu_price_facts(row)
     if after != before:
         row.save()
-        _record(actor, "gpu_price.update" if before else "gpu_price.create", row, before, after, reason)
+        change_record(actor, "gpu_price.update" if before else "gpu_price.create", row, before, after, reason)
     return row
 
 
@@ -76,7 +76,7 @@ def gpu_price_set(
 def gpu_price_delete(*, actor: Actor, price: GpuPrice, reason: str = "") -> None:
     """Forget a GPU-hour price."""
     permission_require(actor=actor, action="price.change", organisation=price.organisation)
-    _record(actor, "gpu_price.delete", price, gpu_price_facts(price), {}, reason)
+    change_record(actor, "gpu_price.delete", price, gpu_price_facts(price), {}, reason)
     price.delete()
 
 
@@ -125,16 +125,3 @@ def book_follow(*, actor: Actor) -> BookRefresh | None:
         row.published = version.number
         row.save(update_fields=["published"])
     return row
-
-
-def _record(actor: Actor, action: str, row: GpuPrice, before: dict[str, Any], after: dict[str, Any], reason: str) -> None:
-    audit_record(
-        actor=actor,
-        action=action,
-        subject_kind="gpu_price",
-        subject_id=str(row.pk),
-        subject_name=row.name,
-        before=before,
-        after=after,
-        reason=reason,
-    )

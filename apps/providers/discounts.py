@@ -10,7 +10,7 @@ from django.db import transaction
 from apps.accounts.models import Organisation
 from apps.accounts.selectors import permission_require
 from apps.audit.errors import ServiceError
-from apps.audit.services import audit_record
+from apps.audit.services import change_record
 from apps.providers import rules
 from apps.providers.models import Discount, Provider
 from apps.publishing.services import section_touch
@@ -115,14 +115,5 @@ def discount_facts(row: Discount) -> dict[str, Any]:
 
 
 def _record(actor: Actor, action: str, row: Discount, before: dict[str, Any], after: dict[str, Any], reason: str) -> None:
-    audit_record(
-        actor=actor,
-        action=action,
-        subject_kind="discount",
-        subject_id=str(row.pk),
-        subject_name=row.name,
-        before=before,
-        after=after,
-        reason=reason,
-    )
+    change_record(actor, action, row, before, after, reason)
     section_touch(section="discounts", ids=[row.pk])

@@ -11,7 +11,7 @@ from django.db.models import ProtectedError
 from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
-from apps.audit.services import audit_record
+from apps.audit.services import change_record
 from apps.contracts.identifiers import uuid7
 from apps.providers import prices, rules, vault
 from apps.providers.models import Credential, Endpoint, Provider
@@ -53,7 +53,7 @@ def credential_set(*, actor: Actor, organisation: Organisation, name: str, value
     credential.save()
     after = {"source": source} | ({"value_changed": True} if value_changed else {})
     action = "credential.create" if created else "credential.update"
-    _record(actor, action, "credential", credential, before, after, reason)
+    change_record(actor, action, credential, before, after, reason)
     if value_changed:
         section_touch(section="credentials", ids=[str(credential.id)])
     return credential
@@ -66,7 +66,7 @@ def credential_delete(*, actor: Actor, credential: Credential, reason: str = "")
     users = [str(endpoint) for endpoint in Endpoint.objects.filter(credential=credential).select_related("provider")]
     if users:
         raise ServiceError(f"the credential {credential.name!r} is used by {', '.join(users)}: give them another one first", "credential")
-    _record(actor, "credential.delete", "credential", credential, {"source": credential.source}, {}, reason)
+    change_record(actor, "credential.delete", credential, {"source": credential.source}, {}, reason)
     section_touch(section="credentials", ids=[str(credential.id)])
     credential.delete()
 
@@ -127,7 +127,7 @@ def provider_ensure(
         allow_private_addresses=allow_private_addresses,
     )
     _endpoints_write(provider, specs)
-    _record(actor, "provider.create", "provider", provider, {}, provider_facts(provider), reason)
+    change_record(actor, "provider.create", provider, {}, provider_facts(provider), reason)
     section_touch(section="providers", ids=[str(provider.id)])
     return provider
 
@@ -178,7 +178,7 @@ def provider_update(
         return provider
     provider.save()
     changed = {key for key in after if after[key] != before[key]}
-    _record(actor, "provider.update", "provider", provider, {k: before[k] for k in changed}, {k: after[k] for k in changed}, reason)
+    change_record(actor, "provider.update", provider, {k: before[k] for k in changed}, {k: after[k] for k in changed}, reason)
     section_touch(section="providers", ids=[str(provider.id)])
     if not restoring and changed & {"endpoints", "simulated", "price_list"}:
         for model in provider.models.all():
@@ -233,7 +233,7 @@ def provider_delete(*, actor: Actor, provider: Provider, reason: str = "") -> No
     except ProtectedError as error:
         raise ServiceError(f"the provider {provider.name!r} is a target of {_names(error)}: change these first", "provider") from None
     provider.pk = provider_id
-    _record(actor, "provider.delete", "provider", provider, facts, {}, reason)
+    change_record(actor, "provider.delete", provider, facts, {}, reason)
     section_touch(section="providers", ids=[provider_id])
     if price_ids:
         section_touch(section="prices", ids=price_ids)
@@ -309,18 +309,3 @@ def _guarded(function: Any, value: str) -> Any:
         return function(value)
     except vault.VaultError as error:
         raise ServiceError(str(error)) from None
-
-
-def _record(
-    actor: Actor, action: str, kind: str, row: Provider | Credential, before: dict[str, Any], after: dict[str, Any], reason: str
-) -> None:
-    audit_record(
-        actor=actor,
-        action=action,
-        subject_kind=kind,
-        subject_id=str(row.pk),
-        subject_name=row.name,
-        before=before,
-        after=after,
-        reason=reason,
-    )

@@ -16,7 +16,7 @@ from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
-from apps.audit.services import audit_record
+from apps.audit.services import change_record
 from apps.publishing.services import section_touch
 from apps.routes import choices, rules, selectors
 from apps.routes.models import Route
@@ -136,14 +136,5 @@ def _facts(held: selectors.HeldBreaker | None) -> dict[str, Any]:
 
 def _record(actor: Actor, action: str, route: Route, place: TargetSpec, before: dict[str, Any], after: dict[str, Any], reason: str) -> None:
     """The audit's fields name the target: a route may have several forced breakers."""
-    text = choices.target_text(place)
-    audit_record(
-        actor=actor,
-        action=action,
-        subject_kind="route",
-        subject_id=str(route.pk),
-        subject_name=route.name,
-        before={f"breaker of {text}: {name}": value for name, value in before.items()},
-        after={f"breaker of {text}: {name}": value for name, value in after.items()},
-        reason=reason,
-    )
+    name = f"breaker of {choices.target_text(place)}: "
+    change_record(actor, action, route, {name + k: v for k, v in before.items()}, {name + k: v for k, v in after.items()}, reason)

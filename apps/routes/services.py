@@ -15,7 +15,7 @@ from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
-from apps.audit.services import audit_record
+from apps.audit.services import change_record
 from apps.contracts.identifiers import uuid7
 from apps.contracts.snapshot import Deadlines, Resilience
 from apps.ownership.models import Team
@@ -351,13 +351,4 @@ def _place(route: Route, spec: TargetSpec, field: str) -> tuple[Provider, Endpoi
 
 
 def _record(actor: Actor, action: str, route: Route, before: dict[str, Any], after: dict[str, Any], reason: str) -> None:
-    audit_record(
-        actor=actor,
-        action=action,
-        subject_kind="route",
-        subject_id=str(route.pk),
-        subject_name=route.name,
-        before=before,
-        after=after,
-        reason=reason,
-    )
+    change_record(actor, action, route, before, after, reason)
