@@ -4,8 +4,21 @@ from __future__ import annotations
 
 from apps.ui.status import Status
 
-SCOPES = {"organisation": "Organisation", "key": "Key"}
-WINDOWS = {"day": "day", "month": "month"}
+SCOPES = {
+    "organisation": "Organisation",
+    "team": "Team",
+    "service": "Service",
+    "user": "User",
+    "key": "Key",
+    "route": "Route",
+    "model": "Model",
+    "provider": "Provider",
+    "feature": "Feature",
+    "tag": "Tag",
+}
+WINDOWS = {"day": "day", "week": "week", "month": "month", "quarter": "quarter"}
+KINDS = {"hard": "Hard: refuse", "soft": "Soft: count and alert"}
+"""What happens to a request that does not fit."""
 
 LEASE_STATES: dict[str, Status] = {
     state.value: state
@@ -22,6 +35,7 @@ BUDGET_STATES: dict[str, Status] = {
         Status("within", "Within", "good"),
         Status("near", "Nearly used", "warn"),
         Status("exhausted", "Exhausted", "bad", "block"),
+        Status("over", "Over its limit", "bad", hint="A soft budget refuses nothing: it counts, and tells its owner."),
         Status("overrun", "Overrun", "bad", hint="A provider billed more than was reserved; see the requests of this window."),
     )
 }

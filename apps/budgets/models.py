@@ -14,13 +14,17 @@ from django.db.models import F, Q
 
 from apps.budgets import choices
 from apps.budgets.limit_models import Limit
+from apps.budgets.override_models import BudgetOverride
 from apps.contracts.identifiers import uuid7
 
-__all__ = ["Budget", "BudgetWindow", "Lease", "LeaseHolder", "Limit"]
+__all__ = ["Budget", "BudgetOverride", "BudgetWindow", "Lease", "LeaseHolder", "Limit"]
 
 
 class Budget(models.Model):
-    """A spending wall for an organisation or a key, per day or month of its own time zone.
+    """Money that a scope may spend in each window of the budget's own calendar; kind says what happens to what does not fit.
+
+    scope_ref: id of the team, service, route or provider, or the user, model, feature or tag itself; empty for the organisation and for
+    a key, which ``key`` names. open_when_away: a soft budget lets requests pass uncounted where Postgres is away and nothing is held.
 
     A deleted budget keeps its row, so that its windows stay readable and proxies that have not heard yet are still held to it.
     """
@@ -30,6 +34,9 @@ class Budget(models.Model):
     name = models.CharField(max_length=80)
     scope = models.CharField(max_length=20, choices=list(choices.SCOPES.items()))
     key = models.ForeignKey("keys.VirtualKey", on_delete=models.PROTECT, null=True, blank=True, related_name="budgets")
+    scope_ref = models.CharField(max_length=256, blank=True, default="", db_default="")
+    kind = models.CharField(max_length=10, choices=list(choices.KINDS.items()), default="hard", db_default="hard")
+    open_when_away = models.BooleanField(default=True, db_default=True)
     window = models.CharField(max_length=10, choices=list(choices.WINDOWS.items()))
     timezone = models.CharField(max_length=64, default="UTC")
     limit_nano = models.BigIntegerField()
@@ -43,8 +50,12 @@ class Budget(models.Model):
             models.UniqueConstraint(fields=["organisation", "name"], condition=Q(deleted_at=None), name="budget_name_once"),
             models.CheckConstraint(condition=Q(limit_nano__gte=0), name="budget_limit_not_negative"),
             models.CheckConstraint(
-                condition=Q(scope="organisation", key=None) | Q(scope="key", key__isnull=False), name="budget_scope_object"
+                condition=Q(scope="organisation", key=None, scope_ref="")
+                | Q(scope="key", key__isnull=False, scope_ref="")
+                | (Q(scope__in=[scope for scope in choices.SCOPES if scope not in ("organisation", "key")], key=None) & ~Q(scope_ref="")),
+                name="budget_scope_object",
             ),
+            models.CheckConstraint(condition=Q(kind__in=list(choices.KINDS)), name="budget_kind_known"),
             models.CheckConstraint(condition=Q(window__in=list(choices.WINDOWS)), name="budget_window_known"),
         ]
 
@@ -54,18 +65,20 @@ class Budget(models.Model):
     @property
     def scope_id(self) -> str:
         """Id of what the budget walls in."""
-        return str(self.key_id if self.scope == "key" else self.organisation_id)
+        return str(self.key_id) if self.scope == "key" else self.scope_ref or str(self.organisation_id)
 
 
 class BudgetWindow(models.Model):
-    """One day or month of a budget, made by the first grant in it.
+    """One day, week, month or quarter of a budget, made by the first grant in it.
 
+    subject: the user whose own window it is, where every user has the budget for themselves; else empty.
     limit_nano: what grants are tested against. ceiling_nano: limit, or ``spent + leased`` where a person lowered the limit below it.
     spent_nano: settled. leased_nano: held by proxies, spent or not. overrun_nano: what providers billed beyond reservations.
     """
 
     id = models.BigAutoField(primary_key=True)
     budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="windows")
+    subject = models.CharField(max_length=160, blank=True, default="", db_default="")
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
     limit_nano = models.BigIntegerField()
@@ -77,7 +90,7 @@ class BudgetWindow(models.Model):
     class Meta:
         ordering: ClassVar[list[str]] = ["-starts_at"]
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.UniqueConstraint(fields=["budget", "starts_at", "ends_at"], name="budget_window_once"),
+            models.UniqueConstraint(fields=["budget", "subject", "starts_at", "ends_at"], name="budget_window_once"),
             models.CheckConstraint(condition=Q(spent_nano__lte=F("ceiling_nano") - F("leased_nano")), name="budget_window_wall"),
             models.CheckConstraint(
                 condition=Q(limit_nano__gte=0, ceiling_nano__gte=0, spent_nano__gte=0, leased_nano__gte=0, overrun_nano__gte=0),

@@ -8,6 +8,7 @@ from functools import cache
 from apps.audit.errors import ServiceError
 from apps.budgets import choices
 from apps.contracts.money import dollars_text
+from apps.contracts.snapshot import EACH
 
 MAX_LIMIT_NANO = 10**18
 """One billion dollars: far above any limit that means something, far below int64, so that totals of leases fit too."""
@@ -49,8 +50,27 @@ def check_limit(limit_nano: object) -> int:
 
 def check_window(window: object) -> str:
     if not isinstance(window, str) or window not in choices.WINDOWS:
-        raise ServiceError(f"{window!r} is not a budget's window: choose {' or '.join(choices.WINDOWS)}", "window")
+        raise ServiceError(f"{window!r} is not a budget's window: choose one of {', '.join(choices.WINDOWS)}", "window")
     return window
+
+
+def check_kind(kind: object) -> str:
+    if not isinstance(kind, str) or kind not in choices.KINDS:
+        raise ServiceError(f"{kind!r} is not a kind of budget: choose one of {', '.join(choices.KINDS)}", "kind")
+    return kind
+
+
+TEXT_SCOPES = {"user": 256, "model": 200, "feature": 64, "tag": 64}
+"""Scopes whose objects have no row: they are what apps or providers call them, in at most so many characters."""
+
+
+def check_text(scope: str, name: object) -> str:
+    """The user, model, feature or tag that a budget is for."""
+    most = TEXT_SCOPES[scope]
+    if not isinstance(name, str) or not name.strip() or len(name.strip()) > most or not name.strip().isprintable():
+        more = f", or {EACH} for every user by themselves" if scope == "user" else ""
+        raise ServiceError(f"name the {scope} as requests name it, in at most {most} characters{more}", "scope_id")
+    return name.strip()
 
 
 def check_timezone(name: object) -> str:
@@ -62,12 +82,15 @@ def check_timezone(name: object) -> str:
 
 def check_scope(scope: object) -> str:
     if not isinstance(scope, str) or scope not in choices.SCOPES:
-        raise ServiceError(f"{scope!r} is not what a budget can be for: choose {' or '.join(choices.SCOPES)}", "scope")
+        raise ServiceError(f"{scope!r} is not what a budget can be for: choose one of {', '.join(choices.SCOPES)}", "scope")
     return scope
 
 
-def state_of(*, limit: int, spent: int, leased: int, overrun: int) -> str:
+def state_of(*, limit: int, spent: int, leased: int, overrun: int, hard: bool = True) -> str:
     """The key in ``choices.BUDGET_STATES`` for a window's amounts."""
+    if not hard:
+        part, whole = choices.NEAR_FRACTION
+        return "over" if spent + overrun > limit else "near" if (spent + overrun) * whole >= limit * part else "within"
     if overrun and spent + overrun > limit:
         return "overrun"
     if spent + overrun >= limit:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import FilteredRelation, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from apps.budgets import choices, rules
 from apps.budgets.models import Budget
+from apps.budgets.scoping import scope_names, scope_text
 from apps.ui.status import Status
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class BudgetStatus(NamedTuple):
     """One budget in its running window; amounts in nano-dollars.
 
     remaining: what nobody spent or holds, ``limit - spent - leased - overrun``, never below zero. holders: how many
-    proxies hold a part of ``leased``. state: a key of ``choices.BUDGET_STATES``.
+    proxies hold a part of ``leased``. state: a key of ``choices.BUDGET_STATES``. subject: the user whose own window it is, else empty.
     """
 
     budget: Budget
@@ -36,6 +37,7 @@ class BudgetStatus(NamedTuple):
     remaining: int
     holders: int
     state: str
+    subject: str = ""
 
     @property
     def shown(self) -> Status:
@@ -47,29 +49,33 @@ def budgets_of(organisation: Organisation) -> QuerySet[Budget]:
     return Budget.objects.filter(organisation=organisation, deleted_at=None).select_related("key").order_by("name")
 
 
+_STANDING = (
+    "SELECT b.id, f.starts_at, f.ends_at, coalesce(budgets_limit_at(b.id, clock_timestamp()), b.limit_nano), coalesce(w.spent_nano, 0), "
+    "coalesce(w.leased_nano, 0), coalesce(w.overrun_nano, 0), coalesce(w.subject, ''), (SELECT count(*) FROM budgets_lease AS l "
+    "WHERE l.window_id = w.id AND l.state = 'open' AND l.granted_nano > l.returned_nano + l.settled_nano) "
+    "FROM budgets_budget AS b CROSS JOIN LATERAL budgets_window_at(b.window, b.timezone, clock_timestamp()) AS f "
+    "LEFT JOIN LATERAL (SELECT * FROM budgets_budgetwindow AS each WHERE each.budget_id = b.id AND each.starts_at = f.starts_at "
+    "AND each.ends_at = f.ends_at ORDER BY each.spent_nano + each.leased_nano DESC, each.id LIMIT 1) AS w ON true "
+    "WHERE b.id = ANY (%s)"
+)
+"""Each budget in the window that is now by database time; of users' own windows the fullest."""
+
+
 def budget_statuses(budgets: Iterable[Budget]) -> list[BudgetStatus]:
     """Where each budget stands in the window that is now by database time: one query. A window nobody used yet is empty."""
     rows: dict[UUID, Budget] = {budget.pk: budget for budget in budgets}
     if not rows:
         return []
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT b.id, f.starts_at, f.ends_at, coalesce(w.limit_nano, b.limit_nano), coalesce(w.spent_nano, 0), "
-            "coalesce(w.leased_nano, 0), coalesce(w.overrun_nano, 0), (SELECT count(*) FROM budgets_lease AS l WHERE l.window_id = w.id "
-            "AND l.state = 'open' AND l.granted_nano > l.returned_nano + l.settled_nano) "
-            "FROM budgets_budget AS b CROSS JOIN LATERAL budgets_window_at(b.window, b.timezone, clock_timestamp()) AS f "
-            "LEFT JOIN budgets_budgetwindow AS w ON w.budget_id = b.id AND w.starts_at = f.starts_at AND w.ends_at = f.ends_at "
-            "WHERE b.id = ANY (%s)",
-            [list(rows)],
-        )
+        cursor.execute(_STANDING, [list(rows)])
         found = {row[0]: row for row in cursor.fetchall()}
     statuses = []
     for pk, budget in rows.items():
         if pk in found:
-            _, starts_at, ends_at, limit, spent, leased, overrun, holders = found[pk]
-            state = rules.state_of(limit=limit, spent=spent, leased=leased, overrun=overrun)
+            _, starts_at, ends_at, limit, spent, leased, overrun, subject, holders = found[pk]
+            state = rules.state_of(limit=limit, spent=spent, leased=leased, overrun=overrun, hard=budget.kind == "hard")
             remaining = max(0, limit - spent - leased - overrun)
-            statuses.append(BudgetStatus(budget, starts_at, ends_at, limit, spent, leased, overrun, remaining, holders, state))
+            statuses.append(BudgetStatus(budget, starts_at, ends_at, limit, spent, leased, overrun, remaining, holders, state, subject))
     return statuses
 
 
@@ -86,7 +92,10 @@ class BudgetBar:
     overrun: int
     ends_at: datetime | None
     key_id: str = ""
-    """Of the key that it walls in; empty for the whole organisation."""
+    """Of the key that it walls in; empty for any other scope."""
+    hard: bool = True
+    user: str = ""
+    """Whose window it is, of users that have the budget each for themselves: the fullest one's."""
 
     @property
     def spent_share(self) -> float:
@@ -101,43 +110,35 @@ class BudgetBar:
     @property
     def status(self) -> Status:
         """Within, nearly used, exhausted or overrun."""
-        return choices.BUDGET_STATES[rules.state_of(limit=self.limit, spent=self.spent, leased=self.leased, overrun=self.overrun)]
+        state = rules.state_of(limit=self.limit, spent=self.spent, leased=self.leased, overrun=self.overrun, hard=self.hard)
+        return choices.BUDGET_STATES[state]
 
 
 def budget_bars(organisation: Organisation, *, now: datetime, key_ids: Collection[str] | None = None) -> list[BudgetBar]:
-    """An organisation's budgets with what is spent and held of the current window, the fullest first: one query.
+    """An organisation's budgets with what is spent and held of the current window, the fullest first: two queries, and one for each kind
+    of object that budgets are for.
 
     key_ids: only those that wall these keys in, or the whole organisation.
     """
-    budgets = Budget.objects.filter(organisation=organisation, deleted_at=None)
+    budgets = budgets_of(organisation)
     if key_ids is not None:
-        budgets = budgets.filter(Q(key=None) | Q(key__in=list(key_ids)))
-    rows = budgets.annotate(
-        current=FilteredRelation("windows", condition=Q(windows__starts_at__lte=now, windows__ends_at__gt=now))
-    ).values_list(
-        "name",
-        "scope",
-        "key_id",
-        "key__name",
-        "window",
-        "limit_nano",
-        "current__spent_nano",
-        "current__leased_nano",
-        "current__overrun_nano",
-        "current__ends_at",
-    )
+        budgets = budgets.filter(Q(scope="organisation") | Q(key__in=list(key_ids)))
+    rows = list(budgets)
+    names = scope_names(organisation, rows)
     bars = [
         BudgetBar(
-            name=name,
-            scope=f"key {key}" if scope == "key" else "whole organisation",
-            window=window,
-            limit=limit,
-            spent=spent or 0,
-            leased=leased or 0,
-            overrun=overrun or 0,
-            ends_at=ends_at,
-            key_id=str(key_id or ""),
+            name=status.budget.name,
+            scope=scope_text(status.budget.scope, names[status.budget.pk]),
+            window=status.budget.window,
+            limit=status.limit,
+            spent=status.spent,
+            leased=status.leased,
+            overrun=status.overrun,
+            ends_at=status.ends_at,
+            key_id=str(status.budget.key_id or ""),
+            hard=status.budget.kind == "hard",
+            user=status.subject,
         )
-        for name, scope, key_id, key, window, limit, spent, leased, overrun, ends_at in rows
+        for status in budget_statuses(rows)
     ]
     return sorted(bars, key=lambda bar: (-bar.spent_share, bar.name))

@@ -21,8 +21,8 @@ from apps.audit.services import audit_record
 from apps.budgets import rules
 from apps.budgets.choices import OVERRUN_EVENT
 from apps.budgets.models import Budget
+from apps.budgets.scoping import scope_resolve
 from apps.contracts.money import MAX_NANO, dollars_text
-from apps.keys.models import VirtualKey
 from apps.publishing.services import section_touch
 
 if TYPE_CHECKING:
@@ -48,11 +48,14 @@ def budget_set(
     window: str,
     timezone: str = "UTC",
     limit_nano: int,
+    kind: str = "hard",
+    open_when_away: bool = True,
     reason: str = "",
 ) -> Budget:
     """Make the organisation's budget of that name what is asked; the same again changes nothing.
 
-    A changed limit keeps what was spent and acts at once: raised, it gives room; lowered, grants stop until spend and leases are
+    scope_id: id of the team, service, key, route or provider, the user, model, feature or tag itself; ``*``: each user by themselves.
+    A changed limit or kind keeps what was spent and acts at once: raised, it gives room; lowered, grants stop until spend and leases are
     below it, and proxies are asked to give back. A changed scope, window or time zone is another wall: the old budget is
     deleted and a new one of the same name starts counting from zero. Raises ServiceError.
     """
@@ -62,11 +65,14 @@ def budget_set(
         organisation=organisation,
         name=name,
         scope=rules.check_scope(scope),
-        key=_key_of(organisation, scope, scope_id),
         window=rules.check_window(window),
         timezone=_timezone_known(rules.check_timezone(timezone)),
         limit_nano=rules.check_limit(limit_nano),
+        kind=rules.check_kind(kind),
+        open_when_away=open_when_away,
+        **scope_resolve(organisation, scope, scope_id),
     )
+    _twin_refuse(wanted)
     now = Budget.objects.select_for_update().filter(organisation=organisation, name=name, deleted_at=None).first()
     if now is not None and _wall(now) != _wall(wanted):
         budget_delete(actor=actor, budget=now, reason=reason or "replaced by another scope, window or time zone")
@@ -76,7 +82,7 @@ def budget_set(
         _record(actor, "budget.create", wanted, {}, budget_facts(wanted), reason)
         section_touch(section="budgets", ids=[wanted.pk])
         return wanted
-    _limit_change(actor, now, wanted.limit_nano, reason)
+    _terms_change(actor, now, _terms(wanted), reason)
     return now
 
 
@@ -105,6 +111,8 @@ def budget_restore(
     window: str,
     timezone: str,
     limit_nano: int,
+    kind: str = "hard",
+    open_when_away: bool = True,
     reason: str = "",
 ) -> Budget:
     """Bring a budget of a rolled-back version to life again under its own id, spend kept. Raises ServiceError."""
@@ -116,13 +124,14 @@ def budget_restore(
         "organisation": organisation,
         "name": rules.check_name(name),
         "scope": rules.check_scope(scope),
-        "key": _key_of(organisation, scope, scope_id, revoked=True),
+        **scope_resolve(organisation, scope, scope_id, revoked=True),
         "window": rules.check_window(window),
         "timezone": _timezone_known(rules.check_timezone(timezone)),
     }
+    terms = {"limit_nano": rules.check_limit(limit_nano), "kind": rules.check_kind(kind), "open_when_away": open_when_away}
     row = Budget.objects.select_for_update().filter(pk=budget_id).first()
     if row is None:
-        row = Budget(id=UUID(str(budget_id)), limit_nano=rules.check_limit(limit_nano), **facts)
+        row = Budget(id=UUID(str(budget_id)), **terms, **facts)
         row.save(force_insert=True)
         _record(actor, "budget.create", row, {}, budget_facts(row), reason)
         section_touch(section="budgets", ids=[row.pk])
@@ -136,7 +145,7 @@ def budget_restore(
         row.save()
         _record(actor, "budget.restore", row, {} if was_deleted else before, after, reason)
         section_touch(section="budgets", ids=[row.pk])
-    _limit_change(actor, row, rules.check_limit(limit_nano), reason)
+    _terms_change(actor, row, terms, reason)
     return row
 
 
@@ -144,11 +153,13 @@ def budget_facts(budget: Budget) -> dict[str, Any]:
     """What the audit keeps of a budget."""
     return {
         "scope": budget.scope,
-        "key": budget.key.name if budget.key else "",
+        **({"key": budget.key.name} if budget.key else {"scope_id": budget.scope_ref} if budget.scope_ref else {}),
         "window": budget.window,
         "timezone": budget.timezone,
         "limit": f"${dollars_text(budget.limit_nano)}",
         "limit_nano": budget.limit_nano,
+        "kind": budget.kind,
+        **({} if budget.kind == "hard" else {"open_when_away": budget.open_when_away}),
     }
 
 
@@ -163,8 +174,8 @@ def charges_settle(*, cursor: Cursor, costs: Mapping[int, int], ending: Sequence
     ``overrun`` and an event, and never an error. Costs of a written-off lease are set against the write-off first.
     Leases that this database does not know (it was restored from a backup) are passed over.
 
-    ending: boot ids whose journals end with these costs; their leases are released too, under locks taken in one
-    order, which two calls in one transaction could not promise.
+    ending: boot ids whose journals end with these costs. Whatever their leases still hold is freed, under locks taken in one order,
+    and they are never granted anything again; a second time changes nothing.
     """
     leases = list(costs)
     amounts = [min(max(costs[lease], 0), MAX_NANO) for lease in leases]
@@ -175,8 +186,10 @@ def charges_settle(*, cursor: Cursor, costs: Mapping[int, int], ending: Sequence
     overruns = cursor.fetchall()
     if not overruns:
         return
-    names = dict(Budget.objects.filter(pk__in=[row[0] for row in overruns]).values_list("pk", "name"))
+    names = dict(Budget.objects.filter(pk__in=[row[0] for row in overruns], kind="hard").values_list("pk", "name"))
     for budget_id, window_id, overrun, total in overruns:
+        if budget_id not in names:
+            continue  # a soft one held nothing while the database was away: that is no wall that was broken
         event_record(
             kind=OVERRUN_EVENT,
             subject_kind="budget",
@@ -184,15 +197,6 @@ def charges_settle(*, cursor: Cursor, costs: Mapping[int, int], ending: Sequence
             subject_name=names.get(budget_id, ""),
             data={"window": window_id, "overrun_nano": int(overrun), "window_overrun_nano": int(total)},
         )
-
-
-def leases_release(*, cursor: Cursor, boot_id: UUID) -> None:
-    """Free whatever a dead proxy's leases still hold, and never grant to that boot id again. A second time changes nothing.
-
-    Call it when the journal is settled to its end: in a transaction of its own, or by ``charges_settle(ending=)``.
-    """
-    cursor.execute("SELECT lease FROM budgets_release(%s, false)", [boot_id])
-    cursor.fetchall()
 
 
 @transaction.atomic
@@ -230,25 +234,23 @@ def lease_write_off(*, actor: Actor, boot_id: UUID, reason: str) -> int:
 
 def _wall(budget: Budget) -> tuple[object, ...]:
     """What makes two budgets of one name the same wall; the limit is only its height."""
-    return (budget.scope, budget.key_id, budget.window, budget.timezone)
+    return (budget.scope, budget.key_id, budget.scope_ref, budget.window, budget.timezone)
 
 
-def _key_of(organisation: Organisation, scope: str, scope_id: object, *, revoked: bool = False) -> VirtualKey | None:
-    if scope == "organisation":
-        if str(scope_id) != str(organisation.pk):
-            raise ServiceError("a budget of an organisation is for the one that it is set in: give that one's id", "scope_id")
-        return None
-    try:
-        key = VirtualKey.objects.filter(pk=UUID(str(scope_id)), organisation=organisation).first()
-    except ValueError:
-        key = None
-    if key is None:
+def _terms(budget: Budget) -> dict[str, Any]:
+    """What may change while spend is kept."""
+    return {"limit_nano": budget.limit_nano, "kind": budget.kind, "open_when_away": budget.open_when_away}
+
+
+def _twin_refuse(wanted: Budget) -> None:
+    """Two budgets of one kind, scope and window overlap wholly: the lower limit is the only one that ever acts."""
+    twins = Budget.objects.filter(organisation=wanted.organisation, deleted_at=None, kind=wanted.kind, scope=wanted.scope, key=wanted.key)
+    twin = twins.filter(scope_ref=wanted.scope_ref, window=wanted.window, timezone=wanted.timezone).exclude(name=wanted.name).first()
+    if twin is not None:
         raise ServiceError(
-            f"the organisation {organisation.name} has no key {scope_id}: choose one of its keys, or create it first", "scope_id"
+            f"the {wanted.kind} budget {twin.name!r} is for the same {wanted.scope} and {wanted.window} already: change its limit",
+            "scope_id",
         )
-    if key.state != "active" and not revoked:
-        raise ServiceError(f"the key {key.name!r} is revoked and spends nothing any more: choose an active one", "scope_id")
-    return key
 
 
 def _timezone_known(name: str) -> str:
@@ -263,17 +265,19 @@ def _timezone_known(name: str) -> str:
     return name
 
 
-def _limit_change(actor: Actor, budget: Budget, limit_nano: int, reason: str) -> None:
-    if budget.limit_nano == limit_nano:
+def _terms_change(actor: Actor, budget: Budget, terms: dict[str, Any], reason: str) -> None:
+    changed = [field for field, value in terms.items() if getattr(budget, field) != value]
+    if not changed:
         return
     before = budget_facts(budget)
-    budget.limit_nano = limit_nano
-    budget.save(update_fields=["limit_nano", "changed_at"])
+    for field in changed:
+        setattr(budget, field, terms[field])
+    budget.save(update_fields=[*changed, "changed_at"])
     with connection.cursor() as cursor:
         cursor.execute("SELECT budgets_limit_changed(%s)", [budget.pk])
     after = budget_facts(budget)
-    changed = [field for field in after if after[field] != before[field]]
-    _record(actor, "budget.update", budget, {f: before[f] for f in changed}, {f: after[f] for f in changed}, reason)
+    told = [field for field in before | after if before.get(field) != after.get(field)]
+    _record(actor, "budget.update", budget, {f: before.get(f) for f in told}, {f: after.get(f) for f in told}, reason)
     section_touch(section="budgets", ids=[budget.pk])
 
 

@@ -23,7 +23,10 @@ WAIT_SECONDS = 0.25
 
 
 class LeaseWant(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of a batched grant: at least ``need`` (else nothing), gladly ``want``."""
+    """One row of a batched grant: at least ``need`` (else nothing), gladly ``want``.
+
+    budget: its id; for a budget that each user has for themselves ``<id>/<user>``, here and in every ``LeaseState`` that answers.
+    """
 
     budget: str
     need: int

@@ -18,8 +18,6 @@ import msgspec
 from apps.contracts.limits import LimitKind, LimitScope
 
 Environment = Literal["production", "staging", "development"]
-CONTRACT_VERSION = 1
-"""Raised when a fragment changes in a way an older reader would misunderstand."""
 
 
 class Fragment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -327,20 +325,30 @@ class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     explain: bool = False
 
 
-class BudgetFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
-    """A spending wall. ``scope_id``: an organisation's or a key's id, by ``scope``.
+BudgetScope = Literal["organisation", "team", "service", "user", "key", "route", "model", "provider", "feature", "tag"]
+BudgetPeriod = Literal["day", "week", "month", "quarter"]
+EACH = "*"
+"""As ``scope_id`` of the scope ``user``: every user of the app has this budget for themselves."""
 
-    The window is a calendar one in ``timezone``; the proxy never computes it: leases carry it.
+
+class BudgetFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """A budget: money that its scope may spend, or is told of, in each of its windows.
+
+    scope_id: id of the organisation, key, route or provider; slug of the team, ``team/service`` slugs; the model's name at its provider;
+    the app's user, or ``EACH``; the feature or the tag. The window is a calendar one in ``timezone``; the proxy never computes it:
+    leases carry it. hard: what does not fit is refused; otherwise it is counted and passes.
+    open_when_away: a soft one lets requests pass where Postgres is away and nothing is held; a hard one never does.
     """
 
     name: str
     organisation: str
-    scope: Literal["organisation", "key"]
+    scope: BudgetScope
     scope_id: str
-    window: Literal["day", "month"]
+    window: BudgetPeriod
     timezone: str = "UTC"
     limit_nano: int
     hard: bool = True
+    open_when_away: bool = True
 
 
 class FlagFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,7 +16,6 @@ import msgspec
 from apps.contracts.pricing import PriceError
 from apps.contracts.snapshot import (
     SECTIONS,
-    BudgetFragment,
     CredentialFragment,
     DiscountFragment,
     Endpoint,
@@ -32,6 +31,7 @@ from apps.contracts.tariff import ZERO, Layer, PriceBook, Tariff
 from apps.proxy.dialects import DIALECTS
 from apps.proxy.resilience import CompileError, check_resilience, check_target
 from apps.proxy.runtime import MAX_ATTEMPTS, CompiledKey, CompiledRoute, CompiledTarget, Fragments, Runtime
+from apps.proxy.spend import SpendTable
 
 __all__ = ["CompileError", "Unseal", "compile_config"]
 
@@ -102,17 +102,7 @@ def _flags_on(full: Mapping[str, Mapping[str, Fragment]], kind: str, subject: st
     return {f.subject_id: f.name for f in flags.values() if f.on and f.kind == kind and f.subject == subject}
 
 
-def _budgets_by_scope(full: Mapping[str, Mapping[str, Fragment]]) -> dict[tuple[str, str], list[str]]:
-    found: dict[tuple[str, str], list[str]] = {}
-    for budget in cast(Mapping[str, BudgetFragment], full["budgets"]).values():
-        if budget.limit_nano < 0:
-            raise CompileError("budgets", budget.id, "limit_nano", "a limit cannot be negative")
-        if budget.hard:
-            found.setdefault((budget.scope, budget.scope_id), []).append(budget.id)
-    return found
-
-
-def _compile_key(key: KeyFragment, scopes: dict[tuple[str, str], list[str]], killed: dict[str, str]) -> dict[bytes, CompiledKey]:
+def _compile_key(key: KeyFragment, table: SpendTable, killed: dict[str, str]) -> dict[bytes, CompiledKey]:
     """By the digest of each token that opens it."""
     refused: tuple[str, str] | None = None
     if key.state == "revoked":
@@ -121,8 +111,8 @@ def _compile_key(key: KeyFragment, scopes: dict[tuple[str, str], list[str]], kil
         refused = ("key_disabled", f"The key {key.public_id or key.name} is disabled. Ask its owner to enable it.")
     elif key.id in killed:
         refused = ("key_killed", f"The key {key.public_id or key.name} is stopped by the kill switch {killed[key.id]!r}.")
-    budgets = sorted(scopes.get(("organisation", key.organisation), []) + scopes.get(("key", key.id), []))
-    present = CompiledKey(key, tuple(budgets), refused)
+    spend = table.of_key(key)
+    present = CompiledKey(key, spend, refused)
     compiled: dict[bytes, CompiledKey] = {}
     for text in key.digests:
         until = key.digests_until_ms.get(text)
@@ -130,15 +120,15 @@ def _compile_key(key: KeyFragment, scopes: dict[tuple[str, str], list[str]], kil
             digest = bytes.fromhex(text)
         except ValueError:
             raise CompileError("keys", key.id, "digests", "not hexadecimal") from None
-        compiled[digest] = present if until is None else CompiledKey(key, tuple(budgets), refused, replaced_at_ms=until)
+        compiled[digest] = present if until is None else CompiledKey(key, spend, refused, replaced_at_ms=until)
     return compiled
 
 
 def _compile_keys(full: Mapping[str, Mapping[str, Fragment]]) -> dict[bytes, CompiledKey]:
-    scopes, killed = _budgets_by_scope(full), _flags_on(full, "kill", "key")
+    table, killed = SpendTable(full["budgets"]), _flags_on(full, "kill", "key")
     keys: dict[bytes, CompiledKey] = {}
     for key in cast(Mapping[str, KeyFragment], full["keys"]).values():
-        for digest, compiled in _compile_key(key, scopes, killed).items():
+        for digest, compiled in _compile_key(key, table, killed).items():
             if digest in keys:
                 raise CompileError("keys", key.id, "digests", f"the same token opens the key {keys[digest].name!r}")
             keys[digest] = compiled
@@ -149,7 +139,7 @@ def _recompile_keys(
     full: Mapping[str, Mapping[str, Fragment]], previous: Runtime, ids: frozenset[str] | set[str]
 ) -> dict[bytes, CompiledKey]:
     """The previous keys with a few replaced: 10,000 keys are not compiled because one changed."""
-    scopes, killed = _budgets_by_scope(full), _flags_on(full, "kill", "key")
+    table, killed = SpendTable(full["budgets"]), _flags_on(full, "kill", "key")
     keys = dict(previous.keys)
     for id in ids:
         old = previous.fragments.get("keys", {}).get(id)
@@ -159,7 +149,7 @@ def _recompile_keys(
     for id in ids:
         new = full["keys"].get(id)
         if isinstance(new, KeyFragment):
-            for digest, compiled in _compile_key(new, scopes, killed).items():
+            for digest, compiled in _compile_key(new, table, killed).items():
                 if digest in keys:
                     raise CompileError("keys", id, "digests", f"the same token opens the key {keys[digest].name!r}")
                 keys[digest] = compiled

@@ -19,6 +19,7 @@ from apps.proxy.limits_text import limits_told
 if TYPE_CHECKING:
     from apps.proxy.exchange import Exchange
     from apps.proxy.runtime import CompiledRoute, CompiledTarget
+    from apps.proxy.spend import Spend
 
 STEP = "explain"
 HEADER = b"x-bulkhead-explain"
@@ -113,8 +114,7 @@ def _candidate(exchange: Exchange, route: CompiledRoute, target: CompiledTarget,
         "simulated": target.simulated,
         "deadlines_ms": {name: _ms(getattr(target, name)) for name in ("connect", "first_byte", "first_token", "idle", "total")},
     }
-    assert exchange.key is not None
-    if exchange.key.budgets:
+    if _spend(exchange, target).hard:
         if price is None:
             found["refused"] = "unpriced_model"
         elif bound and exchange.unbounded:
@@ -136,11 +136,18 @@ def _budgets(exchange: Exchange) -> list[dict[str, Any]]:
     """Those that would be asked. What is spent is not said: it is asked for only when something is reserved."""
     assert exchange.key is not None
     found = []
-    for budget_id in exchange.key.budgets:
-        fragment = exchange.runtime.fragments["budgets"].get(budget_id)
+    for name in _spend(exchange, exchange.plan[0]).ids if exchange.plan else exchange.key.spend.ids:
+        fragment = exchange.runtime.fragments["budgets"].get(name.partition("/")[0])
         if isinstance(fragment, BudgetFragment):
-            found.append({"name": fragment.name, "window": fragment.window, "limit_nano": fragment.limit_nano, "scope": fragment.scope})
+            told = {"name": fragment.name, "window": fragment.window, "limit_nano": fragment.limit_nano, "scope": fragment.scope}
+            found.append({**told, "hard": fragment.hard})
     return found
+
+
+def _spend(exchange: Exchange, target: CompiledTarget) -> Spend:
+    table = exchange.runtime.spending
+    assert exchange.key is not None
+    return exchange.key.spend if table is None else table.applying(exchange, target)
 
 
 def _ms(seconds: float) -> int:

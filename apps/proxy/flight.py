@@ -11,8 +11,6 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from apps.contracts.journal import MAX_OPEN_PAYLOAD
-from apps.contracts.money import dollars_text
-from apps.contracts.snapshot import BudgetFragment
 from apps.contracts.usage import Charge, Outcome, Role, Tokens, encode_bounded, encode_record
 from apps.proxy.attempt import Attempt
 from apps.proxy.context import calibrate
@@ -20,6 +18,7 @@ from apps.proxy.errors import AttemptFailed, Beaten, ClientGone, Refusal, Refuse
 from apps.proxy.http.errors import AddressRefused, ConnectFailed, ConnectTimeout, PoolExhausted, TlsFailed
 from apps.proxy.leases import Shortage
 from apps.proxy.records import templates_of
+from apps.proxy.shortage import TOO_MANY, shortage_refusal
 from apps.proxy.verdict import verdict
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from apps.proxy.records import Templates
     from apps.proxy.rescue import Way
     from apps.proxy.runtime import CompiledTarget
+    from apps.proxy.spend import Spend
 
 
 class Ask(NamedTuple):
@@ -50,16 +50,18 @@ async def fly(
     """One attempt; returns when the app has its whole answer. Raises AttemptFailed, Refused, Beaten or ClientGone."""
     key, route = exchange.key, exchange.route
     assert key is not None and route is not None
-    price, reserved = _priced(exchange, target, ask)
+    table = exchange.runtime.spending
+    spend = key.spend if table is None else table.applying(exchange, target)
+    price, reserved = _priced(exchange, target, ask, spend)
     charges: list[Charge] = []
-    if key.budgets and reserved:
-        room = engine.leases.reserve(key.budgets, reserved)
+    if spend.ids and reserved:
+        room = engine.leases.reserve(spend.ids, reserved)
         if room is None:
             if race is not None and role == "hedge":
                 raise Beaten()
-            waited = await _wait_for_room(engine, key.budgets, reserved)
+            waited = await _wait_for_room(engine, spend, reserved)
             if isinstance(waited, Shortage):
-                raise Refused(_shortage(exchange, waited, reserved))
+                raise Refused(shortage_refusal(exchange, waited, reserved, price, spend))
             room = waited
         charges = room
     templates = exchange.templates = templates_of(exchange.kind, key, route, target, exchange.runtime, engine.boot_id)
@@ -141,15 +143,14 @@ async def fly(
                 state.ended(attempt)
 
 
-def _priced(exchange: Exchange, target: CompiledTarget, ask: Ask | None) -> tuple[Price | None, int]:
+def _priced(exchange: Exchange, target: CompiledTarget, ask: Ask | None, spend: Spend) -> tuple[Price | None, int]:
     """The price in force and the most the attempt can cost. Raises Refused where a hard budget applies and that is not known."""
-    key, route, prices = exchange.key, exchange.route, target.prices
-    assert key is not None and route is not None
+    prices = target.prices
     price = prices.at(exchange.started_us // 1000) if prices is not None else None
     if price is None:
-        if key.budgets:
+        if spend.hard:
             message = (
-                f"The model {target.model!r} at {target.provider!r} has no price, and a hard budget applies to this key. "
+                f"The model {target.model!r} at {target.provider!r} has no price, and a hard budget applies to this request. "
                 "Set a price, or let the route name a default_price or say 'unpriced: zero'."
             )
             raise Refused(Refusal("unpriced_model", "reserve", message))
@@ -158,8 +159,10 @@ def _priced(exchange: Exchange, target: CompiledTarget, ask: Ask | None) -> tupl
         reserved = price.bound(exchange.input_bound, exchange.max_output, exchange.n)
     else:
         reserved = price.bound(exchange.input_bound + ask.added_input, ask.max_output, exchange.n)
-    if key.budgets and reserved and exchange.unbounded:
-        message = f"A hard budget applies to this key, and the cost of this request has no upper bound: {exchange.unbounded}."
+    if spend.hard and reserved and (exchange.unbounded or spend.too_many):
+        if spend.too_many:
+            raise Refused(Refusal("unbounded_cost", "reserve", TOO_MANY))
+        message = f"A hard budget applies to this request, and the cost of this request has no upper bound: {exchange.unbounded}."
         raise Refused(Refusal("unbounded_cost", "reserve", message))
     return price, reserved
 
@@ -195,9 +198,9 @@ async def _connect(engine: Engine, pool: Any, timeout: float) -> Any:
         raise
 
 
-async def _wait_for_room(engine: Engine, budgets: tuple[str, ...], amount: int) -> list[Charge] | Shortage:
+async def _wait_for_room(engine: Engine, spend: Spend, amount: int) -> list[Charge] | Shortage:
     """Waits for settlements, recalls and grants. When the app leaves meanwhile, what was reserved is released."""
-    task = engine.loop.create_task(engine.leases.reserve_wait(budgets, amount))
+    task = engine.loop.create_task(engine.leases.reserve_wait(spend.ids, amount, soft=spend.soft, passing=spend.open))
     try:
         return await asyncio.shield(task)
     except BaseException:
@@ -209,25 +212,3 @@ async def _wait_for_room(engine: Engine, budgets: tuple[str, ...], amount: int) 
         if not (task.done() and task.cancelled()):
             task.add_done_callback(release)
         raise
-
-
-def _shortage(exchange: Exchange, shortage: Shortage, amount: int) -> Refusal:
-    if shortage.kind == "unavailable":
-        message = "Spending cannot be checked right now, and a hard budget applies to this key. Try again in a moment."
-        return Refusal("budget_unavailable", "reserve", message)
-    fragment = exchange.runtime.fragments["budgets"].get(shortage.budget)
-    name = fragment.name if isinstance(fragment, BudgetFragment) else shortage.budget
-    message = (
-        f"The budget {name!r} has no room for this request: limit ${dollars_text(shortage.limit)}, "
-        f"spent ${dollars_text(shortage.spent)}, reserved ${dollars_text(shortage.leased)}, "
-        f"this request could cost up to ${dollars_text(amount)}. "
-        "Ask for fewer tokens (max_tokens), or have the budget raised."
-    )
-    detail = {
-        "budget": name,
-        "limit_nano": shortage.limit,
-        "spent_nano": shortage.spent,
-        "reserved_nano": shortage.leased,
-        "bound_nano": amount,
-    }
-    return Refusal("budget_exceeded", "reserve", message, None, detail)

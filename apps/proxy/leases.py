@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 from apps.contracts.leases import GONE_SQLSTATE, WAIT_SECONDS, BootGone, LeaseReturn, LeaseState, LeaseWant
@@ -67,11 +67,21 @@ class Shortage(NamedTuple):
 
 
 class _Waiter:
-    __slots__ = ("amount", "budgets", "future", "joined", "patient_until")
+    __slots__ = ("amount", "budgets", "future", "joined", "passing", "patient_until", "soft")
 
-    def __init__(self, budgets: tuple[str, ...], amount: int, future: asyncio.Future[list[Charge] | Shortage], joined: float) -> None:
+    def __init__(
+        self,
+        budgets: tuple[str, ...],
+        amount: int,
+        future: asyncio.Future[list[Charge] | Shortage],
+        joined: float,
+        soft: frozenset[str],
+        passing: frozenset[str],
+    ) -> None:
         self.budgets = budgets
         self.amount = amount
+        self.soft = soft
+        self.passing = passing
         self.future = future
         self.joined = joined
         self.patient_until = joined + PATIENCE_SECONDS
@@ -107,15 +117,23 @@ class Leases(Slices):
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 
-    async def reserve_wait(self, budgets: tuple[str, ...], amount: int) -> list[Charge] | Shortage:
-        """Reserve, waiting up to WAIT_SECONDS for grants, settlements and recalls. A cancelled wait takes nothing."""
+    async def reserve_wait(
+        self, budgets: tuple[str, ...], amount: int, *, soft: frozenset[str] = frozenset(), passing: frozenset[str] = frozenset()
+    ) -> list[Charge] | Shortage:
+        """Reserve, waiting up to WAIT_SECONDS for grants, settlements and recalls. A cancelled wait takes nothing.
+
+        soft: of the budgets, those that the database grants whatever their limit. passing: of these, those that hold up nothing while the
+        database is away: what their slices do not hold is overdrawn, and where there is no slice they are left out.
+        """
         charges = self.reserve(budgets, amount)
+        if charges is None and passing and (self._away or self._closed or self._gone):
+            charges = self._pass(budgets, amount, passing)
         if charges is not None:
             return charges
         if self._closed or self._gone:
-            return self._shortage("unavailable", budgets[0], amount)
+            return self._shortage("unavailable", next((one for one in budgets if one not in passing), budgets[0]), amount)
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(budgets, amount, loop.create_future(), loop.time())
+        waiter = _Waiter(budgets, amount, loop.create_future(), loop.time(), soft, passing)
         self._waiters[waiter] = None
         timers = (loop.call_later(PATIENCE_SECONDS, self._serve), loop.call_later(WAIT_SECONDS, self._give_up, waiter))
         self._serve_soon()
@@ -153,8 +171,7 @@ class Leases(Slices):
         for lease in self._by_id.values():
             self._give_back(lease)
         self._current.clear()
-        for waiter in list(self._waiters):
-            self._answer(waiter, self._shortage("unavailable", waiter.budgets[0], waiter.amount))
+        self._refuse_all()
         if self._pump is not None:
             await asyncio.wait([self._pump], timeout=CALL_SECONDS)
             self._pump.cancel()
@@ -220,6 +237,31 @@ class Leases(Slices):
         if not self._answer(waiter, charges):
             self.settle(charges, 0)
 
+    def _pass(self, budgets: tuple[str, ...], amount: int, passing: frozenset[str]) -> list[Charge] | None:
+        """Reserve from every budget that must agree; the others give what they have and more, or nothing. None: one that must does not."""
+        held = [(budget, self._current.get(budget)) for budget in budgets]
+        if any(budget not in passing and (lease is None or lease.line or lease.available < amount) for budget, lease in held):
+            return None
+        charges = []
+        for _, lease in held:
+            if lease is not None:
+                lease.available -= amount
+                lease.reserved += amount
+                lease.uses += 1
+                charges.append(Charge(lease.id, amount))
+        if charges:
+            self._live[id(charges)] = charges
+        return charges
+
+    def room(self, budgets: Iterable[str]) -> int:
+        """The most that could be reserved of all of these without anybody giving back, as far as the database told."""
+        rooms = []
+        for budget in budgets:
+            told, lease = self._told.get(budget), self._current.get(budget)
+            if told is not None:
+                rooms.append(max(0, told.limit - told.spent - told.leased) + max(0, lease.available if lease is not None else 0))
+        return min(rooms, default=NEVER)
+
     def _answer(self, waiter: _Waiter, result: list[Charge] | Shortage) -> bool:
         self._waiters.pop(waiter, None)
         if waiter.future.done():
@@ -232,6 +274,13 @@ class Leases(Slices):
         if not short:
             self._take(waiter)
             return
+        if waiter.passing.issuperset(short):
+            charges = self._pass(waiter.budgets, waiter.amount, waiter.passing)
+            if charges is not None and not self._answer(waiter, charges):
+                self.settle(charges, 0)
+            if charges is not None:
+                return
+        short = [budget for budget in short if budget not in waiter.passing] or short
         told = self._told.get(short[0])
         answered = told is not None and told.asked_at >= waiter.joined and not self._away
         self._answer(waiter, self._shortage("exceeded" if answered else "unavailable", short[0], waiter.amount))
@@ -369,6 +418,8 @@ class Leases(Slices):
         for waiter in list(self._waiters):
             for budget in waiter.budgets:
                 known = self._told.get(budget)
+                if budget in waiter.soft:
+                    continue
                 if known is not None and known.asked_at >= waiter.joined and waiter.amount > known.limit - known.spent:
                     self._answer(waiter, self._shortage("exceeded", budget, waiter.amount))
                     break
@@ -415,6 +466,11 @@ class Leases(Slices):
         if not self._away:
             log.warning("leases: the database is away, spending what is held: %s: %s", type(error).__name__, error)
         self._away = True
+        for waiter in list(self._waiters):
+            if waiter.passing:
+                charges = self._pass(waiter.budgets, waiter.amount, waiter.passing)
+                if charges is not None and not self._answer(waiter, charges):
+                    self.settle(charges, 0)
         self._backoff = min(1.0, self._backoff * 2 or 0.05)
         self._retry_at = now + self._backoff
 
@@ -426,5 +482,12 @@ class Leases(Slices):
         self._current.clear()
         self._unreturned.clear()
         self._refills.clear()
+        self._refuse_all()
+
+    def _refuse_all(self) -> None:
         for waiter in list(self._waiters):
-            self._answer(waiter, self._shortage("unavailable", waiter.budgets[0], waiter.amount))
+            charges = self._pass(waiter.budgets, waiter.amount, waiter.passing) if waiter.passing else None
+            if charges is None:
+                self._answer(waiter, self._shortage("unavailable", waiter.budgets[0], waiter.amount))
+            elif not self._answer(waiter, charges):
+                self.settle(charges, 0)

@@ -62,6 +62,8 @@ class FakeLeaseBook:
     windows: list[FakeWindow] = field(default_factory=list)
     leases: list[FakeLease] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+    soft: set[str] = field(default_factory=set)
+    """Budgets that only count: whatever is asked is granted."""
 
     def store(self, boot: str) -> FakeLeaseStore:
         return FakeLeaseStore(self, boot)
@@ -170,6 +172,8 @@ class FakeLeaseStore:
         holders = sum(1 for each in self.book.leases if each.window is window and each.outstanding > 0)
         if lease is None or lease.outstanding == 0:
             holders += 1
+        if window.budget in self.book.soft:
+            return max(want.need, want.want)
         remaining = max(0, window.remaining)
         if want.need > remaining:
             return 0

@@ -25,6 +25,7 @@ from apps.proxy.context import family_bytes_per_token
 from apps.proxy.dialects import DIALECTS, Dialect
 from apps.proxy.limits_table import limit_table
 from apps.proxy.resilience import CompiledResilience
+from apps.proxy.spend import Spend, spend_table
 from apps.proxy.strategies import STRATEGIES
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class CompiledTarget:
         "prices",
         "priority",
         "provider",
+        "provider_id",
         "provider_kind",
         "rank",
         "reasoning",
@@ -110,6 +112,7 @@ class CompiledTarget:
             parts.scheme, host, port, endpoint.verify_tls, endpoint.ca_file, endpoint.max_connections, provider.allow_private_addresses
         )
         self.provider = provider.name
+        self.provider_id = provider.id
         self.provider_kind = provider.kind
         self.endpoint = endpoint.name
         self.region = endpoint.region
@@ -253,7 +256,6 @@ class CompiledKey:
 
     __slots__ = (
         "allowed",
-        "budgets",
         "environment",
         "expired_message",
         "expires_at_ms",
@@ -265,13 +267,12 @@ class CompiledKey:
         "priority",
         "refused",
         "service",
+        "spend",
         "tags",
         "team",
     )
 
-    def __init__(
-        self, fragment: KeyFragment, budgets: tuple[str, ...], refused: tuple[str, str] | None, *, replaced_at_ms: int | None = None
-    ) -> None:
+    def __init__(self, fragment: KeyFragment, spend: Spend, refused: tuple[str, str] | None, *, replaced_at_ms: int | None = None) -> None:
         """``replaced_at_ms``: until when this key is opened by a token that was replaced; None for its present tokens."""
         self.id = fragment.id
         self.name = fragment.name
@@ -287,7 +288,8 @@ class CompiledKey:
         self.feature = fragment.feature
         self.tags = list(fragment.tags)
         self.allowed: frozenset[str] | None = None if "*" in fragment.routes else frozenset(fragment.routes)
-        self.budgets = budgets
+        self.spend = spend
+        """Budgets that all its requests fall under; narrower ones are the runtime's ``spending``."""
         self.team = fragment.team
         self.service = fragment.service
         self.explain = fragment.explain
@@ -297,7 +299,7 @@ class CompiledKey:
 class Runtime:
     """One config version, compiled. Never changed after it is built; a request keeps the one it started with."""
 
-    __slots__ = ("fragments", "good_until_ms", "keys", "limits", "tables", "version", "wildcards")
+    __slots__ = ("fragments", "good_until_ms", "keys", "limits", "spending", "tables", "version", "wildcards")
 
     def __init__(
         self, version: int, fragments: Fragments, keys: dict[bytes, CompiledKey], tables: dict[str, dict[str, CompiledRoute]]
@@ -312,6 +314,8 @@ class Runtime:
         """Organisation id -> (what a name must begin with, route), the longest first."""
         self.limits = limit_table(fragments.get("limits", {}), version)
         """None: nothing is limited. Raises CompileError."""
+        self.spending = spend_table(fragments.get("budgets", {}))
+        """None: no budget is for less than a key's whole traffic. Raises CompileError."""
         flags = cast(Mapping[str, FlagFragment], fragments.get("flags", {})).values()
         ends = [f.until_ms for f in flags if f.on and f.until_ms is not None]
         routes = cast(Mapping[str, RouteFragment], fragments.get("routes", {})).values()

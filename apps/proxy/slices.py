@@ -156,7 +156,8 @@ class Slices(ABC):
         zero, and the database books what its window did not hold as overrun.
         """
         if self._live.pop(id(charges), None) is None or cost < 0:
-            self._misuse(charges, cost)
+            if charges or cost < 0:
+                self._misuse(charges, cost)
             return
         by_id = self._by_id
         watched = False

@@ -127,7 +127,7 @@ def test_what_does_not_fit_gets_nothing_but_the_numbers(make: Make) -> None:
 
 
 def test_many_budgets_in_one_call_and_unknown_ones_left_out(make: Make) -> None:
-    day, month, tiny = make(1_000, "day"), make(2_000, "month", window="month"), make(5, "tiny")
+    day, month, tiny = make(1_000, "day"), make(2_000, "month", window="month"), make(5, "tiny", timezone="Asia/Tokyo")
     wants = [{"budget": str(each.pk), "need": 10, "want": 10} for each in (tiny, month, day)]
     rows = Proxy().grants([*wants, {"budget": str(uuid7()), "need": 1, "want": 1}, {"budget": "no uuid", "need": 1, "want": 1}])
     assert {row["budget"]: row["granted"] for row in rows} == {str(day.pk): 10, str(month.pk): 10, str(tiny.pk): 0}
@@ -304,7 +304,7 @@ def test_a_lowered_limit_acts_at_once_and_a_raised_one_too(make: Make) -> None:
 
 def test_status_tells_where_a_budget_stands(make: Make) -> None:
     budget, proxy = make(1_000), Proxy()
-    assert status_of(budget)[3:] == (1_000, 0, 0, 0, 1_000, 0, "within")
+    assert status_of(budget)[3:] == (1_000, 0, 0, 0, 1_000, 0, "within", "")
     row = proxy.grant(budget, 950)
     settle({row["lease"]: 100})
     status = status_of(budget)

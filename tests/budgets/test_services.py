@@ -49,6 +49,7 @@ def test_a_budget_is_made_audited_and_noted_for_the_next_publish(organisation: O
     event = AuditEvent.objects.get(action="budget.create")
     assert event.after == {
         "scope": "key", "key": "app", "window": "month", "timezone": "Europe/Berlin", "limit": "$0.000000005", "limit_nano": 5,
+        "kind": "hard",
     }  # fmt: skip
     assert section.build({str(budget.pk)}) == {
         str(budget.pk): BudgetFragment(
@@ -110,12 +111,12 @@ BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"timezone": "Mars/Olympus"}, "timezone", "Europe/Berlin"),
     ({"timezone": ""}, "timezone", "Europe/Berlin"),
     ({"timezone": "UTC'; DROP TABLE x"}, "timezone", "Europe/Berlin"),
-    ({"window": "week"}, "window", "day or month"),
-    ({"window": None}, "window", "day or month"),
-    ({"scope": "team"}, "scope", "organisation or key"),
+    ({"window": "year"}, "window", "day, week, month, quarter"),
+    ({"window": None}, "window", "day, week, month, quarter"),
+    ({"scope": "planet"}, "scope", "organisation, team, service"),
     ({"scope_id": "00000000-0000-0000-0000-000000000000"}, "scope_id", "give that one's id"),
-    ({"scope": "key", "scope_id": "no-key"}, "scope_id", "choose one of its keys"),
-    ({"scope": "key", "scope_id": "00000000-0000-0000-0000-000000000000"}, "scope_id", "choose one of its keys"),
+    ({"scope": "key", "scope_id": "no-key"}, "scope_id", "choose one that it has"),
+    ({"scope": "key", "scope_id": "00000000-0000-0000-0000-000000000000"}, "scope_id", "choose one that it has"),
     ({"name": ""}, "name", "needs a name"),
     ({"name": "x" * 81}, "name", "at most 80"),
     ({"name": "two\nlines"}, "name", "line breaks"),

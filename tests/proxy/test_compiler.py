@@ -149,7 +149,7 @@ def changes(draw: st.DrawFn) -> list[tuple[str, str, Fragment | None]]:
 
 def view(runtime: Runtime) -> Any:
     """Everything a request could notice."""
-    keys = {digest: (k.id, k.refused, k.budgets, k.allowed) for digest, k in runtime.keys.items()}
+    keys = {digest: (k.id, k.refused, k.spend.ids, k.allowed) for digest, k in runtime.keys.items()}
     routes = {
         name: (
             r.max_attempts,

@@ -38,7 +38,7 @@ def test_the_plan_of_an_ordinary_request() -> None:
     assert first["cost_bound_nano"] == known.bound(exchange.input_bound, 100, 1)
     assert first["price_version"] == "east-1" and first["breaker"] == "closed" and first["estimated_input_tokens"] > 5
     assert second["cost_bound_nano"] is None and second["refused"] == "unpriced_model"
-    assert plan["budgets"] == [{"name": "monthly", "window": "month", "limit_nano": 1_000_000_000, "scope": "key"}]
+    assert plan["budgets"] == [{"name": "monthly", "window": "month", "limit_nano": 1_000_000_000, "scope": "key", "hard": True}]
     assert plan["deadlines_ms"]["total"] == 120_000 and plan["deadlines_ms"]["first_token"] == 6_000
     assert plan["dropped"] == [] and plan["notes"] == []
 
