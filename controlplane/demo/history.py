@@ -30,6 +30,8 @@ REQUESTS = 7_000
 BATCH = 3_500
 BAD_FROM, BAD_TO = 0.585, 0.612
 """Where in the day sim-east fails and sim-west is overrun: a bad forty minutes, seen and mostly survived."""
+REJECTED = "http_400"
+"""The code of a request that the provider refuses as a mistake of the app's."""
 CHAT_MODEL, EMBED_MODEL = "sim-chat", "sim-embed"
 
 
@@ -131,7 +133,11 @@ def _record(rng: random.Random, app: App, *, ordinal: int, started_us: int, bad:
     at = 350
     if outcome != "refused":
         fails = rng.random() < (0.85 if bad else 0.016)
-        for name in ("sim-east", "sim-west"):
+        if code == REJECTED:
+            ended = at + round(_lognormal(rng, 22_000, 0.5))
+            attempts.append(_attempt("sim-east", model, outcome="error", status=400, code=code, sent=at, ended=ended))
+            at = ended
+        for name in () if attempts else ("sim-east", "sim-west"):
             first = name == "sim-east"
             if first and (fails or outcome == "error"):
                 ended = at + round(_lognormal(rng, 22_000, 0.5))
@@ -189,7 +195,8 @@ def _record(rng: random.Random, app: App, *, ordinal: int, started_us: int, bad:
 def _ending(rng: random.Random, bad: bool) -> tuple[Outcome, int, str, str]:
     draw = rng.random()
     if draw < (0.22 if bad else 0.003):
-        return "error", 502, "upstream_error", ""
+        # In the bad minutes every target fails; on a good day a failure is a request that makes no sense.
+        return ("error", 502, "upstream_error", "") if bad else ("error", 400, REJECTED, "dispatch")
     if draw < (0.24 if bad else 0.012):
         return "cancelled", 499, "", ""
     return ("refused", 429, "budget_exceeded", "reserve") if draw > 0.9975 else ("ok", 200, "", "")

@@ -74,7 +74,8 @@ class Call:
             self.body |= {"stream": True, "stream_options": {"include_usage": True}}
             self.leaves = rng.random() < LEAVES_EARLY
         if rng.random() < FAILS_ON_PURPOSE and not calm:
-            self.body["bulkhead_sim"] = {"fault": "503"}  # understood by simulators alone: every target fails this one
+            self.body["bulkhead_sim"] = {"fault": "400"}  # understood by simulators alone: refused as a mistake of the app's
+            # A fault that makes every target fail would paint sim-west red on a good day: it is asked for little else.
 
 
 async def send(client: httpx.AsyncClient, call: Call) -> int:
