@@ -14,6 +14,7 @@ urlpatterns = [
     path("", include("apps.keys.urls")),
     path("", include("apps.routes.urls")),
     path("providers/", include(([*providers, path("connect/", ConnectView.as_view(), name="connect")], "providers"))),
+    path("", include("apps.prices.urls")),
     path("", include("apps.dashboard.urls")),
     path("demo/", include("controlplane.demo.urls")),
 ]

@@ -19,9 +19,9 @@ from apps.accounts.rules import Role, roles_for
 from apps.audit.errors import ServiceError
 from apps.providers import choices, pricebook, rules
 from apps.providers.checks import providers_check
-from apps.providers.forms import PLAIN, DollarsField
 from apps.providers.listing import known_price
 from apps.providers.models import Credential, Provider
+from apps.providers.price_form import PLAIN, DollarsField
 from apps.providers.prices import prices_set
 from apps.providers.probe import Address, Listed, Tried, chat_try, models_list
 from apps.providers.rules import EndpointSpec, PriceSpec

@@ -24,7 +24,7 @@ from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
 from apps.audit.services import audit_record
 from apps.contracts.env import Reader
-from apps.contracts.money import MAX_NANO
+from apps.contracts.money import MAX_NANO, dollars_text
 from apps.contracts.usage import TokenDetails, Tokens
 from apps.prices.choices import DONE, FAILED, PENDING, REPRICED_EVENT, WITHDRAWN
 from apps.prices.models import Repricing, RepricingLine
@@ -105,13 +105,13 @@ def repricing_create(
         reason=reason.strip(),
         actor=actor.name,
     )
-    _record(actor, "repricing.create", row, {}, _facts(row), reason)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT count(*) FROM ({_ROWS} LIMIT %s) few", [str(organisation.pk), starts_at, ends_at, AT_ONCE + 1])
         [few] = cursor.fetchone()
     if few <= AT_ONCE:
         repricing_run(repricing_id=row.pk)
         row.refresh_from_db()
+    _record(actor, "repricing.create", row, {}, _facts(row), reason)
     return row
 
 
@@ -224,7 +224,9 @@ def _facts(row: Repricing) -> dict[str, Any]:
         "starts_at": row.starts_at.isoformat(),
         "ends_at": row.ends_at.isoformat(),
         "state": row.state,
-        "difference_nano": row.difference_nano,
+        "attempts": row.requests,
+        "booked": f"${dollars_text(row.original_nano)}",
+        "correction": f"${dollars_text(row.difference_nano)}",
     }
 
 

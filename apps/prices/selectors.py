@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from django.db.models import F, Max, Q, QuerySet, Sum
 
-from apps.contracts.snapshot import DiscountFragment, PriceFragment
 from apps.contracts.tariff import PriceBook, Tariff
 from apps.prices import choices
 from apps.prices.models import BookRefresh, GpuPrice, Repricing, RepricingLine
-from apps.providers.models import Discount, Provider, ProviderModel
-from apps.providers.snapshot import discounts, prices
+from apps.providers.models import Discount, ProviderModel
+from apps.providers.selectors import models_with_prices
+from apps.providers.snapshot import discount_of, page_of
 
 if TYPE_CHECKING:
     from apps.accounts.models import Organisation
@@ -20,17 +21,22 @@ if TYPE_CHECKING:
 
 
 class Tariffs:
-    """What an organisation's models cost, by the fragments that proxies would get if everything was published now: six queries at once,
-    none later."""
+    """What an organisation's models cost, by the fragments that proxies would get if everything was published now: three queries at
+    once, none later. models: with provider and prices, replaced ones too, by id."""
 
     def __init__(self, organisation: Organisation) -> None:
-        self._providers = {name: str(pk) for pk, name in Provider.objects.filter(organisation=organisation).values_list("pk", "name")}
-        models = ProviderModel.objects.filter(provider__organisation=organisation).values_list("provider_id", "name")
-        pages = prices.build({f"{provider}/{name}" for provider, name in models})
-        self.pages = {id: cast(PriceFragment, page) for id, page in pages.items()}
-        taken = discounts.build({str(pk) for pk in Discount.objects.filter(organisation=organisation).values_list("pk", flat=True)})
-        self._book = PriceBook(self.pages.get, [cast(DiscountFragment, discount) for discount in taken.values()])
+        found = models_with_prices(ProviderModel.objects.filter(provider__organisation=organisation))
+        self.models: dict[UUID, ProviderModel] = {row.pk: row for row in found}
+        self._providers = {row.provider.name: str(row.provider_id) for row in self.models.values()}
+        pages = {page.id: page for row in self.models.values() if (page := page_of(row)) is not None}
+        self.discounts = list(Discount.objects.filter(organisation=organisation))
+        self._book = PriceBook(pages.get, [discount_of(row) for row in self.discounts])
         self._made: dict[tuple[str, str, str], Tariff | None] = {}
+
+    @property
+    def providers(self) -> list[str]:
+        """Names of the providers that have a model."""
+        return sorted(self._providers)
 
     def of(self, provider: str, model: str, region: str = "") -> Tariff | None:
         """The tariff of a model of the provider with this name; None where nothing ever prices it."""

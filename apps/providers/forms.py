@@ -1,4 +1,4 @@
-"""Forms of providers, credentials and prices. Field names are the services' argument names, so that an error finds its field.
+"""Forms of providers and credentials. Field names are the services' argument names, so that an error finds its field.
 
 A provider's endpoints are fields of the one form, named as services name them in errors: ``endpoints[0].base_url``. How many there are
 stands in ``endpoint_count``; the buttons *Add an endpoint* and *Remove* change it without judging anything.
@@ -6,38 +6,16 @@ stands in ``endpoint_count``; the buttons *Add an endpoint* and *Remove* change 
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
 from typing import Any
 
 from django import forms
-from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
-from apps.contracts.money import MoneyError, dollars_read, dollars_text
 from apps.providers import choices, pricebook, rules
-from apps.providers.rules import EndpointSpec, PriceSpec
+from apps.providers.price_form import PLAIN
+from apps.providers.rules import EndpointSpec
 
 MOST_ENDPOINTS = 20
-PLAIN = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
-
-
-class DollarsField(forms.CharField):
-    """Dollars per million as text, exact to the nano-dollar; cleaned to nano-dollars, None where empty."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(max_length=40, widget=forms.TextInput(attrs={**PLAIN, "inputmode": "decimal"}), **kwargs)
-
-    def clean(self, value: Any) -> Any:
-        text = str(super().clean(value)).strip().removeprefix("$").strip()
-        if not text:
-            return None
-        try:
-            return dollars_read(text)
-        except MoneyError as error:
-            raise ValidationError(str(error)) from None
-
-    def prepare_value(self, value: Any) -> Any:
-        return dollars_text(value) if isinstance(value, int) else value
 
 
 class ProviderForm(forms.Form):
@@ -179,64 +157,3 @@ class CredentialForm(forms.Form):
         if rotate:
             del self.fields["name"]
             self.fields["secret"].label = "New secret"
-
-
-class PriceForm(forms.Form):
-    """What a model costs from a day on, in dollars per million tokens."""
-
-    model = forms.CharField(max_length=300, help_text="As the provider names it.", widget=forms.TextInput(attrs=PLAIN))
-    source = forms.ChoiceField(
-        label="Price",
-        choices=[("own", "My own, below"), ("book", "The price book's; drops my own")],
-        widget=forms.RadioSelect,
-    )
-    input = DollarsField(label="Input, $ per million tokens", required=False)
-    output = DollarsField(label="Output, $ per million tokens", required=False)
-    cache_read = DollarsField(
-        label="Read from the provider's cache, $ per million tokens", required=False, help_text="Empty: such tokens cost as input."
-    )
-    cache_write = DollarsField(
-        label="Written to the provider's cache, $ per million tokens", required=False, help_text="Empty: such tokens cost as input."
-    )
-    request = DollarsField(label="Per request, $ per million requests", required=False, help_text="On top of tokens; empty for none.")
-    valid_from = forms.DateField(
-        label="From",
-        required=False,
-        help_text="The day (UTC) from which it holds; until then the price before does, and one planned for later is dropped. "
-        "Empty: it replaces every price, past ones too.",
-        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
-    )
-    keep_tiers = forms.BooleanField(label="Keep the prices for large inputs", required=False)
-
-    def __init__(self, *args: Any, known: bool, tiers: tuple[Any, ...] = (), **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._tiers = tiers
-        if known:
-            del self.fields["model"]
-        else:
-            del self.fields["source"]
-        own = self.data.get("source", "own") == "own" if self.is_bound else True
-        for name in ("input", "output"):  # asked for unless the price book's is wanted
-            self.fields[name].required = own
-            self.fields[name].error_messages["required"] = "Write what it costs; 0 where it is free."
-        if not tiers:
-            del self.fields["keep_tiers"]
-
-    @property
-    def own(self) -> bool:
-        """Whether a price was typed; the other choice hands the model back to the price book."""
-        return self.cleaned_data.get("source", "own") == "own"
-
-    def spec(self) -> PriceSpec:
-        """The price that was typed."""
-        cleaned = self.cleaned_data
-        day: date | None = cleaned.get("valid_from")
-        return PriceSpec(
-            input=cleaned["input"],
-            output=cleaned["output"],
-            cache_read=cleaned.get("cache_read"),
-            cache_write=cleaned.get("cache_write"),
-            request=cleaned.get("request") or 0,
-            tiers=self._tiers if cleaned.get("keep_tiers") else (),
-            valid_from=None if day is None else datetime(day.year, day.month, day.day, tzinfo=UTC),
-        )

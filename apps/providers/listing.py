@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from apps.audit.models import AuditEvent
@@ -148,13 +148,14 @@ def models_found(provider: Provider, *, query: str = "", priced: str = "") -> Qu
     models = ProviderModel.objects.filter(provider=provider)
     if query:
         models = models.filter(name__icontains=query)
-    manual = Q(prices__source=choices.SOURCE_MANUAL)
+    held = Price.objects.filter(model=OuterRef("pk"), retired_at=None)
+    yours = Exists(held.filter(source=choices.SOURCE_MANUAL))
     if priced == "yours":
-        models = models.filter(manual).distinct()
+        models = models.filter(yours)
     elif priced == "book":
-        models = models.filter(prices__isnull=False).exclude(pk__in=ProviderModel.objects.filter(manual, provider=provider)).distinct()
+        models = models.filter(Exists(held)).exclude(yours)
     elif priced == "none":
-        models = models.filter(prices__isnull=True)
+        models = models.exclude(Exists(held))
     return models
 
 

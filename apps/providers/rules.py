@@ -19,7 +19,7 @@ from apps.audit.errors import ServiceError
 from apps.contracts.addresses import host_refusal
 from apps.contracts.money import MAX_NANO
 from apps.contracts.pricing import KINDS as KINDS_OF_TOKENS
-from apps.contracts.pricing import WHOLE, cost_nano
+from apps.contracts.pricing import WHOLE, Price, cost_nano
 from apps.contracts.snapshot import OffPeak, PriceTier, PriceVersion
 from apps.contracts.usage import Tokens
 from apps.providers.choices import KINDS
@@ -344,6 +344,11 @@ EXAMPLE_INPUT, EXAMPLE_OUTPUT = 1_000, 500
 def example_cost(spec: PriceSpec) -> int:
     """Nano-dollars of a request of ``EXAMPLE_INPUT`` and ``EXAMPLE_OUTPUT`` tokens; rounded up, as the proxy does."""
     return cost_nano(price_version(spec, ""), Tokens(input=EXAMPLE_INPUT, output=EXAMPLE_OUTPUT))
+
+
+def example_cost_of(price: Price) -> int:
+    """The same of a compiled price."""
+    return price.cost(Tokens(input=EXAMPLE_INPUT, output=EXAMPLE_OUTPUT))
 
 
 def provider_state(*, enabled: bool, checks: Sequence[str], attempts: int = 0, failed: int = 0) -> str:

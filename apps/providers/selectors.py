@@ -68,7 +68,7 @@ def discounts_of(organisation: Organisation) -> QuerySet[Discount]:
 
 def models_with_prices(models: QuerySet[ProviderModel]) -> QuerySet[ProviderModel]:
     """Models with their provider and all their prices."""
-    return models.select_related("provider", "like").prefetch_related("prices")
+    return models.select_related("provider", "like__provider").prefetch_related("prices")
 
 
 def prices_in_force(prices: Iterable[Price]) -> list[Price]:

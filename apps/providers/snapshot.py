@@ -104,31 +104,35 @@ def _prices(ids: set[str] | None) -> dict[str, Fragment]:
             provider, _, name = object_id.partition("/")
             wanted |= Q(provider_id=UUID(provider), name=name)
         rows = rows.filter(wanted)
-    fragments: dict[str, Fragment] = {}
-    for row in models_with_prices(rows):
-        versions = [price_version(price_spec(price), price.version) for price in prices_in_force(row.prices.all())]
-        if versions or row.like:
-            like = book.price_id(row.like) if row.like else ""
-            fragments[book.price_id(row)] = PriceFragment(
-                id=book.price_id(row), provider=row.provider.name, model=row.name, versions=versions, like=like
-            )
-    return fragments
+    pages = (page_of(row) for row in models_with_prices(rows))
+    return {page.id: page for page in pages if page is not None}
+
+
+def page_of(row: ProviderModel) -> PriceFragment | None:
+    """What proxies get of a model that was read with its prices (``models_with_prices``); None where nothing prices it."""
+    versions = [price_version(price_spec(price), price.version) for price in prices_in_force(row.prices.all())]
+    if not versions and row.like is None:
+        return None
+    like = book.price_id(row.like) if row.like else ""
+    return PriceFragment(id=book.price_id(row), provider=row.provider.name, model=row.name, versions=versions, like=like)
 
 
 def _discounts(ids: set[str] | None) -> dict[str, Fragment]:
     rows = Discount.objects.all() if ids is None else Discount.objects.filter(pk__in=ids)
-    return {
-        str(row.pk): DiscountFragment(
-            id=str(row.pk),
-            organisation=str(row.organisation_id),
-            provider=str(row.provider_id),
-            model=row.model,
-            discount=row.discount,
-            valid_from_ms=unix_ms(row.valid_from) or 0,
-            valid_to_ms=unix_ms(row.valid_to),
-        )
-        for row in rows
-    }
+    return {str(row.pk): discount_of(row) for row in rows}
+
+
+def discount_of(row: Discount) -> DiscountFragment:
+    """What proxies get of a discount."""
+    return DiscountFragment(
+        id=str(row.pk),
+        organisation=str(row.organisation_id),
+        provider=str(row.provider_id),
+        model=row.model,
+        discount=row.discount,
+        valid_from_ms=unix_ms(row.valid_from) or 0,
+        valid_to_ms=unix_ms(row.valid_to),
+    )
 
 
 def _restore_discount(*, actor: Actor, object_id: str, fragment: Fragment | None, reason: str) -> None:

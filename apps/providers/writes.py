@@ -15,10 +15,11 @@ from apps.audit.errors import ServiceError
 from apps.providers import listing, prices, rules, services
 from apps.providers.checks import providers_check
 from apps.providers.choices import CHECK_STATES
-from apps.providers.forms import PriceForm, ProviderForm, endpoints_reshape, provider_initial
+from apps.providers.forms import ProviderForm, endpoints_reshape, provider_initial
 from apps.providers.models import Provider, ProviderModel
+from apps.providers.price_form import PriceForm, price_initial
 from apps.providers.rules import PriceSpec
-from apps.providers.selectors import credentials_of
+from apps.providers.selectors import credentials_of, model_named
 from apps.publishing.editing import ActionView, EditView, ScopedView
 from apps.ui.toasts import toast
 
@@ -222,29 +223,23 @@ class PriceEdit(EditView):
 
     def subject(self) -> PriceSubject | None:
         self.provider = _provider(self)
-        model = ProviderModel.objects.filter(provider=self.provider, pk=self.kwargs["model_id"]).select_related("provider").first()
+        model = ProviderModel.objects.filter(provider=self.provider, pk=self.kwargs["model_id"])
+        model = model.select_related("provider", "like__provider").first()
         if model is None:
             raise Http404("There is no such model at this provider.")
         return PriceSubject(model)
 
     def initial(self) -> dict[str, Any]:
         now: PriceSpec | None = self.object.now if self.object else None
+        like = self.object.model.like if self.object else None
+        start: dict[str, Any] = {"like": str(like) if like else ""}
         if now is None:
-            return {"source": "own", "request": None}
-        return {
-            "source": "own",
-            "input": now.input,
-            "output": now.output,
-            "cache_read": now.cache_read,
-            "cache_write": now.cache_write,
-            "request": now.request or None,
-            "valid_from": datetime.now(UTC).date(),
-            "keep_tiers": bool(now.tiers),
-        }
+            return {**start, "source": "like" if like else "own"}
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return {**price_initial(now, valid_from=today), **start}
 
     def form_kwargs(self) -> dict[str, Any]:
-        now: PriceSpec | None = self.object.now if self.object else None
-        return {"known": self.object is not None, "tiers": now.tiers if now else ()}
+        return {"known": self.object is not None}
 
     def model_name(self, form: forms.Form) -> str:
         """The model whose price it is."""
@@ -254,17 +249,24 @@ class PriceEdit(EditView):
         assert isinstance(form, PriceForm)
         name = self.model_name(form)
         before = self.object.now if self.object else None
-        if form.own:
+        text = form.cleaned_data["like"]
+        like = model_named(self.provider.organisation, text, field="like") if text else None
+        if form.chosen == "own":
             price = form.spec()
             row = prices.price_change(actor=self.actor, provider=self.provider, model=name, price=price, reason=self.reason)
             self.effect = _effect(before, price)
         else:
             row = prices.prices_set(actor=self.actor, provider=self.provider, model=name, prices=[], reason=self.reason)
-            self.effect = _effect(before, rules.price_in_force(listing.model_prices(row), datetime.now(UTC)))
+            after = rules.price_in_force(listing.model_prices(row), datetime.now(UTC))
+            if after is None and like is not None:
+                after = rules.price_in_force(listing.model_prices(like), datetime.now(UTC))
+            self.effect = _effect(before, after)
+        prices.model_like_set(actor=self.actor, model=row, like=like, reason=self.reason)
         return row
 
     def field_of(self, name: str | None, form: forms.Form) -> str | None:
-        return super().field_of((name or "").rpartition(".")[2] or name, form)
+        parts = (name or "").replace("[", ".").split(".")
+        return super().field_of(next((part for part in parts if part in ("tiers", "off_peak")), parts[-1]) or name, form)
 
     def context(self) -> dict[str, Any]:
         return {

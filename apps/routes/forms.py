@@ -250,6 +250,13 @@ class RouteForm(ResilienceForm):
         choices=choices.UNPRICED,
         help_text="Under a hard budget: refuse the request, or count its cost as zero.",
     )
+    default_price = forms.CharField(
+        label="Default price",
+        required=False,
+        max_length=300,
+        help_text="Before that: the price of this model of the price book, as provider/model. Empty: none.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}),
+    )
 
     def __init__(
         self,
@@ -286,5 +293,6 @@ class RouteForm(ResilienceForm):
             "max_attempts": values["max_attempts"],
             "max_output_tokens": values["max_output_tokens"],
             "unpriced": values["unpriced"],
+            "default_price": values["default_price"],
             "resilience": self.resilience(),
         }

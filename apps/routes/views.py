@@ -190,6 +190,7 @@ class UpdateView(RouteEditView):
             "max_attempts": route.max_attempts,
             "max_output_tokens": route.max_output_tokens,
             "unpriced": route.unpriced,
+            "default_price": route.default_price,
             **resilience_initial(selectors.resilience(route)),
             **{f"deadlines_{name}": seconds_text(getattr(deadlines, f"{name}_ms")) for name in ("connect", "first_byte", "idle", "total")},
         }

@@ -55,6 +55,13 @@ def local(organisation: Organisation, actor: Actor) -> Provider:
     return provider
 
 
+@pytest.fixture
+def openai(organisation: Organisation, actor: Actor) -> Provider:
+    """A provider whose prices the price book knows."""
+    endpoint = EndpointSpec("default", "https://api.openai.com/v1", region="us")
+    return provider_ensure(actor=actor, organisation=organisation, name="openai", kind="openai", endpoints=[endpoint])
+
+
 Book = Callable[..., UsageRecord]
 
 

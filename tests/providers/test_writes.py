@@ -210,7 +210,7 @@ def test_tiers_are_kept_or_dropped_as_the_person_says(signed: Client, routed: Ro
     prices.prices_set(actor=actor, provider=openai, model="gpt-4o-mini", prices=[PriceSpec(input=1, output=1, tiers=tiers)])
     review_and_publish(signed, price_url(openai), input="1", output="1", valid_from="")
     assert Price.objects.get(source="manual", retired_at=None).tiers == list(tiers)
-    review_and_publish(signed, price_url(openai), input="2", output="1", valid_from="", keep_tiers=None)
+    review_and_publish(signed, price_url(openai), input="2", output="1", valid_from="", tiers="")
     assert Price.objects.get(source="manual", retired_at=None).tiers == []
 
 
