@@ -109,7 +109,7 @@ def test_root_moves_what_the_service_user_cannot_reach(tmp_path: Path, monkeypat
     elsewhere = Path(tempfile.mkdtemp(prefix="bulkhead-elsewhere-", dir="/tmp"))
     elsewhere.chmod(0o711)
     monkeypatch.setattr("controlplane.launcher.postgres_place.ELSEWHERE", (elsewhere / "missing" / "there", elsewhere))
-    monkeypatch.setattr("controlplane.launcher.postgres_place._runs", lambda wheel, user: False)  # as in a checkout below a private directory
+    monkeypatch.setattr("controlplane.launcher.postgres_place._runs", lambda wheel, user: False)  # as in a private checkout
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     server = Postgres(private / "postgres", passwords=Passwords.random(), settings={"fsync": "off"})
