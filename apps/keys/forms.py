@@ -100,6 +100,8 @@ class KeyForm(forms.Form):
         names = [route.name for route in known] + [name for name in kept if name not in {route.name for route in known}]
         self.boxes = len(names) <= MOST_BOXES
         field = self.fields["routes"]
+        if not names:
+            field.help_text = "There is no route yet to choose."
         if self.boxes:
             field.choices = [(name, name) for name in names]  # type: ignore[attr-defined]
         else:

@@ -27,7 +27,7 @@ from tests.launcher.conftest import ROOT, Bulkhead, clean_environment, make_bulk
 
 __all__ = ["make_bulkhead"]
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("accept")]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
 PICTURES = Path(os.environ.get("BULKHEAD_SHOTS") or ROOT / "test-artefacts") / "newcomer"
 ASKED = {"model": "demo-chat", "messages": [{"role": "user", "content": "Hello"}]}
@@ -164,8 +164,8 @@ def connect_second(person: Newcomer, sim: SimulatorServer) -> None:
     tab = person.tab
     person.go("/")
     tab.get_by_role("link", name="Connect a provider").first.click()
-    person.step("09-connect")
     person.toast("Providers are connected in Main")  # what costs money does not belong among what is simulated
+    person.step("09-connect")
     tab.get_by_label("Provider", exact=True).select_option("custom")
     tab.get_by_role("button", name="Fill in its address").click()
     tab.get_by_label("Name", exact=True).fill("second")
