@@ -112,7 +112,7 @@ class Instance(Bulkhead):
         return sums
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def make_instance() -> Iterator[Callable[..., Instance]]:
     made: list[Instance] = []
 
@@ -131,9 +131,9 @@ def make_instance() -> Iterator[Callable[..., Instance]]:
         shutil.rmtree(one.data_dir.parent, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def instance(make_instance: Callable[..., Instance]) -> Instance:
-    """Four proxies and the demo, for all tests of a session."""
+    """Four proxies and the demo, for all these tests."""
     return make_instance("--proxies", "4")
 
 

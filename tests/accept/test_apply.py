@@ -8,7 +8,7 @@ import pytest
 from tests.accept.conftest import FULL, Instance
 from tests.launcher.conftest import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("accept")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROUTE = "organisation: demo\nroutes:\n- name: apply-chat\n  targets:\n  - provider: {provider}\n    model: sim-chat\n"
 

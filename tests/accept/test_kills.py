@@ -12,7 +12,7 @@ from tests.accept import ledger
 from tests.accept.conftest import FULL, Instance
 from tests.accept.load import Crowd
 
-pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(600), pytest.mark.xdist_group("accept")]
+pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(600)]
 
 VICTIMS = ("proxy-1", "shipper", "postgres", "redis", "proxy-2", "worker", "web")
 

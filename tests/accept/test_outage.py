@@ -19,7 +19,7 @@ from tests.accept.conftest import FULL, Instance
 from tests.accept.load import Crowd, until
 from tests.launcher.conftest import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(600), pytest.mark.xdist_group("accept")]
+pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(600)]
 
 AWAY_SECONDS = 45.0 if FULL else 4.0
 NO_DEMO_BUDGETS = "budgets:\n- name: demo-day\n  absent: true\n- name: demo-key-month\n  absent: true\n"

@@ -13,7 +13,7 @@ from apps.simulator.harness import SimulatorServer
 from tests.accept.conftest import FULL, MATERIAL, ROOT, Instance, summary_of
 from tests.launcher.conftest import clean_environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("accept")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PROVIDER = """- name: region-{name}
   simulated: true

@@ -11,7 +11,7 @@ from tests.accept import ledger
 from tests.accept.conftest import FULL, MATERIAL, Instance, summary_of
 from tests.launcher.conftest import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("accept")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DASHBOARD = """
 import json, datetime as dt

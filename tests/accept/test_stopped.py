@@ -13,7 +13,7 @@ from tests.accept import ledger
 from tests.accept.conftest import FULL, Instance
 from tests.accept.load import Crowd
 
-pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(300), pytest.mark.xdist_group("accept")]
+pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(300)]
 
 
 def test_a_stopped_proxy_is_not_declared_dead(instance: Instance) -> None:

@@ -19,7 +19,7 @@ from tests.accept import ledger
 from tests.accept.conftest import FULL, Instance
 from tests.accept.load import Crowd, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(900), pytest.mark.xdist_group("accept")]
+pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(900)]
 
 CALLERS = 100
 UNPRICED = "routes:\n- name: unpriced\n  targets:\n  - provider: sim-east\n    model: nobody-knows-its-price\n"

@@ -189,6 +189,12 @@ def connect_second(person: Newcomer, sim: SimulatorServer) -> None:
     person.step("13-review")
     tab.get_by_role("button", name="Publish").click()
     person.toast("second is connected")
+    tab.get_by_role("heading", name="Your new key").wait_for()  # the first key of the organisation is made with its first provider
+    assert snippet_run(tab.locator("#call-python").inner_text(), tab.locator("#secret").inner_text().strip())
+    tab.get_by_text("First request seen").wait_for()
+    person.step("14-first-key")
+    tab.get_by_role("link", name="Providers", exact=True).click()
+    tab.locator("main").get_by_role("link", name="second", exact=True).click()
     tab.get_by_text("Healthy").or_(tab.get_by_text("Reachable")).first.wait_for()  # it was checked while it was connected
     person.step("14-connected")
 
