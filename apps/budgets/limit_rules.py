@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apps.audit.errors import ServiceError
 from apps.budgets import limit_choices
-from apps.contracts.limits import MAX_AMOUNT
+from apps.contracts.limits import AmountError, amount_check
 
 
 def check_name(name: object) -> str:
@@ -31,13 +31,10 @@ def check_scope(scope: object) -> str:
 
 def check_amount(amount: object) -> int:
     """A whole number of requests or tokens."""
-    if isinstance(amount, bool) or not isinstance(amount, int):
-        raise ServiceError(f"{amount!r} is not an amount: write a whole number of requests or tokens, such as 600", "amount")
-    if amount < 1:
-        raise ServiceError("an amount must be at least 1: delete the limit to lift it, or switch a kill flag on to stop it all", "amount")
-    if amount > MAX_AMOUNT:
-        raise ServiceError(f"{amount} is beyond the largest amount, {MAX_AMOUNT}: delete the limit to have none", "amount")
-    return amount
+    try:
+        return amount_check(amount)
+    except AmountError as error:
+        raise ServiceError(str(error), "amount") from None
 
 
 def check_model(name: object) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone as clock
 
 from apps.accounts.selectors import permission_require
@@ -69,12 +70,23 @@ def limit_set(
         change_record(actor, "limit.create", wanted, {}, limit_facts(wanted), reason)
         section_touch(section="limits", ids=[wanted.pk])
         return wanted
-    if now.amount != wanted.amount:
-        before, now.amount = now.amount, wanted.amount
-        now.save(update_fields=["amount", "changed_at"])
-        change_record(actor, "limit.update", now, {"amount": before}, {"amount": now.amount}, reason)
-        section_touch(section="limits", ids=[now.pk])
-    return now
+    return limit_amount_set(actor=actor, limit=now, amount=wanted.amount, reason=reason)
+
+
+@transaction.atomic
+def limit_amount_set(*, actor: Actor, limit: Limit, amount: int, reason: str = "") -> Limit:
+    """Another amount, what is used kept; the same again changes nothing. Raises ServiceError."""
+    permission_require(actor=actor, action="limit.change", organisation=limit.organisation)
+    amount = limit_rules.check_amount(amount)
+    row = Limit.objects.select_for_update().get(pk=limit.pk)
+    if row.deleted_at is not None:
+        raise ServiceError(f"the limit {row.name!r} was deleted meanwhile: create it anew", "name")
+    if row.amount != amount:
+        before, row.amount = row.amount, amount
+        row.save(update_fields=["amount", "changed_at"])
+        change_record(actor, "limit.update", row, {"amount": before}, {"amount": amount}, reason)
+        section_touch(section="limits", ids=[row.pk])
+    return row
 
 
 @transaction.atomic
@@ -113,7 +125,7 @@ def limit_restore(
         "amount": limit_rules.check_amount(amount),
     }
     live = Limit.objects.select_for_update().filter(organisation=organisation, deleted_at=None).exclude(pk=limit_id)
-    for other in live.filter(name=name).union(live.filter(scope=scope, scope_id=scope_id, kind=kind)):
+    for other in live.filter(Q(name=name) | Q(scope=scope, scope_id=scope_id, kind=kind)):
         limit_delete(actor=actor, limit=other, reason=reason)  # it did not exist in the version that we return to
     row = Limit.objects.select_for_update().filter(pk=limit_id).first()
     created = row is None

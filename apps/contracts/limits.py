@@ -6,6 +6,7 @@ Redis. A permit that was used may be used again ``window_ms`` later, wherever it
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -36,6 +37,30 @@ MEASURES: dict[LimitKind, Measure] = {
 MAX_AMOUNT = 10**12
 """Far above any limit that means something, and exact in Redis' numbers."""
 
+
+class AmountError(ValueError):
+    """A text that is no amount of requests or tokens; the message says what to write."""
+
+
+def amount_read(text: str) -> int:
+    """A whole number from a form or a document, in range. Raises AmountError."""
+    digits = text.strip().removeprefix("+")
+    if not re.fullmatch(r"-?[0-9]{1,30}", digits):
+        raise AmountError(f"{text.strip()[:40]!r} is not an amount: write a whole number of requests or tokens, digits only, such as 600")
+    return amount_check(int(digits))
+
+
+def amount_check(amount: object) -> int:
+    """An amount that a limit may have. Raises AmountError."""
+    if isinstance(amount, bool) or not isinstance(amount, int):
+        raise AmountError(f"{amount!r} is not an amount: write a whole number of requests or tokens, digits only, such as 600")
+    if amount < 1:
+        raise AmountError("an amount must be at least 1: delete the limit to lift it, or switch a kill flag on to stop it all")
+    if amount > MAX_AMOUNT:
+        raise AmountError(f"{amount} is beyond the largest amount, {MAX_AMOUNT}: delete the limit to have none")
+    return amount
+
+
 KEY_PREFIX = "bulkhead:limit:"
 """Of every key in Redis that limits use: ``<prefix><limit id>``, and ``<prefix>proxies``."""
 
@@ -45,8 +70,8 @@ class Ask(msgspec.Struct, array_like=True, frozen=True):
 
     version: of the config that ``amount`` is from; the newest wins. held: permits that it has. used: of those, in use or resting.
     demand: permits that it could do with. back: permits that it gives back while they rest, as (milliseconds left, how many).
-    live: proxies that it last knew of. acked: the number of the last call of which it has had the answer: resting permits that a lost answer
-    brought go back to rest. Permits that it gives back rested are simply no longer in ``held``.
+    live: proxies that it last knew of. acked: the number of the last call of which it has had the answer: resting permits that a lost
+    answer brought go back to rest. Permits that it gives back rested are simply no longer in ``held``.
     """
 
     id: str

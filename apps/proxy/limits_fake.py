@@ -53,7 +53,7 @@ class FakeBook:
 
     def sync(self, boot: str, asks: Sequence[Ask], ttl: int, number: int) -> Shares:
         now = self.now_ms()
-        late = boot in self.members and self.members[boot][1] >= number
+        late = boot in self.members and self.members[boot][0] > now and self.members[boot][1] >= number
         if not late:
             self.members.pop(boot, None)
             if ttl:

@@ -1,8 +1,9 @@
 """The pool of permits in Redis: one script, one round trip for any number of limits.
 
 A limit's state is one value, in MessagePack: ``{amount, version, resting, holders, settle}``. ``resting``: ``{at, n}``, permits that are
-usable again at a moment. ``holders``: boot id -> ``{units, expires, demand, used, short, number, given}``. All moments are Redis' clock, in milliseconds;
-what comes from and goes to proxies are spans, so no two clocks are ever compared. The pool's rested permits are what is left over.
+usable again at a moment. ``holders``: boot id -> ``{units, expires, demand, used, short, number, given}``. All moments are Redis' clock,
+in milliseconds; what comes from and goes to proxies are spans, so no two clocks are ever compared. The pool's rested permits are what is
+left over.
 
 A holder that does not come back within its time is dead or cut off: its permits rest from the end of that time, because nobody knows
 when it used them. Where others are short, nobody is given more than its fair part (max-min over what everybody asks for). A holder that
@@ -31,7 +32,7 @@ if now == 0 then local t = redis.call('TIME'); now = t[1] * 1000 + math.floor(t[
 local boot, ttl, asks, number = ARGV[1], tonumber(ARGV[2]), cmsgpack.unpack(ARGV[3]), tonumber(ARGV[5])
 local function read(key) local raw = redis.call('GET', key); return raw and cmsgpack.unpack(raw) end
 local members, live = read(KEYS[1]) or {}, 0
-local late = members[boot] and members[boot][2] >= number
+local late = members[boot] and members[boot][1] > now and members[boot][2] >= number
 if not late then members[boot] = ttl > 0 and {now + ttl, number} or nil end
 for b, m in pairs(members) do if m[1] <= now then members[b] = nil else live = live + 1 end end
 if late then return cmsgpack.pack({live, {}}) end

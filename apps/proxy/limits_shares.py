@@ -31,6 +31,8 @@ TTL_MARGIN = 0.9
 BUSY_SECONDS = 0.2
 CALM_SECONDS = 1.0
 IDLE_SECONDS = 10.0
+HELLO_SECONDS = 2.0
+"""A proxy without anything to ask says so often that it is there: how many share a limit decides what each keeps without Redis."""
 DRY_SECONDS = 0.1
 """The pool is not asked again so soon by requests when it had nothing."""
 WAIT_SECONDS = 0.4
@@ -62,6 +64,7 @@ class ShareKeeper:
         self._bell = asyncio.Event()
         self._failing_since: float | None = None
         self._pause = 0.0
+        self._spoken_at = -HELLO_SECONDS
         self._work: dict[str, Window] = {}
         """Windows that somebody has asked for lately, or of which something is held."""
         self._synced: asyncio.Future[None] | None = None
@@ -129,7 +132,7 @@ class ShareKeeper:
                 self._alone()
             elif self._limits.away:
                 await self._sync([])
-            elif due := self.due():
+            elif (due := self.due()) or self._limits.now() - self._spoken_at >= HELLO_SECONDS:
                 await self._sync(due)
             if self._pause:
                 await asyncio.sleep(self._pause * random.uniform(0.5, 1.0))
@@ -151,6 +154,7 @@ class ShareKeeper:
         assert self._pool is not None
         limits = self._limits
         started = limits.now()
+        self._spoken_at = started
         asks = [self.ask(window, started) for window in due]
         try:
             self.calls += 1
@@ -228,6 +232,13 @@ class ShareKeeper:
         least = math.ceil(window.amount / (4 * max(1, self._limits.proxies)))
         return min(window.amount, max(math.ceil(asked * DEMAND_HEADROOM), least, window.used + window.need))
 
+    def surplus(self, window: Window) -> tuple[int, int]:
+        """Free and resting permits that others may have: what will not be used at once, and what is beyond the fair part."""
+        free = max(0, window.share - window.used)
+        spare = max(0, free - 2 * (window.asked - window.seen) - window.need)
+        over = max(0, window.share - window.target - spare)
+        return min(free, spare + over), max(0, over - (free - spare)) if window.seconds else 0
+
     def ask(self, window: Window, now: float) -> Ask:
         window.prune(now)
         if now >= window.until:
@@ -235,10 +246,8 @@ class ShareKeeper:
         free = max(0, window.share - window.used)
         if now - window.last_asked > IDLE_SECONDS:
             window.give_back(now, free, window.used if window.seconds else 0)
-        elif window.wanted:  # what will not be used at once, and what is beyond the fair part
-            spare = max(0, free - 2 * (window.asked - window.seen) - window.need)
-            over = max(0, window.share - window.target - spare)
-            window.give_back(now, min(free, spare + over), max(0, over - (free - spare)) if window.seconds else 0)
+        elif window.wanted:
+            window.give_back(now, *self.surplus(window))
         demand = self.demand(window, now)
         window.back = [(until, n) for until, n in window.back if until > now]
         window.seen = window.asked
@@ -278,6 +287,9 @@ class ShareKeeper:
         window.need = 0
         busy = share.wanted or (self._limits.proxies > 1 and now - window.last_asked < IDLE_SECONDS)
         window.sync_at = now + (BUSY_SECONDS if busy else CALM_SECONDS)
+        if share.wanted and any(self.surplus(window)):  # somebody waits for it
+            window.sync_at = now
+            self._bell.set()
 
 
 def _short_first(window: Window) -> tuple[bool, float]:

@@ -133,6 +133,7 @@ RAIL: tuple[Job, ...] = (
                 key="m",
                 words="price book discounts gpu cost re-pricing",
             ),
+            Place("Limits", "limits:list", "clock", "limit.view", also=("limits:*",), key="l", words="rate rpm tpm concurrency quota"),
             Place("Proxies", "dashboard:proxies", "fleet", "config.view", key="x", words="processes fleet"),
         ),
     ),
@@ -158,6 +159,7 @@ RAIL: tuple[Job, ...] = (
 ACTIONS: tuple[Action, ...] = (
     Action("Connect a provider", "providers:connect", "plug", "provider.change", "new add upstream credential"),
     Action("Create a key", "keys:create", "plus", "key.create", "new add virtual"),
+    Action("Set a limit", "limits:create", "plus", "limit.change", "new add rate tokens requests per minute"),
     Action("Create a route", "routes:create", "plus", "route.change", "new add"),
     Action("Invite a colleague", "settings:invite", "person", "user.change", "new add user person people", installation=True),
     Action("Change your password", "settings:profile", "settings", "", "profile sign out sessions"),

@@ -159,10 +159,12 @@ class _Run:
             "routes": self.steps.route,
             "keys": self.steps.key,
             "budgets": self.steps.budget,
+            "limits": self.steps.limit,
             "flags": self.steps.flag,
         }
         removals: dict[str, Callable[[Organisation, str], None]] = {
             "flags": self.steps.remove_flag,
+            "limits": self.steps.remove_limit,
             "budgets": self.steps.remove_budget,
             "keys": self.steps.remove_key,
             "routes": self.steps.remove_route,
@@ -212,5 +214,7 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
         yield "teams", entry.team or entry.service.partition("/")[0]
     elif kind == "budgets":
         yield "keys", entry.key
+    elif kind == "limits":
+        yield from (("keys", entry.key), ("teams", entry.team), ("routes", entry.route))
     elif kind == "flags":
         yield from (("routes", entry.route), ("providers", entry.provider), ("keys", entry.key), ("teams", entry.owner))

@@ -19,6 +19,7 @@ _ONE = {
     "routes": "route",
     "keys": "key",
     "budgets": "budget",
+    "limits": "limit",
     "flags": "flag",
 }
 

@@ -21,6 +21,7 @@ class Unit(Enum):
     REFERENCE = "reference"
     PERCENT = "percent"
     CLOCK = "clock"
+    AMOUNT = "amount"
 
 
 Dollars = Annotated[int, Unit.DOLLARS]
@@ -28,6 +29,7 @@ Duration = Annotated[int, Unit.DURATION]
 Moment = Annotated[datetime, Unit.MOMENT]
 Percent = Annotated[int, Unit.PERCENT]
 Clock = Annotated[int, Unit.CLOCK]
+Amount = Annotated[int, Unit.AMOUNT]
 Reference = Annotated[str, Unit.REFERENCE]
 
 KEPT = "kept"
@@ -281,6 +283,18 @@ class BudgetEntry(Entry, kw_only=True):
     absent: bool = False
 
 
+class LimitEntry(Entry, kw_only=True):
+    """So many requests or tokens in a while, or requests at once: of a key, a team, a route, a model, or of the whole organisation."""
+
+    key: str = ""
+    team: str = ""
+    route: str = ""
+    model: str = ""
+    kind: str
+    amount: Amount
+    absent: bool = False
+
+
 class FlagEntry(Entry, kw_only=True):
     """A switch that on-call flips."""
 
@@ -308,6 +322,7 @@ class Document(msgspec.Struct, kw_only=True):
     routes: list[RouteEntry] = []
     keys: list[KeyEntry] = []
     budgets: list[BudgetEntry] = []
+    limits: list[LimitEntry] = []
     flags: list[FlagEntry] = []
 
 
@@ -332,6 +347,7 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     MirrorEntry,
     KeyEntry,
     BudgetEntry,
+    LimitEntry,
     FlagEntry,
 )
 """Every type of the document, in the order in which the manual explains them."""

@@ -10,6 +10,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from apps.contracts.limits import AmountError, amount_read
 from apps.contracts.money import MoneyError, clock_read, dollars_read, percent_read
 from controlplane.configfile.document import KEPT, Document, Unit
 from controlplane.configfile.problems import Problem
@@ -19,7 +20,7 @@ MAX_TEXT = 2000
 MAX_INTEGER = 2**31 - 1
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)\s?(ms|s|m|h)")
 _MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
-_READERS = {Unit.DOLLARS: dollars_read, Unit.PERCENT: percent_read, Unit.CLOCK: clock_read}
+_READERS = {Unit.DOLLARS: dollars_read, Unit.PERCENT: percent_read, Unit.CLOCK: clock_read, Unit.AMOUNT: amount_read}
 """Units that forms read by the same functions."""
 _TRUE, _FALSE = {"true", "yes", "on"}, {"false", "no", "off"}
 
@@ -178,7 +179,7 @@ class _Reader:
         if unit in _READERS:
             try:
                 return _READERS[unit](node.text)
-            except MoneyError as error:
+            except (MoneyError, AmountError) as error:
                 return self.fail(node, path, str(error))
         if unit is Unit.DURATION:
             match = _DURATION.fullmatch(node.text) if node.kind == "str" else None

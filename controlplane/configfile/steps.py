@@ -13,6 +13,8 @@ import msgspec
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
+from apps.budgets.limit_selectors import limits_of
+from apps.budgets.limit_services import limit_delete, limit_set
 from apps.budgets.selectors import budgets_of
 from apps.budgets.services import budget_delete, budget_set
 from apps.contracts.snapshot import Deadlines
@@ -241,6 +243,31 @@ class Steps:
             )
         self.objects["budgets", str(budget.pk)] = path
 
+    def limit(self, organisation: Organisation, entry: doc.LimitEntry, path: str) -> None:
+        named = [scope for scope in ("key", "team", "route", "model") if getattr(entry, scope)]
+        if len(named) > 1:
+            raise ServiceError("name at most one of key, team, route and model; none: the whole organisation", named[1])
+        scope = named[0] if named else "organisation"
+        scope_id: object = {
+            "key": lambda: key_named(organisation, entry.key).pk,
+            "team": lambda: _team_named(organisation, entry.team).pk,
+            "route": lambda: route_named(organisation, entry.route).pk,
+            "model": lambda: entry.model,
+            "organisation": lambda: organisation.pk,
+        }[scope]()
+        with _fields({"scope_id": scope if named else "name"}):
+            limit = limit_set(
+                actor=self.actor,
+                organisation=organisation,
+                name=entry.name,
+                scope=scope,
+                scope_id=scope_id,
+                kind=entry.kind,
+                amount=entry.amount,
+                reason=self.reason,
+            )
+        self.objects["limits", str(limit.pk)] = path
+
     def flag(self, organisation: Organisation, entry: doc.FlagEntry, path: str) -> None:
         named = [kind for kind in ("route", "provider", "key") if getattr(entry, kind)]
         if len(named) != 1:
@@ -277,6 +304,10 @@ class Steps:
     def remove_flag(self, organisation: Organisation, name: str) -> None:
         for flag in flags_of(organisation).filter(name=name):
             flag_delete(actor=self.actor, flag=flag, reason=self.reason)
+
+    def remove_limit(self, organisation: Organisation, name: str) -> None:
+        for limit in limits_of(organisation).filter(name=name):
+            limit_delete(actor=self.actor, limit=limit, reason=self.reason)
 
     def remove_budget(self, organisation: Organisation, name: str) -> None:
         for budget in budgets_of(organisation).filter(name=name):
@@ -320,6 +351,12 @@ def _team(organisation: Organisation, slug: str, field: str) -> Team | None:
     team = team_get(organisation=organisation, slug=slug)
     if team is None:
         raise ServiceError(f"there is no team {slug!r}: add it under teams", field)
+    return team
+
+
+def _team_named(organisation: Organisation, slug: str) -> Team:
+    team = _team(organisation, slug, "team")
+    assert team is not None
     return team
 
 

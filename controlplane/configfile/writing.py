@@ -9,6 +9,7 @@ import msgspec
 import yaml
 
 from apps.accounts.models import Organisation
+from apps.budgets.limit_selectors import limits_of
 from apps.budgets.selectors import budgets_of
 from apps.contracts.money import clock_text, dollars_text
 from apps.contracts.pricing import percent_text
@@ -31,6 +32,7 @@ from controlplane.configfile.document import (
     GpuPriceEntry,
     KeyEntry,
     LikeEntry,
+    LimitEntry,
     OffPeakEntry,
     PriceEntry,
     ProviderEntry,
@@ -80,6 +82,19 @@ def document_of(organisation: Organisation) -> Document:
             limit=row.limit_nano,
         )
         for row in budgets_of(organisation)
+    ]
+    slugs = {str(team.pk): team.slug for team in teams(organisation=organisation)}
+    document.limits = [
+        LimitEntry(
+            name=row.name,
+            key=names.of("key", row.scope_id) if row.scope == "key" else "",
+            team=slugs.get(row.scope_id, row.scope_id) if row.scope == "team" else "",
+            route=names.of("route", row.scope_id) if row.scope == "route" else "",
+            model=row.scope_id if row.scope == "model" else "",
+            kind=row.kind,
+            amount=row.amount,
+        )
+        for row in limits_of(organisation)
     ]
     document.flags = [
         FlagEntry(

@@ -24,7 +24,7 @@ from controlplane.launcher import death
 
 START_SECONDS = 30.0
 PROXY = "bulkhead_proxy"
-"""The proxies' user: it may share hints, claims, idempotency keys and limits with other proxies, and see nothing else, least of all queues."""
+"""The proxies' user: it may share hints, claims, idempotency keys and limits with other proxies, and see nothing else, not the queues."""
 PROXY_KEYS = ("bulkhead:probe:*", "bulkhead:idem:*", "bulkhead:limit:*")
 PROXY_CHANNELS = ("bulkhead:breakers",)
 PROXY_COMMANDS = ("ping", "time", "publish", "subscribe", "unsubscribe", "get", "set", "del", "pexpire", "eval")

@@ -35,6 +35,7 @@ SECTIONS = (
     "### `routes[].resilience.mirror`",
     "### `keys`",
     "### `budgets`",
+    "### `limits`",
     "### `flags`",
 )
 
