@@ -17,6 +17,10 @@ from django.urls import reverse
 from apps.accounts.models import Organisation
 from apps.accounts.rules import Role, roles_for
 from apps.audit.errors import ServiceError
+from apps.keys.choices import ALL_ROUTES
+from apps.keys.selectors import keys_of
+from apps.keys.services import key_create
+from apps.keys.views import IssuingView
 from apps.providers import choices, pricebook, rules
 from apps.providers.checks import providers_check
 from apps.providers.listing import known_price
@@ -26,7 +30,6 @@ from apps.providers.prices import prices_set
 from apps.providers.probe import Address, Listed, Tried, chat_try, models_list
 from apps.providers.rules import EndpointSpec, PriceSpec
 from apps.providers.services import credential_set, provider_ensure
-from apps.publishing.editing import EditView
 from apps.routes.rules import TargetSpec
 from apps.routes.selectors import routes_of
 from apps.routes.services import route_ensure
@@ -59,6 +62,8 @@ PRESETS: dict[str, Preset] = {
     "vllm": Preset("vLLM on this host", "vllm", "http://127.0.0.1:8000/v1", private=True),
     "custom": Preset("Another address", "", ""),
 }
+FIRST_KEY = "my-app"
+"""What the first key of an organisation is called, unless somebody says otherwise."""
 PER_MODEL, ONE_ROUTE, NO_ROUTE = "each", "one", "none"
 
 
@@ -137,6 +142,13 @@ class ConnectForm(forms.Form):
     )  # fmt: skip
     input = DollarsField(label="Input, $ per million tokens", required=False)
     output = DollarsField(label="Output, $ per million tokens", required=False)
+    key_name = forms.CharField(
+        label="Key's name",
+        required=False,
+        max_length=80,
+        help_text="Such as “my-app”. Its secret is shown once, after publishing. Empty: no key now.",
+        widget=forms.TextInput(attrs=PLAIN),
+    )
 
     @property
     def found_models(self) -> list[str]:
@@ -190,8 +202,9 @@ class ConnectForm(forms.Form):
         return Address(base_url=base_url, secret=secret, kind=rules.check_kind(data.get("kind", "openai")), allow_private=allowed)
 
 
-class ConnectView(EditView):
-    """``/providers/connect/``: *Test* and *Try a completion* call the provider, *Review* shows what *Publish* would do."""
+class ConnectView(IssuingView):
+    """``/providers/connect/``: *Test* and *Try a completion* call the provider, *Review* shows what *Publish* would do. Where a key is
+    made too, its secret and first calls are the answer."""
 
     permission = "provider.change"
     kind = "provider"
@@ -228,7 +241,12 @@ class ConnectView(EditView):
             "allow_private_addresses": chosen.private,
             "kind": "openai",
             "routes": PER_MODEL,
+            "key_name": FIRST_KEY if self._may_create_key and not keys_of(self.choice.organisation).exists() else "",
         }
+
+    @property
+    def _may_create_key(self) -> bool:
+        return self.choice.may("key.create")
 
     def reshape(self, data: QueryDict) -> QueryDict | None:
         if "use_preset" in data:
@@ -298,7 +316,20 @@ class ConnectView(EditView):
         )
         self._prices(form, provider)
         self._routes(form, name)
+        self._key(given["key_name"].strip())
         return provider
+
+    def _key(self, name: str) -> None:
+        """A key for every route, where one is asked for."""
+        self.issued = None
+        if not name or not self._may_create_key:
+            return
+        try:
+            self.issued = key_create(
+                actor=self.actor, organisation=self.choice.organisation, name=name, routes=[ALL_ROUTES], reason=self.reason
+            )
+        except ServiceError as error:
+            raise ServiceError(error.message, "key_name") from error
 
     def _credential(self, name: str, secret: str) -> str:
         if not secret:
@@ -367,6 +398,7 @@ class ConnectView(EditView):
             "hidden": hidden,
             "total": len(form.found_models),
             "shown_models": SHOWN_MODELS,
+            "may_create_key": self._may_create_key,
             "example": (rules.EXAMPLE_INPUT, rules.EXAMPLE_OUTPUT),
             "real_url": f"{reverse('providers:connect')}?org={real.slug}" if real else "",
             "real_action": f"Connect it in {real.name}" if real else "",
@@ -406,7 +438,7 @@ class ConnectView(EditView):
             providers_check(endpoint_ids=[str(endpoint.pk) for endpoint in self.connected.endpoints.all()])
         return answer
 
-    def done_url(self, result: Provider) -> str:
+    def done_url(self, result: Provider) -> str:  # type: ignore[override]
         self.connected = result
         return reverse("providers:detail", args=[result.pk])
 

@@ -12,6 +12,7 @@ from django.test import Client
 
 from apps.accounts.models import Membership, Organisation, User
 from apps.audit.models import AuditEvent
+from apps.keys.models import VirtualKey
 from apps.providers.models import Credential, Price, Provider
 from apps.providers.services import credential_value
 from apps.publishing.selectors import head_number
@@ -201,3 +202,22 @@ def test_from_the_demo_it_leads_to_the_real_organisation(client: Client) -> None
     assert answer["Location"] == f"{URL}?preset=groq&org=real-one"
     page = client.get(answer["Location"]).content.decode()
     assert "You were in Demo" in page
+
+
+def test_a_key_is_made_with_the_provider_and_shown_once(admin: Client, filled: dict[str, Any], other: Organisation) -> None:
+    assert 'value="my-app"' in admin.get(URL).content.decode()  # the first key of an organisation is offered
+    data = {**filled, "more": "house-model", "key_name": "my-app"}
+    answer = publish(admin, data)
+    text = answer.content.decode()
+    key = VirtualKey.objects.get(organisation=other)
+    assert answer.status_code == 200 and (key.name, key.routes) == ("my-app", ["*"]) and f"bk-{key.public_id}-" in text
+    assert "house-model" in text and answer["Cache-Control"].startswith("no-store")
+    again = admin.post(URL, {**data, "publish": "1", "reason": "second provider"})
+    assert again.status_code == 302 and VirtualKey.objects.count() == Provider.objects.filter(name="house").count() == 1
+    assert 'value="my-app"' not in admin.get(URL).content.decode()
+
+
+def test_a_key_that_cannot_be_made_leaves_nothing_connected(admin: Client, filled: dict[str, Any], other: Organisation) -> None:
+    answer = admin.post(URL, {**filled, "more": "house-model", "key_name": "no such name!"})
+    assert answer.status_code == 400 and "key_name" in answer.context["form"].errors
+    assert not VirtualKey.objects.exists() and not Provider.objects.filter(name="house").exists()
