@@ -7,10 +7,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.accept.conftest import Instance
+from tests.accept.conftest import FULL, Instance
 from tests.launcher.conftest import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not FULL, reason="four processes and three commands take a minute: make accept"),
+    pytest.mark.timeout(300),
+]
 
 ROUTE = """routes:
 - name: forced-chat
