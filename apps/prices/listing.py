@@ -42,7 +42,7 @@ class BookRow:
     @property
     def taken_off(self) -> str:
         """What comes off the list price now."""
-        return ", ".join(self.label.split("~")[1:])
+        return ", ".join(self.label.split("~")[1:]).replace("%-", "% ")
 
     @property
     def free(self) -> bool:

@@ -101,7 +101,7 @@ class ListView(BookView):
 class ModelView(BookView):
     """``/prices/models/<id>/``: everything that prices one model, and every price it ever had."""
 
-    tab = "model"
+    tab = "list"
 
     def get(self, request: HttpRequest, model_id: UUID) -> HttpResponseBase:
         page = listing.model_page(self.choice.organisation, model_id)
