@@ -14,6 +14,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not FULL, reason="four processes and three commands take a minute: make accept"),
     pytest.mark.timeout(300),
+    pytest.mark.xdist_group("accept"),
 ]
 
 ROUTE = """routes:
