@@ -46,6 +46,10 @@ OBJECTS = {
     "dashboard:request": ("request_id", "/requests/", r"^/requests/([0-9a-f-]{36})/$"),
     "publishing": ("number", "/config/", r"^/config/(\d+)/$"),
     "audit:event": ("seq", "/audit/", r"^/audit/(\d+)/$"),
+    "prices": ("model_id", "/prices/", r"^/prices/models/([0-9a-f-]{36})/$"),
+    "prices:discount": ("discount_id", "/prices/discounts/", r"^/prices/discounts/([0-9a-f-]{36})/edit/$"),
+    "prices:gpu": ("price_id", "/prices/gpus/", r"^/prices/gpus/([0-9a-f-]{36})/edit/$"),
+    "prices:repricing": ("repricing_id", "/prices/repricing/", r"^/prices/repricing/([0-9a-f-]{36})/$"),
     "settings": ("pk", "/settings/people/", r"^/settings/people/([0-9a-f-]{36})/$"),
 }
 """App, or page -> the parameter of its address, the page that lists such objects, and what a link to one looks like."""
@@ -58,6 +62,7 @@ ACTS = {
     "settings:invitation-renew", "settings:invitation-revoke", "settings:person-disable", "settings:person-enable",
     "settings:person-password-link", "settings:person-remove", "demo:break", "demo:switch", "demo:undo", "demo:traffic",
     "ui:theme", "ui:zone", "ui:catalogue_try", "audit:check", "providers:credential_remove",
+    "prices:discount_remove", "prices:gpu_remove", "prices:base_take", "prices:repricing_withdraw",
 }  # fmt: skip
 """Addresses that act when sent to by POST: they have no page, or only their refusal."""
 PARTS = {
