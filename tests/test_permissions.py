@@ -6,6 +6,7 @@ A new address without a permission fails here until it is named in one of the li
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +20,13 @@ from apps.accounts.rules import Role, roles_for
 from apps.accounts.services import organisation_ensure
 from apps.audit.actors import Actor
 from apps.audit.models import AuditEvent
+from apps.budgets.limit_choices import KINDS
+from apps.budgets.limit_services import limit_set
 from apps.contracts.identifiers import uuid7
 from apps.keys.services import key_create
+from apps.prices.repricing import repricing_create
+from apps.prices.services import gpu_price_set
+from apps.providers.discounts import discount_set
 from apps.providers.models import ProviderModel
 from apps.providers.prices import prices_set
 from apps.providers.rules import EndpointSpec, PriceSpec
@@ -99,6 +105,13 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
     prices_set(actor=actor, provider=provider, model="m", prices=[PriceSpec(input=1, output=1)])
     route = route_ensure(actor=actor, organisation=organisation, name="walled", targets=[TargetSpec("p", "m")])
     key, _ = key_create(actor=actor, organisation=organisation, name="app")
+    discount = discount_set(actor=actor, organisation=organisation, name="d", provider=provider, discount=500)
+    gpu = gpu_price_set(actor=actor, organisation=organisation, name="g", gpu="H200", per_hour=1)
+    hour = datetime.now(UTC) - timedelta(hours=3)
+    again = repricing_create(actor=actor, organisation=organisation, starts_at=hour, ends_at=hour + timedelta(hours=1), reason="a credit")
+    limit = limit_set(
+        actor=actor, organisation=organisation, name="l", scope="organisation", scope_id=organisation.pk, kind=next(iter(KINDS)), amount=9
+    )
     publish(actor=actor, reason="first")
     for attempts in (1, 2):
         route_update(actor=actor, route=route, max_attempts=attempts)
@@ -107,6 +120,10 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "credential_id": credential.pk,
         "provider_id": provider.pk,
         "model_id": ProviderModel.objects.get(provider=provider).pk,
+        "discount_id": discount.pk,
+        "price_id": gpu.pk,
+        "repricing_id": again.pk,
+        "limit_id": limit.pk,
         "route_id": route.pk,
         "key_id": key.pk,
         "number": 2,  # whose route was changed again since
