@@ -52,6 +52,7 @@ ROUTES: list[RouteFragment] = [
     route("no-rescue", both("no-rescue", prefill=True), rescue="off"),
     route("other-model", [at("east", "other-model"), at("west", "other-model-2", prefill=True)]),
     route("any-model", [at("east", "any-model"), at("west", "any-model-2", prefill=True)], rescue="any"),
+    route("bounded", [at("east", "bounded", total_ms=700, prefill=True), at("west", "bounded", prefill=True)], breaker=TOUCHY),
     route("named-rescue", [at("east", "named-rescue")]),
     route("rescue-helper", [at("west", "named-rescue", prefill=True)]),
     route("tools", both("tools", prefill=True)),

@@ -138,6 +138,16 @@ def test_across_models_only_where_the_route_says_so(lab: Lab) -> None:
     assert [role for _, role, _ in lab.roles(got)] == ["first", "rescue"], "the same target was asked, and broke again"
 
 
+def test_an_attempt_that_takes_too_long_is_gone_on_with_elsewhere(lab: Lab) -> None:
+    """A target's own total ends its stream in the middle; a long answer is no failure of the target."""
+    lab.script("east", "bounded", tokens_per_second=30)
+    for _ in range(3):
+        got = lab.ask("bounded", stream=True, temperature=0, bulkhead_sim={"output_tokens": TOKENS})
+        assert got.whole and len(got.text) == 4 * TOKENS
+        assert [(provider, role) for provider, role, _ in lab.roles(got)] == [("east", "first"), ("west", "rescue")]
+    assert lab.breaker("east/main/bounded") == "closed"
+
+
 def test_the_apps_own_fallback_goes_on_as_far_as_the_route_lets_it(lab: Lab) -> None:
     """``named-rescue`` is a route of one target, ``rescue-helper`` another one with the same model's name at west."""
     headers = {"x-bulkhead-fallbacks": "plain-west, rescue-helper"}
