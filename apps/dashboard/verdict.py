@@ -100,7 +100,7 @@ def _facts(glance: Glance, proxies: Sequence[Any], shipper: Shipper) -> list[str
     whole = glance.whole
     said = []
     if whole.recent.requests:
-        said.append(f"{compact(whole.recent.requests)} requests in {glance.minutes} min")
+        said.append(f"{compact(whole.recent.requests)} {'request' if whole.recent.requests == 1 else 'requests'} in {glance.minutes} min")
         said.append(f"{compact(whole.recent.failed)} failed" if whole.recent.failed else "none failed")
         if whole.recent_time.p95 is not None:
             said.append(f"p95 {duration(whole.recent_time.p95)}")

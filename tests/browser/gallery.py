@@ -232,7 +232,13 @@ def photograph(
     tab = context.new_page()
     tab.goto(f"{url}/?org={org}" if org else f"{url}/")
     objects = Objects(tab, url)
-    wanted = [(page.name, address) for page in pages() if (address := objects.address(page)) is not None]
+    wanted = []
+    for page in pages():
+        try:
+            if (address := objects.address(page)) is not None:
+                wanted.append((page.name, address))
+        except LookupError as error:
+            found.append(Found(page.name.replace(":", "-"), [str(error)]))
     wanted += [(f"{page}-{view}", f"{address}?tab={view}") for page, address in wanted for view in VIEWS.get(page, ())]
     wanted += list(MORE.items())
     state = context.storage_state()
