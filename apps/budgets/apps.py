@@ -7,8 +7,10 @@ class BudgetsConfig(AppConfig):
     def ready(self) -> None:
         from apps.audit.registry import register_kind
         from apps.budgets.choices import OVERRUN_EVENT
+        from apps.budgets.limit_selectors import limits_applying
         from apps.budgets.selectors import budget_bars
-        from apps.keys.neighbours import register_budgets
+        from apps.keys.neighbours import register_budgets, register_limits
 
         register_kind(OVERRUN_EVENT, "Budget overrun", tone="bad", description="A provider billed more than was reserved for the request.")
         register_budgets(budget_bars)
+        register_limits(limits_applying)

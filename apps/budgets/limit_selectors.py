@@ -56,12 +56,15 @@ def limit_get(organisation: Organisation, limit_id: UUID) -> Limit | None:
 
 
 def limits_applying(organisation: Organisation, *, key_id: str = "", team_id: str = "", route_id: str = "") -> list[LimitLine]:
-    """Those of a key with its team, or of a route, and the whole organisation's."""
+    """Those of a key with its team, or of a route, and the whole organisation's, without the names of these: one query."""
     wanted = Q(scope="organisation")
     for scope, object_id in (("key", key_id), ("team", team_id), ("route", route_id)):
         if object_id:
             wanted |= Q(scope=scope, scope_id=object_id)
-    return limit_lines(organisation, list(limits_of(organisation).filter(wanted)))
+    return [
+        LimitLine(row.pk, row.name, row.scope, row.scope_id, "", False, row.kind, row.amount)
+        for row in limits_of(organisation).filter(wanted)
+    ]
 
 
 def limit_lines(organisation: Organisation, rows: Sequence[Limit]) -> list[LimitLine]:

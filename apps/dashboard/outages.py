@@ -21,7 +21,7 @@ class Outage:
 
 
 def outages(fleet: Fleet, redis: RedisState) -> list[Outage]:
-    """Redis that does not answer, and proxies of which not one is heard. A proxy that never was is no outage."""
+    """Redis that does not answer, proxies of which not one is heard, limits that are not shared. A proxy that never was is no outage."""
     found: list[Outage] = []
     if fleet.proxies and all(proxy.status.value == "silent" for proxy in fleet.proxies):
         text = (
@@ -36,4 +36,11 @@ def outages(fleet: Fleet, redis: RedisState) -> list[Outage]:
             " itself. Start Redis again; DATA_DIR/log/redis.log says why it ended."
         )
         found.append(Outage("warn", "Redis does not answer", text, redis.since))
+    alone = [proxy.name for proxy in fleet.proxies if proxy.limits_local and proxy.status.value != "silent"]
+    if alone:
+        text = (
+            f"{', '.join(alone[:8])}: each keeps to its equal part of every limit, by itself, until Redis answers it again or"
+            " BULKHEAD_PROXY_REDIS_URL names one. Together they let through at most each limit, once what was used before has passed."
+        )
+        found.append(Outage("warn", "Limits are not shared between proxies", text, None))
     return found

@@ -50,6 +50,8 @@ class ProxyRow:
     lag_ms: int | None
     settled: int | None
     public_url: str
+    limits_local: bool = False
+    """It shares limits with no other proxy now, because Redis is away or there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def fleet(status: FleetStatus | None = None) -> Fleet:
                 lag_ms=journal.lag_ms if journal else None,
                 settled=journal.records if journal else None,
                 public_url=proxy["public_url"],
+                limits_local=(proxy["detail"] or {}).get("limits") == "local",
             )
         )
     return Fleet(version=status["head"], current=status["applied"], total=status["total"], proxies=rows)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cached_property
 
+from django.urls import reverse
+
 from apps.accounts.scope import Choice
 from apps.audit.models import AuditEvent
 from apps.audit.selectors import audit_events
 from apps.keys import choices, rules
 from apps.keys.models import VirtualKey
-from apps.keys.neighbours import BudgetLine, KnownRoute, budgets_known, routes_known
+from apps.keys.neighbours import BudgetLine, KnownRoute, LimitLine, budgets_known, limits_known, routes_known
 from apps.ui.plots import Plot
 from apps.ui.status import Status
 from apps.ui.timerange import TimeRange
@@ -24,7 +26,7 @@ from apps.usage.requests import request_page
 
 LAST = 10
 EVENTS = 30
-TABS = (("use", "Use"), ("access", "Routes"), ("connect", "Connect"), ("history", "History"))
+TABS = (("use", "Use"), ("access", "Routes and limits"), ("connect", "Connect"), ("history", "History"))
 
 
 class KeyDetail:
@@ -71,6 +73,17 @@ class KeyDetail:
         """Those of the key, then those of its organisation."""
         bars = budgets_known(self.choice.organisation, now=self.now, key_ids=[str(self.key.pk)])
         return sorted(bars, key=lambda bar: not bar.key_id)
+
+    @cached_property
+    def limits(self) -> list[LimitLine]:
+        """Those of the key, of its team and of its organisation."""
+        team_id = self.key.service.team_id if self.key.service else self.key.team_id
+        return limits_known(self.choice.organisation, key_id=str(self.key.pk), team_id=str(team_id or ""))
+
+    @property
+    def limit_url(self) -> str:
+        """Where a limit of the key is set; empty for whom may not."""
+        return f"{reverse('limits:create')}?for=key:{self.key.pk}" if self.choice.may("limit.change") and not self.revoked else ""
 
     @cached_property
     def requests(self) -> list[tuple[UsageRequest, Status]]:

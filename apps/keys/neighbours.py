@@ -1,4 +1,4 @@
-"""What keys' pages show of apps that stand above keys: the routes a key may use, the budgets that wall it in.
+"""What keys' pages show of apps that stand above keys: the routes a key may use, the budgets that wall it in, its limits.
 
 Those apps know keys, not the other way round; each names its read here in its ``AppConfig.ready()``. Without one a page shows
 less and never fails.
@@ -46,10 +46,28 @@ class BudgetRead(Protocol):
     def __call__(self, organisation: Organisation, *, now: datetime, key_ids: Collection[str] | None = None) -> Sequence[BudgetLine]: ...
 
 
+class LimitLine(Protocol):
+    """A limit that holds a key, its team or its whole organisation (``apps.budgets.limit_selectors.LimitLine``)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def scope(self) -> str: ...
+    @property
+    def words(self) -> str: ...
+
+
+class LimitRead(Protocol):
+    """The limits that a key's requests fall under whatever their route, in few queries."""
+
+    def __call__(self, organisation: Organisation, *, key_id: str, team_id: str) -> Sequence[LimitLine]: ...
+
+
 RouteRead = Callable[[Organisation, int | None], Sequence[KnownRoute]]
 
 _routes: RouteRead | None = None
 _budgets: BudgetRead | None = None
+_limits: LimitRead | None = None
 
 
 def register_routes(read: RouteRead) -> None:
@@ -62,6 +80,17 @@ def register_budgets(read: BudgetRead) -> None:
     """Names who knows the budgets."""
     global _budgets
     _budgets = read
+
+
+def register_limits(read: LimitRead) -> None:
+    """Names who knows the limits."""
+    global _limits
+    _limits = read
+
+
+def limits_known(organisation: Organisation, *, key_id: str, team_id: str) -> list[LimitLine]:
+    """The limits that hold a key, its team or its organisation."""
+    return list(_limits(organisation, key_id=key_id, team_id=team_id)) if _limits else []
 
 
 def routes_known(organisation: Organisation, *, most: int | None = None) -> list[KnownRoute]:

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from apps.contracts.limits import Ask, Share, Shares
@@ -40,6 +40,7 @@ WAIT_SECONDS = 0.4
 AWAY_SECONDS = 2.0
 PAUSE_SECONDS = 0.05
 MAX_PAUSE_SECONDS = 1.0
+COUNT_SECONDS = 5.0
 MAX_WAITING = 2_000
 MAX_ASKS = 500
 """Limits in one call: Redis does nothing else meanwhile."""
@@ -58,9 +59,12 @@ class Pool(Protocol):
 class ShareKeeper:
     """``run`` until cancelled. pool None: there is no Redis, so this proxy is always on its own."""
 
-    def __init__(self, limits: Limits, pool: Pool | None) -> None:
+    def __init__(self, limits: Limits, pool: Pool | None, count: Callable[[], Awaitable[int]] | None = None) -> None:
+        """count: how many proxies there are as the database knows, for while Redis cannot say; None: there is no database."""
         self._limits = limits
         self._pool = pool
+        self._count = count
+        self._counted_at = -COUNT_SECONDS
         self._bell = asyncio.Event()
         self._failing_since: float | None = None
         self._pause = 0.0
@@ -82,11 +86,16 @@ class ShareKeeper:
         """For the heartbeat's detail: nothing while limits are shared, or where there are none at work."""
         return {"limits": "local"} if self._limits.away and self._limits.windows else {}
 
-    def proxies_seen(self, live: int) -> None:
-        """What the database knows of live proxies, for as long as Redis cannot say."""
-        if self._limits.away and live > 0 and live != self._limits.proxies:
-            self._limits.proxies = live
-            self._alone()
+    async def _recount(self) -> None:
+        """Among how many a limit is parted. While the database is away too, what was known last stands."""
+        now = self._limits.now()
+        if self._count is None or now - self._counted_at < COUNT_SECONDS:
+            return
+        self._counted_at = now
+        try:
+            self._limits.proxies = max(1, await self._count())
+        except Exception as error:  # of whatever kind: requests go on with what is known
+            log.debug("limits: the database cannot say how many proxies there are: %s", error)
 
     # --- a request that found its share empty ---
 
@@ -128,10 +137,11 @@ class ShareKeeper:
                 pass
             self._bell.clear()
             self.tick()
-            if self._pool is None:
+            if self._limits.away:
+                await self._recount()
                 self._alone()
-            elif self._limits.away:
-                await self._sync([])
+                if self._pool is not None:
+                    await self._sync([])
             elif (due := self.due()) or self._limits.now() - self._spoken_at >= HELLO_SECONDS:
                 await self._sync(due)
             if self._pause:

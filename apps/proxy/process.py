@@ -292,7 +292,7 @@ async def serve(settings: ProxySettings) -> None:
         from apps.proxy.limits_redis import RedisPool
 
         pool = RedisPool(settings.redis_url, boot_id)
-    keeper = engine.shares = ShareKeeper(engine.limits, pool)
+    keeper = engine.shares = ShareKeeper(engine.limits, pool, store.proxies_live if store is not None else None)
     prober = Prober(engine.states.breakers, engine.states.find, engine.pool, loop.time)
     admin_app = AdminApp(engine, store, boot_id=boot_id, name=settings.name)
     background = [loop.create_task(work) for work in (journal.run(), engine.sweep(), leases.run(), prober.run(), keeper.run())]

@@ -142,6 +142,11 @@ class Store:
         self.on_clock(now_ms * 1000 - (before + after) // 2000)
         return int(head or 0)
 
+    async def proxies_live(self) -> int:
+        """Proxies that were heard of lately, this one among them. Raises StoreAway."""
+        rows = await self._query("SELECT proxy_api.proxies_live()")
+        return int(rows[0][0])
+
     # --- upkeep ---
 
     async def run(self) -> None:

@@ -9,10 +9,12 @@ from functools import cached_property
 from typing import Any
 
 import msgspec
+from django.urls import reverse
 
 from apps.accounts.scope import Choice
 from apps.audit.models import AuditEvent
 from apps.audit.selectors import audit_events
+from apps.budgets.limit_selectors import LimitLine, limits_applying
 from apps.flags.models import Flag
 from apps.flags.selectors import flags_on
 from apps.keys.models import VirtualKey
@@ -34,7 +36,7 @@ HOUR = timedelta(hours=1)
 FAILURES = 10
 EVENTS = 30
 KEYS = 200
-TABS = (("traffic", "Traffic"), ("access", "Keys"), ("config", "Config"), ("history", "History"))
+TABS = (("traffic", "Traffic"), ("access", "Keys and limits"), ("config", "Config"), ("history", "History"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,16 @@ class RouteDetail:
     @cached_property
     def fallback(self) -> list[RouteTarget]:
         return [row for row in self.route.target_rows.all() if row.chain == choices.FALLBACK]
+
+    @cached_property
+    def limits(self) -> list[LimitLine]:
+        """Those of the route and of its organisation."""
+        return limits_applying(self.choice.organisation, route_id=str(self.route.pk))
+
+    @property
+    def limit_url(self) -> str:
+        """Where a limit of the route is set; empty for whom may not."""
+        return f"{reverse('limits:create')}?for=route:{self.route.pk}" if self.choice.may("limit.change") else ""
 
     @property
     def switch(self) -> RouteSwitch | None:
