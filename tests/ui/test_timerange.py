@@ -75,6 +75,18 @@ def test_times_are_drawn_in_the_zone_of_the_cookie() -> None:
     assert "2026-03-04 15:16:17</time> UTC" in ZoneMiddleware(view)(request).content.decode()  # type: ignore[attr-defined]
 
 
+def test_a_day_that_was_set_as_one_is_the_same_for_every_reader() -> None:
+    request = RequestFactory().get("/")
+    midnight = datetime(2026, 3, 1, tzinfo=UTC)
+
+    def view(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(Template("{% load ui %}{{ at|day }}").render(Context({"at": midnight})))
+
+    for zone in ("America/Los_Angeles", "Asia/Tokyo", ""):
+        request.COOKIES["zone"] = zone
+        assert ZoneMiddleware(view)(request).content.decode() == "2026-03-01", zone  # type: ignore[attr-defined]
+
+
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_any_text_gives_a_range_or_a_reason(from_text: str, to_text: str) -> None:
     found = from_query({"from": from_text, "to": to_text}, now=NOW)

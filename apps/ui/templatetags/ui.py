@@ -168,6 +168,12 @@ def sparkline(values: Sequence[float | None], tone: str = "") -> SafeString:
 
 
 @register.filter
+def day(value: datetime | None) -> str:
+    """A day that was set as one, such as a price's first: the UTC day it began on, whatever zone the reader is in."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d") if value else ""
+
+
+@register.filter
 def moment(value: datetime | None, form: str = "%Y-%m-%d %H:%M:%S") -> SafeString:
     """A time in the person's zone, with UTC in its title; ``%f`` is milliseconds."""
     if value is None:
