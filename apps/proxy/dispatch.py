@@ -104,7 +104,8 @@ async def serve(exchange: Exchange, engine: Engine) -> None:
             if left <= 0 or exchange.opens >= MAX_ATTEMPTS or exchange.overdue():
                 break
             if index >= len(targets) and not regardless:  # all failed that seemed well: asking the others is better than refusing
-                targets, regardless = (*targets, *skipped, *_shut(exchange)), True
+                shut = () if ruling.course == "pause" else _shut(exchange)  # a rate limit is no reason to storm who is down
+                targets, regardless = (*targets, *skipped, *shut), True
             if ruling.course in ("larger_window", "other_model"):
                 rest = tuple(t for t in targets[index:] if _differs(t, target, ruling))
                 targets = (*targets[:index], *rest)
@@ -148,12 +149,12 @@ def _may_try(exchange: Exchange, engine: Engine, breaker: Breaker) -> bool:
     return (exchange.choice is not None and exchange.choice.regardless) or breaker.allows(engine.loop.time())
 
 
-def _shut(exchange: Exchange) -> list[CompiledTarget]:
+def _shut(exchange: Exchange) -> tuple[CompiledTarget, ...]:
     """Targets that the plan left out for their breakers only; who may be asked soonest, first."""
     if exchange.choice is None:
-        return []
+        return ()
     shut = [drop.target for drop in exchange.choice.dropped if drop.shut]
-    return sorted(shut, key=lambda target: target.state.breaker.retry_at())
+    return tuple(sorted(shut, key=lambda target: target.state.breaker.retry_at()))
 
 
 def _refuse(exchange: Exchange, engine: Engine, refused: Refused) -> None:

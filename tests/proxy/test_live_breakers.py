@@ -53,6 +53,19 @@ def test_who_was_left_alone_is_asked_when_all_others_fail(lab: Lab) -> None:
     assert got.whole and got.headers["x-bulkhead-target"] == target, "asking is better than refusing"
 
 
+def test_a_rate_limit_sends_nobody_to_who_is_down(lab: Lab) -> None:
+    target = "east/main/opens-last"
+    lab.script("east", "opens-last", "503x1000")
+    while lab.breaker(target) != "open":
+        assert lab.ask("opens-last").whole
+    lab.script("west", "opens-last", "429:retry-after=600x1")
+    got = lab.ask("opens-last")
+    if lab.roles(got)[0][0] == "west":  # not the breaker's probe, which its free probe may have called for
+        assert got.status == 429 and lab.roles(got) == [("west", "first", "error")]
+    lab.script("west", "opens-last")
+    lab.script("east", "opens-last")
+
+
 def test_a_stream_goes_on_with_who_was_left_alone(lab: Lab) -> None:
     target = "east/main/opens-last"
     lab.script("east", "opens-last", "503x1000")
