@@ -2,17 +2,19 @@
 
 Two things there have no equal in our price versions, and are resolved so that nothing is ever booked too low:
 
-* prices by the time of day become the dearest of the day;
-* a model that text requests may bill by units we do not count (reasoning or citation tokens with their own price, characters,
-  pages, no input price at all) is not imported: it is unpriced until a person writes its price.
+* prices by the time of day become the dearest of the day, with off-peak hours where one discount makes the others of it;
+* a model that text requests may bill by units we do not count (citation tokens with their own price, characters, pages, no input
+  price at all) is not imported: it is unpriced until a person writes its price.
 
-Prices of images and sound tokens, searches and other tools are left out; the proxy bounds or refuses such inputs by itself.
+Prices of searches and other tools are left out; the proxy bounds or refuses such inputs by itself.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache
 from importlib.metadata import version
 from typing import NamedTuple
@@ -21,12 +23,24 @@ from genai_prices import data_snapshot
 from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
 
 from apps.contracts.money import from_dollars
+from apps.contracts.pricing import KINDS as STAND_INS
+from apps.contracts.pricing import WHOLE
 from apps.providers.rules import PriceSpec
 
-KINDS = {"input": "input_mtok", "output": "output_mtok", "cache_read": "cache_read_mtok", "cache_write": "cache_write_mtok"}
+KINDS = {
+    "input": "input_mtok",
+    "output": "output_mtok",
+    "cache_read": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "reasoning": "output_reasoning_mtok",
+    "audio_input": "input_audio_mtok",
+    "audio_output": "output_audio_mtok",
+    "image_input": "input_image_mtok",
+    "image_output": "output_image_mtok",
+}
 """Our kinds of tokens -> the names of their prices there, in dollars per million tokens."""
 
-_UNCOUNTED = frozenset({"output_reasoning_mtok", "output_citation_mtok", "input_mchars", "input_text_messages_kcount"})
+_UNCOUNTED = frozenset({"output_citation_mtok", "input_mchars", "input_text_messages_kcount"})
 NO_LIST = "none"
 
 
@@ -63,8 +77,10 @@ def book_prices(price_list: str, model: str) -> list[PriceSpec]:
         usable = [spec for spec in candidates if spec is not None]
         if len(usable) != len(candidates) or not usable:
             continue
-        spec = _dearest(usable)._replace(valid_from=_midnight(start), valid_to=_midnight(end))
-        if specs and specs[-1].valid_to == spec.valid_from and specs[-1][:6] == spec[:6]:
+        spec = _dearest(usable)
+        hours = _off_peak(info, spec, start, end) if len(usable) > 1 else ()
+        spec = spec._replace(valid_from=_midnight(start), valid_to=_midnight(end), off_peak=hours)
+        if specs and specs[-1].valid_to == spec.valid_from and specs[-1].numbers == spec.numbers:
             specs[-1] = specs[-1]._replace(valid_to=spec.valid_to)
         else:
             specs.append(spec)
@@ -118,19 +134,64 @@ def _midnight(day: date | None) -> datetime | None:
 
 def _in_force(info: ModelInfo, start: date | None, end: date | None) -> list[ModelPrice]:
     """The prices that apply at any time of a day inside the period, asked of the book itself."""
-    day = start or ((end - timedelta(days=1)) if end else datetime.now(UTC).date())
-    moments = [_midnight(day) or datetime.now(UTC)]
-    if not isinstance(info.prices, ModelPrice):
-        for conditional in info.prices:
-            if isinstance(conditional.constraint, TimeOfDateConstraint):
-                for clock in (conditional.constraint.start_time, conditional.constraint.end_time):
-                    moments.append(datetime.combine(day, clock if clock.tzinfo else clock.replace(tzinfo=UTC)))
     found: list[ModelPrice] = []
-    for moment in moments:
+    for moment in _moments(info, start, end):
         price = info.get_prices(moment)
         if price not in found:
             found.append(price)
     return found
+
+
+def _moments(info: ModelInfo, start: date | None, end: date | None) -> list[datetime]:
+    """Of a day inside the period: midnight, and whenever another price may begin; in order."""
+    day = start or ((end - timedelta(days=1)) if end else datetime.now(UTC).date())
+    moments = {_midnight(day) or datetime.now(UTC)}
+    if not isinstance(info.prices, ModelPrice):
+        for conditional in info.prices:
+            if isinstance(conditional.constraint, TimeOfDateConstraint):
+                for clock in (conditional.constraint.start_time, conditional.constraint.end_time):
+                    moments.add(datetime.combine(day, clock if clock.tzinfo else clock.replace(tzinfo=UTC)))
+    return sorted(moments)
+
+
+def _off_peak(info: ModelInfo, dearest: PriceSpec, start: date | None, end: date | None) -> tuple[dict[str, int], ...]:
+    """The hours at which everything costs the same share less than ``dearest``; none where some price of the day is made differently."""
+    moments = _moments(info, start, end)
+    hours: list[dict[str, int]] = []
+    for at, moment in enumerate(moments):
+        spec = _spec(info.get_prices(moment))
+        share = None if spec is None else _share_off(dearest, spec)
+        if share is None:
+            return ()
+        until = moments[(at + 1) % len(moments)]
+        if share:
+            begins, ends = moment.hour * 60 + moment.minute, until.hour * 60 + until.minute
+            if hours and hours[-1]["to_minute"] == begins and hours[-1]["discount"] == share:
+                hours[-1]["to_minute"] = ends
+            else:
+                hours.append({"from_minute": begins, "to_minute": ends, "discount": share})
+    return tuple(hours)
+
+
+def _share_off(dear: PriceSpec, cheap: PriceSpec) -> int | None:
+    """The hundredths of a percent that make the one of the other, None where no single number does."""
+    if dear.input <= 0:
+        return None
+    share = Fraction(dear.input - cheap.input, dear.input) * WHOLE
+    if share.denominator != 1 or share < 0:
+        return None
+
+    def less(amounts: Sequence[int | None]) -> list[Fraction | None]:
+        return [None if amount is None else amount * (1 - share / WHOLE) for amount in amounts]
+
+    if len(dear.tiers) != len(cheap.tiers):
+        return None
+    pairs = [([getattr(dear, kind) for kind in (*KINDS, "request")], [getattr(cheap, kind) for kind in (*KINDS, "request")])]
+    pairs += [
+        ([tier.get(kind) for kind in KINDS], [other.get(kind) for kind in KINDS])
+        for tier, other in zip(dear.tiers, cheap.tiers, strict=True)
+    ]
+    return int(share) if all(less(one) == other for one, other in pairs) else None
 
 
 def _nano(dollars: Decimal | None) -> int | None:
@@ -166,10 +227,9 @@ def _spec(price: ModelPrice) -> PriceSpec | None:
     return PriceSpec(
         input=base["input"] or 0,
         output=base["output"] or 0,
-        cache_read=base["cache_read"],
-        cache_write=base["cache_write"],
         request=request,
         tiers=tuple(tiers),
+        **{kind: base[kind] for kind in KINDS if kind not in ("input", "output")},  # type: ignore[arg-type]
     )
 
 
@@ -181,7 +241,9 @@ def _dearest(specs: list[PriceSpec]) -> PriceSpec:
 
     def dearest(kind: str) -> int | None:
         values = [getattr(spec, kind) for spec in specs]
-        return None if None in values else max(values)
+        if None in values and (kind.startswith("cache") or not any(values)):
+            return None
+        return max(getattr(spec, STAND_INS[kind]) if value is None else value for spec, value in zip(specs, values, strict=True))
 
     starts = sorted({tier["from_input_tokens"] or 0 for spec in specs for tier in spec.tiers})
     tiers: list[dict[str, int | None]] = []
@@ -196,8 +258,7 @@ def _dearest(specs: list[PriceSpec]) -> PriceSpec:
     return PriceSpec(
         input=dearest("input") or 0,
         output=dearest("output") or 0,
-        cache_read=dearest("cache_read"),
-        cache_write=dearest("cache_write"),
+        **{kind: dearest(kind) for kind in KINDS if kind not in ("input", "output")},  # type: ignore[arg-type]
         request=max(spec.request for spec in specs),
         tiers=tuple(tiers),
     )

@@ -11,8 +11,11 @@ from genai_prices import Usage, calc_price, data_snapshot
 from genai_prices.types import ModelPrice, TieredPrices, TimeOfDateConstraint
 
 from apps.contracts.money import MILLION, NANO, ceil_div
+from apps.contracts.pricing import Price
+from apps.contracts.tariff import Layer, Tariff
+from apps.contracts.usage import TokenDetails, Tokens
 from apps.providers import pricebook
-from apps.providers.rules import PriceSpec
+from apps.providers.rules import PriceSpec, price_version
 
 MODELS = [
     ("openai", "gpt-4o-mini"),
@@ -86,8 +89,8 @@ def test_versions_have_no_gap_and_start_at_the_beginning() -> None:
                 assert specs[-1].valid_to is None
 
 
-def test_prices_by_the_time_of_day_are_booked_at_the_dearest() -> None:
-    found = 0
+def test_prices_by_the_time_of_day_are_never_too_low_and_exact_where_one_discount_makes_them() -> None:
+    found = exact = 0
     for provider in data_snapshot.get_snapshot().providers:
         for info in provider.models:
             if isinstance(info.prices, ModelPrice):
@@ -97,20 +100,48 @@ def test_prices_by_the_time_of_day_are_booked_at_the_dearest() -> None:
             found += 1
             for spec in pricebook.book_prices(provider.id, info.id):
                 day = spec.valid_from or (spec.valid_to - timedelta(days=1) if spec.valid_to else datetime(2026, 11, 1, tzinfo=UTC))
+                tariff = Tariff([Layer([price_version(spec._replace(valid_from=None, valid_to=None), "v")])])
                 for hour in range(24):
-                    then = info.get_prices(day.replace(hour=hour, minute=31))
-                    for kind, key in pricebook.KINDS.items():
-                        theirs = getattr(then, key)
-                        if isinstance(theirs, Decimal) and getattr(spec, kind) is not None:
-                            assert getattr(spec, kind) >= theirs * NANO
+                    moment = day.replace(hour=hour, minute=31)
+                    price = tariff.at(int(moment.timestamp() * 1000))
+                    assert price is not None
+                    ours = price.cost(Tokens(input=1_000_000, output=1_000_000))
+                    then = info.get_prices(moment)
+                    assert isinstance(then.input_mtok, Decimal) and isinstance(then.output_mtok, Decimal)
+                    theirs = (then.input_mtok + then.output_mtok) * NANO
+                    assert ours == theirs if spec.off_peak else ours >= theirs
+                exact += bool(spec.off_peak)
     assert found, "the book has no such model any more: this test needs another"
+    assert exact, "no off-peak hours are taken from the book"
+
+
+def test_sound_pictures_and_reasoning_cost_what_the_book_says() -> None:
+    """For every model with a price for one of them: a request of text and that kind."""
+    usages = {
+        "audio_input": (("input_audio_tokens", 300), Tokens(input=1_000, output=700, details=TokenDetails(audio_input=300))),
+        "audio_output": (("output_audio_tokens", 300), Tokens(input=1_000, output=700, details=TokenDetails(audio_output=300))),
+        "image_input": (("input_image_tokens", 300), Tokens(input=1_000, output=700, details=TokenDetails(image_input=300))),
+        "reasoning": (("output_reasoning_tokens", 300), Tokens(input=1_000, output=700, reasoning=300)),
+    }
+    seen: set[str] = set()
+    for provider in data_snapshot.get_snapshot().providers:
+        for info in provider.models:
+            for spec in pricebook.book_prices(provider.id, info.id)[-1:]:
+                for kind, ((name, count), tokens) in usages.items():
+                    if getattr(spec, kind) is None or spec.off_peak or provider.find_model(info.id) is not info:
+                        continue
+                    usage = Usage(input_tokens=1_000, output_tokens=700, **{name: count})
+                    theirs = calc_price(usage, info.id, provider_id=provider.id).total_price * NANO
+                    assert Price(price_version(spec, "")).cost(tokens) == int(theirs.to_integral_value(rounding=ROUND_CEILING)), info.id
+                    seen.add(kind)
+    assert {"audio_input", "audio_output", "image_input"} <= seen
 
 
 def test_models_that_bill_text_by_other_units_stay_unpriced() -> None:
     skipped = 0
     for provider in data_snapshot.get_snapshot().providers:
         for info in provider.models:
-            if isinstance(info.prices, ModelPrice) and (vars(info.prices).keys() & {"output_reasoning_mtok", "input_mchars"}):
+            if isinstance(info.prices, ModelPrice) and (vars(info.prices).keys() & {"output_citation_mtok", "input_mchars"}):
                 skipped += 1
                 assert pricebook.book_prices(provider.id, info.id) == [] or provider.find_model(info.id) is not info
     assert skipped
