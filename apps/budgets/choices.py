@@ -17,8 +17,21 @@ SCOPES = {
     "tag": "Tag",
 }
 WINDOWS = {"day": "day", "week": "week", "month": "month", "quarter": "quarter"}
-KINDS = {"hard": "Hard: refuse", "soft": "Soft: count and alert"}
+KINDS = {"hard": "Hard: refuse", "soft": "Soft: count and alert", "throttle": "Throttle: make cheaper"}
 """What happens to a request that does not fit."""
+
+RELIEF_WORDS = {
+    "cheaper": "use the cheapest targets",
+    "limited": "limit: cap output, leave expensive targets out",
+    "cached": "give stored answers only",
+    "minimal": "call nobody: the route's canned answer",
+}
+"""What a threshold does, mildest first (``apps.contracts.snapshot.RELIEFS``)."""
+ALERT_SHARES = (50, 80, 100)
+"""Percent of the limit, actual and forecast, at which owners are told unless a budget says otherwise."""
+PACE_WARN, PACE_CRITICAL = 120, 150
+"""Percent of a day's money: of a soft daily limit spent, of a hard daily one forecast, of a longer window's share for a day spent today."""
+ALERT_KINDS = {"actual": "Spent", "forecast": "Forecast", "pace": "Today"}
 
 LEASE_STATES: dict[str, Status] = {
     state.value: state

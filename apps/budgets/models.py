@@ -13,11 +13,12 @@ from django.db import models
 from django.db.models import F, Q
 
 from apps.budgets import choices
+from apps.budgets.alert_models import BudgetAlert, BudgetDay
 from apps.budgets.limit_models import Limit
 from apps.budgets.override_models import BudgetOverride
 from apps.contracts.identifiers import uuid7
 
-__all__ = ["Budget", "BudgetOverride", "BudgetWindow", "Lease", "LeaseHolder", "Limit"]
+__all__ = ["Budget", "BudgetAlert", "BudgetDay", "BudgetOverride", "BudgetWindow", "Lease", "LeaseHolder", "Limit"]
 
 
 class Budget(models.Model):
@@ -26,6 +27,8 @@ class Budget(models.Model):
     scope_ref: id of the team, service, route or provider, or the user, model, feature or tag itself; empty for the organisation and for
     a key, which ``key`` names. open_when_away: a soft budget lets requests pass uncounted where Postgres is away and nothing is held.
 
+    actions: thresholds and what they do, ``80: cheaper, 95: limited``. owner_email, webhook, slack_webhook: who is told, at which
+    ``alert_shares`` of the limit; webhooks under the master key, because whoever knows one can write there.
     A deleted budget keeps its row, so that its windows stay readable and proxies that have not heard yet are still held to it.
     """
 
@@ -37,6 +40,11 @@ class Budget(models.Model):
     scope_ref = models.CharField(max_length=256, blank=True, default="", db_default="")
     kind = models.CharField(max_length=10, choices=list(choices.KINDS.items()), default="hard", db_default="hard")
     open_when_away = models.BooleanField(default=True, db_default=True)
+    actions = models.CharField(max_length=200, blank=True, default="", db_default="")
+    owner_email = models.CharField(max_length=254, blank=True, default="", db_default="")
+    webhook = models.TextField(blank=True, default="", db_default="")
+    slack_webhook = models.TextField(blank=True, default="", db_default="")
+    alert_shares = models.CharField(max_length=60, blank=True, default="50, 80, 100", db_default="50, 80, 100")
     window = models.CharField(max_length=10, choices=list(choices.WINDOWS.items()))
     timezone = models.CharField(max_length=64, default="UTC")
     limit_nano = models.BigIntegerField()

@@ -18,7 +18,7 @@ from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
 from apps.audit.services import audit_record
-from apps.budgets import rules
+from apps.budgets import choices, rules
 from apps.budgets.choices import OVERRUN_EVENT
 from apps.budgets.models import Budget
 from apps.budgets.scoping import scope_resolve
@@ -27,6 +27,11 @@ from apps.publishing.services import section_touch
 
 if TYPE_CHECKING:
     from apps.accounts.models import Organisation
+
+
+DEFAULT_SHARES = ", ".join(str(share) for share in choices.ALERT_SHARES)
+TERMS = ("limit_nano", "kind", "open_when_away", "actions", "owner_email", "alert_shares")
+"""What may change while spend is kept."""
 
 
 class Cursor(Protocol):
@@ -50,6 +55,9 @@ def budget_set(
     limit_nano: int,
     kind: str = "hard",
     open_when_away: bool = True,
+    actions: str = "",
+    owner_email: str = "",
+    alert_shares: str = DEFAULT_SHARES,
     reason: str = "",
 ) -> Budget:
     """Make the organisation's budget of that name what is asked; the same again changes nothing.
@@ -70,6 +78,9 @@ def budget_set(
         limit_nano=rules.check_limit(limit_nano),
         kind=rules.check_kind(kind),
         open_when_away=open_when_away,
+        actions=rules.check_actions(actions, kind),
+        owner_email=rules.check_address(owner_email, "owner_email"),
+        alert_shares=rules.check_shares(alert_shares),
         **scope_resolve(organisation, scope, scope_id),
     )
     _twin_refuse(wanted)
@@ -113,6 +124,7 @@ def budget_restore(
     limit_nano: int,
     kind: str = "hard",
     open_when_away: bool = True,
+    actions: str = "",
     reason: str = "",
 ) -> Budget:
     """Bring a budget of a rolled-back version to life again under its own id, spend kept. Raises ServiceError."""
@@ -129,6 +141,7 @@ def budget_restore(
         "timezone": _timezone_known(rules.check_timezone(timezone)),
     }
     terms = {"limit_nano": rules.check_limit(limit_nano), "kind": rules.check_kind(kind), "open_when_away": open_when_away}
+    terms["actions"] = rules.check_actions(actions, kind)
     row = Budget.objects.select_for_update().filter(pk=budget_id).first()
     if row is None:
         row = Budget(id=UUID(str(budget_id)), **terms, **facts)
@@ -160,6 +173,9 @@ def budget_facts(budget: Budget) -> dict[str, Any]:
         "limit_nano": budget.limit_nano,
         "kind": budget.kind,
         **({} if budget.kind == "hard" else {"open_when_away": budget.open_when_away}),
+        **({"actions": budget.actions} if budget.actions else {}),
+        **({"owner_email": budget.owner_email} if budget.owner_email else {}),
+        **({"alert_shares": budget.alert_shares} if budget.alert_shares != DEFAULT_SHARES else {}),
     }
 
 
@@ -239,7 +255,7 @@ def _wall(budget: Budget) -> tuple[object, ...]:
 
 def _terms(budget: Budget) -> dict[str, Any]:
     """What may change while spend is kept."""
-    return {"limit_nano": budget.limit_nano, "kind": budget.kind, "open_when_away": budget.open_when_away}
+    return {field: getattr(budget, field) for field in TERMS}
 
 
 def _twin_refuse(wanted: Budget) -> None:

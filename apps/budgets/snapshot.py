@@ -7,6 +7,7 @@ from typing import Any, cast
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
+from apps.budgets import rules
 from apps.budgets.models import Budget
 from apps.budgets.scoping import slugs_of
 from apps.budgets.services import budget_delete, budget_restore
@@ -33,6 +34,7 @@ def _build(ids: set[str] | None) -> dict[str, Fragment]:
             limit_nano=row.limit_nano,
             hard=row.kind == "hard",
             open_when_away=row.open_when_away,
+            actions=rules.actions_of(row.actions),
         )
         for row in rows
     }
@@ -59,8 +61,9 @@ def _restore(*, actor: Actor, object_id: str, fragment: Fragment | None, reason:
         window=then.window,
         timezone=then.timezone,
         limit_nano=then.limit_nano,
-        kind="hard" if then.hard else "soft",
+        kind="hard" if then.hard else "throttle" if then.actions else "soft",
         open_when_away=then.open_when_away,
+        actions=", ".join(f"{action.at_percent}: {action.do}" for action in then.actions),
         reason=reason,
     )
 

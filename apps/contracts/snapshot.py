@@ -327,8 +327,18 @@ class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
 
 BudgetScope = Literal["organisation", "team", "service", "user", "key", "route", "model", "provider", "feature", "tag"]
 BudgetPeriod = Literal["day", "week", "month", "quarter"]
+Relief = Literal["cheaper", "limited", "cached", "minimal"]
+RELIEFS: tuple[Relief, ...] = ("cheaper", "limited", "cached", "minimal")
+"""What a budget's threshold does to its scope's requests, mildest first: cheapest targets first, or a degradation level of the route."""
 EACH = "*"
 """As ``scope_id`` of the scope ``user``: every user of the app has this budget for themselves."""
+
+
+class BudgetAction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """From ``at_percent`` of the limit spent or held by others on, until less is: ``do``."""
+
+    at_percent: int
+    do: Relief
 
 
 class BudgetFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
@@ -338,6 +348,7 @@ class BudgetFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     the app's user, or ``EACH``; the feature or the tag. The window is a calendar one in ``timezone``; the proxy never computes it:
     leases carry it. hard: what does not fit is refused; otherwise it is counted and passes.
     open_when_away: a soft one lets requests pass where Postgres is away and nothing is held; a hard one never does.
+    actions: of the thresholds that are reached, the severest acts.
     """
 
     name: str
@@ -349,6 +360,7 @@ class BudgetFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     limit_nano: int
     hard: bool = True
     open_when_away: bool = True
+    actions: tuple[BudgetAction, ...] = ()
 
 
 class FlagFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):

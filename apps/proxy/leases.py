@@ -29,6 +29,8 @@ PATIENCE_SECONDS = 0.1
 """How long a waiter may keep later ones from passing it."""
 RETRY_SECONDS = 0.02
 """Between two grant calls for a budget that could not give enough."""
+LOOK_SECONDS = 1.0
+"""How old the word of the database may be by which a threshold acts."""
 COOL_SECONDS = 1.0
 """No refill ahead for so long after a recall or a grant that was cut short."""
 CALL_SECONDS = 5.0
@@ -90,10 +92,10 @@ class _Waiter:
 class _Told:
     """What the database last said of a budget, and when we may ask again (event loop time)."""
 
-    __slots__ = ("asked_at", "leased", "limit", "next_ask", "spent")
+    __slots__ = ("asked_at", "leased", "limit", "next_ask", "spent", "until_ms")
 
     def __init__(self) -> None:
-        self.limit = self.spent = self.leased = 0
+        self.limit = self.spent = self.leased = self.until_ms = 0
         self.asked_at = -1.0
         self.next_ask = 0.0
 
@@ -105,6 +107,7 @@ class Leases(Slices):
         super().__init__(now_ms=now_ms, strict=strict)
         self._store = store
         self._waiters: dict[_Waiter, None] = {}
+        self._looks: set[str] = set()
         self._told: dict[str, _Told] = {}
         self._lined: set[str] = set()
         self._serving = False
@@ -150,6 +153,21 @@ class Leases(Slices):
                 timer.cancel()
             if self._waiters.pop(waiter, waiter) is None:
                 self._serve_soon()
+
+    def used(self, budget: str) -> tuple[int, int] | None:
+        """(spent, or held by anybody but unspent here, limit) of the running window as last told; None where nobody told yet.
+
+        What was told a second ago or earlier is asked for again meanwhile, with whatever else there is to say.
+        """
+        told = self._told.get(budget)
+        now = asyncio.get_running_loop().time()
+        if (told is None or now - told.asked_at >= LOOK_SECONDS) and budget not in self._looks and not self._closed:
+            self._looks.add(budget)
+            self._kick()
+        if told is None or told.asked_at < 0 or told.until_ms <= self._now_ms():
+            return None
+        lease = self._current.get(budget)
+        return told.spent + told.leased - (max(0, lease.available) if lease is not None else 0), told.limit
 
     def recall(self, window: int) -> None:
         """Others need this window's money: give back at once what is not reserved. Called by the store's listener."""
@@ -353,7 +371,7 @@ class Leases(Slices):
             due.append(now)
         if self._unreturned and not (self._away and self._closed):
             due.append(now)
-        if self._refills:
+        if self._refills or self._looks:
             due.append(now)
         short = {budget for waiter in self._waiters for budget in self._short(waiter)}
         due += [self._told[budget].next_ask if budget in self._told else now for budget in short]
@@ -393,6 +411,8 @@ class Leases(Slices):
             if lease is not None and lease.available < lease.target:
                 wants.append(LeaseWant(budget=budget, need=0, want=min(lease.target - lease.available, MAX_NANO)))
         self._refills.clear()
+        wants += [LeaseWant(budget=budget, need=0, want=0) for budget in self._looks - {want.budget for want in wants}]
+        self._looks.clear()
         return wants
 
     def _granted(self, wants: list[LeaseWant], states: list[LeaseState], now: float) -> None:
@@ -404,7 +424,7 @@ class Leases(Slices):
             if state is None:  # unknown to the database: the config here is ahead or behind; answered as unavailable
                 continue
             told.asked_at = now
-            told.limit, told.spent, told.leased = state.limit, state.spent, state.leased
+            told.limit, told.spent, told.leased, told.until_ms = state.limit, state.spent, state.leased, state.ends_at_ms
             before = self._by_id.get(state.lease)
             had = before.granted if before is not None else 0
             lease = self._learn(state)

@@ -24,6 +24,7 @@ from apps.contracts.tariff import Tariff
 from apps.proxy.context import family_bytes_per_token
 from apps.proxy.dialects import DIALECTS, Dialect
 from apps.proxy.limits_table import limit_table
+from apps.proxy.relief import Reliefs
 from apps.proxy.resilience import CompiledResilience
 from apps.proxy.spend import Spend, spend_table
 from apps.proxy.strategies import STRATEGIES
@@ -299,7 +300,7 @@ class CompiledKey:
 class Runtime:
     """One config version, compiled. Never changed after it is built; a request keeps the one it started with."""
 
-    __slots__ = ("fragments", "good_until_ms", "keys", "limits", "spending", "tables", "version", "wildcards")
+    __slots__ = ("fragments", "good_until_ms", "keys", "limits", "relief", "spending", "tables", "version", "wildcards")
 
     def __init__(
         self, version: int, fragments: Fragments, keys: dict[bytes, CompiledKey], tables: dict[str, dict[str, CompiledRoute]]
@@ -314,8 +315,11 @@ class Runtime:
         """Organisation id -> (what a name must begin with, route), the longest first."""
         self.limits = limit_table(fragments.get("limits", {}), version)
         """None: nothing is limited. Raises CompileError."""
-        self.spending = spend_table(fragments.get("budgets", {}))
+        table = spend_table(fragments.get("budgets", {}))
+        self.spending = table if table is not None and table.finer else None
         """None: no budget is for less than a key's whole traffic. Raises CompileError."""
+        self.relief = Reliefs() if table is not None and table.acting else None
+        """None: no budget's threshold does anything."""
         flags = cast(Mapping[str, FlagFragment], fragments.get("flags", {})).values()
         ends = [f.until_ms for f in flags if f.on and f.until_ms is not None]
         routes = cast(Mapping[str, RouteFragment], fragments.get("routes", {})).values()

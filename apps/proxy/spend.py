@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_APPLYING = 32
 """Budgets that one attempt may be charged to: 32 charges of 19 bytes fit the journal's open record, eight times so many its full one."""
+MAX_PERCENT = 1_000
+"""Of a limit, where a threshold may be: soft budgets go beyond theirs."""
 MAX_SETS = 100_000
 """Combinations remembered; beyond, they are worked out again."""
 MAX_USER_SHOWN = 128
@@ -35,7 +37,7 @@ class Spend:
     """ids: hard ones first. hard: one of them is; what has no price or no bound is refused then. soft: never refuse for lack of room.
     open: of the soft ones, those that let requests pass uncounted where nobody can count."""
 
-    __slots__ = ("hard", "ids", "open", "soft", "too_many")
+    __slots__ = ("acting", "hard", "ids", "open", "soft", "too_many")
 
     def __init__(self, ids: Iterable[str], table: SpendTable) -> None:
         distinct = dict.fromkeys(ids)
@@ -45,6 +47,8 @@ class Spend:
         self.hard = bool(hard)
         self.soft = frozenset(soft)
         self.open = frozenset(one for one in soft if table.budget(one).open_when_away)
+        self.acting = tuple((one, table.budget(one).actions) for one in self.ids if table.budget(one).actions)
+        """Those whose thresholds do something."""
         self.too_many = len(hard) > MAX_APPLYING
 
 
@@ -59,12 +63,16 @@ class SpendTable:
         for budget in self._budgets.values():
             if budget.limit_nano < 0:
                 raise CompileError("budgets", budget.id, "limit_nano", "a limit cannot be negative")
+            if any(not 0 < action.at_percent <= MAX_PERCENT for action in budget.actions):
+                raise CompileError("budgets", budget.id, "actions", f"a threshold is 1 to {MAX_PERCENT} percent of the limit")
             self._by_scope.setdefault((budget.organisation, budget.scope, budget.scope_id), []).append(budget.id)
             scopes.add(budget.scope)
         for ids in self._by_scope.values():
             ids.sort()
         self.finer = not scopes.issubset(COARSE)
         """There are budgets for less than a key's whole traffic."""
+        self.acting = any(budget.actions for budget in self._budgets.values())
+        """Thresholds of some budget do something."""
         self._by_request = bool(scopes & {"feature", "tag", "user"})
         self._sets: dict[tuple[str, str, str], Spend] = {}
         self._wider: dict[tuple[Spend, Ids], Spend] = {}
@@ -136,6 +144,5 @@ def user_name(user: str) -> str:
 
 
 def spend_table(fragments: Mapping[str, Fragment]) -> SpendTable | None:
-    """None where keys know all budgets of their requests. Raises CompileError."""
-    table = SpendTable(fragments) if fragments else None
-    return table if table is not None and table.finer else None
+    """None where there are no budgets. Raises CompileError."""
+    return SpendTable(fragments) if fragments else None

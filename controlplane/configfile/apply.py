@@ -213,7 +213,8 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
     elif kind == "keys":
         yield "teams", entry.team or entry.service.partition("/")[0]
     elif kind == "budgets":
-        yield "keys", entry.key
+        yield from (("keys", entry.key), ("teams", entry.team or entry.service.partition("/")[0]))
+        yield from (("routes", entry.route), ("providers", entry.provider))
     elif kind == "limits":
         yield from (("keys", entry.key), ("teams", entry.team), ("routes", entry.route))
     elif kind == "flags":

@@ -273,13 +273,26 @@ class KeyEntry(Entry, kw_only=True):
 
 
 class BudgetEntry(Entry, kw_only=True):
-    """A spending wall."""
+    """Money that a scope may spend in each window. What its fields may say is the services' to judge, so that forms say the same."""
 
-    scope: Literal["organisation", "key"]
+    scope: str
+    team: str = ""
+    service: str = ""
+    user: str = ""
     key: str = ""
-    window: Literal["day", "month"]
+    route: str = ""
+    model: str = ""
+    provider: str = ""
+    feature: str = ""
+    tag: str = ""
+    window: str
     timezone: str = "UTC"
     limit: Dollars
+    kind: str = "hard"
+    open_when_away: bool = True
+    actions: str = ""
+    owner: str = ""
+    alerts: str = "50, 80, 100"
     absent: bool = False
 
 

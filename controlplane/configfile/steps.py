@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
-from zoneinfo import available_timezones
 
 import msgspec
 
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
+from apps.budgets.choices import SCOPES as BUDGET_SCOPES
 from apps.budgets.limit_selectors import limits_of
 from apps.budgets.limit_services import limit_delete, limit_set
 from apps.budgets.selectors import budgets_of
@@ -219,17 +219,21 @@ class Steps:
         self.objects["keys", str(key.pk)] = path
 
     def budget(self, organisation: Organisation, entry: doc.BudgetEntry, path: str) -> None:
-        if entry.scope == "key":
-            if not entry.key:
-                raise ServiceError("name the key that the budget is for", "key")
-            scope_id = key_named(organisation, entry.key).pk
-        else:
-            if entry.key:
-                raise ServiceError("a budget of the organisation is for no key: leave key out, or use scope: key", "key")
-            scope_id = organisation.pk
-        if entry.timezone not in available_timezones():
-            raise ServiceError(f"{entry.timezone!r} is not a time zone: use a name such as UTC or Europe/Berlin", "timezone")
-        with _fields({"limit_nano": "limit", "scope_id": "key"}):
+        scopes = [scope for scope in BUDGET_SCOPES if scope != "organisation"]
+        stray = [scope for scope in scopes if getattr(entry, scope) and scope != entry.scope]
+        if stray:
+            raise ServiceError(f"a budget with scope: {entry.scope} is for no {stray[0]}: leave it out, or use scope: {stray[0]}", stray[0])
+        if entry.scope in scopes and not getattr(entry, entry.scope):
+            raise ServiceError(f"name the {entry.scope} that the budget is for", entry.scope)
+        scope_id: object = {
+            "team": lambda: _team_of(organisation, entry.team).pk,
+            "service": lambda: _service_of(organisation, entry.service).pk,
+            "key": lambda: key_named(organisation, entry.key).pk,
+            "route": lambda: route_named(organisation, entry.route).pk,
+            "provider": lambda: provider_named(organisation, entry.provider).pk,
+        }.get(entry.scope, lambda: getattr(entry, entry.scope, organisation.pk) if entry.scope in scopes else organisation.pk)()
+        field = entry.scope if entry.scope in scopes else "scope"
+        with _fields({"limit_nano": "limit", "scope_id": field, "owner_email": "owner", "alert_shares": "alerts"}):
             budget = budget_set(
                 actor=self.actor,
                 organisation=organisation,
@@ -239,6 +243,11 @@ class Steps:
                 window=entry.window,
                 timezone=entry.timezone,
                 limit_nano=entry.limit,
+                kind=entry.kind,
+                open_when_away=entry.open_when_away,
+                actions=entry.actions,
+                owner_email=entry.owner,
+                alert_shares=entry.alerts,
                 reason=self.reason,
             )
         self.objects["budgets", str(budget.pk)] = path
@@ -358,6 +367,20 @@ def _team_named(organisation: Organisation, slug: str) -> Team:
     team = _team(organisation, slug, "team")
     assert team is not None
     return team
+
+
+def _team_of(organisation: Organisation, slug: str) -> Team:
+    """The team that must be there."""
+    team = _team(organisation, slug, "team")
+    assert team is not None
+    return team
+
+
+def _service_of(organisation: Organisation, text: str) -> Service:
+    """The service that must be there."""
+    service = _service(organisation, text)
+    assert service is not None
+    return service
 
 
 def _service(organisation: Organisation, text: str) -> Service | None:

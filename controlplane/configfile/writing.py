@@ -10,6 +10,7 @@ import yaml
 
 from apps.accounts.models import Organisation
 from apps.budgets.limit_selectors import limits_of
+from apps.budgets.scoping import scope_names
 from apps.budgets.selectors import budgets_of
 from apps.contracts.money import clock_text, dollars_text
 from apps.contracts.pricing import percent_text
@@ -72,16 +73,23 @@ def document_of(organisation: Organisation) -> Document:
     ]
     document.routes = _routes(organisation, names)
     document.keys = _keys(organisation, names)
+    budgets = list(budgets_of(organisation))
+    spending = scope_names(organisation, budgets)
     document.budgets = [
         BudgetEntry(
             name=row.name,
-            scope=cast(Any, row.scope),
-            key=names.of("key", row.scope_id) if row.scope == "key" else "",
-            window=cast(Any, row.window),
+            scope=row.scope,
+            **({} if row.scope == "organisation" else {row.scope: spending[row.pk]}),
+            window=row.window,
             timezone=row.timezone,
             limit=row.limit_nano,
+            kind=row.kind,
+            open_when_away=row.open_when_away,
+            actions=row.actions,
+            owner=row.owner_email,
+            alerts=row.alert_shares,
         )
-        for row in budgets_of(organisation)
+        for row in budgets
     ]
     slugs = {str(team.pk): team.slug for team in teams(organisation=organisation)}
     document.limits = [

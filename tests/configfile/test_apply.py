@@ -282,7 +282,6 @@ budgets:
         ":11: routes[0].targets[0].provider: there is no provider 'nowhere'",
         ":14: routes[1].colour: unknown",
         ":17: routes[2].deadlines.total: '2': write a duration",
-        ":19: budgets[0].window: 'week': use one of day, month",
         ":19: budgets[0].limit: '-1': write dollars",
     ):
         assert expected in message, message

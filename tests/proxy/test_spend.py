@@ -102,9 +102,9 @@ def test_exactly_the_budgets_that_a_request_falls_under_apply_each_once(
 
 def test_where_keys_know_all_their_budgets_requests_look_nothing_up() -> None:
     rows = [budget(1, "organisation", "o"), budget(2, "key", "a"), budget(3, "team", "a"), budget(4, "service", "a/b")]
-    assert spend_table({row.id: row for row in rows}) is None
+    assert not SpendTable({row.id: row for row in rows}).finer
     assert spend_table({}) is None
-    assert spend_table({row.id: row for row in [*rows, budget(5, "tag", "x")]}) is not None
+    assert SpendTable({row.id: row for row in [*rows, budget(5, "tag", "x")]}).finer
 
 
 def test_a_user_that_no_table_could_show_has_a_window_all_the_same() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from apps.proxy.choose import Choice, Dropped, choose, order
 from apps.proxy.errors import Refusal
+from apps.proxy.relief import relieve
 
 if TYPE_CHECKING:
     from apps.proxy.exchange import Exchange
@@ -38,6 +39,8 @@ def plan(exchange: Exchange, runtime: Runtime) -> Refusal | None:
     if exchange.cap_injected:
         exchange.max_output = route.max_output
     refusal = choose(exchange, route, exchange.engine.loop.time)
+    if runtime.relief is not None and refusal is None:
+        refusal = relieve(exchange, runtime, runtime.relief)
     if exchange.request.plain:
         return refusal
     named_fallbacks = exchange.request.headers.get(FALLBACKS)
