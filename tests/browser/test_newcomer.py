@@ -190,6 +190,7 @@ def connect_second(person: Newcomer, sim: SimulatorServer) -> None:
     tab.get_by_role("button", name="Publish").click()
     person.toast("second is connected")
     tab.get_by_role("heading", name="Your new key").wait_for()  # the first key of the organisation is made with its first provider
+    tab.locator("summary", has_text="Python").click()
     assert snippet_run(tab.locator("#call-python").inner_text(), tab.locator("#secret").inner_text().strip())
     tab.get_by_text("First request seen").wait_for()
     person.step("14-first-key")
