@@ -72,16 +72,8 @@ class Entry:
         self.tenant = tenant
 
 
-class Hold:
-    """What a request took of one limit."""
-
-    __slots__ = ("entry", "n", "tenant", "window")
-
-    def __init__(self, window: Window, n: int, entry: Entry | None, tenant: Tenant) -> None:
-        self.window = window
-        self.n = n
-        self.entry = entry
-        self.tenant = tenant
+Hold = tuple["Window", int, "Entry | None", Tenant]
+"""What a request took of one limit: window, permits, where they rest, whose they are. A plain tuple: two are made for most requests."""
 
 
 class Window:
@@ -164,22 +156,22 @@ class Window:
         self.used += n
         tenant.used += n
         if not self.seconds:
-            return Hold(self, n, None, tenant)
+            return self, n, None, tenant
         last = tenant.last
-        if last is None or last.until < now + self.seconds:
-            last = tenant.last = Entry(now + self.seconds + self.resolution, 0, tenant)
+        soonest = now + self.seconds
+        if last is None or last.until < soonest:
+            last = tenant.last = Entry(soonest + self.resolution, 0, tenant)
             self.log.append(last)
         last.n += n
-        return Hold(self, n, last, tenant)
+        return self, n, last, tenant
 
-    def settle(self, hold: Hold, cost: int, now: float) -> None:
+    def settle(self, n: int, entry: Entry | None, tenant: Tenant, cost: int, now: float) -> None:
         """What it took becomes what it used; 0 gives all back. Once per hold."""
-        entry, tenant = hold.entry, hold.tenant
         if entry is None:
-            self.used -= hold.n
-            tenant.used -= hold.n
+            self.used -= n
+            tenant.used -= n
             return
-        beyond = cost - hold.n
+        beyond = cost - n
         if beyond > 0 and not entry.until:
             self.take(beyond, tenant, now)
         elif entry.until:
@@ -187,6 +179,9 @@ class Window:
             entry.n += beyond
             self.used += beyond
             tenant.used += beyond
+            if not entry.n and self.log[-1] is entry:  # nothing rests there: it must not look as if something did
+                self.log.pop()
+                entry.until = 0.0
 
     # --- off the hot path ---
 
@@ -207,9 +202,10 @@ class Window:
                 return max(0.0, entry.until - now)
         return math.inf
 
-    def resets_in(self, now: float) -> float:
-        """Seconds until all permits that this proxy knows to rest have rested."""
-        return max(0.0, self.log[-1].until - now) if self.log else max(0.0, self.next_at - now) if self.others else 0.0
+    def resets_in(self, now: float) -> int:
+        """Milliseconds until all permits that this proxy knows to rest have rested."""
+        until = self.log[-1].until if self.log else self.next_at if self.others else now
+        return max(0, int((until - now) * 1000))
 
     def remaining(self) -> int:
         """Permits that are free, as far as this proxy knows."""
@@ -349,37 +345,46 @@ class Limits:
         last: there is nothing more to wait for.
         """
         now = self.now()
-        key = exchange.key
-        assert key is not None
         exchange.limits = windows
-        if EXPLAIN in exchange.request.headers:
+        request = exchange.request
+        if not request.plain and EXPLAIN in request.headers:
             return self._would(exchange, windows, now)
-        short = None
+        key = exchange.key.id  # type: ignore[union-attr]
+        holds: list[Hold] = []
         for window in windows:
             log = window.log
             if log and log[0].until <= now:
                 window.prune(now)
-            n = bound_of(exchange) if window.tokens else 1
+            n = exchange.input_bound + exchange.max_output * exchange.n if window.tokens else 1
+            tenant = window.tenants.get(key) or window.tenant(key)
             window.asked += n
-            tenant = window.tenants.get(key.id) or window.tenant(key.id)
             tenant.asked += n
             if window.used + n > window.share or now >= window.until or (window.contended and tenant.used + n > tenant.quota):
-                short = window
-                break
-        if short is not None:
-            return self._short(exchange, windows, now, last)
-        exchange.holds = [window.take(bound_of(exchange) if window.tokens else 1, window.tenants[key.id], now) for window in windows]
+                for taken in holds:
+                    taken[0].settle(taken[1], taken[2], taken[3], 0, now)
+                return self._short(exchange, windows, now, last)
+            holds.append(window.take(n, tenant, now))
+        exchange.holds = holds
         return None
 
     def end(self, exchange: Exchange) -> None:
         """The request is over: what it took becomes what it used. Nothing was used by what never reached a provider."""
         holds, exchange.holds = exchange.holds, ()
+        attempts = exchange.attempts
         now = self.now()
-        used = sum(attempt.tokens.input + attempt.tokens.output for attempt in exchange.attempts)
-        sent = bool(exchange.attempts)
-        for hold in holds:
-            window = hold.window
-            window.settle(hold, (used if window.tokens else hold.n) if sent else 0, now)
+        if not attempts:
+            for window, n, entry, tenant in holds:
+                window.settle(n, entry, tenant, 0, now)
+            return
+        used = 0
+        for attempt in attempts:
+            used += attempt.tokens.input + attempt.tokens.output
+        for window, n, entry, tenant in holds:
+            if window.tokens:
+                window.settle(n, entry, tenant, used, now)
+            elif entry is None:
+                window.used -= n
+                tenant.used -= n
 
     def headers(self, exchange: Exchange) -> bytes:
         """``x-ratelimit-*``, as OpenAI names them: of the limit with the least left, for requests and for tokens."""

@@ -69,28 +69,30 @@ def too_large(window: Window, n: int, exchange: Exchange) -> Refusal:
     return Refusal("request_exceeds_limit", STEP, message, "max_tokens" if fits > 0 else None, detail)
 
 
+_HEADS = {
+    False: b"x-ratelimit-limit-requests: %d\r\nx-ratelimit-remaining-requests: %d\r\nx-ratelimit-reset-requests: %dms\r\n",
+    True: b"x-ratelimit-limit-tokens: %d\r\nx-ratelimit-remaining-tokens: %d\r\nx-ratelimit-reset-tokens: %dms\r\n",
+}
+
+
 def rate_headers(windows: Sequence[Window], now: float) -> bytes:
     """Of the limit with the least left, for requests and for tokens. Nothing for requests at once: OpenAI has no name for those."""
     requests = tokens = None
+    requests_left = tokens_left = 0
     for window in windows:
         if not window.seconds:
             continue
+        left = window.amount - window.used - window.others
         if window.tokens:
-            if tokens is None or window.remaining() < tokens.remaining():
-                tokens = window
-        elif requests is None or window.remaining() < requests.remaining():
-            requests = window
+            if tokens is None or left < tokens_left:
+                tokens, tokens_left = window, left
+        elif requests is None or left < requests_left:
+            requests, requests_left = window, left
     head = b""
-    for name, found in ((b"requests", requests), (b"tokens", tokens)):
-        if found is not None:
-            head += b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %.3fs\r\n" % (
-                name,
-                found.amount,
-                name,
-                found.remaining(),
-                name,
-                found.resets_in(now),
-            )
+    if requests is not None:
+        head = _HEADS[False] % (requests.amount, requests_left if requests_left > 0 else 0, requests.resets_in(now))
+    if tokens is not None:
+        head += _HEADS[True] % (tokens.amount, tokens_left if tokens_left > 0 else 0, tokens.resets_in(now))
     return head
 
 
@@ -103,7 +105,7 @@ def limits_told(windows: Sequence[Window], now: float) -> list[dict[str, Any]]:
             "kind": window.fragment.kind,
             "limit": window.amount,
             "remaining": window.remaining(),
-            "resets_in_ms": round(window.resets_in(now) * 1000),
+            "resets_in_ms": window.resets_in(now),
             "shared": not window.local,
         }
         for window in windows

@@ -25,7 +25,7 @@ class Request:
     """What ``Limits`` asks of an exchange."""
 
     def __init__(self, key: str = "k-1", *, tokens: int = 1, headers: dict[bytes, bytes] | None = None) -> None:
-        self.request = SimpleNamespace(headers=headers or {})
+        self.request = SimpleNamespace(headers=headers or {}, plain=not headers)
         self.key = SimpleNamespace(id=key)
         self.input_bound, self.max_output, self.n = tokens, 0, 1
         self.limits: tuple[Window, ...] = ()

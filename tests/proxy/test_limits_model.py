@@ -63,7 +63,7 @@ class SharingMachine(RuleBasedStateMachine):
                 self.whole_call(member)
                 refusal = member.proxy.admit(request, last=True)
             if refusal is None:
-                entry = [self.now, float(sum(hold.n for hold in request.holds))]
+                entry = [self.now, float(sum(hold[1] for hold in request.holds))]
                 self.admitted.append(entry)
                 self.sizes[id(request)] = entry
                 member.running.append(request)
@@ -214,7 +214,7 @@ class Storm:
     def ask(self, member: Member) -> None:
         request = Request(self.random.choice("ab"), tokens=self.random.randint(1, 4))
         if member.proxy.admit(request, last=True) is None:
-            entry = [self.now, float(sum(hold.n for hold in request.holds))]
+            entry = [self.now, float(sum(hold[1] for hold in request.holds))]
             self.admitted.append(entry)
             member.running.append((request, entry))
 
