@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from django.db.models import F, Max, Q, QuerySet, Sum
@@ -12,8 +12,12 @@ from apps.contracts.tariff import PriceBook, Tariff
 from apps.prices import choices
 from apps.prices.models import BookRefresh, GpuPrice, Repricing, RepricingLine
 from apps.providers.models import Discount, ProviderModel
+from apps.providers.rules import unix_ms
 from apps.providers.selectors import models_with_prices
 from apps.providers.snapshot import discount_of, page_of
+from apps.usage.selectors import rows_of
+
+UNPRICED_DAYS = 7
 
 if TYPE_CHECKING:
     from apps.accounts.models import Organisation
@@ -76,6 +80,34 @@ def corrections_of(scope: Scope, first: date, last: date) -> int:
     )
     found = lines.aggregate(total=Sum(F("corrected_nano") - F("original_nano")))["total"]
     return int(found or 0)
+
+
+class Unpriced(NamedTuple):
+    """What went to a model that nothing prices: attempts and tokens that were booked at nothing."""
+
+    provider: str
+    model: str
+    attempts: int
+    tokens: int
+
+
+def unpriced_traffic(scope: Scope, tariffs: Tariffs, *, days: int = UNPRICED_DAYS, now: datetime | None = None) -> list[Unpriced]:
+    """Models that nothing prices now and that were used lately, booked at nothing, the busiest first: one query, none where all have a
+    price."""
+    now = now or datetime.now(UTC)
+    at = unix_ms(now) or 0
+    names = [(row.provider.name, row.name) for row in tariffs.models.values()]
+    bare = [pair for pair in names if (tariff := tariffs.of(*pair)) is None or tariff.at(at) is None]
+    if not bare:
+        return []
+    rows = rows_of(
+        "SELECT provider, model, sum(attempts), sum(tokens_input + tokens_output) FROM usage_rollup_1h "
+        "JOIN unnest(%s::text[], %s::text[]) AS bare (p, m) ON provider = p AND model = m "
+        "WHERE organisation = %s AND simulated = %s AND bucket >= %s GROUP BY provider, model "
+        "HAVING sum(cost_nano) = 0 AND sum(tokens_input + tokens_output) > 0 ORDER BY 3 DESC",
+        [[p for p, _ in bare], [m for _, m in bare], scope.organisation, scope.simulated, now - timedelta(days=days)],
+    )
+    return [Unpriced(provider, model, int(attempts), int(tokens)) for provider, model, attempts, tokens in rows]
 
 
 def newest_book() -> str:

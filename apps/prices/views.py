@@ -14,7 +14,7 @@ from apps.contracts.pricing import KINDS
 from apps.prices import listing, tables
 from apps.prices.choices import STATES
 from apps.prices.models import Repricing
-from apps.prices.selectors import Tariffs, book_refreshes, gpu_prices_of, repricings_of
+from apps.prices.selectors import UNPRICED_DAYS, Tariffs, book_refreshes, gpu_prices_of, repricings_of, unpriced_traffic
 from apps.providers import pricebook, rules
 from apps.providers.selectors import discounts_of
 from apps.publishing.editing import ScopedView
@@ -89,6 +89,8 @@ class ListView(BookView):
         context = self.frame(
             listing=found,
             rows=listing.book_rows(found.rows, tariffs),
+            unpriced=unpriced_traffic(self.choice.scope, tariffs),
+            unpriced_days=UNPRICED_DAYS,
             wanted=wanted,
             provider=provider,
             providers=tariffs.providers,

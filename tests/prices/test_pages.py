@@ -19,7 +19,7 @@ from apps.providers.discounts import discount_set
 from apps.providers.models import Discount, Price, Provider, ProviderModel
 from apps.providers.prices import model_ensure, model_like_set, prices_set
 from apps.providers.rules import PriceSpec
-from tests.prices.conftest import YESTERDAY, Book
+from tests.prices.conftest import YESTERDAY, Book, attempt
 
 COUNTS = json.loads(Path(__file__).with_name("query_counts.json").read_text())
 HOSTILE = '"><script>alert(1)</script>{{7*7}}'
@@ -104,6 +104,20 @@ def test_the_list_says_who_prices_what_and_what_comes_off(signed: Client, filled
         names = {row.model.name for row in signed.get(f"/prices/?priced={priced}").context["rows"]}
         assert shown in names and hidden not in names
     assert [row.model.name for row in signed.get("/prices/?q=unk&provider=local").context["rows"]] == ["unknown"]
+
+
+def test_traffic_that_was_booked_at_nothing_is_named_until_it_has_a_price(
+    signed: Client, local: Provider, book: Book, actor: Actor, organisation: Organisation
+) -> None:
+    model_ensure(actor=actor, provider=local, name="unknown")
+    prices_set(actor=actor, provider=local, model="free", prices=[PriceSpec(input=0, output=0)])
+    book(attempt(model="unknown", cost_nano=0, price_version=""))
+    book(attempt(model="free", cost_nano=0))
+    book()
+    text = signed.get("/prices/").content.decode()
+    assert "Used without a price" in text and "local/unknown: 1 attempts" in text and "local/free: " not in text
+    prices_set(actor=actor, provider=local, model="unknown", prices=[PriceSpec(input=1, output=1)])
+    assert "Used without a price" not in signed.get("/prices/").content.decode()
 
 
 def test_a_model_shows_every_price_it_ever_had(signed: Client, filled: Provider) -> None:
