@@ -204,7 +204,7 @@ def decode_record(payload: bytes | memoryview) -> Record:
     """An open or full record. Raises RecordError."""
     try:
         return _decoder.decode(payload)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise RecordError(str(error)) from error
 
 
