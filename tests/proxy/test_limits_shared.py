@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import time
 from collections import Counter
@@ -21,6 +22,8 @@ from apps.contracts.snapshot import Fragment, LimitFragment
 from apps.proxy.limits_fake import FakeBook
 from apps.proxy.limits_redis import RedisPool
 from apps.simulator.harness import SimulatorServer
+from controlplane.launcher.redis import Redis
+from tests.conftest import make_short_dir
 from tests.proxy import lab
 from tests.proxy.lab import KEY, ORG, at, route, until
 from tests.proxy.standalone import StandaloneProxy
@@ -138,12 +141,26 @@ def limit(kind: LimitKind, amount: int, name: str) -> LimitFragment:
     return LimitFragment(id=f"l-{name}", name=name, organisation=ORG, scope="route", scope_id=f"r-{name}", kind=kind, amount=amount)
 
 
-@pytest.fixture
-def fleet(tmp_path: Path, redis_server: Any) -> Iterator[Fleet]:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    home = make_short_dir("redis")
+    redis = Redis(home / "redis", log=home / "redis.log")
+    redis.start()
     limits = [limit("requests_per_minute", 60, "plain"), limit("concurrent_requests", 3, "slow"), limit("requests_per_minute", 40, "other")]
-    fleet = Fleet(tmp_path, redis_server, limits, 4)
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"), redis, limits, 4)
     yield fleet
     fleet.stop()
+    redis.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def fleet(running: Fleet) -> Fleet:
+    """Whole again after a test that killed some of it."""
+    for proxy in running.proxies:
+        if proxy.process is None or proxy.process.poll() is not None:
+            proxy.start()
+    return running
 
 
 def test_four_proxies_share_one_limit(fleet: Fleet) -> None:
