@@ -15,13 +15,15 @@ from django.db import transaction
 
 @transaction.atomic
 def seed(rows: int) -> None:
-    from apps.accounts.models import Organisation
+    from apps.accounts.models import Membership, Organisation, User
     from apps.contracts.identifiers import uuid7
     from apps.keys.models import VirtualKey
     from apps.providers.models import Endpoint, Provider
     from apps.routes.models import Route, RouteTarget
-    from tests.browser.seed import NAUGHTY
+    from tests.browser.seed import EMAIL, NAUGHTY
 
+    main, _ = Organisation.objects.get_or_create(slug="main", defaults={"name": "Main"})  # whose admins see the installation's pages
+    Membership.objects.get_or_create(user=User.objects.get(email=EMAIL), organisation=main, defaults={"role": "admin"})
     lot = Organisation.objects.get(slug="a-lot")
     providers = Provider.objects.bulk_create(
         (Provider(organisation=lot, name=f"provider-{at:05}", kind="openai", simulated=True) for at in range(rows)), batch_size=1000

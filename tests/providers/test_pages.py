@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -190,3 +191,22 @@ def test_the_palette_finds_providers_that_the_person_may_see(signed: Client, ope
     user = User.objects.get(email="ada@example.test")
     assert [hit.url for hit in providers_for_palette(user, "open", 5)] == [f"/providers/{openai.pk}/?org=main"]
     assert providers_for_palette(User.objects.create(email="no@example.test"), "open", 5) == []
+
+
+def test_ten_thousand_providers_are_paged_sorted_and_searched(signed: Client, openai: Provider) -> None:
+    organisation = openai.organisation
+    made = Provider.objects.bulk_create(Provider(organisation=organisation, name=f"p-{at:05}", kind="openai") for at in range(10_000))
+    Endpoint.objects.bulk_create(Endpoint(provider=row, position=0, name="default", base_url=f"https://{row.name}/v1") for row in made)
+    ProviderModel.objects.create(provider=made[7_777], name="m")
+    usage_generate(organisation=organisation, count=200, simulated=False, providers=("p-00005",))
+
+    def names(query: str) -> list[str]:
+        text = signed.get(f"/providers/{query}").content.decode()
+        return re.findall(r'<th scope="row" class="clip" title="([^"]+)"', text)
+
+    assert names("?sort=-requests")[0] == "p-00005" and len(names("?sort=-requests")) == 50
+    assert names("?sort=-models")[0] == "p-07777" and names("?sort=-name")[0] == "p-09999"
+    assert "p-09999" in names("?page=201") and names("?q=07777") == ["p-07777"]
+    assert len(names("?state=wrong&page=200")) == 50 and names("?state=disabled") == []
+    lines = b"".join(signed.get("/providers/?sort=-models&format=csv").streaming_content).decode().splitlines()
+    assert len(lines) == 10_001 and "p-07777" in lines[1] and "https://p-07777/v1" in lines[1]
