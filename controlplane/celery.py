@@ -26,12 +26,14 @@ QUEUES = ("default", "alerts", "rollups", "probes", "webhooks", "jobs")
 
 ROUTES: dict[str, dict[str, str]] = {
     "apps.alerts.tasks.*": {"queue": "alerts"},
+    "apps.budgets.tasks.*": {"queue": "alerts"},
     "apps.usage.tasks.*": {"queue": "rollups"},
     "apps.providers.tasks.*": {"queue": "probes"},
     "apps.prices.tasks.*": {"queue": "jobs"},
 }
 
 SCHEDULE: dict[str, dict[str, Any]] = {
+    "budgets": {"task": "apps.budgets.tasks.budgets_watch", "schedule": 30.0},
     "usage partitions": {"task": "apps.usage.tasks.partitions_maintain", "schedule": crontab(minute="5")},
     "usage rollups, slow tier": {"task": "apps.usage.tasks.rollups_compact", "schedule": 60.0},
     "publishing upkeep": {"task": "apps.publishing.tasks.publishing_upkeep", "schedule": 3600.0},

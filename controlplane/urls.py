@@ -13,6 +13,7 @@ urlpatterns = [
     path("", include("apps.dashboard.settings_urls")),
     path("", include("apps.keys.urls")),
     path("", include("apps.routes.urls")),
+    path("", include("apps.budgets.urls")),
     path("", include("apps.budgets.limit_urls")),
     path("providers/", include(([*providers, path("connect/", ConnectView.as_view(), name="connect")], "providers"))),
     path("", include("apps.prices.urls")),

@@ -6,11 +6,12 @@ class BudgetsConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.audit.registry import register_kind
-        from apps.budgets.choices import OVERRUN_EVENT
+        from apps.budgets.choices import ALERT_EVENT, OVERRUN_EVENT
         from apps.budgets.limit_selectors import limits_applying
         from apps.budgets.selectors import budget_bars
         from apps.keys.neighbours import register_budgets, register_limits
 
+        register_kind(ALERT_EVENT, "Budget alert", tone="warning", description="A threshold of a budget's window was reached.")
         register_kind(OVERRUN_EVENT, "Budget overrun", tone="bad", description="A provider billed more than was reserved for the request.")
         register_budgets(budget_bars)
         register_limits(limits_applying)

@@ -55,5 +55,7 @@ BUDGET_STATES: dict[str, Status] = {
 NEAR_FRACTION = (9, 10)
 """Spent and leased from this part of the limit on counts as nearly used."""
 
+ALERT_EVENT = "budget.alert"
+"""Kind of the event that a threshold of a window was reached."""
 OVERRUN_EVENT = "budget.overrun"
 """Kind of the event that a provider billed beyond what was reserved."""

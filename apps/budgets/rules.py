@@ -37,21 +37,18 @@ def check_name(name: object) -> str:
     return name
 
 
-def check_limit(limit_nano: object) -> int:
-    """A limit in nano-dollars, above zero."""
+def check_limit(limit_nano: object, *, field: str = "limit_nano", what: str = "a limit") -> int:
+    """A limit, or what else is such an amount, in nano-dollars, above zero."""
     if isinstance(limit_nano, bool) or not isinstance(limit_nano, int):
         raise ServiceError(
-            f"{limit_nano!r} is not a limit: write whole nano-dollars (5000000000 is $5), or exact dollars as text where a form asks",
-            "limit_nano",
+            f"{limit_nano!r} is not {what}: write whole nano-dollars (5000000000 is $5), or exact dollars as text where a form asks", field
         )
     if limit_nano <= 0:
-        raise ServiceError(
-            "a limit must be above zero: delete the budget to lift it, or switch a kill flag on to stop its spending", "limit_nano"
-        )
+        raise ServiceError(f"{what} must be above zero: delete the budget to lift it, or switch a kill flag on to stop its spending", field)
     if limit_nano > MAX_LIMIT_NANO:
         raise ServiceError(
             f"${dollars_text(limit_nano)} is beyond the largest limit, ${dollars_text(MAX_LIMIT_NANO)}: delete the budget to have no limit",
-            "limit_nano",
+            field,
         )
     return limit_nano
 

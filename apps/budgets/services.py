@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.db import DataError, connection, transaction
@@ -23,6 +24,7 @@ from apps.budgets.choices import OVERRUN_EVENT
 from apps.budgets.models import Budget
 from apps.budgets.scoping import scope_resolve
 from apps.contracts.money import MAX_NANO, dollars_text
+from apps.providers.vault import decrypt, encrypt
 from apps.publishing.services import section_touch
 
 if TYPE_CHECKING:
@@ -95,6 +97,24 @@ def budget_set(
         return wanted
     _terms_change(actor, now, _terms(wanted), reason)
     return now
+
+
+@transaction.atomic
+def budget_webhooks_set(*, actor: Actor, budget: Budget, webhook: str | None = None, slack_webhook: str | None = None) -> None:
+    """Where alerts are posted; None keeps what is there, empty removes it. Kept under the master key, and never shown again."""
+    permission_require(actor=actor, action="budget.change", organisation=budget.organisation)
+    row = Budget.objects.select_for_update().get(pk=budget.pk)
+    changed = {}
+    for field, url in (("webhook", webhook), ("slack_webhook", slack_webhook)):
+        if url is None:
+            continue
+        wanted = rules.check_webhook(url, field)
+        if wanted != (decrypt(getattr(row, field)) if getattr(row, field) else ""):
+            setattr(row, field, encrypt(wanted) if wanted else "")
+            changed[field] = f"calls {urlsplit(wanted).hostname}" if wanted else "removed"
+    if changed:
+        row.save(update_fields=[*changed, "changed_at"])
+        _record(actor, "budget.webhooks", row, {}, changed, "")
 
 
 @transaction.atomic
