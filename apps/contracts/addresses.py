@@ -73,7 +73,8 @@ _EMBEDDING: Final[tuple[tuple[IPv6Network, int], ...]] = (
     (IPv6Network("64:ff9b::/96"), 0),  # NAT64
     (IPv6Network("2002::/16"), 80),  # 6to4
 )
-"""IPv6 networks that carry an IPv4 address, and how many bits stand behind it: where such an address leads is that address's matter."""
+"""IPv6 networks that carry an IPv4 address, and how many bits stand behind it: where such an address leads is that address's matter.
+6to4's relays are gone (RFC 7526), so nothing answers there that a provider would use: refused without the switch, whatever it carries."""
 
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "localhost.localdomain", "localhost6", "ip6-localhost", "ip6-loopback"})
 _METADATA_NAMES: Final = frozenset({"metadata.google.internal", "instance-data.ec2.internal"})
@@ -141,5 +142,6 @@ def _kind_v6(address: IPv6Address) -> str:
         return found
     for network, behind in _EMBEDDING:
         if address in network:
-            return _kind_v4(IPv4Address(int(address) >> behind & 0xFFFFFFFF))
+            inner = _kind_v4(IPv4Address(int(address) >> behind & 0xFFFFFFFF))
+            return inner or ("a tunnel's address" if behind else "")
     return "" if address in _GLOBAL_V6 else "a reserved address"
