@@ -69,15 +69,14 @@ class FakeBook:
         resting = [(at, n) for at, n in state.resting if at > now and n > 0]
         resting += [(now + left, n) for left, n in ask.back if left > 0 and n > 0]
         lost = state.holders.get(boot)
-        if lost is not None and lost.expires > now and lost.number != ask.acked:
+        if lost is not None and lost.number != ask.acked:
             resting += [(at, n) for at, n in lost.given if at > now]
         for name, holder in tuple(state.holders.items()):
-            if holder.expires <= now:
+            if name != boot and holder.expires + ask.window_ms <= now:
                 del state.holders[name]
-                if ask.window_ms and holder.units > 0 and holder.expires + ask.window_ms > now:
-                    resting.append((holder.expires + ask.window_ms, holder.units))
-        aged = sum(n for _, n in resting)
-        others = [holder for name, holder in state.holders.items() if name != boot]
+        others = [holder for name, holder in state.holders.items() if name != boot and holder.expires > now]
+        dead = [holder for name, holder in state.holders.items() if name != boot and holder.expires <= now]
+        aged = sum(n for _, n in resting) + sum(holder.units for holder in dead)
         out = sum(holder.units for holder in others)
         wanted = any(holder.short > now for holder in others)
         me = state.holders.get(boot)

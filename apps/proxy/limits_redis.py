@@ -6,9 +6,9 @@ in milliseconds; what comes from and goes to proxies are spans, so no two clocks
 left over.
 
 A holder that does not come back within its time is dead or cut off: its permits rest from the end of that time, because nobody knows
-when it used them. Where others are short, nobody is given more than its fair part (max-min over what everybody asks for). A holder that
-claims more than is written here tells that Redis has lost its memory: for a few seconds nobody is given more than an equal part, until
-all have told what they hold.
+when it used them; if it comes back after all, it knows. Where others are short, nobody is given more than its fair part (max-min over
+what everybody asks for). A holder that claims more than is written here tells that Redis has lost its memory: for a few seconds nobody is
+given more than an equal part, until all have told what they hold.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ for i, ask in ipairs(asks) do
   for _, r in ipairs(s[3]) do rest(r[1], r[2]) end
   for _, r in ipairs(back) do rest(now + r[1], r[2]) end
   local me = holders[boot]
-  if me and me[2] > now and me[6] ~= ask[10] then for _, r in ipairs(me[7]) do rest(r[1], r[2]) end end
+  if me and me[6] ~= ask[10] then for _, r in ipairs(me[7]) do rest(r[1], r[2]) end end
   local out, others, idle, wanted, demands = 0, 0, 0, false, {demand}
   for b, h in pairs(holders) do
-    if h[2] <= now then
-      holders[b] = nil
-      if window > 0 then rest(h[2] + window, h[1]) end
-    elseif b ~= boot then
+    if b == boot then
+    elseif h[2] + window <= now then holders[b] = nil
+    elseif h[2] <= now then aged = aged + h[1]
+    else
       out = out + h[1]; others = others + h[4]; idle = idle + math.max(0, h[1] - h[4])
       wanted = wanted or h[5] > now
       demands[#demands + 1] = h[3]
