@@ -14,8 +14,6 @@ from apps.budgets.choices import PACE_CRITICAL, PACE_WARN
 
 LEAST_ELAPSED = timedelta(hours=1)
 """So much of a day must have passed before its rate says anything."""
-LONGEST_RUNWAY = 60 * 24 * 365
-"""Minutes; beyond a year nobody counts."""
 
 
 class Standing(NamedTuple):
@@ -65,19 +63,22 @@ def day_forecast(standing: Standing) -> int | None:
 
 
 def runway_minutes(standing: Standing) -> int | None:
-    """Minutes until the limit at the rate of the present day (of the window, before the day says anything); 0 where it is reached."""
+    """Minutes until the limit, at the present day's rate or at the window's mean one, whichever is higher; 0 where it is reached."""
     left = standing.limit - standing.spent
     if left <= 0:
         return 0
-    since, spent = standing.day_starts_at, standing.spent - standing.day_spent
-    if standing.now - since < LEAST_ELAPSED:
-        since, spent = standing.starts_at, standing.spent
-    elapsed = (standing.now - since) / timedelta(minutes=1)
-    if spent <= 0 or elapsed <= 0:
-        return None
-    minutes = int(left * elapsed / spent)
-    until_end = int((standing.ends_at - standing.now) / timedelta(minutes=1))
-    return minutes if minutes < until_end and minutes <= LONGEST_RUNWAY else None
+    minute = timedelta(minutes=1)
+    minutes = []
+    for since, spent, least in (
+        (standing.starts_at, standing.spent, timedelta(0)),
+        (standing.day_starts_at, standing.spent - standing.day_spent, LEAST_ELAPSED),
+    ):
+        elapsed = standing.now - since
+        if spent > 0 and elapsed > least:
+            minutes.append(int(left * (elapsed / minute) / spent))
+    until_end = int((standing.ends_at - standing.now) / minute)
+    lasts = min(minutes, default=until_end)
+    return lasts if lasts < until_end else None
 
 
 def day_share(standing: Standing) -> int:

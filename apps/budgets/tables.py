@@ -21,7 +21,7 @@ _COLUMNS: tuple[Column[BudgetLine], ...] = (
     Column("Spent", "spent", numeric=True, value=lambda row: dollars_text(row.spent)),
     Column("Forecast", numeric=True, value=lambda row: "" if row.forecast is None else dollars_text(row.forecast)),
     Column("Limit", "limit", numeric=True, value=lambda row: dollars_text(row.limit)),
-    Column("Runway", value=lambda row: row.runway_text, help="Until the limit at today's rate; nothing where the window ends first."),
+    Column("Runway", value=lambda row: row.runway_text, help="Until the limit at the present rate; nothing where the window ends first."),
     Column("Told", value=lambda row: ", ".join(row.told)),
 )
 

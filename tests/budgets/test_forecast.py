@@ -59,6 +59,13 @@ def test_a_runway_ends_where_the_limit_is_at_the_days_rate(spent: int, hours: fl
     assume(minutes is not None)
 
 
+def test_a_runway_follows_the_higher_of_the_days_and_the_windows_rate() -> None:
+    quiet = standing(spent=500_000, day_spent=500_000, days=10, hours=24 * 4 + 12.0)
+    assert runway_minutes(quiet) == int(4.5 * 24 * 60)
+    busy = standing(spent=500_000, day_spent=250_000, days=10, hours=24 * 4 + 12.0)
+    assert runway_minutes(busy) == 2 * 12 * 60
+
+
 def test_nothing_spent_has_no_runway_and_nothing_left_has_none_to_go() -> None:
     assert runway_minutes(standing(spent=0, hours=5)) is None
     assert runway_minutes(standing(spent=1_000_000, hours=5)) == 0
