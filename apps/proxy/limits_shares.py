@@ -245,7 +245,12 @@ class ShareKeeper:
     def surplus(self, window: Window) -> tuple[int, int]:
         """Free and resting permits that others may have: what will not be used at once, and what is beyond the fair part."""
         free = max(0, window.share - window.used)
-        spare = max(0, free - 2 * (window.asked - window.seen) - window.need)
+        if window.seconds:  # by the pace of the whole window: between two calls that follow at once nobody has asked
+            asked = window.asked_lately(window.asked, window.asked_before, self._limits.now())
+            ahead = int(asked / window.seconds * 2 * BUSY_SECONDS)
+        else:
+            ahead = 2 * (window.asked - window.seen)
+        spare = max(0, free - ahead - window.need)
         over = max(0, window.share - window.target - spare)
         return min(free, spare + over), max(0, over - (free - spare)) if window.seconds else 0
 
