@@ -50,7 +50,13 @@ def test_a_limit_is_made_audited_and_noted_for_the_next_publish(organisation: Or
     id = str(limit.pk)
     assert section.build({id}) == {
         id: LimitFragment(
-            id=id, name="calls", organisation=str(organisation.pk), scope="key", scope_id=str(key.pk), kind="requests_per_minute", amount=600
+            id=id,
+            name="calls",
+            organisation=str(organisation.pk),
+            scope="key",
+            scope_id=str(key.pk),
+            kind="requests_per_minute",
+            amount=600,
         )
     }
 
