@@ -23,12 +23,14 @@ from typing import Literal, NamedTuple, Protocol
 from apps.contracts.leases import GONE_SQLSTATE, WAIT_SECONDS, BootGone, LeaseReturn, LeaseState, LeaseWant
 from apps.contracts.money import MAX_NANO
 from apps.contracts.usage import Charge
-from apps.proxy.slices import AHEAD_RESERVATIONS, NEVER, TICK_SECONDS, Slices
+from apps.proxy.slices import AHEAD_RESERVATIONS, LINGER_MS, NEVER, TICK_SECONDS, Slices
 
 PATIENCE_SECONDS = 0.1
 """How long a waiter may keep later ones from passing it."""
 RETRY_SECONDS = 0.02
 """Between two grant calls for a budget that could not give enough."""
+PRUNE_SECONDS = 60.0
+"""Between two times that what was told of windows that ended since is forgotten: users' own windows are many."""
 LOOK_SECONDS = 1.0
 """How old the word of the database may be by which a threshold acts."""
 COOL_SECONDS = 1.0
@@ -115,7 +117,7 @@ class Leases(Slices):
         self._wake = asyncio.Event()
         self._away = False
         self._retry_at = 0.0
-        self._backoff = 0.0
+        self._backoff = self._prune_at = 0.0
         self._gone = False
 
     # --- waiting -----------------------------------------------------------------------------------------------------
@@ -478,7 +480,13 @@ class Leases(Slices):
     # --- upkeep ------------------------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
-        self._age(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._age(now)
+        if now >= self._prune_at:
+            self._prune_at = now + PRUNE_SECONDS
+            ended = self._now_ms() - LINGER_MS
+            for name in [name for name, told in self._told.items() if told.until_ms < ended and told.next_ask < now]:
+                del self._told[name]
         if self._away:
             self._kick()
 

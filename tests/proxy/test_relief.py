@@ -191,6 +191,18 @@ def test_a_raised_limit_is_heard_of_even_where_no_request_reserves_any_more() ->
     play(scene, b=1_000)
 
 
+def test_what_was_told_of_windows_that_ended_is_forgotten() -> None:
+    async def scene(world: LeaseWorld) -> None:
+        leases = world.proxy()
+        for name in ("a", "b"):
+            leases.settle(await taken(leases, 10, name), 10)
+        await asyncio.sleep(130)
+        await taken(leases, 10, "b")
+        assert set(leases._told) == {"b"}
+
+    play(scene, a=1_000, b=1_000, window_ms=10_000)
+
+
 def test_a_new_window_begins_unused() -> None:
     async def scene(world: LeaseWorld) -> None:
         leases = world.proxy()
