@@ -94,6 +94,7 @@ class BudgetBar:
     key_id: str = ""
     """Of the key that it walls in; empty for any other scope."""
     hard: bool = True
+    id: str = ""
     user: str = ""
     """Whose window it is, of users that have the budget each for themselves: the fullest one's."""
 
@@ -137,6 +138,7 @@ def budget_bars(organisation: Organisation, *, now: datetime, key_ids: Collectio
             ends_at=status.ends_at,
             key_id=str(status.budget.key_id or ""),
             hard=status.budget.kind == "hard",
+            id=str(status.budget.pk),
             user=status.subject,
         )
         for status in budget_statuses(rows)

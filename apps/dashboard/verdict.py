@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from apps.contracts.money import dollars_text
 from apps.providers.live import LiveTarget
 from apps.ui.format import compact, duration, percent
 from apps.ui.status import SEVERITY, Status, Tone
@@ -208,7 +209,11 @@ def _budgets(bars: Iterable[Any]) -> list[Finding]:
     for bar in bars:
         if bar.status.value in ("exhausted", "overrun"):
             detail = "It refuses requests" + (f" until {bar.ends_at:%m-%d %H:%M} UTC." if bar.ends_at else ".")
-            found.append(Finding("bad", "budget", bar.name, f"The budget {bar.name} is at its wall", detail))
+            whose = f" for the user {bar.user}" if bar.user else ""
+            found.append(Finding("bad", "budget", bar.name, f"The budget {bar.name} is at its wall{whose}", detail))
+        elif bar.status.value == "over":
+            text = f"${dollars_text(bar.spent + bar.overrun)} of ${dollars_text(bar.limit)} are spent. It refuses nothing."
+            found.append(Finding("warn", "budget", bar.name, f"The budget {bar.name} is over its limit", text))
         elif bar.status.value == "near":
             found.append(Finding("warn", "budget", bar.name, f"The budget {bar.name} is nearly used", f"{bar.spent_share:.0f}% is spent."))
     return found

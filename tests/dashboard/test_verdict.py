@@ -43,6 +43,10 @@ class Bar:
     status: Status = BUDGET_STATES["within"]
     spent_share: float = 10.0
     ends_at: datetime | None = NOW
+    user: str = ""
+    spent: int = 0
+    overrun: int = 0
+    limit: int = 0
 
 
 def watched(dimension: str = "route", value: str = "chat", **more: Any) -> Watched:
@@ -147,6 +151,9 @@ def test_targets_that_get_no_requests_are_named_by_provider() -> None:
 def test_budgets_at_the_wall_and_nothing_to_judge_by() -> None:
     assert judged(bars=[Bar(status=BUDGET_STATES["exhausted"])]).status.tone == "bad"
     assert judged(bars=[Bar(status=BUDGET_STATES["near"], spent_share=93.0)]).status.tone == "warn"
+    (over,) = judged(bars=[Bar(status=BUDGET_STATES["over"], spent=3 * 10**9, limit=2 * 10**9)]).findings
+    assert (over.tone, over.detail) == ("warn", "$3 of $2 are spent. It refuses nothing.")
+    assert "for the user ann" in judged(bars=[Bar(status=BUDGET_STATES["exhausted"], user="ann")]).findings[0].title
     quiet = watched("", "", recent=Totals(), past=Totals())
     assert judged(whole=quiet).status.tone == "unknown"
     assert "No request in the last 5 minutes" in judged(whole=replace(quiet, past=WELL)).headline
