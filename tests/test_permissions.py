@@ -22,6 +22,7 @@ from apps.audit.actors import Actor
 from apps.audit.models import AuditEvent
 from apps.budgets.limit_choices import KINDS
 from apps.budgets.limit_services import limit_set
+from apps.budgets.services import budget_set
 from apps.contracts.identifiers import uuid7
 from apps.keys.services import key_create
 from apps.prices.repricing import repricing_create
@@ -109,6 +110,9 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
     gpu = gpu_price_set(actor=actor, organisation=organisation, name="g", gpu="H200", per_hour=1)
     hour = datetime.now(UTC) - timedelta(hours=3)
     again = repricing_create(actor=actor, organisation=organisation, starts_at=hour, ends_at=hour + timedelta(hours=1), reason="a credit")
+    budget = budget_set(
+        actor=actor, organisation=organisation, name="wall", scope="organisation", scope_id=organisation.pk, window="day", limit_nano=10**9
+    )
     limit = limit_set(
         actor=actor, organisation=organisation, name="l", scope="organisation", scope_id=organisation.pk, kind=next(iter(KINDS)), amount=9
     )
@@ -123,6 +127,7 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "discount_id": discount.pk,
         "price_id": gpu.pk,
         "repricing_id": again.pk,
+        "budget_id": budget.pk,
         "limit_id": limit.pk,
         "route_id": route.pk,
         "key_id": key.pk,
