@@ -69,7 +69,7 @@ def test_names_that_apps_use_need_no_row(organisation: Organisation, scope: str,
 
 
 @pytest.mark.parametrize("scope", ["team", "service", "key", "route", "provider"])
-@pytest.mark.parametrize("scope_id", ["", "nobody", str(uuid4()), None])
+@pytest.mark.parametrize("scope_id", ["", "nobody", "00000000-0000-7000-8000-00000000dead", None])
 def test_what_does_not_exist_is_refused(organisation: Organisation, scope: str, scope_id: str | None) -> None:
     with pytest.raises(ServiceError, match=f"has no {scope} .*choose one that it has, or create it first") as refused:
         make(organisation, scope=scope, scope_id=scope_id)
