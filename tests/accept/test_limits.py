@@ -1,8 +1,13 @@
-"""600 requests a minute shared by four proxies, offered ten times as much: at most 600 in any minute, and nearly all of them."""
+"""600 requests a minute shared by four proxies, offered ten times as much: at most 600 in any minute, and nearly all of them.
+
+A request is admitted at some moment between its start and its end as a client sees them. So more than 600 that both began and ended within
+one minute prove that the limit was broken, and nothing less does.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,7 +21,11 @@ from tests.conftest import make_short_dir
 from tests.proxy.lab import KEY
 from tests.proxy.test_limits_shared import Fleet, limit
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(420),
+    pytest.mark.skipif(not os.environ.get("BULKHEAD_ACCEPT"), reason="it looks at whole minutes: make accept (BULKHEAD_ACCEPT=1)"),
+]
 
 AMOUNT, MINUTE, SECONDS, OFFERED = 600, 60.0, 190.0, 100.0
 
@@ -33,16 +42,17 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-async def offer(url: str, until: float, admitted: list[float]) -> int:
+async def offer(url: str, until: float, admitted: list[tuple[float, float]]) -> int:
     """Requests at a quarter of the offered rate, as long as the machine keeps up with it; gives how many were refused."""
     body = {"model": "plain", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5}
     refused, following = 0, time.monotonic()
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         while time.monotonic() < until:
+            sent = time.monotonic()
             answer = await client.post("/v1/chat/completions", json=body, headers={"authorization": f"Bearer {KEY}"})
             assert answer.status_code in (200, 429), answer.text
             if answer.status_code == 200:
-                admitted.append(time.monotonic())
+                admitted.append((sent, time.monotonic()))
             refused += answer.status_code == 429
             following += 4 / OFFERED
             await asyncio.sleep(max(0.0, following - time.monotonic()))
@@ -50,7 +60,7 @@ async def offer(url: str, until: float, admitted: list[float]) -> int:
 
 
 def test_a_limit_of_four_proxies_offered_tenfold(fleet: Fleet) -> None:
-    admitted: list[float] = []
+    admitted: list[tuple[float, float]] = []
     began = time.monotonic()
 
     async def all_four() -> list[int]:
@@ -58,9 +68,10 @@ def test_a_limit_of_four_proxies_offered_tenfold(fleet: Fleet) -> None:
 
     refused = sum(asyncio.run(all_four()))
     admitted.sort()
-    most = max(sum(1 for at in admitted if start <= at < start + MINUTE) for start in admitted)
-    starts = [admitted[0] + half / 2 for half in range(int((SECONDS - MINUTE) * 2)) if admitted[0] + half / 2 + MINUTE <= began + SECONDS]
-    least = min(sum(1 for at in admitted if start <= at < start + MINUTE) for start in starts)
-    print(f"in any minute {least} to {most} of {AMOUNT}, {refused} refused")
-    assert most <= AMOUNT + 2, "an answer is seen a moment after it was admitted"
+    proven = max(sum(1 for sent, seen in admitted if start <= sent and seen < start + MINUTE) for start, _ in admitted)
+    seen = sorted(at for _, at in admitted)
+    starts = [seen[0] + half / 2 for half in range(int((SECONDS - MINUTE) * 2)) if seen[0] + half / 2 + MINUTE <= began + SECONDS]
+    least = min(sum(1 for at in seen if start <= at < start + MINUTE) for start in starts)
+    print(f"in any minute {least} to {proven} of {AMOUNT}, {refused} refused")
+    assert proven <= AMOUNT
     assert least >= AMOUNT * 0.97

@@ -69,7 +69,7 @@ def test_disabling_ends_sessions_and_enabling_lets_in_again(admin: Client, viewe
     assert admin.post(person_url(vic, "disable"), {"reason": "left"}).status_code == 302
     assert viewer.get("/settings/profile/").status_code == 302
     assert Client().post("/login/", {"email": vic.email, "password": PASSWORD}).status_code == 400
-    event = AuditEvent.objects.get(action="user.disable")
+    event = AuditEvent.objects.get(action="user.disable", seq=None)
     assert (event.reason, event.subject_name) == ("left", vic.email)
     admin.post(person_url(vic, "disable"), {"reason": "left"})
     assert AuditEvent.objects.filter(action="user.disable").count() == 1
@@ -93,7 +93,7 @@ def test_removing_takes_the_email_typed(admin: Client, viewer: Client, vic: User
     response = admin.post(person_url(vic, "remove"), {"reason": "left", "confirmation": " VIC@example.com "})
     assert response["Location"] == "/settings/people/" and not User.objects.filter(pk=vic.pk).exists()
     assert viewer.get("/settings/profile/").status_code == 302
-    event = AuditEvent.objects.get(action="user.remove")
+    event = AuditEvent.objects.get(action="user.remove", seq=None)
     assert event.before["roles"] == "viewer of main" and event.reason == "left"
     assert admin.post(person_url(vic, "remove"), {"reason": "left", "confirmation": vic.email}).status_code == 404
 

@@ -50,6 +50,8 @@ OBJECTS = {
     "prices:discount": ("discount_id", "/prices/discounts/", r"^/prices/discounts/([0-9a-f-]{36})/edit/$"),
     "prices:gpu": ("price_id", "/prices/gpus/", r"^/prices/gpus/([0-9a-f-]{36})/edit/$"),
     "prices:repricing": ("repricing_id", "/prices/repricing/", r"^/prices/repricing/([0-9a-f-]{36})/$"),
+    "budgets": ("budget_id", "/budgets/", r"^/budgets/([0-9a-f-]{36})/$"),
+    "limits": ("limit_id", "/limits/", r"^/limits/([0-9a-f-]{36})/edit/$"),
     "settings": ("pk", "/settings/people/", r"^/settings/people/([0-9a-f-]{36})/$"),
 }
 """App, or page -> the parameter of its address, the page that lists such objects, and what a link to one looks like."""
@@ -63,6 +65,7 @@ ACTS = {
     "settings:person-password-link", "settings:person-remove", "demo:break", "demo:switch", "demo:undo", "demo:traffic",
     "ui:theme", "ui:zone", "ui:catalogue_try", "audit:check", "providers:credential_remove",
     "prices:discount_remove", "prices:gpu_remove", "prices:base_take", "prices:repricing_withdraw",
+    "budgets:override_end",
 }  # fmt: skip
 """Addresses that act when sent to by POST: they have no page, or only their refusal."""
 PARTS = {

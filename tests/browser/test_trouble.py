@@ -57,7 +57,7 @@ def test_without_a_proxy_every_page_says_so_and_since_when(open_tab: Callable[..
         before = connection.execute("SELECT boot_id, last_seen_at FROM publishing_proxy").fetchall()
         connection.execute("UPDATE publishing_proxy SET last_seen_at = %s", [heard])
         try:
-            for name, path in {"overview": "/", "routes": "/routes/", "config": "/config/proxies/"}.items():
+            for name, path in {"overview": "/", "routes": "/routes/", "requests": "/requests/"}.items():
                 tab.goto(f"{site.url}{path}")
                 watched.shot(f"proxies-away-{name}-{width}-{scheme}")
                 banner = tab.get_by_role("alert").filter(has_text="No proxy has been heard of").inner_text()

@@ -57,7 +57,7 @@ def test_create_shows_a_diff_then_publishes_once(signed_in: Callable[..., Client
     assert first["Location"] == second["Location"] == f"/routes/{route.pk}/?version={Version.objects.latest('number').number}"
     assert selectors.target_specs(route) == [TargetSpec("sim-east", "sim-chat"), TargetSpec("sim-west", "sim-chat")]
     assert selectors.aliases(route) == ["assist", "help"]
-    event = AuditEvent.objects.get(action="route.create")
+    event = AuditEvent.objects.get(action="route.create", subject_id=str(route.pk))
     assert event.actor_name == "admin-demo-tests@example.test" and event.reason == "support needs one"
 
 

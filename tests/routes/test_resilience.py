@@ -66,7 +66,7 @@ def test_only_what_differs_is_stored_and_everything_reaches_the_proxies(route: R
     assert shown.resilience == CHOSEN and shown.targets[1] == CANARY.target
     assert decode_fragment("routes", encode_fragment(shown)) == shown
     assert TouchedFragment.objects.count() == 1
-    event = AuditEvent.objects.get(action="route.update")
+    event = AuditEvent.objects.get(action="route.update", seq=None)
     assert event.before["resilience.hedge_percent"] == 0 and event.after["resilience.hedge_percent"] == 5
     assert event.after["resilience.mirror"] == "sim-west/shadow, 10 %"
     assert event.after["targets"][1] == "sim-east/sim-chat (variant canary, weight 5, window 8,000 tokens, reasoning, can tools)"
@@ -86,7 +86,7 @@ def test_what_equals_the_default_is_not_stored_wherever_it_came_from() -> None:
 
 def test_a_new_route_is_audited_with_what_was_chosen_only(demo: Organisation, actor: Actor) -> None:
     services.route_ensure(actor=actor, organisation=demo, name="new", targets=[EAST], resilience={"rescue": "any"})
-    after = AuditEvent.objects.get(action="route.create").after
+    after = AuditEvent.objects.get(action="route.create", seq=None).after
     assert [name for name in after if name.startswith("resilience.")] == ["resilience.rescue"]
 
 
