@@ -18,7 +18,7 @@ from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
-from apps.audit.services import audit_record
+from apps.audit.services import audit_record, change_record
 from apps.budgets import choices, rules
 from apps.budgets.choices import OVERRUN_EVENT
 from apps.budgets.models import Budget
@@ -92,7 +92,7 @@ def budget_set(
         now = None
     if now is None:
         wanted.save(force_insert=True)
-        _record(actor, "budget.create", wanted, {}, budget_facts(wanted), reason)
+        change_record(actor, "budget.create", wanted, {}, budget_facts(wanted), reason)
         section_touch(section="budgets", ids=[wanted.pk])
         return wanted
     _terms_change(actor, now, _terms(wanted), reason)
@@ -114,7 +114,7 @@ def budget_webhooks_set(*, actor: Actor, budget: Budget, webhook: str | None = N
             changed[field] = f"calls {urlsplit(wanted).hostname}" if wanted else "removed"
     if changed:
         row.save(update_fields=[*changed, "changed_at"])
-        _record(actor, "budget.webhooks", row, {}, changed, "")
+        change_record(actor, "budget.webhooks", row, {}, changed)
 
 
 @transaction.atomic
@@ -126,7 +126,7 @@ def budget_delete(*, actor: Actor, budget: Budget, reason: str = "") -> None:
         return
     row.deleted_at = clock.now()
     row.save(update_fields=["deleted_at", "changed_at"])
-    _record(actor, "budget.delete", row, budget_facts(row), {}, reason)
+    change_record(actor, "budget.delete", row, budget_facts(row), {}, reason)
     section_touch(section="budgets", ids=[row.pk])
 
 
@@ -166,7 +166,7 @@ def budget_restore(
     if row is None:
         row = Budget(id=UUID(str(budget_id)), **terms, **facts)
         row.save(force_insert=True)
-        _record(actor, "budget.create", row, {}, budget_facts(row), reason)
+        change_record(actor, "budget.create", row, {}, budget_facts(row), reason)
         section_touch(section="budgets", ids=[row.pk])
         return row
     before, was_deleted = budget_facts(row), row.deleted_at is not None
@@ -176,7 +176,7 @@ def budget_restore(
     after = budget_facts(row)
     if was_deleted or after != before:
         row.save()
-        _record(actor, "budget.restore", row, {} if was_deleted else before, after, reason)
+        change_record(actor, "budget.restore", row, {} if was_deleted else before, after, reason)
         section_touch(section="budgets", ids=[row.pk])
     _terms_change(actor, row, terms, reason)
     return row
@@ -313,18 +313,5 @@ def _terms_change(actor: Actor, budget: Budget, terms: dict[str, Any], reason: s
         cursor.execute("SELECT budgets_limit_changed(%s)", [budget.pk])
     after = budget_facts(budget)
     told = [field for field in before | after if before.get(field) != after.get(field)]
-    _record(actor, "budget.update", budget, {f: before.get(f) for f in told}, {f: after.get(f) for f in told}, reason)
+    change_record(actor, "budget.update", budget, {f: before.get(f) for f in told}, {f: after.get(f) for f in told}, reason)
     section_touch(section="budgets", ids=[budget.pk])
-
-
-def _record(actor: Actor, action: str, budget: Budget, before: dict[str, Any], after: dict[str, Any], reason: str) -> None:
-    audit_record(
-        actor=actor,
-        action=action,
-        subject_kind="budget",
-        subject_id=budget.pk,
-        subject_name=budget.name,
-        before=before,
-        after=after,
-        reason=reason,
-    )
