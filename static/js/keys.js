@@ -28,6 +28,9 @@
   }
 
   palette?.addEventListener("htmx:after:swap", () => choose(options()[0]));
+  query?.addEventListener("htmx:after:init", () => {
+    if (palette.open) query.dispatchEvent(new CustomEvent("ask")); // opened before htmx listened: nobody heard it ask
+  });
   document.addEventListener("htmx:error", (event) => {
     if (event.detail.ctx?.sourceElement === query) by("palette-hits").textContent = "The server does not answer. Try again in a moment.";
   });

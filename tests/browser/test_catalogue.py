@@ -76,6 +76,18 @@ def test_the_keyboard_alone_finds_and_goes(open_tab: Callable[..., Any], site: A
     assert watched.violations() == []
 
 
+def test_a_palette_opened_before_the_page_is_ready_fills_all_the_same(open_tab: Callable[..., Any], site: Any) -> None:
+    watched = open_tab()
+    tab = watched.tab
+    # htmx starts in a timer of no delay, which a busy browser lets wait until after the page has loaded; so here
+    tab.add_init_script("const real = window.setTimeout; window.setTimeout = (act, ms, ...rest) => real(act, ms ?? 1500, ...rest)")
+    tab.goto(f"{site.url}/ui/?org=a-lot")
+    tab.keyboard.press("Control+k")
+    assert tab.get_attribute("#palette-query", "data-htmx-powered") is None
+    tab.locator("#palette[open] [role=option]").first.wait_for()
+    assert watched.violations() == []
+
+
 def test_a_dialog_starts_on_cancel_and_a_toast_takes_it_back(open_tab: Callable[..., Any], site: Any) -> None:
     watched = open_tab()
     tab = watched.tab
