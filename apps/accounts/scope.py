@@ -59,6 +59,11 @@ class Choice:
         roles = roles_for(action)
         return any(row.organisation.slug == MAIN_ORGANISATION and Role(row.role) in roles for row in self.memberships)
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Id -> name of the person's organisations."""
+        return {str(row.organisation_id): row.organisation.name for row in self.memberships}
+
     def sees(self, organisation_id: str) -> bool:
         """Whether the person belongs to an organisation."""
         return any(str(membership.organisation_id) == organisation_id for membership in self.memberships)

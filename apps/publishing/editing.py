@@ -27,8 +27,10 @@ from apps.audit.models import AuditEvent
 from apps.audit.selectors import audit_events
 from apps.contracts.snapshot import NEVER_ROLLED_BACK
 from apps.publishing.models import Version
+from apps.publishing.naming import names_of
 from apps.publishing.preview import Preview, change_preview, change_publish
 from apps.publishing.submissions import submission_claim, submission_close, submission_url
+from apps.publishing.wording import worded
 from apps.ui.toasts import toast
 
 __all__ = ["ActionView", "EditView", "ScopedView", "refusal_text", "undo_url"]
@@ -155,7 +157,9 @@ class EditView(ScopedView, ABC):
             self._refuse(form, error)
             return self._page(form, revision=self._sent_revision(), status=400)
         changed_after = "publish" in self.request.POST and not missing_reason
+        shown = review.changes or review.records
         context = {"review": review, "changed_after_review": changed_after, "missing_reason": missing_reason}
+        context["shown"] = worded(shown, names_of(shown, self.choice.names))
         return self._page(
             form, revision=self._sent_revision(), reviewed=self._fingerprint(), status=400 if missing_reason else 200, **context
         )

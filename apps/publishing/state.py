@@ -49,6 +49,12 @@ def remember(state: ConfigState) -> None:
     _cached = state
 
 
+def names_held(ids: Iterable[str]) -> dict[str, str]:
+    """Id -> name of those objects that the last state knows; asks nobody."""
+    rows = _cached.fragments.values()
+    return {key: name for key in ids for fragments in rows if key in fragments and (name := getattr(fragments[key], "name", ""))}
+
+
 def head_state() -> ConfigState:
     """The config at the newest version that this transaction sees."""
     head = Version.objects.order_by("-number").values_list("number", "lineage", "manifest").first()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from apps.audit.models import AuditEvent
 from apps.publishing.preview import event_fields
+from apps.publishing.state import names_held
+from apps.publishing.wording import fields_worded, ids_in_fields
 from apps.ui.format import NOTHING
 from apps.ui.status import Tone
 from apps.ui.timeline import Entry
@@ -35,19 +36,18 @@ def trail(events: Iterable[AuditEvent]) -> list[Entry]:
 
 
 def _text(event: AuditEvent) -> str:
+    fields = event_fields(event)
+    fields = fields_worded(fields, names_held(ids_in_fields(fields)))
     if event.action.endswith(".create"):
-        parts = [f"{item.path}: {_value(item.after)}" for item in event_fields(event) if _value(item.after) != NOTHING]
+        parts = [f"{item.path}: {_value(item.after)}" for item in fields if item.after is not None]
     else:
-        parts = [f"{item.path}: {_value(item.before)} → {_value(item.after)}" for item in event_fields(event)]
+        parts = [f"{item.path}: {_value(item.before)} → {_value(item.after)}" for item in fields]
     more = f"; and {len(parts) - MOST_FIELDS} more" if len(parts) > MOST_FIELDS else ""
     reason = f" “{event.reason}”" if event.reason else ""
     return f"{'; '.join(parts[:MOST_FIELDS])}{more}{reason}".strip()
 
 
-def _value(value: Any) -> str:
-    if value is None or value == "" or value == [] or value == {}:
+def _value(text: str | None) -> str:
+    if text is None:
         return NOTHING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"

@@ -20,9 +20,11 @@ from apps.audit.errors import ServiceError
 from apps.publishing.editing import EditView, ScopedView, refusal_text
 from apps.publishing.history import DIFF_HEADER, History, counts_text, diff_rows, differences, kept_as_they_are, propagation
 from apps.publishing.models import Version
+from apps.publishing.naming import names_of
 from apps.publishing.preview import Preview
 from apps.publishing.rollback import rollback, rollback_preview, version_undo
 from apps.publishing.selectors import fleet_status_of, head_number, unpublished_count
+from apps.publishing.wording import worded
 from apps.ui.csvfile import csv_response
 from apps.ui.toasts import toast
 
@@ -104,6 +106,7 @@ class VersionView(ScopedView):
             "base": base,
             "problem": problem,
             "found": found,
+            "shown": worded(found.changes, names_of(found.changes, self.choice.names)),
             "counts": counts_text(version.counts),
             "head": head,
             "spread": propagation(fleet_status_of(request)),

@@ -264,7 +264,8 @@ def photograph(
                     settled(tab)
                 except Error as error:  # an address that only acts, or a plot that is never drawn: the next page may do better
                     shot.faults.append(str(error).splitlines()[0])
-                    tab.goto("about:blank")
+                    tab.close()  # with whatever it was about to open still
+                    tab = context.new_page()
                     found.append(shot)
                     continue
                 shot.faults += check(tab, axe=axe)

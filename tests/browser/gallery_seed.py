@@ -1,7 +1,8 @@
 """Fills the database of ``DATABASE_URL`` with lists as long as they get: ``python -m tests.browser.gallery_seed [ROWS]``, after ``seed``.
 
-Organisation ``a-lot`` gets that many routes, keys and providers (10,000 without ROWS); ``naughty`` gets odd strings and names of 300
-characters, or as many as the column takes. Written straight into the tables: what services refuse may still stand in a database.
+Organisation ``a-lot`` gets that many routes, keys and providers (10,000 without ROWS), ``a-little`` two prices and budgets; ``naughty``
+gets odd strings and names of 300 characters, or as many as the column takes. All but ``nothing`` get prices, limits and budgets.
+Written straight into the tables: what services refuse may still stand in a database.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ def seed(rows: int) -> None:
     from apps.keys.models import VirtualKey
     from apps.providers.models import Endpoint, Provider
     from apps.routes.models import Route, RouteTarget
+    from tests.browser.gallery_money import money_seed
     from tests.browser.seed import EMAIL, NAUGHTY
 
     main, _ = Organisation.objects.get_or_create(slug="main", defaults={"name": "Main"})  # whose admins see the installation's pages
@@ -42,7 +44,8 @@ def seed(rows: int) -> None:
     )
     odd = Organisation.objects.get(slug="naughty")
     strings = [text.replace("\x00", "") for text in json.loads(NAUGHTY.read_text())] if NAUGHTY.is_file() else []
-    for text in dict.fromkeys(["W" * 300, "ﷺ" * 300, "many words " * 27, *(text for text in strings if text)]):
+    odd_names = list(dict.fromkeys(["W" * 300, "ﷺ" * 300, "many words " * 27, *(text for text in strings if text)]))
+    for text in odd_names:
         most = {model: model._meta.get_field("name").max_length or 300 for model in (Provider, Route, VirtualKey)}
         provider = Provider.objects.filter(organisation=odd, name=text[: most[Provider]]).first() or Provider.objects.create(
             organisation=odd, name=text[: most[Provider]], kind="openai", simulated=True
@@ -53,6 +56,14 @@ def seed(rows: int) -> None:
             RouteTarget.objects.create(route=route, provider=provider, model=text[:200], position=0)
         if not VirtualKey.objects.filter(organisation=odd, name=text[: most[VirtualKey]]).exists():
             VirtualKey.objects.create(organisation=odd, name=text[: most[VirtualKey]], public_id=uuid7().hex[-16:])
+    money_seed(odd, _distinct(odd_names), approver=EMAIL)
+    money_seed(lot, [f"model-{at:04}" for at in range(min(rows, 300))], approver=EMAIL)
+    money_seed(Organisation.objects.get(slug="a-little"), ["gpt-4o-mini", "claude-haiku"], approver=EMAIL)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Those that still differ where a column cuts them to 80 characters."""
+    return list({name[:80]: name for name in reversed(names)}.values())[::-1]
 
 
 if __name__ == "__main__":

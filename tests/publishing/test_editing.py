@@ -62,7 +62,7 @@ def test_review_shows_the_diff_and_publishes_nothing(admin: Client) -> None:
     response = admin.post("/edit/chat/edit/", opened(admin) | FORM)
     page = text(response)
     assert "Review what proxies will get" in page and "compared with v1" in page
-    assert re.search(r"max_attempts</th>.*<del>3</del>.*<ins>5</ins>", page)
+    assert re.search(r"max attempts</th>.*<del>3</del>.*<ins>5</ins>", page)
     assert Version.objects.count() == 1 and Route.objects.get().max_attempts == 3
 
 
@@ -132,7 +132,7 @@ def test_two_tabs_editing_one_thing(admin: Client) -> None:
     response = admin.post("/edit/chat/edit/", mine)
     page = text(response)
     assert response.status_code == 409 and "It changed while you were editing" in page
-    assert "bob" in page and "urgent" in page and re.search(r"max_attempts</span>: <del>3</del> → <ins>6</ins>", page)
+    assert "bob" in page and "urgent" in page and re.search(r"max attempts</b>: <del>3</del> → <ins>6</ins>", page)
     assert 'value="5"' in page, "what was typed is kept"
     assert Route.objects.get().max_attempts == 6
     response = admin.post("/edit/chat/edit/", FORM | hidden(response))

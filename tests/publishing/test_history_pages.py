@@ -79,7 +79,7 @@ def test_csv_is_what_is_shown_and_no_formula(admin: Client, history: Organisatio
 
 def test_a_version_shows_its_diff_by_object(admin: Client, history: Organisation) -> None:
     text = page(admin, "/config/2/")
-    assert "max_attempts" in text and "<del>3</del>" in text and "<ins>5</ins>" in text and "Config v2" in text
+    assert "max attempts" in text and "<del>3</del>" in text and "<ins>5</ins>" in text and "Config v2" in text
     assert "Roll back to v2" in text
     newest = page(admin, "/config/3/")
     assert "Newest" in newest and "Roll back to v3" not in newest
@@ -88,7 +88,7 @@ def test_a_version_shows_its_diff_by_object(admin: Client, history: Organisation
 def test_two_versions_compared(admin: Client, history: Organisation) -> None:
     text = page(admin, "/config/3/?base=1")
     assert "v3 compared with v1" in text and "new" in text and "Removed" in text
-    assert "max_attempts" in page(admin, "/config/1/?base=v2")
+    assert "max attempts" in page(admin, "/config/1/?base=v2")
     assert "Nothing differs" in page(admin, "/config/2/?base=2")
     assert "routes" in page(admin, "/config/3/?base=1&format=csv")
     for wrong in ("abc", "-1", "99", "9" * 40):

@@ -10,6 +10,8 @@ from django import template
 from apps.audit.models import AuditEvent
 from apps.publishing import preview
 from apps.publishing.history import counts_text as _counts_text
+from apps.publishing.state import names_held
+from apps.publishing.wording import fields_worded, ids_in_fields
 
 register = template.Library()
 
@@ -22,8 +24,9 @@ def counts_text(counts: dict[str, Any]) -> str:
 
 @register.filter
 def event_fields(event: AuditEvent) -> tuple[preview.FieldChange, ...]:
-    """What an audit event changed."""
-    return preview.event_fields(event)
+    """What an audit event changed, as people read it; with the names of what this process's config knows."""
+    fields = preview.event_fields(event)
+    return fields_worded(fields, names_held(ids_in_fields(fields)))
 
 
 @register.simple_tag
