@@ -34,8 +34,13 @@ ROUTES: dict[str, dict[str, str]] = {
 
 SCHEDULE: dict[str, dict[str, Any]] = {
     "budgets": {"task": "apps.budgets.tasks.budgets_watch", "schedule": 30.0},
+    "performance budgets": {"task": "apps.budgets.tasks.performance_watch", "schedule": 60.0},
     "usage partitions": {"task": "apps.usage.tasks.partitions_maintain", "schedule": crontab(minute="5")},
     "usage rollups, slow tier": {"task": "apps.usage.tasks.rollups_compact", "schedule": 60.0},
+    "spend, by dimension": {"task": "apps.usage.tasks.spend_count", "schedule": 60.0},
+    "spend, forecasts": {"task": "apps.usage.tasks.forecasts_keep", "schedule": crontab(minute="10")},
+    "spend, runaway keys": {"task": "apps.usage.tasks.runaways_keep", "schedule": 300.0},
+    "spend, changed prices": {"task": "apps.prices.tasks.changes_keep", "schedule": 300.0},
     "publishing upkeep": {"task": "apps.publishing.tasks.publishing_upkeep", "schedule": 3600.0},
     "audit chain, new links": {"task": "apps.audit.tasks.chain_check", "schedule": 600.0},
     "audit chain, whole": {"task": "apps.audit.tasks.chain_check_whole", "schedule": crontab(hour="3", minute="20")},

@@ -82,6 +82,22 @@ def corrections_of(scope: Scope, first: date, last: date) -> int:
     return int(found or 0)
 
 
+CORRECTED_BY = ("team", "service", "feature", "key_id", "route", "model", "provider")
+"""What a line of corrections says; not by which user or in which region."""
+
+
+def corrections_by(scope: Scope, first: date, last: date, dimension: str) -> dict[str, int]:
+    """``corrections_of`` by one of ``CORRECTED_BY``; by any other dimension all of them under an empty value. One query."""
+    lines = RepricingLine.objects.filter(
+        repricing__organisation_id=scope.organisation, repricing__state=choices.DONE, simulated=scope.simulated, day__range=(first, last)
+    )
+    difference = Sum(F("corrected_nano") - F("original_nano"))
+    if dimension not in CORRECTED_BY:
+        total = lines.aggregate(total=difference)["total"]
+        return {"": int(total)} if total else {}
+    return {value: int(total) for value, total in lines.order_by().values_list(dimension).annotate(total=difference) if total}
+
+
 class Unpriced(NamedTuple):
     """What went to a model that nothing prices: attempts and tokens that were booked at nothing."""
 

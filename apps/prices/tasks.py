@@ -5,7 +5,7 @@ from __future__ import annotations
 from celery import shared_task
 
 from apps.audit.actors import Actor
-from apps.prices import repricing, services
+from apps.prices import changes, repricing, services
 from apps.prices.choices import PENDING
 from apps.prices.models import Repricing
 
@@ -22,3 +22,9 @@ def repricings_run() -> int:
     """Compute the re-pricings that wait, oldest first; returns how many."""
     waiting = Repricing.objects.filter(state=PENDING).order_by("created_at").values_list("pk", flat=True)
     return sum(repricing.repricing_run(repricing_id=pk) for pk in list(waiting))
+
+
+@shared_task(name="apps.prices.tasks.changes_keep", ignore_result=True)
+def changes_keep() -> int:
+    """Keep the sudden changes of prices as anomalies of spend; returns how many are new."""
+    return changes.changes_keep()

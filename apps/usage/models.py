@@ -12,9 +12,24 @@ from collections.abc import Collection, Sequence
 from typing import Any, ClassVar
 
 from django.db import models
+from django.db.models import F, Q
 
+from apps.contracts.identifiers import uuid7
+from apps.usage.choices import ANOMALY_KINDS
 from apps.usage.documents import attempt_of_columns
 from apps.usage.fields import ChargesField, DocumentField
+from apps.usage.reconciliation_models import ProviderExport, ProviderExportLine
+
+__all__ = [
+    "ProviderExport",
+    "ProviderExportLine",
+    "Rollup",
+    "UsageRequest",
+    "UsageRollup1h",
+    "UsageRollup1m",
+    "UsageRollup10s",
+    "WideRollup",
+]
 
 
 class UsageRequest(models.Model):
@@ -182,3 +197,74 @@ class UsageRollup1h(WideRollup):
     class Meta(WideRollup.Meta):
         abstract = False
         db_table = "usage_rollup_1h"
+
+
+class SpendForecast(models.Model):
+    """What a day and its month were forecast to cost, by the whole days before it; made once, as the day begins, and never changed.
+
+    Compared with what came of it, it says how good forecasts are. spent_nano: of the month before that day. days: whole days that the
+    forecast was made from. Days are UTC, amounts nano-dollars; low and high: between them with a probability of 80 percent.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organisation = models.ForeignKey("accounts.Organisation", on_delete=models.CASCADE, related_name="spend_forecasts")
+    simulated = models.BooleanField()
+    made_on = models.DateField()
+    made_at = models.DateTimeField(auto_now_add=True)
+    days = models.PositiveIntegerField()
+    spent_nano = models.BigIntegerField()
+    day_nano = models.BigIntegerField()
+    day_low_nano = models.BigIntegerField()
+    day_high_nano = models.BigIntegerField()
+    month_nano = models.BigIntegerField()
+    month_low_nano = models.BigIntegerField()
+    month_high_nano = models.BigIntegerField()
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-made_on"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["organisation", "simulated", "made_on"], name="spend_forecast_once"),
+            models.CheckConstraint(
+                condition=Q(
+                    day_low_nano__lte=F("day_nano"),
+                    day_nano__lte=F("day_high_nano"),
+                    month_low_nano__lte=F("month_nano"),
+                    month_nano__lte=F("month_high_nano"),
+                ),
+                name="spend_forecast_ordered",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.made_on}"
+
+
+class SpendAnomaly(models.Model):
+    """Spend, or a price, that is not as it was: from ``starts_at`` to ``ends_at``, with the figures that say so. Kept for good.
+
+    subject: a key's id, or ``provider/model``. One that goes on is one row whose end and evidence follow. acknowledged_at: when a person
+    said why it is all right or what was done; empty while it is open. evidence: ``apps.usage.anomaly_rules.KeyEvidence`` or
+    ``apps.prices.changes.PriceEvidence`` as a document.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    organisation = models.ForeignKey("accounts.Organisation", on_delete=models.CASCADE, related_name="spend_anomalies")
+    simulated = models.BooleanField()
+    kind = models.CharField(max_length=20, choices=[(kind, status.label) for kind, status in ANOMALY_KINDS.items()])
+    subject = models.CharField(max_length=300)
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    evidence = models.JSONField()
+    found_at = models.DateTimeField(auto_now_add=True)
+    acknowledged_at = models.DateTimeField(null=True, blank=True)
+    acknowledged_by = models.CharField(max_length=300, blank=True, default="")
+    reason = models.CharField(max_length=2000, blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-starts_at", "-id"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["organisation", "simulated", "kind", "subject", "starts_at"], name="spend_anomaly_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.subject}"

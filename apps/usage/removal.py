@@ -9,11 +9,20 @@ from django.db import connection, transaction
 from apps.usage.services import rollups_fold
 
 STEP_ROWS = 20_000
-TABLES = ("usage_request", "usage_summary", "usage_rollup_10s", "usage_rollup_1m", "usage_rollup_1h")
+TABLES = (
+    "usage_request", "usage_summary", "usage_rollup_10s", "usage_rollup_1m", "usage_rollup_1h", "usage_spend", "usage_spend_counted",
+    "usage_spendforecast", "usage_spendanomaly",
+)  # fmt: skip
 _KEYS = {
     "usage_request": "id, started_at",
     "usage_summary": "organisation, simulated, seconds, dimension, bucket, value",
+    "usage_spend": "organisation, simulated, seconds, dimension, bucket, value",
+    "usage_spend_counted": "organisation, simulated, bucket",
+    "usage_spendforecast": "id",
+    "usage_spendanomaly": "id",
 }
+
+_OWNERS = {"usage_spendforecast": "organisation_id", "usage_spendanomaly": "organisation_id"}
 
 
 def usage_forget(*, organisation: str, said: Callable[[str, int], None] = lambda table, rows: None) -> dict[str, int]:
@@ -31,7 +40,7 @@ def usage_forget(*, organisation: str, said: Callable[[str, int], None] = lambda
         while True:
             with connection.cursor() as cursor:
                 cursor.execute(
-                    f"DELETE FROM {table} WHERE ({keys}) IN (SELECT {keys} FROM {table} WHERE organisation = %s LIMIT %s)",
+                    f"DELETE FROM {table} WHERE ({keys}) IN (SELECT {keys} FROM {table} WHERE {_OWNERS.get(table, 'organisation')} = %s LIMIT %s)",
                     [organisation, STEP_ROWS],
                 )
                 rows = cursor.rowcount

@@ -22,7 +22,7 @@ SETTLING_SECONDS = 5
 """A step younger than this is left out of a series."""
 
 
-def rows_of(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+def rows_of(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return cursor.fetchall()
