@@ -8,10 +8,17 @@ class BudgetsConfig(AppConfig):
         from apps.audit.registry import register_kind
         from apps.budgets.choices import ALERT_EVENT, OVERRUN_EVENT
         from apps.budgets.limit_selectors import limits_applying
+        from apps.budgets.performance_choices import EVENTS
         from apps.budgets.selectors import budget_bars
         from apps.keys.neighbours import register_budgets, register_limits
 
         register_kind(ALERT_EVENT, "Budget alert", tone="warning", description="A threshold of a budget's window was reached.")
         register_kind(OVERRUN_EVENT, "Budget overrun", tone="bad", description="A provider billed more than was reserved for the request.")
+        register_kind(EVENTS["ok"], "Performance within its budget", tone="good", description="A performance budget's verdict became ok.")
+        register_kind(
+            EVENTS["warning"], "Performance near its budget", tone="warning", description="A performance budget's verdict became a warning."
+        )
+        register_kind(EVENTS["breached"], "Performance budget breached", tone="bad", description="What was measured is above the bound.")
+        register_kind(EVENTS["unknown"], "Performance unknown", description="Too little was measured to judge a performance budget.")
         register_budgets(budget_bars)
         register_limits(limits_applying)

@@ -16,9 +16,21 @@ from apps.budgets import choices
 from apps.budgets.alert_models import BudgetAlert, BudgetDay
 from apps.budgets.limit_models import Limit
 from apps.budgets.override_models import BudgetOverride
+from apps.budgets.performance_models import PerformanceBudget, PerformanceVerdict
 from apps.contracts.identifiers import uuid7
 
-__all__ = ["Budget", "BudgetAlert", "BudgetDay", "BudgetOverride", "BudgetWindow", "Lease", "LeaseHolder", "Limit"]
+__all__ = [
+    "Budget",
+    "BudgetAlert",
+    "BudgetDay",
+    "BudgetOverride",
+    "BudgetWindow",
+    "Lease",
+    "LeaseHolder",
+    "Limit",
+    "PerformanceBudget",
+    "PerformanceVerdict",
+]
 
 
 class Budget(models.Model):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from apps.budgets import alerting, telling
+from apps.budgets import alerting, performance_services, telling
 
 
 @shared_task(name="apps.budgets.tasks.budgets_watch")
@@ -19,3 +19,9 @@ def budgets_watch() -> None:
 def alert_tell(alert_id: int) -> None:
     """Tell one alert."""
     telling.alert_tell(alert_id)
+
+
+@shared_task(name="apps.budgets.tasks.performance_watch")
+def performance_watch() -> None:
+    """Look at the performance budgets that are due; verdicts that changed are written down."""
+    performance_services.performance_evaluate()
