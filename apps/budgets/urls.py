@@ -2,12 +2,13 @@
 
 from django.urls import path
 
-from apps.budgets import views
+from apps.budgets import estimate_views, views
 
 app_name = "budgets"
 urlpatterns = [
     path("budgets/", views.ListView.as_view(), name="list"),
     path("budgets/new/", views.CreateView.as_view(), name="create"),
+    path("budgets/estimate/", estimate_views.EstimateView.as_view(), name="estimate"),
     path("budgets/<uuid:budget_id>/", views.DetailView.as_view(), name="detail"),
     path("budgets/<uuid:budget_id>/edit/", views.UpdateView.as_view(), name="edit"),
     path("budgets/<uuid:budget_id>/delete/", views.DeleteView.as_view(), name="delete"),
