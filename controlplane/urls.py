@@ -15,8 +15,10 @@ urlpatterns = [
     path("", include("apps.routes.urls")),
     path("", include("apps.budgets.urls")),
     path("", include("apps.budgets.limit_urls")),
+    path("", include("apps.budgets.performance_urls")),
     path("providers/", include(([*providers, path("connect/", ConnectView.as_view(), name="connect")], "providers"))),
     path("", include("apps.prices.urls")),
+    path("", include("apps.usage.cost_urls")),
     path("", include("apps.dashboard.urls")),
     path("demo/", include("controlplane.demo.urls")),
 ]
