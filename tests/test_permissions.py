@@ -22,6 +22,7 @@ from apps.audit.actors import Actor
 from apps.audit.models import AuditEvent
 from apps.budgets.limit_choices import KINDS
 from apps.budgets.limit_services import limit_set
+from apps.budgets.performance_services import performance_budget_set
 from apps.budgets.services import budget_set
 from apps.contracts.identifiers import uuid7
 from apps.keys.services import key_create
@@ -116,6 +117,9 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
     limit = limit_set(
         actor=actor, organisation=organisation, name="l", scope="organisation", scope_id=organisation.pk, kind=next(iter(KINDS)), amount=9
     )
+    performance = performance_budget_set(
+        actor=actor, organisation=organisation, name="f", scope="model", scope_id="m", metric="ttft_p95", bound="1s", owner_email="a@b.test"
+    )
     publish(actor=actor, reason="first")
     for attempts in (1, 2):
         route_update(actor=actor, route=route, max_attempts=attempts)
@@ -129,6 +133,7 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "repricing_id": again.pk,
         "budget_id": budget.pk,
         "limit_id": limit.pk,
+        "performance_id": performance.pk,
         "route_id": route.pk,
         "key_id": key.pk,
         "number": 2,  # whose route was changed again since

@@ -160,10 +160,12 @@ class _Run:
             "keys": self.steps.key,
             "budgets": self.steps.budget,
             "limits": self.steps.limit,
+            "performance_budgets": self.steps.performance_budget,
             "flags": self.steps.flag,
         }
         removals: dict[str, Callable[[Organisation, str], None]] = {
             "flags": self.steps.remove_flag,
+            "performance_budgets": self.steps.remove_performance_budget,
             "limits": self.steps.remove_limit,
             "budgets": self.steps.remove_budget,
             "keys": self.steps.remove_key,
@@ -217,5 +219,7 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
         yield from (("routes", entry.route), ("providers", entry.provider))
     elif kind == "limits":
         yield from (("keys", entry.key), ("teams", entry.team), ("routes", entry.route))
+    elif kind == "performance_budgets":
+        yield "routes", entry.route
     elif kind == "flags":
         yield from (("routes", entry.route), ("providers", entry.provider), ("keys", entry.key), ("teams", entry.owner))

@@ -20,6 +20,7 @@ _ONE = {
     "keys": "key",
     "budgets": "budget",
     "limits": "limit",
+    "performance_budgets": "performance budget",
     "flags": "flag",
 }
 

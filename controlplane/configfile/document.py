@@ -22,6 +22,7 @@ class Unit(Enum):
     PERCENT = "percent"
     CLOCK = "clock"
     AMOUNT = "amount"
+    AS_WRITTEN = "as written"
 
 
 Dollars = Annotated[int, Unit.DOLLARS]
@@ -30,6 +31,8 @@ Moment = Annotated[datetime, Unit.MOMENT]
 Percent = Annotated[int, Unit.PERCENT]
 Clock = Annotated[int, Unit.CLOCK]
 Amount = Annotated[int, Unit.AMOUNT]
+AsWritten = Annotated[str, Unit.AS_WRITTEN]
+"""A number or a text, with or without a unit, that the service reads as forms give it."""
 Reference = Annotated[str, Unit.REFERENCE]
 
 KEPT = "kept"
@@ -308,6 +311,20 @@ class LimitEntry(Entry, kw_only=True):
     absent: bool = False
 
 
+class PerformanceEntry(Entry, kw_only=True):
+    """What one metric of a route or model may be, and who answers for it."""
+
+    route: str = ""
+    model: str = ""
+    metric: str
+    bound: AsWritten
+    window: str = "day"
+    warn: AsWritten = "80"
+    min_samples: AsWritten = "100"
+    owner: str
+    absent: bool = False
+
+
 class FlagEntry(Entry, kw_only=True):
     """A switch that on-call flips."""
 
@@ -336,6 +353,7 @@ class Document(msgspec.Struct, kw_only=True):
     keys: list[KeyEntry] = []
     budgets: list[BudgetEntry] = []
     limits: list[LimitEntry] = []
+    performance_budgets: list[PerformanceEntry] = []
     flags: list[FlagEntry] = []
 
 
@@ -361,6 +379,7 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     KeyEntry,
     BudgetEntry,
     LimitEntry,
+    PerformanceEntry,
     FlagEntry,
 )
 """Every type of the document, in the order in which the manual explains them."""

@@ -181,6 +181,8 @@ class _Reader:
                 return _READERS[unit](node.text)
             except (MoneyError, AmountError) as error:
                 return self.fail(node, path, str(error))
+        if unit is Unit.AS_WRITTEN:
+            return node.text
         if unit is Unit.DURATION:
             match = _DURATION.fullmatch(node.text) if node.kind == "str" else None
             if match is None:

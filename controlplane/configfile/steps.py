@@ -35,6 +35,7 @@ from apps.providers.services import credential_delete, credential_set, provider_
 from apps.routes.selectors import route_named, routes_of
 from apps.routes.services import route_delete, route_ensure
 from controlplane.configfile import document as doc
+from controlplane.configfile import performance
 from controlplane.configfile.references import ReferenceRefused, References
 from controlplane.configfile.routing import field_of, resilience_of_entry, spec_of_entry
 
@@ -277,6 +278,9 @@ class Steps:
             )
         self.objects["limits", str(limit.pk)] = path
 
+    def performance_budget(self, organisation: Organisation, entry: doc.PerformanceEntry, path: str) -> None:
+        performance.entry_apply(organisation, entry, actor=self.actor, reason=self.reason)
+
     def flag(self, organisation: Organisation, entry: doc.FlagEntry, path: str) -> None:
         named = [kind for kind in ("route", "provider", "key") if getattr(entry, kind)]
         if len(named) != 1:
@@ -313,6 +317,9 @@ class Steps:
     def remove_flag(self, organisation: Organisation, name: str) -> None:
         for flag in flags_of(organisation).filter(name=name):
             flag_delete(actor=self.actor, flag=flag, reason=self.reason)
+
+    def remove_performance_budget(self, organisation: Organisation, name: str) -> None:
+        performance.entry_remove(organisation, name, actor=self.actor, reason=self.reason)
 
     def remove_limit(self, organisation: Organisation, name: str) -> None:
         for limit in limits_of(organisation).filter(name=name):

@@ -43,6 +43,7 @@ from controlplane.configfile.document import (
     TierEntry,
     Unit,
 )
+from controlplane.configfile.performance import entries_of
 from controlplane.configfile.routing import entry_of_resilience, entry_of_spec
 
 
@@ -104,6 +105,7 @@ def document_of(organisation: Organisation) -> Document:
         )
         for row in limits_of(organisation)
     ]
+    document.performance_budgets = entries_of(organisation, {pk: name for (kind, pk), name in names.items() if kind == "route"})
     document.flags = [
         FlagEntry(
             name=row.name,

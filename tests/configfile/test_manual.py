@@ -36,6 +36,7 @@ SECTIONS = (
     "### `keys`",
     "### `budgets`",
     "### `limits`",
+    "### `performance_budgets`",
     "### `flags`",
 )
 
