@@ -44,27 +44,27 @@ class EstimateForm(forms.Form):
         help_text="Of the price book, as provider/model. With a route: what it is compared with.",
     )
     requests = CountField(least=1, most=estimating.MOST_REQUESTS, required=False, label="Requests a month")
-    input = CountField(most=estimating.MOST_TOKENS, required=False, label="Input tokens of a request", help_text="Its mean.")
+    input = CountField(most=estimating.MOST_TOKENS, required=False, label="Input tokens of each", help_text="Its mean.")
     output = CountField(
-        most=estimating.MOST_TOKENS, required=False, label="Output tokens of a request", help_text="Its mean, reasoning included."
+        most=estimating.MOST_TOKENS, required=False, label="Output tokens of each", help_text="Its mean, reasoning included."
     )
     cached = CountField(
         most=100,
         required=False,
-        label="Of the input from the provider's cache, percent",
-        help_text="Left out: none. A measured route knows.",
+        label="Percent of input cached",
+        help_text="Read from the provider's cache. Left out: none; a measured route knows.",
     )
-    gpu = forms.ChoiceField(required=False, label="GPU of your own", help_text="Of the price book's GPU hours: compares with hosting it.")
+    gpu = forms.ChoiceField(required=False, label="GPU", help_text="Of the price book's GPU hours.")
     gpus = CountField(least=1, most=estimating.MOST_GPUS, required=False, label="GPUs of one replica", help_text="Left out: 1.")
     speed = CountField(
         least=1,
         most=estimating.MOST_TOKENS_A_SECOND,
         required=False,
-        label="Tokens a second of one replica",
+        label="Tokens a second of it",
         help_text="Input and output together at full load, as benchmarks of inference engines report their total throughput.",
     )
     busy = CountField(
-        least=1, most=100, required=False, label="How busy a month keeps it, percent", help_text="Left out: 50. Nights and weekends count."
+        least=1, most=100, required=False, label="Percent busy", help_text="Over the month, nights and weekends too. Left out: 50."
     )
 
     def __init__(self, *args: Any, gpus: list[GpuPrice], **kwargs: Any) -> None:

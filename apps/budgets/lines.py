@@ -12,6 +12,7 @@ from apps.budgets.forecast import Standing, runway_minutes, window_forecast
 from apps.budgets.models import Budget
 from apps.budgets.scoping import scope_names, scope_text
 from apps.budgets.standings import WindowStanding, window_standings
+from apps.contracts.snapshot import RELIEFS
 from apps.ui.status import Status
 
 
@@ -74,6 +75,12 @@ class BudgetLine:
         if self.runway is None:
             return ""
         return f"{self.runway} minute{'' if self.runway == 1 else 's'}"
+
+    @property
+    def acting(self) -> str:
+        """What its thresholds do now, in words: the severest that is reached by what is spent; empty where none is."""
+        reached = [action.do for action in rules.actions_of(self.budget.actions) if self.spent * 100 >= action.at_percent * self.limit]
+        return choices.RELIEF_WORDS[max(reached, key=RELIEFS.index)] if reached else ""
 
     @property
     def told(self) -> list[str]:

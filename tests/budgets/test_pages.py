@@ -158,3 +158,13 @@ def test_no_more_queries_than_a_page_may_ask(demo: Organisation, key: VirtualKey
         with CaptureQueriesContext(connection) as queries:
             assert admin.get(url).status_code == 200
         assert len(queries) <= MOST_QUERIES, (url, len(queries))
+
+
+def test_a_threshold_that_acts_is_named(demo: Organisation, key: VirtualKey, admin: Client, actor: Actor) -> None:
+    """85 percent are spent: of what is reached the severest acts."""
+    budget = spent(demo, actor, kind="throttle", actions="50: limited, 60: cheaper, 90: minimal")
+    for url in ("/budgets/", f"/budgets/{budget.pk}/"):
+        shown = admin.get(url).content.decode()
+        assert "limit: cap output" in shown and "use the cheapest targets" not in shown.split("<main")[1]
+    idle = spent(demo, actor, name="idle", scope="model", scope_id="m", kind="throttle", actions="90: minimal")
+    assert "acts now" not in admin.get(f"/budgets/{idle.pk}/").content.decode()
