@@ -111,6 +111,16 @@ class Instance(Bulkhead):
                 sums[name] += bill[name]
         return sums
 
+    def bill_lines(self) -> dict[str, int]:
+        """What the simulated providers have served since ``simulate``, line by line: the id that they gave a request -> nano-dollars."""
+        costs: dict[str, int] = {}
+        for simulator in self.facts["simulators"]:
+            wait_for(lambda url=simulator["url"]: httpx.get(f"{url}/sim/bill?seen=no").json()["running"] == 0, what="the simulator is idle")
+            bill = httpx.get(f"{simulator['url']}/sim/bill", timeout=60).json()
+            assert not bill["seen_dropped"], "more requests than the simulator keeps lines of"
+            costs |= {line["id"]: line["cost_nano"] for line in bill["seen"]}
+        return costs
+
 
 @pytest.fixture(scope="package")
 def make_instance() -> Iterator[Callable[..., Instance]]:

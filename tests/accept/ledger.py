@@ -25,6 +25,14 @@ EXPECTED = "celery.worker.consumer.consumer: consumer: Cannot connect to redis"
 """How Celery says that the broker was killed."""
 
 
+BELONGS = {
+    "organisation": "%s = ''",
+    "key": "key_id = %s",
+    "team": "team = (SELECT slug FROM ownership_team WHERE id::text = %s)",
+}
+"""Whose records a budget counts, by its scope."""
+
+
 def journal_opens(directory: Path) -> dict[str, int]:
     """A dead proxy's journal, read here from its first byte: request id -> reserved nano-dollars of each open that no record closed."""
     opens: dict[str, int] = {}
@@ -134,6 +142,30 @@ def check_unknown(one: Instance, expected: dict[str, int]) -> None:
     assert dict(rows) == expected
 
 
+def check_bill(one: Instance, key: str, unknown: dict[str, int]) -> None:
+    """The records of a key whose requests were the providers' only ones, against their bill, line by line: only unknown outcomes differ. So
+    what is settled beyond the bill is, to the nano-dollar, what the unknown ones reserved less what they were billed."""
+    lines = one.bill_lines()
+    billed = sum(lines.values())
+    rows = one.query(
+        "SELECT id::text, cost_nano, usage_attempts(r) FROM usage_request AS r"
+        " WHERE key_id = (SELECT id::text FROM keys_virtualkey WHERE name = %s)",
+        key,
+    )
+    wrong = []
+    for id, cost, attempts in rows:
+        if id not in unknown:
+            own = sum(lines.pop(attempt["upstream_request_id"], 0) for attempt in attempts)
+            wrong += [(id, cost, own)] if own != cost else []
+    assert not wrong, f"{len(wrong)} of {len(rows)} records are not at their bill (id, recorded, billed): {wrong[:5]}"
+    reserved = sum(cost for id, cost, _ in rows if id in unknown)
+    settled = sum(cost for _, cost, _ in rows)
+    left = sum(lines.values())  # lines that no record names: the providers served them, and the proxy died before it heard the end
+    print(f"{len(rows)} records: settled {settled}, billed {billed}; unknown outcomes reserved {reserved} and were billed {left}")
+    assert settled - billed == reserved - left >= 0
+    assert left == 0 or reserved, "billed, and in no record"
+
+
 def check_sums(one: Instance) -> int:
     """Records = rollups = budget windows, to the nano-dollar. The cost of all records."""
     records = one.query("SELECT count(*), coalesce(sum(cost_nano), 0), coalesce(sum(tokens_input + tokens_output), 0) FROM usage_request")[
@@ -143,14 +175,13 @@ def check_sums(one: Instance) -> int:
         rolled = one.query(f"SELECT sum(requests), sum(cost_nano), sum(tokens_input + tokens_output) FROM {table}")[0]
         assert rolled == records, table
     budgets = one.query(
-        "SELECT b.name, b.scope, b.key_id::text, sum(w.spent_nano), sum(w.overrun_nano), sum(w.leased_nano),"
+        "SELECT b.name, b.scope, coalesce(b.key_id::text, b.scope_ref), sum(w.spent_nano), sum(w.overrun_nano), sum(w.leased_nano),"
         " bool_and(w.spent_nano <= w.limit_nano)"
         " FROM budgets_budgetwindow w JOIN budgets_budget b ON b.id = w.budget_id GROUP BY 1, 2, 3"
     )
     assert budgets
-    for name, scope, key, spent, overrun, leased, within in budgets:
-        chosen = "key_id = %s" if scope == "key" else "%s::text IS NULL"
-        cost = one.query(f"SELECT coalesce(sum(cost_nano), 0) FROM usage_request WHERE {chosen}", key)[0][0]
+    for name, scope, subject, spent, overrun, leased, within in budgets:
+        cost = one.query(f"SELECT coalesce(sum(cost_nano), 0) FROM usage_request WHERE {BELONGS[scope]}", subject)[0][0]
         assert (name, spent, overrun, leased, within) == (name, cost, 0, 0, True)
     leases = one.query("SELECT count(*) FROM budgets_lease WHERE granted_nano <> returned_nano + settled_nano")
     assert leases == [(0,)]

@@ -32,7 +32,8 @@ class Answer(NamedTuple):
 class Crowd:
     """answered: by request id; nothing whose connection was lost is in it. broken: what those met, by exception.
 
-    unpriced: a model without a price, asked for now and then. timeout: seconds a caller waits for bytes.
+    unpriced: a model without a price, asked for now and then. uncapped: now and then without ``max_tokens``.
+    timeout: seconds a caller waits for bytes.
     """
 
     url: str
@@ -40,6 +41,7 @@ class Crowd:
     model: str
     unpriced: str = ""
     max_tokens: tuple[int, int] = (8, 40)
+    uncapped: bool = True
     timeout: float = 20.0
     pause: float = 0.02
     answered: dict[str, Answer] = field(default_factory=dict)
@@ -103,7 +105,7 @@ class Crowd:
             "stream": dice.random() < 0.3,
             "messages": [{"role": "user", "content": "word " * dice.randint(1, 60)}],
         }
-        if dice.random() < 0.8:  # else the route's cap bounds it
+        if dice.random() < 0.8 or not self.uncapped:  # else the route's cap bounds it
             body["max_tokens"] = dice.randint(*self.max_tokens)
         return body
 
