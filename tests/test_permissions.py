@@ -36,6 +36,8 @@ from apps.providers.services import credential_set, provider_ensure
 from apps.publishing.services import publish
 from apps.routes.rules import TargetSpec
 from apps.routes.services import route_ensure, route_update
+from apps.usage.anomaly_rules import KeyEvidence
+from apps.usage.models import SpendAnomaly
 from tests.people import client_of, member
 
 PUBLIC = {
@@ -120,6 +122,10 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
     performance = performance_budget_set(
         actor=actor, organisation=organisation, name="f", scope="model", scope_id="m", metric="ttft_p95", bound="1s", owner_email="a@b.test"
     )
+    odd = SpendAnomaly.objects.create(
+        organisation=organisation, simulated=False, kind="runaway_key", subject="k", starts_at=hour, ends_at=hour,
+        evidence=KeyEvidence(spent=9, usual=1, highest=2, allowed=3, days=14, hour="", requests=1).document,
+    )  # fmt: skip
     publish(actor=actor, reason="first")
     for attempts in (1, 2):
         route_update(actor=actor, route=route, max_attempts=attempts)
@@ -133,6 +139,8 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "repricing_id": again.pk,
         "budget_id": budget.pk,
         "limit_id": limit.pk,
+        "anomaly_id": odd.pk,
+        "dimension": "team",
         "performance_id": performance.pk,
         "route_id": route.pk,
         "key_id": key.pk,

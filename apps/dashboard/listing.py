@@ -28,12 +28,16 @@ CSV_PART = 1_000
 PARAMETERS: dict[str, str] = {
     "route": "route", "provider": "provider", "key": "key_id", "outcome": "outcome", "code": "error_code", "status": "status",
     "stream": "stream", "feature": "feature", "user": "user", "tag": "tag", "model": "model", "min_ms": "min_ms",
+    "team": "team", "service": "service", "region": "region", "without": "without",
 }  # fmt: skip
 LABELS = {
     "route": "Route", "provider": "Provider", "key": "Key", "outcome": "Outcome", "code": "Error code", "status": "Status",
     "stream": "Streamed", "feature": "Feature", "user": "User", "tag": "Tag", "model": "Model", "min_ms": "Took at least",
+    "team": "Team", "service": "Service", "region": "Region", "without": "Without",
 }  # fmt: skip
-TYPED = {"status": "429 or 5xx", "feature": "", "user": "", "tag": "", "model": "", "min_ms": "ms"}
+TYPED = {
+    "status": "429 or 5xx", "feature": "", "user": "", "tag": "", "model": "", "team": "", "service": "", "region": "", "min_ms": "ms",
+}  # fmt: skip
 """Filters that are typed, with what stands in their empty fields."""
 SORT_LABELS = {"newest": "Newest", "slowest": "Slowest", "costliest": "Costliest", "largest": "Most tokens out"}
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.dashboard import views
+from apps.dashboard import spend_views, views
 from apps.dashboard.views import panel_view
 
 app_name = "dashboard"
@@ -15,7 +15,13 @@ urlpatterns = [
     path("overview/routes/", panel_view("routes"), name="routes"),
     path("overview/providers/", panel_view("providers"), name="providers"),
     path("overview/keys/", panel_view("keys"), name="keys"),
-    path("spend/", views.spend, name="spend"),
+    path("spend/", spend_views.OverviewView.as_view(), name="spend"),
+    path("spend/by/", spend_views.ByView.as_view(), name="spend_breakdown"),
+    path("spend/by/<str:dimension>/", spend_views.ByView.as_view(), name="spend_by"),
+    path("spend/waste/", spend_views.WasteView.as_view(), name="spend_waste"),
+    path("spend/forecast/", spend_views.ForecastView.as_view(), name="spend_forecast"),
+    path("spend/anomalies/", spend_views.AnomaliesView.as_view(), name="spend_anomalies"),
+    path("spend/anomalies/<uuid:anomaly_id>/acknowledge/", spend_views.AcknowledgeView.as_view(), name="spend_anomaly_acknowledge"),
     path("spend/budgets/", panel_view("budgets"), name="budgets"),
     path("spend/cost/", panel_view("cost"), name="cost"),
     path("proxies/", panel_view("proxies"), name="proxies"),

@@ -114,7 +114,6 @@ overview = pages_view(
     "overview.view",
     ("verdict", "now", "traffic", "latency", "routes", "providers", "budgets", "proxies"),
 )
-spend = pages_view("Spend", "dashboard/spend.html", "budget.view", ("budgets", "cost", "keys"))
 
 
 @require_safe

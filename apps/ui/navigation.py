@@ -120,9 +120,9 @@ RAIL: tuple[Job, ...] = (
                 "dashboard:spend",
                 "spend",
                 "budget.view",
-                also=("dashboard:budgets", "dashboard:cost"),
+                also=("dashboard:spend_*", "dashboard:budgets", "dashboard:cost"),
                 key="s",
-                words="budgets money cost",
+                words="budgets money cost forecast waste anomalies breakdown team feature user region",
             ),
             Place(
                 "Prices",

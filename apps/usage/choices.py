@@ -1,4 +1,4 @@
-"""How a request and an attempt can end (``apps.contracts.usage.Outcome``), what spend is looked at by, and what is odd of it; as pages show it."""
+"""What pages call what usage knows: how requests and attempts end (``apps.contracts.usage.Outcome``), what spend is looked at by."""
 
 from __future__ import annotations
 

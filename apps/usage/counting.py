@@ -65,7 +65,8 @@ _SPREAD = """
                sum(input) OVER () AS all_input, sum(output) OVER () AS all_output, sum(cost) OVER () AS all_cost
         FROM (
             SELECT coalesce(one ->> 'model', '') AS model, coalesce(one ->> 'provider', '') AS provider,
-                   coalesce(one ->> 'region', '') AS region, one ->> 'outcome' AS outcome, coalesce(one ->> 'role', 'first') AS role, (one -> 'tokens' ->> 'input')::bigint AS input,
+                   coalesce(one ->> 'region', '') AS region, one ->> 'outcome' AS outcome, coalesce(one ->> 'role', 'first') AS role,
+                   (one -> 'tokens' ->> 'input')::bigint AS input,
                    (one -> 'tokens' ->> 'output')::bigint AS output, (one ->> 'cost_nano')::bigint AS cost, n
             FROM jsonb_array_elements(r.attempts) WITH ORDINALITY AS listed (one, n)
         ) AS told

@@ -28,6 +28,21 @@ def _model(value: str) -> Q:
     return Q(requested_model=value) | Q(model=value)
 
 
+def _region(value: str) -> Q:
+    """Called a target there in any attempt."""
+    return Q(region=value) | Q(attempts__contains=[{"region": value}])
+
+
+EMPTY_ABLE = {"team", "service", "feature", "user", "key", "route", "model", "provider", "region"}
+
+
+def _without(value: str) -> Q:
+    """Has none of what is named."""
+    if value not in EMPTY_ABLE:
+        raise FilterError(f"“{value[:20]}” is nothing that a request can be without: one of {', '.join(sorted(EMPTY_ABLE))}.")
+    return Q(**{"key_id" if value == "key" else value: ""})
+
+
 def _status(value: str) -> Q:
     """A code such as 429, or a class such as 5xx."""
     if len(value) == 3 and value[0] in "12345" and value[1:].lower() == "xx":
@@ -67,6 +82,10 @@ CONDITIONS: dict[str, Callable[[str], Q]] = {
     "tag": lambda value: Q(tags__contains=[value]),
     "model": _model,
     "min_ms": _least,
+    "team": _equal("team"),
+    "service": _equal("service"),
+    "region": _region,
+    "without": _without,
 }
 INDEXED = frozenset({"route", "key_id", "outcome"})
 """An index leads to their rows; of the others, a page looks at so many requests at most and says so."""

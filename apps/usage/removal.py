@@ -36,11 +36,11 @@ def usage_forget(*, organisation: str, said: Callable[[str, int], None] = lambda
             pass
     deleted = dict.fromkeys(TABLES, 0)
     for table in TABLES:
-        keys = _KEYS.get(table, "bucket, dimensions")
+        keys, owner = _KEYS.get(table, "bucket, dimensions"), _OWNERS.get(table, "organisation")
         while True:
             with connection.cursor() as cursor:
                 cursor.execute(
-                    f"DELETE FROM {table} WHERE ({keys}) IN (SELECT {keys} FROM {table} WHERE {_OWNERS.get(table, 'organisation')} = %s LIMIT %s)",
+                    f"DELETE FROM {table} WHERE ({keys}) IN (SELECT {keys} FROM {table} WHERE {owner} = %s LIMIT %s)",
                     [organisation, STEP_ROWS],
                 )
                 rows = cursor.rowcount

@@ -53,6 +53,7 @@ OBJECTS = {
     "budgets": ("budget_id", "/budgets/", r"^/budgets/([0-9a-f-]{36})/$"),
     "limits": ("limit_id", "/limits/", r"^/limits/([0-9a-f-]{36})/edit/$"),
     "performance": ("performance_id", "/performance-budgets/", r"^/performance-budgets/([0-9a-f-]{36})/$"),
+    "dashboard:spend_by": ("dimension", "/spend/by/", r"^/spend/by/(\w+)/$"),
     "settings": ("pk", "/settings/people/", r"^/settings/people/([0-9a-f-]{36})/$"),
 }
 """App, or page -> the parameter of its address, the page that lists such objects, and what a link to one looks like."""
@@ -66,6 +67,7 @@ ACTS = {
     "settings:person-password-link", "settings:person-remove", "demo:break", "demo:switch", "demo:undo", "demo:traffic",
     "ui:theme", "ui:zone", "ui:catalogue_try", "audit:check", "providers:credential_remove",
     "prices:discount_remove", "prices:gpu_remove", "prices:base_take", "prices:repricing_withdraw",
+    "dashboard:spend_anomaly_acknowledge",
     "budgets:override_end", "budgets:override", "budgets:delete", "limits:delete", "performance:delete",
 }  # fmt: skip
 """Addresses that act when sent to by POST: they have no page, or only their refusal."""

@@ -30,7 +30,7 @@ PAGES = (
 @pytest.mark.parametrize("url", PAGES)
 def test_a_page_stands_without_any_data(page: Callable[..., str], url: str) -> None:
     text = page(url)
-    assert "<h1>" in text and "Simulated" in text
+    assert "<h1" in text and "Simulated" in text
 
 
 @pytest.mark.parametrize("url", PAGES)
