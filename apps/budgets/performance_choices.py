@@ -12,60 +12,67 @@ Unit = Literal["duration", "share", "dollars", "hours"]
 
 class Metric(NamedTuple):
     """unit: how its bound is written (``performance_rules.bound_read``). samples: what is counted of a route, ``calls`` of a model.
-    example: a bound. meaning: how it is measured, as forms and the evidence say it."""
+    example: a bound. how, how_model: how it is measured of a route and of a model, as the evidence says it."""
 
     label: str
     unit: Unit
     samples: str
     calls: str
     example: str
-    meaning: str
+    how: str
+    how_model: str
 
+
+_TTFT = (
+    "from the histograms of the rollups, whose error is at most 1.1 %; as apps see it, with the time of attempts that failed before",
+    "requests with a first token",
+)
+_GAPS = (
+    "of each finished stream the mean gap between its tokens after the first; streams of fewer than two tokens and estimated counts are "
+    "left out",
+    "finished streams",
+)
+_LET_THROUGH, _CALLS = "requests that were let through", "calls of the model"
 
 METRICS: dict[str, Metric] = {
-    "ttft_p95": Metric(
-        "Time to first token, p95",
-        "duration",
-        "requests with a first token",
-        "requests with a first token",
-        "1.5s",
-        "from the histograms of the rollups, whose error is at most 1.1 %; as apps see it, attempts that failed before included",
-    ),
-    "inter_token_p95": Metric(
-        "Inter-token latency, p95",
-        "duration",
-        "finished streams",
-        "finished streams",
-        "60ms",
-        "of each finished stream the mean gap between its tokens after the first; streams of fewer than two tokens and estimated counts "
-        "are left out",
-    ),
+    "ttft_p95": Metric("Time to first token, p95", "duration", _TTFT[1], _TTFT[1], "1.5s", _TTFT[0], _TTFT[0]),
+    "inter_token_p95": Metric("Inter-token latency, p95", "duration", _GAPS[1], _GAPS[1], "60ms", _GAPS[0], _GAPS[0]),
     "error_rate": Metric(
         "Error rate",
         "share",
         "requests that ended",
-        "calls of the model",
+        _CALLS,
         "1%",
-        "failed and unknown ends of a route's requests, cancelled and refused ones left out; of a model, its calls that failed, also where "
-        "another target then answered",
+        "requests that failed or whose end is unknown, by those that ended; cancelled and refused ones are left out",
+        "calls of the model that failed, also where another target then answered, by all its calls",
     ),
     "cost_per_1k_tokens": Metric(
         "Cost per 1,000 tokens",
         "dollars",
-        "requests that were let through",
-        "calls of the model",
+        _LET_THROUGH,
+        _CALLS,
         "0.004",
         "all that was booked, failed attempts included, by input and output tokens",
+        "all that was booked for the model's calls, failed ones included, by their input and output tokens",
     ),
     "cost_per_request": Metric(
         "Cost per request",
         "dollars",
-        "requests that were let through",
-        "calls of the model",
+        _LET_THROUGH,
+        _CALLS,
         "0.02",
-        "all that was booked, failed attempts included, by requests that were let through; of a model, by its calls",
+        "all that was booked, failed attempts included, by requests that were let through",
+        "all that was booked for the model's calls, by their number",
     ),
-    "gpu_hours": Metric("GPU hours", "hours", "workers that report", "workers that report", "120", "hours of GPUs of your own workers"),
+    "gpu_hours": Metric(
+        "GPU hours",
+        "hours",
+        "workers that report",
+        "workers that report",
+        "120",
+        "hours of GPUs of your own workers that serve the route",
+        "hours of GPUs of your own workers that serve the model",
+    ),
 }
 
 SCOPES: dict[str, str] = {"route": "Route", "model": "Model"}

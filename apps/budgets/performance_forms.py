@@ -10,7 +10,7 @@ from apps.accounts.models import Organisation
 from apps.budgets import performance_choices as choices
 from apps.keys.neighbours import routes_known
 
-_EXAMPLES = ", ".join(f"{metric.example} ({metric.label.lower()})" for metric in choices.METRICS.values())
+_EXAMPLES = "; ".join(f"{metric.label} {metric.example}" for metric in choices.METRICS.values())
 
 
 class PerformanceForm(forms.Form):
@@ -20,7 +20,9 @@ class PerformanceForm(forms.Form):
     subject = forms.ChoiceField(label="For", help_text="One budget of a metric for each route and model.")
     model = forms.CharField(required=False, max_length=200, help_text="Only for “a model”: its name at the provider, such as gpt-4o-mini.")
     metric = forms.ChoiceField(choices=[(value, metric.label) for value, metric in choices.METRICS.items()])
-    bound = forms.CharField(max_length=40, help_text=f"Above this it is breached: {_EXAMPLES}; costs in US dollars.")
+    bound = forms.CharField(
+        max_length=40, help_text=f"Above it the budget is breached. Written like this: {_EXAMPLES}. Costs are in US dollars."
+    )
     window = forms.ChoiceField(
         choices=[(value, window.label) for value, window in choices.WINDOWS.items()],
         initial=choices.DEFAULT_WINDOW,
@@ -46,7 +48,7 @@ class PerformanceForm(forms.Form):
         """fixed: the budget is there already; another metric, route or model would be another budget."""
         super().__init__(*args, **kwargs)
         routes = [(f"route:{route.id}", route.name) for route in routes_known(organisation)]
-        self.fields["subject"].choices = [("model:", "A model, named below"), ("Routes", routes)]  # type: ignore[attr-defined]
+        self.fields["subject"].choices = [("Routes", routes), ("model:", "A model, named below")]  # type: ignore[attr-defined]
         if fixed:
             for name in ("name", "subject", "model", "metric"):
                 self.fields[name].disabled = True

@@ -162,6 +162,6 @@ def _evidence(row: PerformanceBudget, figure: rules.Figure, start: datetime, end
         window=row.window,
         starts_at=start.isoformat(timespec="seconds"),
         ends_at=end.isoformat(timespec="seconds"),
-        how=f"{metric.meaning}{figure.note}",
+        how=f"{metric.how_model if row.scope == 'model' else metric.how}{figure.note}",
         simulated=scope.simulated,
     )

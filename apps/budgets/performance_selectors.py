@@ -89,6 +89,25 @@ class PerformanceLine:
     def samples(self) -> int:
         return int(self.budget.evidence.get("samples", 0))
 
+    @property
+    def how(self) -> str:
+        """How it is measured; as the last look did, which may have left something out."""
+        metric = choices.METRICS[self.budget.metric]
+        return str(self.budget.evidence.get("how") or (metric.how_model if self.budget.scope == "model" else metric.how))
+
+    @property
+    def starts_at(self) -> datetime | None:
+        """Of the window that was looked at."""
+        return _moment(self.budget.evidence.get("starts_at"))
+
+    @property
+    def ends_at(self) -> datetime | None:
+        return _moment(self.budget.evidence.get("ends_at"))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
 
 @dataclass(frozen=True, slots=True)
 class BudgetVerdict:

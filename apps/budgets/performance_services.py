@@ -120,7 +120,6 @@ def performance_budget_delete(*, actor: Actor, budget: PerformanceBudget, reason
 def performance_budget_facts(budget: PerformanceBudget) -> dict[str, Any]:
     """What the audit keeps of a performance budget."""
     return {
-        "name": budget.name,
         "scope": budget.scope,
         "scope_id": budget.scope_id,
         "metric": budget.metric,

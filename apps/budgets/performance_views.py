@@ -86,7 +86,6 @@ class DetailView(OneBudgetMixin):
             "budget": budget,
             "line": line,
             "evidence": budget.evidence,
-            "metric": choices.METRICS[budget.metric],
             "needed": rules.needed_samples(budget.metric, budget.bound, budget.min_samples),
             "range": time_range,
             "presets": PRESETS,

@@ -1,4 +1,4 @@
-"""Prices, discounts, GPU hours, re-pricings, limits and budgets for the gallery: few, many, and with odd names.
+"""Prices, discounts, GPU hours, re-pricings, limits, budgets and performance budgets for the gallery: few, many, and with odd names.
 
 Written straight into the tables, as ``gallery_seed`` does: names and amounts that services refuse may still stand in a database.
 """
@@ -22,6 +22,7 @@ def money_seed(organisation: Organisation, names: Sequence[str], *, approver: st
     prices_seed(organisation, names, approver=approver)
     limits_seed(organisation, names)
     budgets_seed(organisation, names, approver=approver)
+    performance_seed(organisation, names, owner=approver)
 
 
 def prices_seed(organisation: Organisation, names: Sequence[str], *, approver: str) -> None:
@@ -136,3 +137,36 @@ def budgets_seed(organisation: Organisation, names: Sequence[str], *, approver: 
         )
         for kind, share, told in (("actual", 50, "mailed"), ("forecast", 100, ""), ("pace", 150, "mail refused: no such host"))
     )
+
+
+def performance_seed(organisation: Organisation, names: Sequence[str], *, owner: str) -> None:
+    """Performance budgets of every metric, in every verdict, some that nobody looked at, each with its history."""
+    from apps.budgets.models import PerformanceBudget, PerformanceVerdict
+    from apps.budgets.performance_choices import METRICS, VERDICTS
+    from apps.budgets.performance_rules import value_text
+
+    now = timezone.now().replace(microsecond=0)
+    metrics, states = list(METRICS), list(VERDICTS)
+    rows, verdicts = [], []
+    for at, name in enumerate(dict.fromkeys(name[:80] for name in names)):
+        metric, state, bound = metrics[at % len(metrics)], states[at % len(states)], 1_500_000
+        measured = None if metric == "gpu_hours" else {"ok": bound // 2, "warning": bound, "breached": bound * 3}.get(state)
+        evidence = {
+            "measured": measured, "measured_text": value_text(metric, measured), "bound": bound, "bound_text": value_text(metric, bound),
+            "samples": at * 37, "needed": 100, "samples_of": METRICS[metric].calls, "how": METRICS[metric].how_model,
+            "why": f"as measured of {name}", "starts_at": (now - timedelta(days=1)).isoformat(), "ends_at": now.isoformat(),
+        }  # fmt: skip
+        row = PerformanceBudget(
+            organisation=organisation, name=name, scope="model", scope_id=f"{name[:190]} {at}", metric=metric, bound=bound, window="day",
+            owner_email=owner, state=state, evidence=evidence, evaluated_at=None if at % 9 == 8 else now,
+        )  # fmt: skip
+        rows.append(row)
+        verdicts += [
+            PerformanceVerdict(
+                budget=row, state=states[(at - back) % len(states)], at=now - timedelta(hours=3 * back),
+                until=now - timedelta(hours=3 * back - 3) if back else None, evidence=evidence,
+            )
+            for back in range(4)
+        ]  # fmt: skip
+    PerformanceBudget.objects.bulk_create(rows, batch_size=500)
+    PerformanceVerdict.objects.bulk_create(verdicts, batch_size=500)

@@ -90,7 +90,7 @@ def test_gaps_between_tokens_are_those_of_finished_streams(organisation: Organis
     for scope, scope_id in (("route", route.pk), ("model", "m")):
         found = measured(make(organisation, "inter_token_p95", "60ms", scope=scope, scope_id=scope_id))
         assert found.samples == 120 and found.measured == pytest.approx(quantiles(gaps, n=20)[-1], rel=0.02)
-        assert found.state == "breached" and "mean gap" in found.how
+        assert found.state == "breached" and "the mean gap" in found.how
     cut = gaps_in(scope_of(organisation), "route", "chat", NOW - timedelta(hours=1), NOW, most=50)
     assert cut.looked == 50 and cut.start > NOW - timedelta(minutes=3), "of more requests the latest, and it says since when"
 
