@@ -34,6 +34,7 @@ ROUTES: dict[str, dict[str, str]] = {
 
 SCHEDULE: dict[str, dict[str, Any]] = {
     "budgets": {"task": "apps.budgets.tasks.budgets_watch", "schedule": 30.0},
+    "weekly e-mails": {"task": "apps.budgets.tasks.weekly_watch", "schedule": 600.0},
     "performance budgets": {"task": "apps.budgets.tasks.performance_watch", "schedule": 60.0},
     "usage partitions": {"task": "apps.usage.tasks.partitions_maintain", "schedule": crontab(minute="5")},
     "usage rollups, slow tier": {"task": "apps.usage.tasks.rollups_compact", "schedule": 60.0},

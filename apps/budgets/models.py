@@ -17,6 +17,7 @@ from apps.budgets.alert_models import BudgetAlert, BudgetDay
 from apps.budgets.limit_models import Limit
 from apps.budgets.override_models import BudgetOverride
 from apps.budgets.performance_models import PerformanceBudget, PerformanceVerdict
+from apps.budgets.weekly_models import WeeklyReport
 from apps.contracts.identifiers import uuid7
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Limit",
     "PerformanceBudget",
     "PerformanceVerdict",
+    "WeeklyReport",
 ]
 
 

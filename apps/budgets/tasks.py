@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from celery import shared_task
 
-from apps.budgets import alerting, performance_services, telling
+from apps.budgets import alerting, performance_services, telling, weekly_sending
 
 
 @shared_task(name="apps.budgets.tasks.budgets_watch")
@@ -25,3 +27,16 @@ def alert_tell(alert_id: int) -> None:
 def performance_watch() -> None:
     """Look at the performance budgets that are due; verdicts that changed are written down."""
     performance_services.performance_evaluate()
+
+
+@shared_task(name="apps.budgets.tasks.weekly_watch")
+def weekly_watch() -> None:
+    """Hand out the weekly e-mails that wait, one task each."""
+    for report_id in weekly_sending.weekly_prepare():
+        weekly_send.delay(str(report_id))
+
+
+@shared_task(name="apps.budgets.tasks.weekly_send")
+def weekly_send(report_id: str) -> None:
+    """Send one weekly e-mail, unless somebody did."""
+    weekly_sending.weekly_send(UUID(report_id))

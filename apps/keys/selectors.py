@@ -69,3 +69,8 @@ def key_by_digest(digest: str) -> VirtualKey | None:
     """The key that a token of this digest opens."""
     row = KeyDigest.objects.select_related("key").filter(digest=digest).first()
     return row.key if row else None
+
+
+def key_names(organisation_id: str) -> dict[str, str]:
+    """The name of every key that an organisation ever had, by its id as usage has it: one query."""
+    return {str(pk): name for pk, name in VirtualKey.objects.filter(organisation_id=organisation_id).values_list("pk", "name")}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from decimal import Decimal
 from itertools import islice
 from typing import Any, cast
 
@@ -25,6 +26,8 @@ def safe_cell(value: Any) -> str | int:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    if isinstance(value, Decimal):
+        return f"{value:f}"  # a number, below zero too; never with an exponent
     text = str(value).replace("\x00", "")
     bare = text.lstrip(" \u00a0\ufeff\u200b\x01\x02\x03\x04\x05\x06\x07\x08\x0b\x0c\x0e\x0f")
     return "'" + text if text.startswith(_FORMULA_STARTS) or bare.startswith(_FORMULA_STARTS) else text
@@ -37,10 +40,10 @@ class _Echo:
         return value
 
 
-def csv_lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:
-    """The file, line by line, with a byte-order mark, because Excel takes UTF-8 for Latin-1 without one."""
+def csv_lines(header: Sequence[str], rows: Iterable[Sequence[Any]], *, mark: str = "\ufeff") -> Iterator[str]:
+    """The file, line by line. mark: a byte-order mark, because Excel takes UTF-8 for Latin-1 without one; machines take none."""
     writer = csv.writer(_Echo())
-    yield "\ufeff" + writer.writerow([safe_cell(cell) for cell in header])
+    yield mark + writer.writerow([safe_cell(cell) for cell in header])
     for row in rows:
         yield writer.writerow([safe_cell(cell) for cell in row])
 
@@ -58,9 +61,9 @@ def _joined(parts: Iterator[bytes]) -> bytes:
     return b"".join(islice(parts, LINES_AT_ONCE))
 
 
-def csv_response(file_name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
-    """The download. ``file_name``: our own ASCII words, never a person's."""
-    response = CsvResponse(csv_lines(header, rows), content_type="text/csv; charset=utf-8")
+def csv_response(file_name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], *, mark: str = "\ufeff") -> StreamingHttpResponse:
+    """The download. ``file_name``: our own ASCII words, never a person's. mark: as ``csv_lines`` takes it."""
+    response = CsvResponse(csv_lines(header, rows, mark=mark), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{file_name}"'
     response["X-Content-Type-Options"] = "nosniff"
     return response

@@ -174,7 +174,9 @@ LONGEST_DAYS = 400
 
 
 def period_read(start: str, until: str, *, now: datetime) -> tuple[date, date]:
-    """First and last day of ``2026-10-01`` to ``2026-10-31``, or of a month ``2026-10``; both empty: this month so far. Raises PeriodError."""
+    """First and last day of ``2026-10-01`` to ``2026-10-31``, or of a month ``2026-10``; both empty: this month so far.
+
+    Raises PeriodError."""
     today = now.astimezone(UTC).date()
     start, until = start.strip(), until.strip()
     first = _day(start, last=False) if start else today.replace(day=1)

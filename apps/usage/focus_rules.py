@@ -1,8 +1,8 @@
 """FOCUS 1.2's rules for cost and usage data, as far as they hold for one file: a rule set of our own, for tests and before delivery. Pure.
 
 Columns: all mandatory ones are there, none twice, names of ours begin with ``x_``, every other is one of FOCUS. Values: type and format
-(decimals without an exponent, dates and times in UTC, currency by ISO 4217, tags as a flat JSON object), allowed values, and what must or must not be null, also
-where it depends on other columns. The words of the specification are not repeated here: each rule names its column.
+(decimals, dates and times in UTC, currency by ISO 4217, tags as a flat JSON object), allowed values, and what must or must not be null,
+also where it depends on other columns. The words of the specification are not repeated here: each rule names its column.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ def row_wrong(row: Row) -> list[str]:
     if row.get("ChargeFrequency") == "Usage-Based" and category == "Purchase":
         found.append("ChargeFrequency: Usage-Based for a purchase")
     for cost, price in (("ContractedCost", "ContractedUnitPrice"), ("ListCost", "ListUnitPrice")):
-        if row.get(price) and row.get("PricingQuantity") and not correction and not found:
-            if Decimal(row[price]) * Decimal(row["PricingQuantity"]) != Decimal(row[cost]):
-                found.append(f"{cost}: not {price} times PricingQuantity")
+        exact = row.get(price) and row.get("PricingQuantity") and not correction and not found
+        if exact and Decimal(row[price]) * Decimal(row["PricingQuantity"]) != Decimal(row[cost]):
+            found.append(f"{cost}: not {price} times PricingQuantity")
     if row.get("ServiceCategory") == "AI and Machine Learning" and row.get("ServiceSubcategory", "Generative AI") not in AI_SUBCATEGORIES:
         found.append(f"ServiceSubcategory: {row['ServiceSubcategory']!r} is none of its category's")
     return found + _periods(row)

@@ -146,7 +146,7 @@ def _table_rows(reader: csv.DictReader[str], shape: TableShape) -> Iterator[tupl
         try:
             row = next(reader, None)
         except csv.Error as error:
-            yield f"line {reader.line_num}", _raiser(f"it is no CSV: {error}")
+            yield f"line {last + 1}", _raiser(f"it is no CSV: {error}")
             return
         if row is None:
             return

@@ -127,9 +127,9 @@ def compare(theirs: Mapping[tuple[date, str], Figures], ours: Mapping[tuple[date
         for (day, model), figures in sums.items():
             kept = Figures(
                 figures.requests,
-                figures.tokens_input if has_tokens else None,
-                figures.tokens_output if has_tokens else None,
-                figures.cost_nano if has_cost else None,
+                figures.tokens_input or 0 if has_tokens else None,
+                figures.tokens_output or 0 if has_tokens else None,
+                figures.cost_nano or 0 if has_cost else None,
             )
             if not any((kept.tokens_input, kept.tokens_output, kept.cost_nano)):
                 continue

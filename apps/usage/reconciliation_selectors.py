@@ -59,6 +59,12 @@ def comparison(export: ProviderExport) -> Comparison:
 
 
 PROVIDER_DAYS = 400
+_UNRECONCILED = (
+    "SELECT value FROM usage_summary WHERE organisation = %s AND simulated = %s AND seconds = 86400 AND dimension = 'provider' "
+    "AND bucket >= %s AND bucket < %s AND value <> '' AND NOT EXISTS (SELECT 1 FROM usage_providerexport AS known "
+    "WHERE known.organisation_id = %s::uuid AND known.simulated = %s AND known.provider = value AND known.first_day <= %s "
+    "AND known.last_day >= %s) GROUP BY value HAVING sum(cost_nano) > 0 ORDER BY value"
+)
 
 
 def providers_seen(scope: Scope, *, now: datetime) -> list[str]:
@@ -67,18 +73,9 @@ def providers_seen(scope: Scope, *, now: datetime) -> list[str]:
 
 
 def unreconciled(scope: Scope, *, now: datetime) -> list[str]:
-    """Providers that cost something in the last calendar month (UTC) and of which no export reaches to its end: two queries."""
+    """Providers that cost something in the last calendar month (UTC) and of which no export reaches to its end: one query."""
     this_month = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     last_day = this_month.date() - timedelta(days=1)
     before = this_month - timedelta(days=last_day.day)
-    sql = (
-        "SELECT value FROM usage_summary WHERE organisation = %s AND simulated = %s AND seconds = 86400 AND dimension = 'provider' "
-        "AND bucket >= %s AND bucket < %s AND value <> '' GROUP BY value HAVING sum(cost_nano) > 0 ORDER BY value"
-    )
-    spent = [value for (value,) in rows_of(sql, [scope.organisation, scope.simulated, before, this_month])]
-    covered = set(
-        ProviderExport.objects.filter(
-            organisation_id=scope.organisation, simulated=scope.simulated, first_day__lte=last_day, last_day__gte=last_day
-        ).values_list("provider", flat=True)
-    )
-    return [name for name in spent if name not in covered]
+    place = [scope.organisation, scope.simulated, before, this_month, scope.organisation, scope.simulated, last_day, last_day]
+    return [value for (value,) in rows_of(_UNRECONCILED, place)]

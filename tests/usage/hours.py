@@ -16,14 +16,9 @@ DAY = "%Y-%m-%d"
 def hour_add(organisation: Organisation, day: str, *, hour: int = 9, **facts: Any) -> None:
     """facts: dimensions (``provider``, ``model``, ``team`` ...), ``simulated``, and counters; one attempt and request unless said."""
     bucket = datetime.strptime(day, DAY).replace(hour=hour, tzinfo=UTC)
-    values = {
-        **dict.fromkeys(WIDE, ""),
-        **dict.fromkeys(COUNTERS, 0),
-        **dict.fromkeys(HISTOGRAMS, "{}"),
-        **{"organisation": str(organisation.pk), "simulated": False, "provider": "openai", "model": "gpt-4o", "requests": 1, "ok": 1},
-        **{"attempts": 1, "bucket": bucket},
-        **facts,
-    }
+    values: dict[str, Any] = dict.fromkeys(WIDE, "") | dict.fromkeys(COUNTERS, 0) | dict.fromkeys(HISTOGRAMS, "{}")  # type: ignore[operator]
+    values |= {"organisation": str(organisation.pk), "simulated": False, "provider": "openai", "model": "gpt-4o"}
+    values |= {"requests": 1, "ok": 1, "attempts": 1, "bucket": bucket} | facts
     names = list(values)
     with connection.cursor() as cursor:
         cursor.execute(

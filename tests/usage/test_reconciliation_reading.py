@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
@@ -152,10 +153,8 @@ def test_files_that_are_no_text_or_too_large_are_refused(content: bytes, says: s
 
 @given(st.binary(max_size=300))
 def test_whatever_is_sent_is_read_or_refused(content: bytes) -> None:
-    try:
-        provider_export_read(content)
-    except ReadingError as error:
-        assert str(error)
+    with suppress(ReadingError):  # any other error fails
+        assert provider_export_read(content).rows
 
 
 NAMES = ["gpt-4o", "gpt-4o-2024-08-06", "Claude Haiku 4.5", "claude-haiku-4-5-20251001", ""]
