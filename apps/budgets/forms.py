@@ -73,6 +73,7 @@ class BudgetForm(forms.Form):
     def __init__(self, *args: Any, organisation: Organisation, fixed: bool = False, **kwargs: Any) -> None:
         """fixed: the budget is there already; another scope, window or time zone would be another budget."""
         super().__init__(*args, **kwargs)
+        providers = providers_of(organisation).prefetch_related(None).values_list("pk", "name")
         self.fields["subject"].choices = [  # type: ignore[attr-defined]
             (f"organisation:{organisation.pk}", "The whole organisation"),
             (f"user:{EACH}", "Every user by themselves"),
@@ -80,7 +81,7 @@ class BudgetForm(forms.Form):
             ("Teams", [(f"team:{team.pk}", team.name) for team in teams(organisation=organisation)]),
             ("Services", [(f"service:{row.pk}", f"{row.team.name} / {row.name}") for row in services(organisation=organisation)]),
             ("Routes", [(f"route:{route.id}", route.name) for route in routes_known(organisation)]),
-            ("Providers", [(f"provider:{row.pk}", row.name) for row in providers_of(organisation)]),
+            ("Providers", [(f"provider:{pk}", name) for pk, name in providers]),
             ("Keys", [(f"key:{pk}", name) for pk, name in keys_of(organisation).values_list("pk", "name")]),
         ]
         if fixed:

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.db.models import Case, OuterRef, QuerySet, Subquery, TextField, UUIDField, Value, When
+from django.db.models.functions import Cast, Concat
+
 from apps.audit.errors import ServiceError
 from apps.budgets import choices, rules
 from apps.contracts.snapshot import EACH
 from apps.keys.models import VirtualKey
-from apps.keys.neighbours import routes_known
+from apps.keys.neighbours import route_name_expression, routes_known
+from apps.ownership.models import Service, Team
 from apps.ownership.selectors import services, teams
 from apps.providers.models import Provider
 
@@ -66,9 +70,28 @@ def slugs_of(budgets: Iterable[Budget]) -> dict[str, str]:
     return found
 
 
+def scope_named(budgets: QuerySet[Budget]) -> QuerySet[Budget]:
+    """Budgets that know what they are for (``scope_name``) from the query that reads them; empty where ``_name`` knows without."""
+    team_and_own = Concat("team__slug", Value("/"), "slug", output_field=TextField())
+    wanted = Cast(OuterRef("scope_ref"), UUIDField())  # asked only in the branches whose scopes refer by id
+    return budgets.annotate(
+        scope_name=Case(
+            When(scope="team", then=Subquery(Team.objects.filter(pk=wanted).order_by().values("slug"))),
+            When(scope="service", then=Subquery(Service.objects.filter(pk=wanted).order_by().values(text=team_and_own))),
+            When(scope="provider", then=Subquery(Provider.objects.filter(pk=wanted).order_by().values("name"))),
+            When(scope="route", then=route_name_expression(wanted)),
+            default=Value(""),
+            output_field=TextField(),
+        )
+    )
+
+
 def scope_names(organisation: Organisation, budgets: Iterable[Budget]) -> dict[UUID, str]:
-    """What each budget is for, by the names that people use: a query for each kind of object that occurs. ``key`` must be selected."""
+    """What each budget is for, by the names that people use. ``key`` must be selected. No query for rows of ``scope_named``; for
+    others one for each kind of object that occurs."""
     rows = list(budgets)
+    if all(hasattr(row, "scope_name") for row in rows):
+        return {row.pk: _name(row, {row.scope_ref: row.scope_name} if row.scope_name else {}, organisation) for row in rows}
     names = slugs_of(rows)
     if any(row.scope == "route" for row in rows):
         names |= {route.id: route.name for route in routes_known(organisation)}

@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 
 from apps.budgets import choices, rules
 from apps.budgets.models import Budget
-from apps.budgets.scoping import scope_names, scope_text
+from apps.budgets.scoping import scope_named, scope_names, scope_text
 from apps.ui.status import Status
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ class BudgetStatus(NamedTuple):
 
 
 def budgets_of(organisation: Organisation) -> QuerySet[Budget]:
-    """An organisation's budgets by name, with their keys; deleted ones left out."""
-    return Budget.objects.filter(organisation=organisation, deleted_at=None).select_related("key").order_by("name")
+    """An organisation's budgets by name, with their keys and the names of what they are for; deleted ones left out."""
+    return scope_named(Budget.objects.filter(organisation=organisation, deleted_at=None).select_related("key").order_by("name"))
 
 
 _STANDING = (
@@ -116,8 +116,7 @@ class BudgetBar:
 
 
 def budget_bars(organisation: Organisation, *, now: datetime, key_ids: Collection[str] | None = None) -> list[BudgetBar]:
-    """An organisation's budgets with what is spent and held of the current window, the fullest first: two queries, and one for each kind
-    of object that budgets are for.
+    """An organisation's budgets with what is spent and held of the current window, the fullest first: two queries.
 
     key_ids: only those that wall these keys in, or the whole organisation.
     """

@@ -21,7 +21,6 @@ from apps.usage import selectors as usage
 from apps.usage.choices import OUTCOMES
 from apps.usage.measures import Series
 from apps.usage.models import UsageRequest
-from apps.usage.recency import last_requests
 from apps.usage.requests import request_page
 
 LAST = 10
@@ -86,18 +85,21 @@ class KeyDetail:
         return f"{reverse('limits:create')}?for=key:{self.key.pk}" if self.choice.may("limit.change") and not self.revoked else ""
 
     @cached_property
+    def newest(self) -> list[UsageRequest]:
+        """Its newest requests until the range's end, those before the range too: they tell when it was used last."""
+        start = min(self.range.start, self.key.created_at)
+        page = request_page(self.choice.scope, start, self.range.end, filters={"key_id": str(self.key.pk)}, limit=LAST)
+        return list(page.rows)
+
+    @property
     def requests(self) -> list[tuple[UsageRequest, Status]]:
         """Its newest requests in the range."""
-        window = (self.choice.scope, self.range.start, self.range.end)
-        page = request_page(*window, filters={"key_id": str(self.key.pk)}, limit=LAST)
-        return [(record, OUTCOMES[record.outcome]) for record in page.rows]
+        return [(record, OUTCOMES[record.outcome]) for record in self.newest if record.started_at >= self.range.start]
 
-    @cached_property
+    @property
     def last_used(self) -> datetime | None:
-        """When it was last used: in the range by what is shown anyway, else one look-up."""
-        if self.requests and self.range.live:
-            return self.requests[0][0].started_at
-        return last_requests(self.choice.scope, [str(self.key.pk)], since=self.key.created_at).get(str(self.key.pk))
+        """When it was last used until the range's end."""
+        return self.newest[0].started_at if self.newest else None
 
     @cached_property
     def routes(self) -> list[tuple[KnownRoute, bool]]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
+
+from django.db.models import Value
 
 from apps.accounts.models import Organisation
 from apps.ui.status import Status
@@ -63,9 +65,13 @@ class LimitRead(Protocol):
     def __call__(self, organisation: Organisation, *, key_id: str, team_id: str) -> Sequence[LimitLine]: ...
 
 
+RouteName = Callable[[Any], Any]
+"""From a query's expression of a route's id to one of its name: what lists name routes by without a query of their own."""
+
 RouteRead = Callable[[Organisation, int | None], Sequence[KnownRoute]]
 
 _routes: RouteRead | None = None
+_route_name: RouteName | None = None
 _budgets: BudgetRead | None = None
 _limits: LimitRead | None = None
 
@@ -74,6 +80,17 @@ def register_routes(read: RouteRead) -> None:
     """Names who knows an organisation's routes: by name, in one query, all of them or so many."""
     global _routes
     _routes = read
+
+
+def register_route_name(name: RouteName) -> None:
+    """Names who knows a route's name within another query."""
+    global _route_name
+    _route_name = name
+
+
+def route_name_expression(route_id: Any) -> Any:
+    """An expression of the name of the route whose id ``route_id`` is, in somebody else's query; empty text where nobody knows routes."""
+    return _route_name(route_id) if _route_name else Value("")
 
 
 def register_budgets(read: BudgetRead) -> None:

@@ -58,6 +58,8 @@ class DiscountAdd(EditView):
 class DiscountEdit(DiscountAdd):
     """``/prices/discounts/<id>/edit/``."""
 
+    template = "prices/edit.html"
+
     def subject(self) -> Discount:
         return _discount(self)
 
@@ -73,7 +75,11 @@ class DiscountEdit(DiscountAdd):
         }
 
     def context(self) -> dict[str, Any]:
-        return {"remove_url": reverse("prices:discount_remove", args=[self.object.pk])}
+        provider = self.object.provider.name
+        return {
+            "remove_url": reverse("prices:discount_remove", args=[self.object.pk]),
+            "remove_says": f"From the next request on, prices of {provider} are what they were without it. What was booked stays.",
+        }
 
 
 class DiscountRemove(ActionView):
@@ -141,6 +147,8 @@ class GpuPriceAdd(EditView):
 class GpuPriceEdit(GpuPriceAdd):
     """``/prices/gpus/<id>/edit/``."""
 
+    template = "prices/edit.html"
+
     def subject(self) -> GpuPrice:
         return _gpu_price(self)
 
@@ -152,6 +160,12 @@ class GpuPriceEdit(GpuPriceAdd):
             "per_hour": row.per_hour,
             "valid_from": row.valid_from,
             "valid_to": row.valid_to,
+        }
+
+    def context(self) -> dict[str, Any]:
+        return {
+            "remove_url": reverse("prices:gpu_remove", args=[self.object.pk]),
+            "remove_says": f"Hours of {self.object.gpu} have no price then. What was booked stays.",
         }
 
 

@@ -75,7 +75,9 @@ class MomentField(forms.CharField):
         if not isinstance(value, datetime):
             return value
         at = value.astimezone(UTC)
-        return f"{at:%Y-%m-%d}" if (at.hour, at.minute, at.second, at.microsecond) == (0, 0, 0, 0) else at.isoformat(sep=" ")
+        if (at.hour, at.minute, at.second, at.microsecond) == (0, 0, 0, 0):
+            return f"{at:%Y-%m-%d}"
+        return at.replace(tzinfo=None).isoformat(sep=" ", timespec="auto" if at.second or at.microsecond else "minutes") + " UTC"
 
 
 class LinesField(forms.CharField):

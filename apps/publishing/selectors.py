@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypedDict
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Q, QuerySet, Subquery
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -81,8 +81,10 @@ def unpublished_count() -> int:
 
 
 def fleet_status() -> FleetStatus:
-    """Which proxies there are and which of them run the newest version."""
-    head = head_number()
+    """Which proxies there are and which of them run the newest version: one query, one more where there is no proxy."""
+    newest = Version.objects.order_by("-number").values("number")[:1]
+    rows = list(ProxyProcess.objects.filter(gone_at=None).annotate(head=Subquery(newest)).order_by("name", "registered_at"))
+    head = (rows[0].head or 0) if rows else head_number()
     silent_before = timezone.now() - SILENT_AFTER
     proxies = [
         ProxyStatus(
@@ -101,7 +103,7 @@ def fleet_status() -> FleetStatus:
             registered_at=proxy.registered_at,
             last_seen_at=proxy.last_seen_at,
         )
-        for proxy in ProxyProcess.objects.filter(gone_at=None).order_by("name", "registered_at")
+        for proxy in rows
     ]
     applied = sum(proxy["applied"] and not proxy["silent"] for proxy in proxies)  # what is not heard of is not known to have it
     return FleetStatus(head=head, applied=applied, total=len(proxies), label=f"v{head} · {applied}/{len(proxies)}", proxies=proxies)

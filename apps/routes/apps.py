@@ -6,10 +6,10 @@ class RoutesConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.audit.registry import register_kind
-        from apps.keys.neighbours import register_routes
+        from apps.keys.neighbours import register_route_name, register_routes
         from apps.routes.choices import BREAKER_EVENT, SWITCH_EVENT
         from apps.routes.palette import routes_for_palette
-        from apps.routes.selectors import known_routes
+        from apps.routes.selectors import known_routes, route_name_of
         from apps.ui.palette import register_source
 
         register_kind(
@@ -19,4 +19,5 @@ class RoutesConfig(AppConfig):
             BREAKER_EVENT, "Breaker forced", tone="warning", description="A person holds a target's breaker open or closed, or let it go."
         )
         register_routes(known_routes)
+        register_route_name(route_name_of)
         register_source("Routes", routes_for_palette)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 from django.contrib.postgres.aggregates import ArrayAgg
-from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet, Value
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet, Subquery, Value
 
 from apps.audit.errors import ServiceError
 from apps.contracts.snapshot import Deadlines, Resilience
@@ -95,6 +95,11 @@ def known_routes(organisation: Organisation, most: int | None = None) -> list[Kn
         KnownRoute(id=str(pk), name=name, enabled=enabled, names=(name, *aliases))
         for pk, name, enabled, aliases in rows.values_list("pk", "name", "enabled", "alias_names")[:most]
     ]
+
+
+def route_name_of(route_id: Any) -> Any:
+    """An expression of a route's name for a query of another table; ``route_id`` is that query's expression of its id."""
+    return Subquery(Route.objects.filter(pk=route_id).order_by().values("name"))
 
 
 def route_named(organisation: Organisation, name: str, *, field: str = "route") -> Route:

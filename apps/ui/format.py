@@ -81,8 +81,8 @@ def dollars(nano: int | None) -> str:
     if size >= NANO:
         return f"{sign}${cents // 100:,}.{cents % 100:02d}"
     digits = 4 if size >= NANO // 100 else 6 if size >= NANO // 10_000 else 9
-    text = f"{size / NANO:.{digits}f}".rstrip("0")
-    return f"{sign}${text}"
+    whole, _, part = f"{size / NANO:.{digits}f}".partition(".")
+    return f"{sign}${whole}.{part.rstrip('0').ljust(2, '0')}"
 
 
 def dollars_exact(nano: int | None) -> str:

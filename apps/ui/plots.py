@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+DOLLARS = {"tickprefix": "$", "tickformat": ",.9~f"}
+"""A vertical axis of dollars: digits, where plotly would write ``$40µ``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plot:

@@ -101,6 +101,13 @@ class Listing(Generic[Row]):
         return made
 
     @property
+    def counted(self) -> str:
+        """The label as it stands beside the total: in the singular beside one."""
+        if self.total != 1:
+            return self.label
+        return "person" if self.label == "people" else f"{self.label[:-3]}y" if self.label.endswith("ies") else self.label.removesuffix("s")
+
+    @property
     def first(self) -> int:
         """The number of the page's first row, from 1."""
         return (self.page - 1) * PAGE_SIZE + 1

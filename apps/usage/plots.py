@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from apps.contracts.money import NANO, dollars_text
-from apps.ui.plots import Plot, at, theme
+from apps.ui.plots import DOLLARS, Plot, at, theme
 from apps.usage.measures import Point, Series
 
 MOST_POINTS = 1_000
@@ -160,7 +160,7 @@ def spend(series: Series, marks: Sequence[Mark] = ()) -> Plot:
         }
     ]
     layout = theme(unit="", start=series.start, end=series.end, bargap=0, showlegend=False)
-    layout["yaxis"] |= {"tickprefix": "$"}
+    layout["yaxis"] |= DOLLARS
     layout["margin"] |= {"t": 8}
     return Plot(
         name="spend",

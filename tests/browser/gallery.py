@@ -54,6 +54,7 @@ OBJECTS = {
     "limits": ("limit_id", "/limits/", r"^/limits/([0-9a-f-]{36})/edit/$"),
     "performance": ("performance_id", "/performance-budgets/", r"^/performance-budgets/([0-9a-f-]{36})/$"),
     "dashboard:spend_by": ("dimension", "/spend/by/", r"^/spend/by/(\w+)/$"),
+    "costs": ("export_id", "/costs/reconciliation/", r"^/costs/reconciliation/([0-9a-f-]{36})/$"),
     "settings": ("pk", "/settings/people/", r"^/settings/people/([0-9a-f-]{36})/$"),
 }
 """App, or page -> the parameter of its address, the page that lists such objects, and what a link to one looks like."""
@@ -68,11 +69,13 @@ ACTS = {
     "ui:theme", "ui:zone", "ui:catalogue_try", "audit:check", "providers:credential_remove",
     "prices:discount_remove", "prices:gpu_remove", "prices:base_take", "prices:repricing_withdraw",
     "dashboard:spend_anomaly_acknowledge",
+    "costs:reconciliation_remove", "reviews:weekly_send",
     "budgets:override_end", "budgets:override", "budgets:delete", "limits:delete", "performance:delete",
 }  # fmt: skip
 """Addresses that act when sent to by POST: they have no page, or only their refusal."""
 PARTS = {
     "keys:first_request", "routes:spread", "publishing:propagation", "demo:progress", "ui:catalogue_live", "ui:toasts",
+    "costs:focus", "costs:showback",
     "dashboard:verdict", "dashboard:now", "performance:verdict", "dashboard:healthz",
 }  # fmt: skip
 """Parts of pages that stand on those pages, and addresses for machines."""
@@ -231,9 +234,9 @@ class Objects:
 
 def photograph(
     browser: Any, *, url: str, state: Any, out: Path, org: str = "", only: str = "", widths: tuple[int, ...] = WIDTHS,
-    schemes: tuple[str, ...] = SCHEMES, axe: bool = True,
+    schemes: tuple[str, ...] = SCHEMES, axe: bool = True, pictures: bool = True,
 ) -> list[Found]:  # fmt: skip
-    """Pictures of every page under ``out`` as ``<page>-<width>-<scheme>.png``, and what is wrong with them."""
+    """Pictures of every page under ``out`` as ``<page>-<width>-<scheme>.png``, and what is wrong with them. pictures: False only looks."""
     out.mkdir(parents=True, exist_ok=True)
     from playwright.sync_api import Error
 
@@ -279,7 +282,8 @@ def photograph(
                     found.append(shot)
                     continue
                 shot.faults += check(tab, axe=axe)
-                tab.screenshot(path=out / f"{shot.name}.png", full_page=True)
+                if pictures:
+                    tab.screenshot(path=out / f"{shot.name}.png", full_page=True)
                 found.append(shot)
             context.close()
     return found
@@ -325,6 +329,7 @@ def main() -> int:
     parser.add_argument("--width", type=int, action="append", help="one of the widths; both without it")
     parser.add_argument("--scheme", action="append", choices=SCHEMES)
     parser.add_argument("--no-axe", action="store_true")
+    parser.add_argument("--no-pictures", action="store_true", help="only say what is wrong")
     given = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
     django.setup()
@@ -333,6 +338,7 @@ def main() -> int:
         found = photograph(
             browser, url=given.url, state=state, out=given.out, org=given.org, only=given.only,
             widths=tuple(given.width or WIDTHS), schemes=tuple(given.scheme or SCHEMES), axe=not given.no_axe,
+            pictures=not given.no_pictures,
         )  # fmt: skip
         sheets = contact_sheets(browser, given.out)
     faulty = [shot for shot in found if shot.faults]
