@@ -10,7 +10,8 @@ from apps.accounts.models import Organisation
 from apps.budgets import performance_choices as choices
 from apps.keys.neighbours import routes_known
 
-_EXAMPLES = "; ".join(f"{metric.label} {metric.example}" for metric in choices.METRICS.values())
+_ABOVE = "Above it the budget is breached. Written as "
+_EXAMPLES = ", ".join(f"{metric.example} ({metric.label.removesuffix(', p95')})" for metric in choices.METRICS.values())
 
 
 class PerformanceForm(forms.Form):
@@ -20,9 +21,7 @@ class PerformanceForm(forms.Form):
     subject = forms.ChoiceField(label="For", help_text="One budget of a metric for each route and model.")
     model = forms.CharField(required=False, max_length=200, help_text="Only for “a model”: its name at the provider, such as gpt-4o-mini.")
     metric = forms.ChoiceField(choices=[(value, metric.label) for value, metric in choices.METRICS.items()])
-    bound = forms.CharField(
-        max_length=40, help_text=f"Above it the budget is breached. Written like this: {_EXAMPLES}. Costs are in US dollars."
-    )
+    bound = forms.CharField(max_length=40, help_text=f"{_ABOVE}{_EXAMPLES}; costs in US dollars.")
     window = forms.ChoiceField(
         choices=[(value, window.label) for value, window in choices.WINDOWS.items()],
         initial=choices.DEFAULT_WINDOW,
@@ -52,6 +51,8 @@ class PerformanceForm(forms.Form):
         if fixed:
             for name in ("name", "subject", "model", "metric"):
                 self.fields[name].disabled = True
+            metric = choices.METRICS.get(str(self.initial.get("metric", "")))
+            self.fields["bound"].help_text = f"{_ABOVE}{metric.example}." if metric else _ABOVE
             gone = str(self.initial.get("subject", ""))
             if gone and gone not in {"model:", *(value for value, _ in routes)}:
                 self.fields["subject"].choices += [(gone, "(a route that is gone)")]  # type: ignore[attr-defined]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,8 @@ from apps.audit.errors import ServiceError
 from apps.budgets import performance_choices as choices
 from apps.budgets import performance_rules as rules
 from apps.budgets.performance_rules import Figure
+from apps.contracts.histogram import add, quantile
+from apps.usage.performance import least_of
 
 WRONG = (
     "",
@@ -131,6 +135,21 @@ def test_three_slow_requests_breach_nothing_and_the_evidence_says_why() -> None:
 )
 def test_a_breach_is_certain(value: int, least: int, state: str) -> None:
     assert verdict(Figure(value, least, 100)).state == state
+
+
+@given(st.lists(st.integers(1, 10_000_000), min_size=20, max_size=60), st.integers(1_000, 10_000_000))
+def test_a_breach_is_never_the_histograms_error(times: list[int], bound: int) -> None:
+    """Breached: the exact p95 is above the bound. OK: it is not, or by no more than a bucket's width above the warning."""
+    histogram: dict[int, int] = {}
+    for time in times:
+        add(histogram, time)
+    found = quantile(histogram, 0.95)
+    assert found is not None
+    exact = sorted(times)[max(1, math.ceil(0.95 * len(times))) - 1]
+    state = verdict(Figure(round(found), int(least_of(found)), len(times)), bound=bound, samples=20).state
+    assert state != "breached" or exact > bound
+    assert state != "ok" or exact <= bound * 0.8 * 1.03
+    assert state == "breached" or exact <= bound * 1.03 + 1
 
 
 def test_nothing_measured_is_unknown_and_says_what_is_missing() -> None:
