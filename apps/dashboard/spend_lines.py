@@ -105,7 +105,7 @@ def columns(dimension: str, *, corrected: bool) -> tuple[Column[Line], ...]:
         ]
     return (
         *found,
-        Column("Before", "change", numeric=True, value=lambda line: line.change_nano, help="Against as many days before"),
+        Column("Change", "change", numeric=True, value=lambda line: line.change_nano, help="Against as many days before"),
         Column("In vain", "waste", numeric=True, value=lambda line: line.amounts.waste_nano, help="Paid for, and reached nobody"),
         Column("Requests", "requests", numeric=True, value=lambda line: line.amounts.requests),
         Column("Tokens in", "in", numeric=True, extra=True, value=lambda line: line.amounts.tokens_input),

@@ -32,7 +32,7 @@ DRIFT_DAYS = (7, 14, 21, 28)
 is taken to grow with them, as a random walk's does."""
 WARM_DAYS = 7
 LEAST_WINDOWS = 7
-SHRINK = 1.0
+SHRINK = 0.25
 """A weekday's share is the mean of what was seen and of so many ordinary days: two Sundays are little to go by."""
 LEAST_SHARE = 0.02
 """Of a mean day. A weekday that never costs anything would otherwise make any spend on it endlessly many ordinary days."""
