@@ -38,6 +38,7 @@ from apps.routes.rules import TargetSpec
 from apps.routes.services import route_ensure, route_update
 from apps.usage.anomaly_rules import KeyEvidence
 from apps.usage.models import SpendAnomaly
+from apps.usage.reconciliation_services import provider_export_import
 from tests.people import client_of, member
 
 PUBLIC = {
@@ -126,6 +127,10 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         organisation=organisation, simulated=False, kind="runaway_key", subject="k", starts_at=hour, ends_at=hour,
         evidence=KeyEvidence(spent=9, usual=1, highest=2, allowed=3, days=14, hour="", requests=1).document,
     )  # fmt: skip
+    export = provider_export_import(
+        actor=actor, organisation=organisation, provider="p", simulated=False, file_name="costs.csv",
+        content=b"usage_date_utc,model,cost_usd\n2026-01-01,m,1\n",
+    )  # fmt: skip
     publish(actor=actor, reason="first")
     for attempts in (1, 2):
         route_update(actor=actor, route=route, max_attempts=attempts)
@@ -139,6 +144,7 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "repricing_id": again.pk,
         "budget_id": budget.pk,
         "limit_id": limit.pk,
+        "export_id": export.pk,
         "anomaly_id": odd.pk,
         "dimension": "team",
         "performance_id": performance.pk,

@@ -35,6 +35,7 @@ class Change:
     requests: int
     who: str = ""
     key_id: str = ""
+    key: str = ""
 
     @property
     def change(self) -> int:
@@ -119,4 +120,4 @@ def _mover(names: Names, values: list[str], cost: int, usual: int, requests: int
     team, service, feature, key_id, model, provider = values
     owner = [names.team(team), names.service(team, service), feature]
     what = f"{model} at {provider}" if provider else model or "no provider"
-    return Change(what, cost, usual, requests, " · ".join(part for part in owner if part) or "nobody named", key_id)
+    return Change(what, cost, usual, requests, " · ".join(part for part in owner if part) or "nobody named", key_id, names.key(key_id))

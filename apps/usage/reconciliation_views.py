@@ -48,6 +48,8 @@ LINES: tuple[Column[Compared], ...] = (
     Column("Billed there", "theirs", numeric=True, value=lambda line: _dollars(line.cost_theirs)),
     Column("Difference $", "cost", numeric=True, value=lambda line: _dollars(line.cost_difference), help="There less here"),
 )
+TOKENS, MONEY = LINES[3:6], LINES[6:9]
+"""Left out where an export does not say."""
 
 
 class ReconciliationsView(ScopedView):
@@ -143,12 +145,14 @@ class ReconciliationView(OneReconciliationMixin):
     def get(self, request: HttpRequest, export_id: UUID) -> HttpResponseBase:
         export = self.subject()
         found = comparison(export)
+        tokens = found.whole is None or found.whole.tokens_theirs is not None
+        money = found.whole is None or found.whole.cost_theirs is not None
         wanted = request.GET.get("state", "")
         wanted = wanted if wanted in STATES else ""
         listing = listing_build(
             request.GET,
             label="days and models",
-            columns=LINES,
+            columns=tuple(column for column in LINES if (tokens or column not in TOKENS) and (money or column not in MONEY)),
             rows=[line for line in found.lines if not wanted or line.state == wanted],
             default_sort="day",
             nothing_yet=Empty(
@@ -165,6 +169,8 @@ class ReconciliationView(OneReconciliationMixin):
             "export": export,
             "found": found,
             "whole": found.whole,
+            "tokens": tokens,
+            "money": money,
             "counts": [(STATES[name], sum(line.state == name for line in found.lines)) for name in STATES],
             "listing": listing,
             "may_change": self.choice.may("reconciliation.change"),

@@ -21,6 +21,7 @@ def seed(rows: int) -> None:
     from apps.keys.models import VirtualKey
     from apps.providers.models import Endpoint, Provider
     from apps.routes.models import Route, RouteTarget
+    from tests.browser.gallery_costs import costs_seed
     from tests.browser.gallery_money import money_seed
     from tests.browser.seed import EMAIL, NAUGHTY
 
@@ -36,7 +37,10 @@ def seed(rows: int) -> None:
     )
     routes = Route.objects.bulk_create((Route(organisation=lot, name=f"route-{at:05}") for at in range(rows)), batch_size=1000)
     RouteTarget.objects.bulk_create(
-        (RouteTarget(route=route, provider=providers[at], model="sim-model", position=0) for at, route in enumerate(routes)),
+        (
+            RouteTarget(route=route, provider=providers[at], model="sim-model", chain="primary", position=0)
+            for at, route in enumerate(routes)
+        ),
         batch_size=1000,
     )
     VirtualKey.objects.bulk_create(
@@ -53,12 +57,15 @@ def seed(rows: int) -> None:
         Endpoint.objects.get_or_create(provider=provider, name="main", defaults={"base_url": "https://odd.example.test/v1", "position": 0})
         route, made = Route.objects.get_or_create(organisation=odd, name=text[: most[Route]])
         if made:
-            RouteTarget.objects.create(route=route, provider=provider, model=text[:200], position=0)
+            RouteTarget.objects.create(route=route, provider=provider, model=text[:200], chain="primary", position=0)
         if not VirtualKey.objects.filter(organisation=odd, name=text[: most[VirtualKey]]).exists():
             VirtualKey.objects.create(organisation=odd, name=text[: most[VirtualKey]], public_id=uuid7().hex[-16:])
     money_seed(odd, _distinct(odd_names), approver=EMAIL)
     money_seed(lot, [f"model-{at:04}" for at in range(min(rows, 300))], approver=EMAIL)
     money_seed(Organisation.objects.get(slug="a-little"), ["gpt-4o-mini", "claude-haiku"], approver=EMAIL)
+    costs_seed(odd, _distinct(odd_names), owner=EMAIL)
+    costs_seed(lot, [f"provider-{at:03}" for at in range(60)], owner=EMAIL)
+    costs_seed(Organisation.objects.get(slug="a-little"), ["openai", "anthropic"], owner=EMAIL)
 
 
 def _distinct(names: list[str]) -> list[str]:

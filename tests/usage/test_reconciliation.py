@@ -146,7 +146,7 @@ def test_pages(acme: Organisation) -> None:
     only = client.get(done["Location"] + "?state=differs").content.decode()
     assert "text-embedding-3-small" not in only and "2025-10-06" in only
     csv = b"".join(client.get(done["Location"] + "?format=csv").streaming_content).decode()
-    assert "2025-10-06,text-embedding-3-small,Missing there,5,,-5,,," in csv
+    assert "2025-10-06,text-embedding-3-small,Missing there,5,,-5\r\n" in csv
     with CaptureQueriesContext(connection) as queries:
         assert "OpenAI usage CSV" in client.get("/costs/reconciliation/").content.decode()
     assert len(queries) <= MOST_QUERIES

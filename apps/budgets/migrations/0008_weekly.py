@@ -1,8 +1,9 @@
 """The weekly e-mail of each owner, one row for a week."""
 
-import apps.contracts.identifiers
 import django.db.models.deletion
 from django.db import migrations, models
+
+import apps.contracts.identifiers
 
 
 class Migration(migrations.Migration):

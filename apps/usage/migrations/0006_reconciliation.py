@@ -1,8 +1,9 @@
 """Providers' exports that were imported to be compared with what was recorded."""
 
-import apps.contracts.identifiers
 import django.db.models.deletion
 from django.db import migrations, models
+
+import apps.contracts.identifiers
 
 
 class Migration(migrations.Migration):
