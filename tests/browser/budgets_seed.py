@@ -1,32 +1,29 @@
-"""Fills the database of ``DATABASE_URL`` with budgets of every kind, spent, near, over, overridden and alerted."""
+"""Budgets of every kind, spent, near, over, overridden and alerted, in an organisation of their own."""
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from tests.browser.seed import EMAIL, PASSWORD
+if TYPE_CHECKING:
+    from apps.accounts.models import Organisation
 
 
-def seed() -> None:
+def budgets_seed(organisation: Organisation, *, approver: str) -> None:
+    """approver: e-mail address of an admin of the organisation."""
     from django.db import connection
     from django.utils import timezone
 
-    from apps.accounts.models import User
     from apps.budgets.alerting import alerts_raise
     from apps.budgets.override_services import override_grant
     from apps.budgets.services import budget_set, charges_settle
     from apps.ownership.models import Team
     from tests.budgets.test_grants import Proxy
-    from tests.publishing.installation import ACTOR, installation_make
+    from tests.publishing.installation import ACTOR
 
-    main = installation_make()
-    ada = User.objects.get(email=EMAIL)
-    ada.set_password(PASSWORD)
-    ada.save()
-    team = Team.objects.create(organisation=main, name="Search", slug="search")
+    team = Team.objects.create(organisation=organisation, name="Search", slug="search")
     rows = [
-        ("Everything", "organisation", main.pk, "quarter", "hard", "", 9_000, 3_210),
+        ("Everything", "organisation", organisation.pk, "quarter", "hard", "", 9_000, 3_210),
         ("Search per month", "team", team.pk, "month", "throttle", "80: cheaper, 95: limited", 500, 431),
         ("Every user a day", "user", "*", "day", "hard", "", 2, 1),
         (
@@ -44,7 +41,7 @@ def seed() -> None:
     ]
     for name, scope, scope_id, window, kind, actions, limit, spent in rows:
         budget = budget_set(
-            actor=ACTOR, organisation=main, name=name, scope=scope, scope_id=scope_id, window=window, kind=kind, actions=actions,
+            actor=ACTOR, organisation=organisation, name=name, scope=scope, scope_id=scope_id, window=window, kind=kind, actions=actions,
             limit_nano=limit * 10**9, owner_email="owner@example.test" if spent else "",
         )  # fmt: skip
         if spent:
@@ -54,15 +51,7 @@ def seed() -> None:
                 charges_settle(cursor=cursor, costs={row["lease"]: spent * 10**9})
         if name == "GPT":
             override_grant(
-                actor=ACTOR, budget=budget, amount_nano=25 * 10**9, expires_at=timezone.now() + timedelta(hours=30), approver=EMAIL,
+                actor=ACTOR, budget=budget, amount_nano=25 * 10**9, expires_at=timezone.now() + timedelta(hours=30), approver=approver,
                 reason="launch of the new search",
             )  # fmt: skip
     alerts_raise()
-
-
-if __name__ == "__main__":
-    import django
-
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
-    django.setup()
-    seed()

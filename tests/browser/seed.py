@@ -28,6 +28,7 @@ def seed(*, requests: int) -> None:
     from apps.routes.rules import TargetSpec
     from apps.routes.services import route_ensure
     from apps.settlement.models import SettlementJournal
+    from tests.browser.budgets_seed import budgets_seed
     from tests.dashboard.generate import usage_generate
 
     now = datetime.now(UTC)
@@ -95,6 +96,9 @@ def seed(*, requests: int) -> None:
             budget=budget, starts_at=midnight, ends_at=midnight + timedelta(days=1), limit_nano=limit * 10**9, ceiling_nano=limit * 10**9,
             spent_nano=spent * 10**9, leased_nano=leased * 10**9, overrun_nano=overrun * 10**9,
         )  # fmt: skip
+    walled = Organisation.objects.create(name="Walled", slug="walled")
+    Membership.objects.create(user=user, organisation=walled, role="admin")
+    budgets_seed(walled, approver=EMAIL)
 
 
 if __name__ == "__main__":

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from controlplane.launcher.postgres import Postgres
 from tests.browser import WHOLE
-from tests.browser.conftest import Site, serve
 from tests.browser.test_dashboard import overflow, serious
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def site(session_postgres: Postgres, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with serve(session_postgres, template_database, tmp_path_factory, seed=("tests.browser.budgets_seed",), name="budgets") as served:
-        yield served
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), *([(1440, "light")] if WHOLE else [])])
@@ -32,7 +24,7 @@ def test_pages_of_budgets_hold_and_an_override_is_given(open_tab: Callable[..., 
         assert tab.locator("h1").count() == 1, name
         assert serious(tab) == [], name
 
-    tab.goto(f"{site.url}/budgets/")
+    tab.goto(f"{site.url}/budgets/?org=walled")
     look("list")
     tab.get_by_role("link", name="GPT", exact=True).click()
     look("detail")

@@ -90,21 +90,24 @@ def test_sign_in_page(open_tab: Callable[..., Any], site: Any) -> None:
 def test_a_panel_polls_says_how_fresh_it_is_and_marks_itself_stale(open_tab: Callable[..., Any], site: Any) -> None:
     watched = open_tab()
     tab = watched.tab
+    tab.clock.install()  # the page's seconds are ours to pass
     tab.goto(f"{site.url}/?org=a-lot")
     settled(tab)
     panel = tab.locator("#panel-proxies")
     panel.locator(".fresh", has_text="updated").wait_for()
     panel.scroll_into_view_if_needed()
     with tab.expect_response(lambda response: "/proxies/" in response.url, timeout=LONG_MS) as answer:
-        pass
+        tab.clock.fast_forward(6_000)
     assert answer.value.status in (200, 304)
-    table = tab.locator("#panel-traffic details")
+    table = tab.locator("#panel-traffic details", has_text="View as table")
     table.locator("summary").click()
     tab.route("**/*", lambda route: route.abort())
+    tab.clock.fast_forward(6_000)
     tab.locator("#panel-proxies[data-stale]").wait_for(timeout=LONG_MS)
     assert "stale" in panel.locator(".fresh").inner_text()
     watched.shot("overview-stale", whole=False)
     tab.unroute("**/*")
+    tab.clock.fast_forward(12_000)
     tab.locator("#panel-proxies:not([data-stale])").wait_for(timeout=LONG_MS)
     assert table.get_attribute("open") is not None
     assert tab.evaluate("window.violations") == []

@@ -1,4 +1,7 @@
-"""By keyboard alone: create a key and copy its secret, edit a route's targets, switch its traffic and take it back."""
+"""By keyboard alone: create a key and copy its secret, edit a route's targets, switch its traffic and take it back.
+
+On the journeys axe-core looks at what only they reach; the rest has ``test_pages_of_routes_and_keys_hold``.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,6 @@ def test_create_a_key_and_copy_its_secret(open_tab: Callable[..., Any], site: An
     tab.wait_for_url("**/keys/new/")
     tab_to(tab, "Name")
     tab.keyboard.type("by-keyboard")
-    assert serious(tab) == []
     tab.keyboard.press("Enter")  # the form's own button is Review, whatever has the focus
     tab.locator("#review").wait_for()
     tab_to(tab, "Publish")
@@ -68,11 +70,9 @@ def test_edit_a_route_and_switch_its_traffic(open_tab: Callable[..., Any], site:
     tab.keyboard.press("Enter")
     tab.get_by_role("heading", name="demo-chat", level=1).wait_for()
     settled(tab)
-    assert serious(tab) == []
     tab_to(tab, "Edit")
     tab.keyboard.press("Enter")
     tab.wait_for_url("**/edit/")
-    assert serious(tab) == []
     tab_to(tab, "Move target 1 down")
     tab.keyboard.press("Enter")
     tab.locator("button[value='targets:up:1']:focus").wait_for()  # the moved row keeps the focus
@@ -127,6 +127,7 @@ def test_pages_of_routes_and_keys_hold(open_tab: Callable[..., Any], site: Any, 
         "key": key,
         "key-access": f"{key}?tab=access",
         "key-connect": f"{key}?tab=connect",
+        "key-new": "/keys/new/",
         "key-edit": f"{key}edit/",
         "key-rotate": f"{key}rotate/",
     }
