@@ -31,6 +31,8 @@ from apps.usage.models import SpendAnomaly
 from apps.usage.spend import Period, Spend, spend_by, waste_by
 
 SHOWN_LINES = 8
+SHOWN_FORECASTS = 14
+"""In each table; the CSV has all."""
 DEFAULT_DIMENSION = "team"
 NOTHING_YET = Empty("nothing-yet", "Nothing spent yet", "What requests cost appears here within a minute of the first one.")
 
@@ -214,8 +216,8 @@ class ForecastView(SpendView):
             record=reads.day_record,
             months=reads.month_record,
             record_plot=spend_plots.record_plot(of_days),
-            of_days=[one for one in of_days if one.actual is not None][: spend_plots.SHOWN_DAYS],
-            of_months=ended[: spend_plots.SHOWN_DAYS],
+            of_days=[one for one in of_days if one.actual is not None][:SHOWN_FORECASTS],
+            of_months=ended[:SHOWN_FORECASTS],
             weekdays=_weekdays(reads),
             least_days=LEAST_DAYS,
             sure=round(100 * SURE),
