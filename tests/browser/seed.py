@@ -41,7 +41,8 @@ def seed(*, requests: int) -> None:
         Membership.objects.create(user=user, organisation=organisations[slug], role="admin")
 
     def keys(organisation: Organisation, *names: str) -> list[str]:
-        made = [VirtualKey.objects.create(organisation=organisation, name=name, public_id=uuid7().hex[-16:]) for name in names]
+        made = [VirtualKey(organisation=organisation, name=name, public_id=uuid7().hex[-16:]) for name in names]
+        VirtualKey.objects.bulk_create(made)
         return [str(key.pk) for key in made]
 
     lot = organisations["a-lot"]
@@ -57,14 +58,14 @@ def seed(*, requests: int) -> None:
     if NAUGHTY.is_file():
         odd = organisations["naughty"]
         strings = [text.replace("\x00", "") for text in json.loads(NAUGHTY.read_text()) if text.strip("\x00")]
-        ids = []
-        for at, text in enumerate(strings):
-            ids += keys(odd, f"{text[:70]} {at}")
+        ids = keys(odd, *(f"{text[:70]} {at}" for at, text in enumerate(strings)))
         Route.objects.bulk_create(Route(organisation=odd, name=text[:120]) for text in dict.fromkeys(text[:120] for text in strings))
         usage_generate(organisation=odd, count=len(strings) * 2, over=timedelta(minutes=30), routes=strings, providers=strings, keys=ids)
 
-    for number in range(1, 183):
-        Version.objects.create(number=number, actor_kind="command", actor_id="apply", actor_name="apply", reason="first config")
+    Version.objects.bulk_create(
+        Version(number=number, actor_kind="command", actor_id="apply", actor_name="apply", reason="first config")
+        for number in range(1, 183)
+    )
     for at, (name, state, version, ago, lag) in enumerate(
         (
             ("proxy-1", "ready", 182, 1, 240),
