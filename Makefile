@@ -1,7 +1,7 @@
 # make up: everything on this machine. make test: every check. Nothing but Python 3.11+ is needed beforehand.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down status test test-fast accept bench lint format lock
+.PHONY: help bootstrap up down status test test-fast accept compile bench lint format lock
 
 # The first Python 3.11 or newer wins; name another with PYTHON=/path/to/python. The distribution's own comes first, because it is
 # built with profile-guided optimisation, and what version managers build usually is not: that costs the proxy a tenth to a third.
@@ -40,10 +40,15 @@ test: bootstrap  ## every check: lint, types, walls, tests on real Postgres, Red
 test-fast: bootstrap  ## the quick tests: no browser, no kills, nothing slow
 	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow and not browser and not kill" $(ARGS)
 
-accept: bootstrap  ## the long checks: everything at full scale, kills included
+accept: bootstrap  ## the long checks: everything at full scale, kills included, the proxies compiled where that can be
+	-@$(VENV)/python deploy/compile.py
 	@BULKHEAD_ACCEPT=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 1800 $(ARGS)
 
-bench: bootstrap  ## the proxy's CPU per request beside a bare uvicorn hello-world, in one run
+compile: bootstrap  ## the proxy's hot path as C extensions (optional; needs a C compiler): a third less CPU a request
+	@$(VENV)/python deploy/compile.py
+
+bench: bootstrap  ## the proxy's CPU per request beside a bare uvicorn hello-world, in one run; compiled where that can be
+	-@$(VENV)/python deploy/compile.py
 	@$(VENV)/python -m tests.bench $(ARGS)
 
 lint: bootstrap  ## ruff, mypy (strict where it matters), import walls

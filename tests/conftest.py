@@ -24,12 +24,16 @@ from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+from apps.proxy import compiled
 from controlplane.launcher.postgres import OWNER, PROXY, SUPERUSER, Passwords, Postgres
 from controlplane.launcher.redis import Redis
 
 if TYPE_CHECKING:
     from apps.accounts.models import Organisation
     from apps.audit.actors import Actor
+
+if os.environ.get("BULKHEAD_TEST_COMPILED") == "1":  # the tests' own process, too, runs the compiled hot path
+    compiled.install({"BULKHEAD_COMPILED": "required"})
 
 # No deadlines: a busy machine is not a bug. The long run looks further and elsewhere each time; the short one repeats itself under CI.
 settings.register_profile(

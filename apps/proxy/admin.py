@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from apps.proxy.compiled import in_use
+
 if TYPE_CHECKING:
     from apps.proxy.engine import Engine
     from apps.proxy.http.types import Reply, Request
@@ -60,6 +62,7 @@ class AdminApp:
                     "config_version": self._engine.holder.current.version,
                     "database": self._store is not None and self._store.connected,
                     "running": self._engine.metrics.running,
+                    "compiled": in_use(),
                 }
             )
             reply.send(503 if reasons else 200, JSON, body)
@@ -69,6 +72,7 @@ class AdminApp:
                 ("bulkhead_requests_running", "Requests being answered.", engine.metrics.running),
                 ("bulkhead_config_version", "Config version in force.", engine.holder.current.version),
                 ("bulkhead_journal_fill_ratio", "Journal bytes on disk as a share of the bound.", engine.journal.fill),
+                ("bulkhead_compiled", "1 when the hot path runs compiled, 0 when it is interpreted.", int(in_use())),
                 ("bulkhead_ready", "1 when this process takes traffic.", 0 if self.readiness() else 1),
                 ("bulkhead_database_connected", "1 when Postgres answers.", 1 if self._store is not None and self._store.connected else 0),
                 ("bulkhead_limits_shared", "1 while limits are shared with the other proxies through Redis.", int(not engine.limits.away)),

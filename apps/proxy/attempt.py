@@ -34,38 +34,67 @@ ESTIMATE_SLACK_TOKENS = 64
 """Tokens that a provider may have produced beyond what reached us before a broken stream was noticed."""
 
 
-class Attempt(Waiter, kw_only=True, eq=False):
+class Attempt(Waiter):
     """Resolves when the upstream's answer is whole and fails with an AttemptFailed otherwise."""
 
-    exchange: Exchange
-    target: CompiledTarget
-    templates: Templates
-    price: Price | None
-    charges: list[Charge]
-    reserved: int
-    connection: Connection | None = None
-    status: int = 0
-    headers: dict[bytes, bytes] = {}
-    chunks: list[bytes] = []
-    size: int = 0
-    watch: StreamWatch | None = None
-    held: bytes = b""
-    pieces: list[bytes] = []
-    """Of a stream that the app is being given: what the read at hand has brought so far."""
-    committed: bool = False
-    """The app has been given the beginning of this attempt's stream."""
-    paused: bool = False
-    reused: bool = False
-    reset: bool = False
-    sent_ns: int = 0
-    first_byte_ns: int = 0
-    first_token_ns: int = 0
-    role: Role = "first"
-    race: Race | None = None
-    """With other attempts of the same request: it must claim the answer before it gives any of it."""
-    closed: bool = False
+    __slots__ = (
+        "charges",
+        "chunks",
+        "closed",
+        "committed",
+        "connection",
+        "exchange",
+        "first_byte_ns",
+        "first_token_ns",
+        "headers",
+        "held",
+        "paused",
+        "pieces",
+        "price",
+        "race",
+        "reserved",
+        "reset",
+        "reused",
+        "role",
+        "sent_ns",
+        "size",
+        "status",
+        "target",
+        "templates",
+        "watch",
+    )
 
-    # --- the sink: called by the connection ---
+    def __init__(
+        self, exchange: Exchange, target: CompiledTarget, templates: Templates, price: Price | None, charges: list[Charge], reserved: int
+    ) -> None:
+        super().__init__()
+        self.exchange = exchange
+        self.target = target
+        self.templates = templates
+        self.price = price
+        self.charges = charges
+        self.reserved = reserved
+        self.connection: Connection | None = None
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.watch: StreamWatch | None = None
+        self.held = b""
+        self.pieces: list[bytes] = []
+        """Of a stream that the app is being given: what the read at hand has brought so far."""
+        self.committed = False
+        """The app has been given the beginning of this attempt's stream."""
+        self.paused = False
+        self.reused = False
+        self.reset = False
+        self.sent_ns = 0
+        self.first_byte_ns = 0
+        self.first_token_ns = 0
+        self.role: Role = "first"
+        self.race: Race | None = None
+        """With other attempts of the same request: it must claim the answer before it gives any of it."""
+        self.closed = False
 
     def head(self, status: int, headers: dict[bytes, bytes]) -> None:
         self.first_byte_ns = perf_counter_ns()
@@ -142,7 +171,7 @@ class Attempt(Waiter, kw_only=True, eq=False):
         """Before it is sent: this attempt goes on with a stream that the app has seen the beginning of."""
         self.watch = watch
         self.committed = True
-        self.exchange.reply.flow = self
+        self.exchange.reply.set_flow(self)
 
     def interrupt(self, error: AttemptFailed) -> None:
         """End the attempt from our side: a deadline, an answer that is too large, an error inside the stream."""
@@ -196,7 +225,7 @@ class Attempt(Waiter, kw_only=True, eq=False):
         self.first_token_ns = exchange.first_token_ns = perf_counter_ns()
         self.committed = True
         exchange.streaming = self
-        exchange.reply.flow = self
+        exchange.reply.set_flow(self)
         held, self.held = self.held, b""
         exchange.bytes_out += len(held)
         exchange.reply.start(200, stream_head(exchange, self.target), held)

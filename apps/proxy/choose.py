@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from apps.proxy.context import fitting, guard, rewrite
 from apps.proxy.errors import Refusal
@@ -29,12 +29,15 @@ _WORDS = {"tools": "function calling (tools)", "json_schema": "a JSON schema for
 _CAP_FIELDS = ("max_completion_tokens", "max_tokens")
 
 
-class Dropped(NamedTuple):
+class Dropped:
     """shut: for its breaker only, which nobody forces: it may still be asked when all others have failed."""
 
-    target: CompiledTarget
-    reason: str
-    shut: bool = False
+    __slots__ = ("reason", "shut", "target")
+
+    def __init__(self, target: CompiledTarget, reason: str, shut: bool = False) -> None:
+        self.target = target
+        self.reason = reason
+        self.shut = shut
 
 
 class Choice:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from apps.contracts.usage import Attempt, Role, Tokens
 from apps.proxy.choose import order
@@ -315,19 +315,33 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, erro
                 target.state.breaker.release(engine.loop.time())
                 break
             try:
-                await fly(exchange, engine, target, "rescue", ask)
-                return True
-            except SeamRefused:
-                tried.append(ask.way)
-            except AttemptFailed:
-                break
-            except Refused:  # the rest may not be paid for: the app has its beginning, and hears that it broke off
-                target.state.breaker.release(engine.loop.time())
-                return False
+                end = await _carried_on(exchange, engine, target, ask)
             finally:
                 if slots is not None:
                     slots.give()
+            if end == "seam":
+                tried.append(ask.way)
+                continue
+            if end == "failed":
+                break
+            return end == "whole"
     return False
+
+
+async def _carried_on(
+    exchange: Exchange, engine: Engine, target: CompiledTarget, ask: Ask
+) -> Literal["whole", "seam", "failed", "refused"]:
+    """Asks one target for the rest of a broken stream and says how that ended."""
+    try:
+        await fly(exchange, engine, target, "rescue", ask)
+    except SeamRefused:
+        return "seam"
+    except AttemptFailed:
+        return "failed"
+    except Refused:  # the rest may not be paid for: the app has its beginning, and hears that it broke off
+        target.state.breaker.release(engine.loop.time())
+        return "refused"
+    return "whole"
 
 
 def _ask(exchange: Exchange, target: CompiledTarget, tried: list[Way]) -> Ask | None:

@@ -12,18 +12,19 @@ import logging
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
-import msgspec
-
 log = logging.getLogger("bulkhead.proxy")
 
 
-class Waiter(msgspec.Struct, eq=False):
+class Waiter:
     """A one-shot result that resumes its driver synchronously. The first ``resolve`` or ``fail`` wins; later ones do nothing."""
 
-    done: bool = False
-    _value: Any = None
-    _error: BaseException | None = None
-    _driver: Driver | None = None
+    __slots__ = ("_driver", "_error", "_value", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._driver: Driver | None = None
 
     def resolve(self, value: Any = None) -> None:
         if self.done:

@@ -439,7 +439,7 @@ class Engine:
             self.limits.end(exchange)
         reply = exchange.reply
         reply.on_gone = None
-        reply.flow = None
+        reply.set_flow(None)
 
     def _write(self, exchange: Exchange, outcome: Outcome, status: int, code: str = "", step: str = "") -> UsageRecord:
         """Journal the full record, then release what its attempts held. Exactly once per admitted request."""

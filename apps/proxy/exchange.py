@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from apps.contracts.identifiers import uuid_text
 from apps.contracts.usage import Attempt as AttemptRecord
 from apps.contracts.usage import Charge, Kind
@@ -29,70 +27,124 @@ __all__ = ["Exchange", "Refusal"]
 _UNATTRIBUTED: tuple[str, list[str], str, dict[str, str]] = ("", [], "", {})
 
 
-class Exchange(msgspec.Struct, eq=False):
+class Exchange:
     """id: UUIDv7 bytes. started_us: database time, microseconds since the epoch. started: ``perf_counter_ns`` at arrival.
 
     A struct, because it is filled with its defaults by compiled code: forty assignments would be a thirtieth of a request's whole cost.
     """
 
-    id: bytes
-    kind: Kind
-    request: Request
-    reply: Reply
-    runtime: Runtime
-    started_us: int
-    engine: Engine
-    started: int
-    body: bytes
-    """What targets are sent: the app's own bytes, unless the context guard or a lower output cap changed them."""
-    driver: Driver | None = None
-    key: CompiledKey | None = None
-    payload: dict[str, Any] = {}
-    requested_model: str = ""
-    route: CompiledRoute | None = None
-    plan: tuple[CompiledTarget, ...] = ()
-    choice: Choice | None = None
-    """Why the plan is what it is; None where it is the route's own."""
-    stream: bool = False
-    usage_asked: bool = False
-    """The app itself asked for the usage chunk of a stream."""
-    input_bound: int = 0
-    """Upper bound of input tokens: one per UTF-8 byte of the body, and what images may add."""
-    max_output: int = 0
-    """Upper bound of output tokens of one choice; 0 where the kind has none."""
-    cap_injected: bool = False
-    """The app set no output cap: the upstream call gets the route's."""
-    n: int = 1
-    unbounded: str = ""
-    """Why the cost of this request has no upper bound; empty when it has one."""
-    attribution: tuple[str, list[str], str, dict[str, str]] = _UNATTRIBUTED
-    """feature, tags, user, metadata."""
-    attempts: list[AttemptRecord] = []
-    held: list[tuple[list[Charge], int]] = []
-    """Reservations of finished attempts with what they cost. Released only after the record is journalled: were this process
+    __slots__ = (
+        "answered",
+        "attempts",
+        "attribution",
+        "body",
+        "bytes_out",
+        "cap_injected",
+        "choice",
+        "driver",
+        "engine",
+        "first_error",
+        "first_token_ns",
+        "held",
+        "holds",
+        "id",
+        "input_bound",
+        "key",
+        "kind",
+        "limits",
+        "max_output",
+        "n",
+        "opens",
+        "payload",
+        "plan",
+        "priority",
+        "recorded",
+        "reply",
+        "request",
+        "requested_model",
+        "route",
+        "runtime",
+        "started",
+        "started_us",
+        "stream",
+        "streaming",
+        "templates",
+        "total",
+        "unbounded",
+        "upstream_ns",
+        "usage_asked",
+    )
+
+    def __init__(
+        self,
+        id: bytes,
+        kind: Kind,
+        request: Request,
+        reply: Reply,
+        runtime: Runtime,
+        started_us: int,
+        engine: Engine,
+        started: int,
+        body: bytes,
+    ) -> None:
+        self.id = id
+        self.kind = kind
+        self.request = request
+        self.reply = reply
+        self.runtime = runtime
+        self.started_us = started_us
+        self.engine = engine
+        self.started = started
+        self.body = body
+        """What targets are sent: the app's own bytes, unless the context guard or a lower output cap changed them."""
+        self.driver: Driver | None = None
+        self.key: CompiledKey | None = None
+        self.payload: dict[str, Any] = {}
+        self.requested_model = ""
+        self.route: CompiledRoute | None = None
+        self.plan: tuple[CompiledTarget, ...] = ()
+        self.choice: Choice | None = None
+        """Why the plan is what it is; None where it is the route's own."""
+        self.stream = False
+        self.usage_asked = False
+        """The app itself asked for the usage chunk of a stream."""
+        self.input_bound = 0
+        """Upper bound of input tokens: one per UTF-8 byte of the body, and what images may add."""
+        self.max_output = 0
+        """Upper bound of output tokens of one choice; 0 where the kind has none."""
+        self.cap_injected = False
+        """The app set no output cap: the upstream call gets the route's."""
+        self.n = 1
+        self.unbounded = ""
+        """Why the cost of this request has no upper bound; empty when it has one."""
+        self.attribution: tuple[str, list[str], str, dict[str, str]] = _UNATTRIBUTED
+        """feature, tags, user, metadata."""
+        self.attempts: list[AttemptRecord] = []
+        self.held: list[tuple[list[Charge], int]] = []
+        """Reservations of finished attempts with what they cost. Released only after the record is journalled: were this process
     killed in between, each attempt's open record would still be settled at its whole reservation."""
-    answered: bool = False
-    recorded: bool = False
-    """Its full record is in the journal: there must be no second one."""
-    limits: tuple[Window, ...] = ()
-    """Those it falls under."""
-    holds: Sequence[Hold] = ()
-    """What it has taken of them."""
-    templates: Templates | None = None
-    """Of the target last tried; None before the first attempt."""
-    first_error: AttemptFailed | None = None
-    """Of the first attempt that failed: the answer when all others fail too."""
-    opens: int = 0
-    """Attempts begun, open records written."""
-    streaming: Attempt | None = None
-    """The attempt whose stream the app was given last."""
-    total: float = 0.0
-    """Seconds from its arrival that the request may take."""
-    priority: int = 1
-    """0 is served before 1 before 2 where requests wait."""
-    first_token_ns: int = 0
-    upstream_ns: int = 0
-    bytes_out: int = 0
+        self.answered = False
+        self.recorded = False
+        """Its full record is in the journal: there must be no second one."""
+        self.limits: tuple[Window, ...] = ()
+        """Those it falls under."""
+        self.holds: Sequence[Hold] = ()
+        """What it has taken of them."""
+        self.templates: Templates | None = None
+        """Of the target last tried; None before the first attempt."""
+        self.first_error: AttemptFailed | None = None
+        """Of the first attempt that failed: the answer when all others fail too."""
+        self.opens = 0
+        """Attempts begun, open records written."""
+        self.streaming: Attempt | None = None
+        """The attempt whose stream the app was given last."""
+        self.total = 0.0
+        """Seconds from its arrival that the request may take."""
+        self.priority = 1
+        """0 is served before 1 before 2 where requests wait."""
+        self.first_token_ns = 0
+        self.upstream_ns = 0
+        self.bytes_out = 0
 
     def left_seconds(self) -> float:
         return self.total - (perf_counter_ns() - self.started) / 1e9

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from apps.contracts.journal import MAX_OPEN_PAYLOAD
 from apps.contracts.usage import Charge, Outcome, Role, Tokens, encode_bounded, encode_record
@@ -33,15 +33,18 @@ if TYPE_CHECKING:
     from apps.proxy.spend import Spend
 
 
-class Ask(NamedTuple):
+class Ask:
     """What an attempt sends and follows when it is not the app's own request: the continuation of a broken stream."""
 
-    body: bytes
-    watch: StreamWatch
-    max_output: int
-    added_input: int
-    """Upper bound of its input tokens beyond the app's own request."""
-    way: Way
+    __slots__ = ("added_input", "body", "max_output", "watch", "way")
+
+    def __init__(self, body: bytes, watch: StreamWatch, max_output: int, added_input: int, way: Way) -> None:
+        self.body = body
+        self.watch = watch
+        self.max_output = max_output
+        self.added_input = added_input
+        """Upper bound of its input tokens beyond the app's own request."""
+        self.way = way
 
 
 async def fly(
@@ -65,7 +68,7 @@ async def fly(
             room = waited
         charges = room
     templates = exchange.templates = templates_of(exchange.kind, key, route, target, exchange.runtime, engine.boot_id)
-    attempt = Attempt(exchange=exchange, target=target, templates=templates, price=price, charges=charges, reserved=reserved)
+    attempt = Attempt(exchange, target, templates, price, charges, reserved)
     state = target.state
     error: AttemptFailed | None = None
     closed = left = False

@@ -38,14 +38,18 @@ class HedgeBudget:
         return False
 
 
-class Race(Waiter, eq=False):
+class Race(Waiter):
     """Resolves with None when one attempt has given the whole answer; fails with the failure of the first one started when none has."""
 
-    _drivers: list[Driver] = []
-    _attempts: dict[int, Attempt] = {}
-    _running: int = 0
-    _first_error: BaseException | None = None
-    winner: Attempt | None = None
+    __slots__ = ("_attempts", "_drivers", "_first_error", "_running", "winner")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._drivers: list[Driver] = []
+        self._attempts: dict[int, Attempt] = {}
+        self._running = 0
+        self._first_error: BaseException | None = None
+        self.winner: Attempt | None = None
 
     def start(self, flight: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Runs one attempt; its end is the race's business."""

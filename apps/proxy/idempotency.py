@@ -295,13 +295,8 @@ class Taped:
     def gone(self, gone: bool) -> None:
         self._reply.gone = gone
 
-    @property
-    def flow(self) -> Flow | None:
-        return self._reply.flow
-
-    @flow.setter
-    def flow(self, flow: Flow | None) -> None:
-        self._reply.flow = flow
+    def set_flow(self, flow: Flow | None) -> None:
+        self._reply.set_flow(flow)
 
     def _gone(self) -> None:
         """The app left; the call goes on when somebody else waits for it."""

@@ -39,7 +39,6 @@ import shutil
 import sys
 import threading
 import time
-import weakref
 import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -396,7 +395,7 @@ class Journal:
 
 
 _crc32 = zlib.crc32
-_living: weakref.WeakSet[Journal] = weakref.WeakSet()
+_living: set[Journal] = set()
 
 
 def _forget_locks() -> None:

@@ -166,7 +166,8 @@ class Silent:
     def __init__(self, answered: Callable[[int, bytes], None]) -> None:
         self._answered = answered
         self.on_gone: Gone | None = None
-        self.flow: Flow | None = None
+
+    def set_flow(self, flow: Flow | None) -> None: ...
 
     def send(self, status: int, headers: bytes, body: bytes) -> None:
         self._answered(status, body)

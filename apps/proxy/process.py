@@ -31,6 +31,7 @@ from apps.contracts.leases import LeaseState
 from apps.contracts.snapshot import SnapshotError
 from apps.proxy import lastgood
 from apps.proxy.admin import AdminApp
+from apps.proxy.compiled import in_use
 from apps.proxy.compiler import CompileError
 from apps.proxy.engine import Engine
 from apps.proxy.errors import StartError
@@ -422,6 +423,7 @@ def main() -> int:
         print(f"proxy: {error}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    log.info("hot path: %s", "compiled" if in_use() else "interpreted")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(settings))

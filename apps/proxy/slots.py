@@ -60,17 +60,21 @@ class QueueTimeout(ProxyError):
         self.retry_after_seconds = retry_after_seconds
 
 
-class SlotWaiter(Waiter, kw_only=True, eq=False):
+class SlotWaiter(Waiter):
     """A place in the queue. Awaited once, it returns when the slot is the caller's own, to be given back by ``Slots.give``.
 
     One that is not awaited after all must be left: ``leave``.
     """
 
-    _slots: Slots
-    priority: int
-    deadline: float
-    _held: bool = False
-    """A slot was handed over, and the caller has not had it yet."""
+    __slots__ = ("_held", "_slots", "deadline", "priority")
+
+    def __init__(self, slots: Slots, priority: int, deadline: float) -> None:
+        super().__init__()
+        self._slots = slots
+        self.priority = priority
+        self.deadline = deadline
+        self._held = False
+        """A slot was handed over, and the caller has not had it yet."""
 
     def __await__(self) -> Generator[Waiter, None, Any]:
         try:
@@ -149,7 +153,7 @@ class Slots:
 
     def wait(self, priority: int, deadline: float, now: float) -> SlotWaiter | None:
         """A place in the queue, or None: shed. ``priority``: lower numbers are served first. ``deadline``: until when to wait."""
-        waiter = SlotWaiter(_slots=self, priority=priority, deadline=deadline)
+        waiter = SlotWaiter(self, priority, deadline)
         if self.running < self._room and not self.waiting:
             self.running += 1
             waiter._held = True

@@ -43,9 +43,10 @@ class Connection:
 
 class Reply:
     on_gone: Any = None
-    flow: Any = None
     gone = False
     status = 0
+
+    def set_flow(self, flow: Any) -> None: ...
 
     def send(self, status: int, headers: bytes, body: bytes) -> None:
         assert not self.status, "answered twice"

@@ -21,10 +21,14 @@ def told(lab: Lab, name: str) -> float:
 def test_the_app_gets_the_targets_answer_and_the_mirrors_is_compared(lab: Lab, stream: bool) -> None:
     lab.script("east", "mirrored")
     lab.script("west", "shadow", first_byte_ms={"kind": "fixed", "value": 300})
-    before, alike, seen = told(lab, "answers"), told(lab, "similarity"), len(lab.seen("west", "shadow"))
-    got = lab.ask("mirrored", stream=stream, temperature=0, bulkhead_sim={"output_tokens": 12})
-    assert got.whole and got.headers["x-bulkhead-target"] == "east/main/mirrored" and len(got.text) == 48
-    assert told(lab, "answers") == before, "the app did not wait for it"
+    for _ in range(8):  # a machine that stops for 300 ms between the two hides who was first; one look that saw it is proof
+        before, alike, seen = told(lab, "answers"), told(lab, "similarity"), len(lab.seen("west", "shadow"))
+        got = lab.ask("mirrored", stream=stream, temperature=0, bulkhead_sim={"output_tokens": 12})
+        assert got.whole and got.headers["x-bulkhead-target"] == "east/main/mirrored" and len(got.text) == 48
+        if told(lab, "answers") == before:
+            break
+    else:
+        pytest.fail("the app waited for its mirror")
     until(lambda: told(lab, "answers") == before + 1, "it is compared")
     assert told(lab, "similarity") == alike + 1, "both say the same at temperature 0"
     assert len(lab.seen("west", "shadow")) == seen + 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from apps.contracts.usage import Tokens
+
 if TYPE_CHECKING:
-    from apps.contracts.usage import Tokens
     from apps.proxy.exchange import Exchange
     from apps.proxy.runtime import CompiledTarget
 

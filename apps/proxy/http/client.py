@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 _WAITING, _BODY, _DONE = 0, 1, 2
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """One connection to an upstream. ``last_byte_at``: the loop's time when bytes last came, or when the request was sent."""
 
     __slots__ = (

@@ -12,7 +12,7 @@ import ssl
 from asyncio.staggered import staggered_race
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from apps.contracts.addresses import refusal
 from apps.proxy.http.errors import AddressRefused, connect_failed
@@ -98,7 +98,7 @@ async def _race(loop: asyncio.AbstractEventLoop, origin: Origin) -> socket.socke
 
 
 async def dial(
-    loop: asyncio.AbstractEventLoop, origin: Origin, tls: ssl.SSLContext | None, factory: Callable[[], asyncio.Protocol], seconds: float
+    loop: asyncio.AbstractEventLoop, origin: Origin, tls: ssl.SSLContext | None, factory: Callable[[], Any], seconds: float
 ) -> None:
     """Connects ``factory()`` to the origin within ``seconds``, TLS included; raises ``ConnectFailed``."""
     sock: socket.socket | None = None

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from apps.proxy.http.types import Flow, Gone
 
 if TYPE_CHECKING:
@@ -24,25 +22,27 @@ _JOINED = 65_536
 """Bodies up to this many bytes are copied behind their head into one write; larger ones go as they are, in a second."""
 
 
-class ServerReply(msgspec.Struct, eq=False):
+class ServerReply:
     """Calls after the client has gone do nothing; a second answer to one request is a programming error and raises."""
 
-    _connection: ServerConnection
-    _keep: int
-    _http_10: bool
-    _bodiless: bool
-    _chunked: bool = False
-    _state: int = _NEW
-    _flow: Flow | None = None
-    gone: bool = False
-    on_gone: Gone | None = None
+    __slots__ = ("_bodiless", "_chunked", "_connection", "_flow", "_http_10", "_keep", "_state", "gone", "on_gone")
+
+    def __init__(self, _connection: ServerConnection, _keep: int, _http_10: bool, _bodiless: bool) -> None:
+        self._connection = _connection
+        self._keep = _keep
+        self._http_10 = _http_10
+        self._bodiless = _bodiless
+        self._chunked = False
+        self._state = _NEW
+        self._flow: Flow | None = None
+        self.gone = False
+        self.on_gone: Gone | None = None
 
     @property
     def flow(self) -> Flow | None:
         return self._flow
 
-    @flow.setter
-    def flow(self, flow: Flow | None) -> None:
+    def set_flow(self, flow: Flow | None) -> None:
         self._flow = flow
         if flow is not None and self._connection.write_paused and self._state != _DONE:
             flow.pause()

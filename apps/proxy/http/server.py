@@ -58,24 +58,23 @@ _REASONS = (
 )
 
 
-def make_protocol(app: App, limits: ServerLimits | None = None) -> type[asyncio.Protocol]:
-    """A protocol class for ``uvicorn.Config(http=...)`` that gives every request to ``app``."""
+def make_protocol(app: App, limits: ServerLimits | None = None) -> Any:
+    """What ``uvicorn.Config(http=...)`` makes its protocol objects with; each gives every request to ``app``."""
     bounds = limits or ServerLimits()
     if bounds.head_bytes < _SLICE:
         raise ValueError(f"head_bytes must be at least {_SLICE}.")
 
-    class HttpProtocol(ServerConnection):
-        __slots__ = ()
+    def connect(
+        config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None
+    ) -> ServerConnection:
+        return ServerConnection(app, bounds, server_state, _loop or asyncio.get_running_loop())
 
-        def __init__(
-            self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: asyncio.AbstractEventLoop | None = None
-        ) -> None:
-            super().__init__(app, bounds, server_state, _loop or asyncio.get_running_loop())
-
-    return HttpProtocol
+    return connect
 
 
-class ServerConnection(asyncio.Protocol):
+class ServerConnection:
+    """An asyncio protocol by its methods, not by its base: compiled classes have no base outside (docs/compiled.md)."""
+
     __slots__ = (
         "app",
         "arrived",

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-
 
 class Flow(Protocol):
     """Something that can be told to stop and go on producing (backpressure)."""
@@ -20,7 +18,7 @@ class Flow(Protocol):
     def resume(self) -> None: ...
 
 
-class Request(msgspec.Struct, eq=False):
+class Request:
     """One parsed request with its whole body.
 
     method: ``"POST"``. path: decoded from the target, without the query. query: raw, without ``?``.
@@ -29,16 +27,31 @@ class Request(msgspec.Struct, eq=False):
     peer: the client's address. http_10: the client speaks HTTP/1.0.
     """
 
-    method: str
-    path: str
-    query: bytes
-    headers: dict[bytes, bytes]
-    body: bytes
-    arrived: int
-    peer: str
-    http_10: bool
-    plain: bool = False
-    """Known to carry no header that steps look for besides the key: a JSON body as it is, nothing of ``x-bulkhead-*``, no idempotency."""
+    __slots__ = ("arrived", "body", "headers", "http_10", "method", "path", "peer", "plain", "query")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: bytes,
+        headers: dict[bytes, bytes],
+        body: bytes,
+        arrived: int,
+        peer: str,
+        http_10: bool,
+        plain: bool = False,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = body
+        self.arrived = arrived
+        self.peer = peer
+        self.http_10 = http_10
+        self.plain = plain
+        """Known to carry no header that steps look for besides the key: a JSON body as it is, nothing of ``x-bulkhead-*``, no
+        idempotency."""
 
 
 class Gone(Protocol):
@@ -54,9 +67,10 @@ class Reply(Protocol):
 
     on_gone: Gone | None
     """Called once, when the client leaves before the answer is finished."""
-    flow: Flow | None
-    """Paused while the client reads slower than we write; set by whoever produces the body."""
     gone: bool
+
+    def set_flow(self, flow: Flow | None) -> None:
+        """Who produces the body: paused while the client reads slower than we write."""
 
     def send(self, status: int, headers: bytes, body: bytes) -> None:
         """The whole answer in one write."""

@@ -264,7 +264,7 @@ async def test_a_slow_reader_pauses_a_fast_producer_and_memory_stays_bounded(ser
     producer.transport = connection.transport
     producer.left = 2_000  # 16 MB
     producer.reply.start(200, b"")
-    producer.reply.flow = producer
+    producer.reply.set_flow(producer)
     producer.produce()
     await eventually(lambda: producer.paused and producer.left)
     answer = await wire.rest()
