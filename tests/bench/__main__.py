@@ -3,9 +3,10 @@
 usage: python -m tests.bench [--seconds 5] [--connections 32] [--streams 100] [--open-streams 2000] [--requests 1000000]
 
 A whole instance is started (embedded Postgres and Redis, shipper, workers) with one proxy, and a config of its own: a provider with
-a credential, a route with a price, a fallback flag, a key under two hard budgets (organisation and key). So every request is
-authenticated, routed, bounded, reserved three times over, journalled twice and settled in Postgres. Measured process and yardstick
-are pinned to the last core, everything else to the first. Ratios are the point; absolute figures belong to the machine.
+a credential, a route with a price, three hard budgets (organisation, key, route), two limits (requests a minute, tokens a day). So every
+request is authenticated, routed, bounded, admitted twice, reserved three times over, journalled twice and settled in Postgres.
+Measured process and yardstick are pinned to the last core, everything else to the first. Ratios are the point; absolute figures belong
+to the machine.
 """
 
 from __future__ import annotations
@@ -57,6 +58,20 @@ budgets:
   key: bench
   window: month
   limit: '100000'
+- name: bench-route
+  scope: route
+  route: bench
+  window: day
+  limit: '100000'
+limits:
+- name: bench-minute
+  key: bench
+  kind: requests_per_minute
+  amount: 100000000
+- name: bench-tokens
+  route: bench
+  kind: tokens_per_day
+  amount: 1000000000000
 """
 
 
