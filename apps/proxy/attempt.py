@@ -136,6 +136,10 @@ class Attempt(Waiter):
         if watch.has_output or len(self.held) > MAX_HELD_BYTES:
             self._commit()
 
+    def seen_tokens(self) -> Tokens | None:
+        """What its stream has reported so far; None where it reported nothing, or is none."""
+        return self.watch.tokens if self.watch is not None else None
+
     def flush(self) -> None:
         """What one read brought goes to the app in one write."""
         pieces = self.pieces

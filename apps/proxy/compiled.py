@@ -54,6 +54,7 @@ MODULES = (
     "apps.proxy.server",
     "apps.proxy.slots",
     "apps.proxy.spend",
+    "apps.proxy.splice",
     "apps.proxy.state",
     "apps.proxy.steps.attribute",
     "apps.proxy.steps.authenticate",

@@ -11,7 +11,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from apps.contracts.journal import MAX_OPEN_PAYLOAD
-from apps.contracts.usage import Charge, Outcome, Role, Tokens, encode_bounded, encode_record
+from apps.contracts.usage import Charge, Outcome, Role, encode_bounded, encode_record
 from apps.proxy.attempt import Attempt
 from apps.proxy.context import calibrate
 from apps.proxy.errors import AttemptFailed, Beaten, ClientGone, Refusal, Refused, UpstreamAnswered, UpstreamBroken
@@ -94,13 +94,14 @@ async def fly(
         attempt.sent_ns = perf_counter_ns()
         connection.send(b"%b%d\r\n\r\n%b" % (target.request_heads[exchange.kind], len(body), body), attempt, replay_safe=False)
         await attempt
-        if attempt.watch is not None:
+        watch = attempt.watch
+        if watch is not None:
             rest = attempt.finish_stream()
-            exchange.held.append((charges, attempt.close("ok", attempt.watch.tokens).cost_nano))
+            exchange.held.append((charges, attempt.close("ok", watch.tokens).cost_nano))
             closed = True
             state.succeeded(attempt)
-            if target.window and attempt.watch.tokens is not None and ask is None:
-                calibrate(exchange, target, attempt.watch.tokens)
+            if target.window and watch.tokens is not None and ask is None:
+                calibrate(exchange, target, watch.tokens)
             engine.finish_stream(exchange, rest)
             return
         answer = attempt.chunks[0] if len(attempt.chunks) == 1 else b"".join(attempt.chunks)
@@ -137,9 +138,8 @@ async def fly(
         if not closed:
             if attempt.connection is not None and not attempt.done:
                 attempt.connection.abort()
-            tokens: Tokens | None = attempt.watch.tokens if attempt.watch is not None else None
             outcome: Outcome = "cancelled" if left else "error"
-            exchange.held.append((charges, attempt.close(outcome, tokens, error).cost_nano))
+            exchange.held.append((charges, attempt.close(outcome, attempt.seen_tokens(), error).cost_nano))
             if error is not None:
                 state.failed(attempt, verdict(error))
             else:

@@ -301,10 +301,18 @@ class Leases(Slices):
             if charges is not None:
                 return
         short = [budget for budget in short if budget not in waiter.passing] or short
-        told = self._told.get(short[0])
-        answered = told is not None and told.asked_at >= waiter.joined and not self._away
-        self._answer(waiter, self._shortage("exceeded" if answered else "unavailable", short[0], waiter.amount))
+        full = next((budget for budget in short if self._full(budget, waiter)), None)
+        self._answer(waiter, self._shortage("exceeded" if full else "unavailable", full or short[0], waiter.amount))
         self._serve_soon()
+
+    def _full(self, budget: str, waiter: _Waiter) -> bool:
+        """Whether the database has said, since the waiter came, that the amount does not fit. Where it said that it does, and the grant
+        was too slow or went to others, the budget is not exceeded."""
+        told, lease = self._told.get(budget), self._current.get(budget)
+        if told is None or told.asked_at < waiter.joined or self._away:
+            return False
+        held = max(0, lease.available) if lease is not None else 0
+        return told.limit - told.spent - told.leased + held < waiter.amount
 
     def _shortage(self, kind: Literal["exceeded", "unavailable"], budget: str, amount: int) -> Shortage:
         told = self._told.get(budget) or _Told()
