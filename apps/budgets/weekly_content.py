@@ -158,9 +158,7 @@ def _overdue(scope: Scope, owned: Owned, lines: list[BudgetLine], raised: list[B
     given = BudgetOverride.objects.filter(budget__in=[line.budget for line in full], ended_at=None, expires_at__gt=now)
     running = set(given.values_list("budget_id", flat=True)) if full else set()
     found = [
-        f"Budget {line.name} is used up, and nobody has raised it or given an override."
-        for line in full
-        if line.budget.pk not in running
+        f"Budget {line.name} is used up, and nobody has raised it or given an override." for line in full if line.budget.pk not in running
     ]
     found += [
         f"An alert of budget {alert.window.budget.name} could not be told: {alert.told}." for alert in raised if "failed" in alert.told
