@@ -108,22 +108,19 @@ class Unpriced(NamedTuple):
 
 
 def unpriced_traffic(scope: Scope, tariffs: Tariffs, *, days: int = UNPRICED_DAYS, now: datetime | None = None) -> list[Unpriced]:
-    """Models that nothing prices now and that were used lately, booked at nothing, the busiest first: one query, none where all have a
-    price."""
+    """Models that nothing prices now and that were used lately, booked at nothing, the busiest first: one query. Only what was booked at
+    nothing is looked up in the book: thousands of prices are compiled for nobody's question."""
     now = now or datetime.now(UTC)
     at = unix_ms(now) or 0
-    names = [(row.provider.name, row.name) for row in tariffs.models.values()]
-    bare = [pair for pair in names if (tariff := tariffs.of(*pair)) is None or tariff.at(at) is None]
-    if not bare:
-        return []
     rows = rows_of(
         "SELECT provider, model, sum(attempts), sum(tokens_input + tokens_output) FROM usage_rollup_1h "
-        "JOIN unnest(%s::text[], %s::text[]) AS bare (p, m) ON provider = p AND model = m "
         "WHERE organisation = %s AND simulated = %s AND bucket >= %s GROUP BY provider, model "
         "HAVING sum(cost_nano) = 0 AND sum(tokens_input + tokens_output) > 0 ORDER BY 3 DESC",
-        [[p for p, _ in bare], [m for _, m in bare], scope.organisation, scope.simulated, now - timedelta(days=days)],
+        [scope.organisation, scope.simulated, now - timedelta(days=days)],
     )
-    return [Unpriced(provider, model, int(attempts), int(tokens)) for provider, model, attempts, tokens in rows]
+    known = {(row.provider.name, row.name) for row in tariffs.models.values()}
+    bare = [row for row in rows if row[:2] in known and ((tariff := tariffs.of(*row[:2])) is None or tariff.at(at) is None)]
+    return [Unpriced(provider, model, int(attempts), int(tokens)) for provider, model, attempts, tokens in bare]
 
 
 def newest_book() -> str:

@@ -35,7 +35,7 @@ def person(name: str, **roles: Role) -> User:
 
 def test_every_action_is_a_subject_and_a_verb_and_admins_may_all() -> None:
     for action, roles in PERMISSIONS.items():
-        assert re.fullmatch(r"[a-z]+\.[a-z]+", action)
+        assert re.fullmatch(r"[a-z_]+\.[a-z]+", action)
         assert Role.ADMIN in roles
         if not action.endswith(".view"):
             assert Role.VIEWER not in roles, f"a viewer only views, not {action}"
