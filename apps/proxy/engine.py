@@ -57,6 +57,8 @@ _JSON_HEAD = (
     b"content-type: application/json\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n"
     b"x-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %d.%09d\r\nx-bulkhead-overhead-ms: %d.%03d\r\n%b"
 )
+EARLY_SECONDS = 0.02
+"""Timers count from when the loop last looked at the clock, so a deadline's timer may fire this much before it."""
 _TOLD_WITH_ERRORS = (b"x-should-retry",)
 """What a provider says with an error that the app should know. Its ``retry-after`` is for our scheduling; apps hear that of our limits."""
 SWEEP_SECONDS = 0.05
@@ -533,7 +535,7 @@ def _tried_enough(exchange: Exchange, status: int) -> bool:
     A rate limit passes with time: only who was waited for here already need not be asked again."""
     if status == 429:
         return any(attempt.role == "retry" for attempt in exchange.attempts)
-    return status >= 500 and (len(exchange.attempts) > 1 or exchange.overdue())
+    return status >= 500 and (len(exchange.attempts) > 1 or exchange.left_seconds() < EARLY_SECONDS)
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
