@@ -44,7 +44,7 @@ accept: bootstrap  ## the long checks: everything at full scale, kills included,
 	-@$(VENV)/python deploy/compile.py
 	@BULKHEAD_ACCEPT=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 1800 $(ARGS)
 
-compile: bootstrap  ## the proxy's hot path as C extensions (optional; needs a C compiler): a third less CPU a request
+compile: bootstrap  ## the proxy's hot path as C extensions (optional; needs a C compiler): about a quarter less CPU a request
 	@$(VENV)/python deploy/compile.py
 
 bench: bootstrap  ## the proxy's CPU per request beside a bare uvicorn hello-world, in one run; compiled where that can be

@@ -1,4 +1,4 @@
-"""``make compile``: the proxy's hot path as C extensions, for a third less CPU a request.
+"""``make compile``: the proxy's hot path as C extensions, for about a quarter less CPU a request.
 
 Needs a C compiler and Python's headers; takes about two minutes of one core. The proxies use it from their next start on.
 """
