@@ -304,7 +304,9 @@ class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     routes: names the key may use; ``["*"]`` means all of its organisation.
     enabled: a disabled key is refused until it is enabled again.
     priority: who is served first where requests wait, and shed last. explain: may ask for a dry run.
-    digests_until_ms: of ``digests``, those that open the key only until a moment, because the token was replaced.
+    digests_until_ms: of ``digests``, those and ``hashes``, those that open the key only until a moment, because the token was replaced.
+    hashes: hex SHA-256 of tokens that open it too, of keys that came from a gateway that kept nothing else.
+    addresses: ranges (CIDR) that it may be used from; empty: from everywhere.
     """
 
     name: str
@@ -323,6 +325,8 @@ class KeyFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     digests_until_ms: dict[str, int] = {}
     priority: Literal["high", "normal", "low"] = "normal"
     explain: bool = False
+    hashes: list[str] = []
+    addresses: list[str] = []
 
 
 BudgetScope = Literal["organisation", "team", "service", "user", "key", "route", "model", "provider", "feature", "tag"]
@@ -363,17 +367,36 @@ class BudgetFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     actions: tuple[BudgetAction, ...] = ()
 
 
+FlagKind = Literal["fallback", "kill", "degrade", "release"]
+FlagSubject = Literal["provider", "model", "route", "key", "feature", "team", "region", "organisation"]
+
+
 class FlagFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
-    """A switch on-call can flip. kill: stops its subject; fallback: a route uses its alternative chain."""
+    """A switch on-call can flip.
+
+    kind: kill stops its subject; fallback: a route uses its alternative chain; degrade: its requests make do with ``level``; release:
+    apps ask for it, proxies do nothing by it. subject_id: id of the provider, route, key or organisation; the model's name at its provider,
+    the feature, the team's slug or the region, by ``subject``.
+    rules: for which requests it holds while it is on (``apps.contracts.flag_rules``); empty: for all.
+    default: what holds where its rules cannot be decided, ``off`` or ``on``; of a release also the name of a variant.
+    share: of its requests, so many percent, chosen by the request's id. simulated_only: only where every target of the route is simulated.
+    acknowledged: it may leave a route without a target; whoever flipped it said so.
+    """
 
     name: str
     organisation: str
-    kind: Literal["fallback", "kill"]
-    subject: Literal["provider", "route", "key"]
+    kind: FlagKind
+    subject: FlagSubject
     subject_id: str
     on: bool = False
     reason: str = ""
     until_ms: int | None = None
+    level: Level = "full"
+    rules: dict[str, Any] = {}
+    default: str = "off"
+    share: int = 100
+    simulated_only: bool = False
+    acknowledged: bool = False
 
 
 class LimitFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
 
 from apps.audit.errors import ServiceError
+from apps.flags.choices import BY_ID, KINDS, LEVELS, SUBJECTS_OF, SWITCHES
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,78}[a-z0-9])?")
+MAX_STALE_DAYS = 3650
+MAX_SWITCH_RULES = 3_000
+"""Bytes of the rules of a flag that proxies evaluate: a flip's payload stays below 4 KB with them."""
+MAX_RELEASE_RULES = 64_000
 
 
 def check_name(name: str) -> str:
@@ -20,13 +30,112 @@ def check_name(name: str) -> str:
 
 
 def check_subject(kind: str, subject_kind: str) -> None:
-    """A kill stops a provider, a route or a key; only a route has a fallback chain."""
-    if kind not in ("fallback", "kill"):
-        raise ServiceError(f"{kind!r} is not a kind of flag: use 'fallback' or 'kill'", "kind")
-    if subject_kind not in ("provider", "route", "key"):
-        raise ServiceError(f"{subject_kind!r} cannot be switched: use 'provider', 'route' or 'key'", "subject_kind")
-    if kind == "fallback" and subject_kind != "route":
-        raise ServiceError("only a route has a fallback: name a route, or use the kind 'kill'", "subject_kind")
+    """Each kind acts on some kinds of subjects only (``choices.SUBJECTS_OF``)."""
+    if kind not in SUBJECTS_OF:
+        raise ServiceError(f"{kind!r} is not a kind of flag: use {_words([name for name, _ in KINDS])}", "kind")
+    allowed = SUBJECTS_OF[kind]
+    if subject_kind not in allowed:
+        raise ServiceError(f"a flag of the kind {kind!r} is about {_words(allowed)}, not {subject_kind!r}", "subject_kind")
+
+
+def check_subject_id(subject_kind: str, subject_id: object) -> str:
+    """An object's id in its canonical spelling, or the name that requests bear."""
+    text = str(subject_id)
+    if subject_kind in BY_ID:
+        try:
+            return str(UUID(text))
+        except ValueError:
+            raise ServiceError(f"{text!r} is not the id of a {subject_kind}", "subject_id") from None
+    if not text.strip() or len(text) > 256 or any(ord(c) < 32 for c in text):
+        raise ServiceError(f"name the {subject_kind}: one line of 1 to 256 characters", "subject_id")
+    return text.strip()
+
+
+def check_level(kind: str, level: str) -> str:
+    """A degradation goes somewhere; nothing else has a level."""
+    if level not in dict(LEVELS):
+        raise ServiceError(f"{level!r} is not a level: use {_words([name for name, _ in LEVELS])}", "level")
+    if kind == "degrade" and level == "full":
+        raise ServiceError("say how far it degrades: limited, cached or minimal", "level")
+    if kind != "degrade" and level != "full":
+        raise ServiceError("only a flag of the kind 'degrade' has a level", "level")
+    return level
+
+
+def check_rules(kind: str, name: str, rules: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of a flag's rules, as it is kept. Every problem in it is told with its place."""
+    if not isinstance(rules, Mapping):
+        raise ServiceError("the rules are an object, such as {strategies: [...]}", "rules")
+    bound = MAX_SWITCH_RULES if kind in SWITCHES else MAX_RELEASE_RULES
+    size = len(json.dumps(rules, separators=(",", ":"), default=str).encode())
+    if size > bound:
+        raise ServiceError(f"the rules are {size} bytes long: a {kind} may have {bound}; shorten its lists, or use several flags", "rules")
+    return dict(rules)
+
+
+def check_dependencies(name: str, kind: str, rules: Mapping[str, Any], others: Mapping[str, tuple[str, Mapping[str, Any]]]) -> None:
+    """A flag may depend on flags that depend on none: no chains, so no loops. others: (kind, rules) of the organisation's other flags."""
+    parents = [parent["feature"] for parent in rules.get("dependencies", ())]
+    if not parents:
+        return
+    for parent in parents:
+        if parent == name:
+            raise ServiceError(f"{name!r} depends on itself", "rules")
+        if parent not in others:
+            raise ServiceError(f"it depends on {parent!r}, which does not exist: make that flag first", "rules")
+        parent_kind, parent_rules = others[parent]
+        if kind in SWITCHES and parent_kind not in SWITCHES:
+            raise ServiceError(f"it depends on the release {parent!r}, which proxies do not evaluate: depend on a switch", "rules")
+        above = [grand["feature"] for grand in parent_rules.get("dependencies", ())]
+        if name in above:
+            raise ServiceError(f"{parent!r} depends on {name!r}: they would wait for each other", "rules")
+        if above:
+            raise ServiceError(f"it depends on {parent!r}, which depends on {above[0]!r} itself: depend on that one", "rules")
+    children = sorted(other for other, (_, theirs) in others.items() if name in [p["feature"] for p in theirs.get("dependencies", ())])
+    if children:
+        raise ServiceError(f"{children[0]!r} depends on it, so it cannot depend on another flag itself", "rules")
+
+
+def check_default(kind: str, default: str, rules: Mapping[str, Any]) -> str:
+    """``off`` or ``on``; a release may fall back to one of its variants."""
+    if default in ("off", "on"):
+        return default
+    names = [variant.get("name") for variant in rules.get("variants", ()) if isinstance(variant, Mapping)]
+    if kind == "release":
+        if default in names:
+            return default
+        raise ServiceError(f"the default {default!r} is neither 'off', 'on' nor one of the variants", "default")
+    raise ServiceError(f"the default of a {kind} is 'off' or 'on', not {default!r}", "default")
+
+
+def check_share(share: int) -> int:
+    if isinstance(share, bool) or not isinstance(share, int) or not 0 <= share <= 100:
+        raise ServiceError("the share is a whole number of percent, 0 to 100", "share")
+    return share
+
+
+def check_stale(days: int) -> int:
+    if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= MAX_STALE_DAYS:
+        raise ServiceError(f"the days without exercise are a whole number, 0 (never stale) to {MAX_STALE_DAYS}", "stale_after_days")
+    return days
+
+
+def check_runbook(runbook: str) -> str:
+    """An http(s) address, the id of a runbook of ours, or nothing."""
+    text = runbook.strip()
+    if not text:
+        return ""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        pass
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or len(text) > 300 or any(ord(c) < 33 for c in text):
+        raise ServiceError("the runbook is an http(s) address of up to 300 characters, or the id of a runbook", "runbook")
+    return text
 
 
 def check_text(text: str, field: str) -> str:
@@ -35,7 +144,16 @@ def check_text(text: str, field: str) -> str:
     return text
 
 
+def check_moment(moment: datetime | None, field: str) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise ServiceError("the end needs a time zone, such as 2027-01-31T00:00:00Z", field)
+    return moment
+
+
 def check_until(until: datetime | None) -> datetime | None:
-    if until is not None and until.tzinfo is None:
-        raise ServiceError("the end needs a time zone, such as 2027-01-31T00:00:00Z", "until")
-    return until
+    return check_moment(until, "until")
+
+
+def _words(names: object) -> str:
+    listed = [repr(name) for name in names]  # type: ignore[attr-defined]
+    return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} or {listed[-1]}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import transaction
+from django.utils import timezone
 
 from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
@@ -14,7 +16,8 @@ from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
 from apps.audit.services import change_record
 from apps.contracts.identifiers import uuid7
-from apps.flags import choices, rules
+from apps.flags import choices
+from apps.flags import rules as checks
 from apps.flags.models import Flag
 from apps.publishing.services import section_touch
 
@@ -37,36 +40,56 @@ def flag_set(
     until: datetime | None = None,
     owner: Team | None = None,
     purpose: str = "",
+    level: str = "full",
+    rules: Mapping[str, Any] | None = None,
+    default: str = "off",
+    runbook: str = "",
+    expires_at: datetime | None = None,
+    stale_after_days: int = 60,
+    share: int = 100,
+    simulated_only: bool = False,
+    acknowledge: bool = False,
     id: str | None = None,
+    parents_later: bool = False,
 ) -> Flag:
     """Create a flag, or make it as given; the same again changes nothing.
 
-    subject_id: id of the provider, route or key; a flag whose subject is missing cannot be published.
+    subject_id: as ``models.Flag`` says, by kind of subject; a flag whose subject is missing cannot be published.
+    rules: for whom it holds while it is on, as ``apps.contracts.flag_rules`` reads them; None or empty: for everybody.
     reason: why the flag stands as it stands; kept with it. id: the one a new flag gets, where an earlier one is brought back.
+    acknowledge: it may leave a route without a target (otherwise publishing refuses that). parents_later: the flags it depends on may be
+    made later in the same change. Raises ServiceError.
     """
     permission_require(actor=actor, action="flag.change", organisation=organisation)
-    rules.check_name(name)
-    rules.check_subject(kind, subject_kind)
-    rules.check_text(reason, "reason")
-    rules.check_text(purpose, "purpose")
-    rules.check_until(until)
+    checks.check_name(name)
+    checks.check_subject(kind, subject_kind)
+    subject = checks.check_subject_id(subject_kind, subject_id)
+    if subject_kind == "organisation" and subject != str(organisation.pk):
+        raise ServiceError("a flag is about its own organisation, not another one", "subject_id")
+    document = checks.check_rules(kind, name, rules or {})
     if owner is not None and owner.organisation_id != organisation.pk:
         raise ServiceError("the owner belongs to another organisation", "owner")
-    try:
-        subject = UUID(str(subject_id))
-    except ValueError:
-        raise ServiceError(f"{subject_id!r} is not the id of a {subject_kind}", "subject_id") from None
     flag = Flag.objects.select_for_update().filter(organisation=organisation, name=name).first()
     created = flag is None
     before = {} if flag is None else flag_facts(flag)
     was_on = flag is not None and flag.on
     flag = flag or Flag(id=id or uuid7(), organisation=organisation, name=name)
     flag.kind, flag.subject_kind, flag.subject_id = kind, subject_kind, subject
-    flag.on, flag.reason, flag.until = on, reason, until
-    flag.owner, flag.purpose = owner, purpose
+    flag.level = checks.check_level(kind, level)
+    flag.rules, flag.default = document, checks.check_default(kind, default, document)
+    flag.on, flag.reason, flag.until = on, checks.check_text(reason, "reason"), checks.check_until(until)
+    flag.share, flag.simulated_only, flag.acknowledged = checks.check_share(share), simulated_only, acknowledge
+    flag.owner, flag.purpose = owner, checks.check_text(purpose, "purpose")
+    flag.runbook = checks.check_runbook(runbook)
+    flag.expires_at = checks.check_moment(expires_at, "expires_at")
+    flag.stale_after_days = checks.check_stale(stale_after_days)
     after = flag_facts(flag)
     if after == before:
         return flag
+    if not parents_later:
+        _check_dependencies(flag)
+    if on and not was_on:
+        flag.exercised_at = timezone.now()
     flag.save()
     changed = [field for field in after if after[field] != before.get(field)]
     change_record(
@@ -84,28 +107,50 @@ def flag_set(
 
 
 @transaction.atomic
-def flag_flip(*, actor: Actor, organisation: Organisation, name: str, on: bool, reason: str, until: datetime | None = None) -> Flag:
+def flag_flip(
+    *,
+    actor: Actor,
+    organisation: Organisation,
+    name: str,
+    on: bool,
+    reason: str,
+    until: datetime | None = None,
+    share: int = 100,
+    simulated_only: bool = False,
+    acknowledge: bool = False,
+) -> Flag:
     """Switch a flag on or off; the same again changes nothing. A reason is required.
 
-    until: when a flag that is switched on turns itself off; None for no end.
+    until: when a flag that is switched on turns itself off; None for no end. share, simulated_only: a drill, for so many percent of the
+    requests (by the request's id), or for those of simulated routes only. acknowledge: "I know that it leaves a route without a target".
+    Raises ServiceError; publishing raises PublishError where a route would have no target left and nobody acknowledged it.
     """
     permission_require(actor=actor, action="flag.change", organisation=organisation)
     if not reason.strip():
         raise ServiceError("say why: everybody sees the reason while the flag is on", "reason")
-    rules.check_text(reason, "reason")
-    rules.check_until(until)
+    checks.check_text(reason, "reason")
+    checks.check_until(until)
+    checks.check_share(share)
     flag = Flag.objects.select_for_update(of=("self",)).select_related("owner").filter(organisation=organisation, name=name).first()
     if flag is None:
         raise ServiceError(f"there is no flag {name!r}", "name")
-    until = until if on else None
-    if flag.on == on and flag.until == until:
+    if not on:
+        until, share, simulated_only, acknowledge = None, 100, False, False
+    after = {"on": on, "until": until, "share": share, "simulated_only": simulated_only, "acknowledged": acknowledge}
+    before = {field: getattr(flag, field) for field in after}
+    if after == before:
         return flag
-    before = {"on": flag.on, "until": flag.until}
-    flipped = flag.on != on
-    flag.on, flag.reason, flag.until = on, reason, until
+    flag.reason = reason
+    for field, value in after.items():
+        setattr(flag, field, value)
+    if on:
+        flag.exercised_at = timezone.now()
     flag.save()
-    change_record(actor, "flag.flip", flag, before, {"on": on, "until": until}, reason)
-    if flipped:
+    changed = [field for field in after if after[field] != before[field]]
+    # on and until always: whoever reads the audit of a flip asks for both
+    told = dict.fromkeys(["on", "until", *changed])
+    change_record(actor, "flag.flip", flag, {field: before[field] for field in told}, {field: after[field] for field in told}, reason)
+    if before["on"] != on:
         _event(actor, flag)
     section_touch(section="flags", ids=[str(flag.id)])
     return flag
@@ -115,6 +160,10 @@ def flag_flip(*, actor: Actor, organisation: Organisation, name: str, on: bool, 
 def flag_delete(*, actor: Actor, flag: Flag, reason: str = "") -> None:
     """Delete a flag; where it was on, what it switched is as before from the next publish on."""
     permission_require(actor=actor, action="flag.change", organisation=flag.organisation)
+    children = Flag.objects.filter(organisation=flag.organisation, rules__dependencies__contains=[{"feature": flag.name}])
+    child = children.exclude(pk=flag.pk).first()
+    if child is not None:
+        raise ServiceError(f"the flag {child.name!r} depends on it: change that one first", "name")
     change_record(actor, "flag.delete", flag, flag_facts(flag), {}, reason)
     flag_id = str(flag.id)
     flag.delete()
@@ -126,13 +175,28 @@ def flag_facts(flag: Flag) -> dict[str, Any]:
     return {
         "kind": flag.kind,
         "subject_kind": flag.subject_kind,
-        "subject_id": str(flag.subject_id),
+        "subject_id": flag.subject_id,
+        "level": flag.level,
+        "rules": flag.rules,
+        "default": flag.default,
         "on": flag.on,
         "reason": flag.reason,
         "until": flag.until,
+        "share": flag.share,
+        "simulated_only": flag.simulated_only,
+        "acknowledged": flag.acknowledged,
         "owner": flag.owner.slug if flag.owner else "",
         "purpose": flag.purpose,
+        "runbook": flag.runbook,
+        "expires_at": flag.expires_at,
+        "stale_after_days": flag.stale_after_days,
     }
+
+
+def _check_dependencies(flag: Flag) -> None:
+    if flag.rules.get("dependencies"):
+        others = Flag.objects.filter(organisation_id=flag.organisation_id).exclude(pk=flag.pk)
+        checks.check_dependencies(flag.name, flag.kind, flag.rules, {other.name: (other.kind, other.rules) for other in others})
 
 
 def _event(actor: Actor, flag: Flag) -> None:
@@ -145,7 +209,11 @@ def _event(actor: Actor, flag: Flag) -> None:
             "on": flag.on,
             "kind": flag.kind,
             "subject_kind": flag.subject_kind,
-            "subject_id": str(flag.subject_id),
+            "subject_id": flag.subject_id,
+            "level": flag.level,
+            "share": flag.share,
+            "simulated_only": flag.simulated_only,
+            "organisation": str(flag.organisation_id),
             "by": actor.name,
             "reason": flag.reason,
         },

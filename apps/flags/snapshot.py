@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Literal, cast
+from typing import cast
 
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
-from apps.contracts.snapshot import FlagFragment, Fragment
+from apps.contracts.snapshot import FlagFragment, FlagKind, FlagSubject, Fragment, Level
 from apps.flags.models import Flag
 from apps.flags.services import flag_delete, flag_set
 from apps.publishing.registry import Section
@@ -22,12 +22,18 @@ def _build(ids: set[str] | None) -> dict[str, Fragment]:
             id=str(row.pk),
             name=row.name,
             organisation=str(row.organisation_id),
-            kind=cast(Literal["fallback", "kill"], row.kind),
-            subject=cast(Literal["provider", "route", "key"], row.subject_kind),
-            subject_id=str(row.subject_id),
+            kind=cast(FlagKind, row.kind),
+            subject=cast(FlagSubject, row.subject_kind),
+            subject_id=row.subject_id,
             on=row.on,
             reason=row.reason,
             until_ms=None if row.until is None else (row.until - _EPOCH) // timedelta(milliseconds=1),
+            level=cast(Level, row.level),
+            rules=row.rules,
+            default=row.default,
+            share=row.share,
+            simulated_only=row.simulated_only,
+            acknowledged=row.acknowledged,
         )
         for row in rows
     }
@@ -56,7 +62,17 @@ def _restore(*, actor: Actor, object_id: str, fragment: Fragment | None, reason:
         until=None if then.until_ms is None else _EPOCH + timedelta(milliseconds=then.until_ms),
         owner=now.owner if now else None,
         purpose=now.purpose if now else "",
+        level=then.level,
+        rules=then.rules,
+        default=then.default,
+        runbook=now.runbook if now else "",
+        expires_at=now.expires_at if now else None,
+        stale_after_days=now.stale_after_days if now else 60,
+        share=then.share,
+        simulated_only=then.simulated_only,
+        acknowledge=then.acknowledged,
         id=object_id,
+        parents_later=True,
     )
 
 

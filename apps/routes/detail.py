@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from django.urls import reverse
@@ -152,13 +153,13 @@ class RouteDetail:
     @cached_property
     def flags(self) -> list[Flag]:
         """The flags that are on for this route or for a provider of its targets."""
-        providers = {row.provider_id for row in self.route.target_rows.all()}
+        providers = {str(row.provider_id) for row in self.route.target_rows.all()}
         rows = flags_on(self.choice.organisation).select_related(None)
-        return [flag for flag in rows if flag.subject_id == self.route.pk or flag.subject_id in providers]
+        return [flag for flag in rows if flag.subject_id == str(self.route.pk) or flag.subject_id in providers]
 
     @cached_property
     def killed_providers(self) -> dict[Any, str]:
-        return {flag.subject_id: flag.name for flag in self.flags if flag.kind == "kill" and flag.subject_kind == "provider"}
+        return {UUID(flag.subject_id): flag.name for flag in self.flags if flag.kind == "kill" and flag.subject_kind == "provider"}
 
     @property
     def own_flags(self) -> list[Flag]:

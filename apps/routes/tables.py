@@ -179,9 +179,9 @@ def _add_flags(choice: Choice, rows: list[RouteRow]) -> dict[UUID, str]:
     stopped: dict[UUID, str] = {}
     for flag in flags_on(choice.organisation).select_related(None).filter(subject_kind__in=("route", "provider")):
         if flag.subject_kind == "route":
-            by_id.setdefault(flag.subject_id, []).append(flag)
+            by_id.setdefault(UUID(flag.subject_id), []).append(flag)
         elif flag.kind == "kill":
-            stopped[flag.subject_id] = flag.name
+            stopped[UUID(flag.subject_id)] = flag.name
     for row in rows:
         flags = by_id.get(row.id, [])
         row.flags, row.killed = [flag.name for flag in flags], any(flag.kind == "kill" for flag in flags)
