@@ -306,10 +306,10 @@ class Leases(Slices):
         self._serve_soon()
 
     def _full(self, budget: str, waiter: _Waiter) -> bool:
-        """Whether the database has said, since the waiter came, that the amount does not fit. Where it said that it does, and the grant
-        was too slow or went to others, the budget is not exceeded."""
+        """Whether the database has said, since the waiter came or shortly before, that the amount does not fit. Where it said that it
+        does, and the grant was too slow or went to others, the budget is not exceeded."""
         told, lease = self._told.get(budget), self._current.get(budget)
-        if told is None or told.asked_at < waiter.joined or self._away:
+        if told is None or told.asked_at < waiter.joined - LOOK_SECONDS or self._away:
             return False
         held = max(0, lease.available) if lease is not None else 0
         return told.limit - told.spent - told.leased + held < waiter.amount

@@ -96,9 +96,10 @@ def main() -> None:
     instance = Bulkhead(home / "var")
     processes: list[subprocess.Popen[Any]] = []
     try:
-        upstream_port, bare_port = free_port(), free_port()
+        upstream_port, bare_port, relay_port = free_port(), free_port(), free_port()
         processes.append(start("upstream", cores[0], upstream_port))
         processes.append(start("bare", cores[-1], bare_port))
+        processes.append(start("relay", cores[-1], relay_port, upstream_port))
         done = instance.up("--no-demo")
         if done.returncode:
             raise SystemExit(done.stdout + done.stderr)
@@ -117,7 +118,7 @@ def main() -> None:
         again = measure("bare uvicorn hello-world, again", processes[1].pid, bare_port, Ask(b"/json"), options.connections, options.seconds)
         print(f"JSON / bare hello-world: {json / ((bare + again) / 2):.2f} (hold: at most 1.9)   stream: {stream / EVENTS:.1f} us an event")
         print(f"memory of the proxy: {rss_mb(proxy):.0f} MB (hold: at most 120 MB without open streams)")
-        half_load(instance.proxy_port, upstream_port, json.rate, options.seconds, options.connections)
+        half_load(instance.proxy_port, relay_port, upstream_port, json.rate, options.seconds, options.connections)
         many_streams(proxy, instance.proxy_port, options.open_streams)
         if options.requests:
             growth(proxy, instance.proxy_port, options.requests, options.connections)

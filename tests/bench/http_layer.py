@@ -95,6 +95,43 @@ async def upstream(port: int) -> None:
     await server.serve_forever()
 
 
+class Relay(asyncio.Protocol):
+    """Passes bytes on, both ways, and looks at none: what a process in between costs on this machine before it does anything.
+
+    One connection upstream for each of the client's, made at once.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.other: Any = None
+        self.early: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+        if self.port:
+            self.task = asyncio.get_running_loop().create_task(self.connect())
+
+    async def connect(self) -> None:
+        _, back = await asyncio.get_running_loop().create_connection(lambda: Relay(0), "127.0.0.1", self.port)
+        back.other, self.other = self.transport, back.transport
+        self.other.writelines(self.early)
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is None:
+            self.early.append(data)
+        else:
+            self.other.write(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.other is not None:
+            self.other.close()
+
+
+async def relay(port: int, upstream_port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(lambda: Relay(upstream_port), "127.0.0.1", port)
+    await server.serve_forever()
+
+
 def toy(port: int, upstream_port: int) -> None:
     import uvicorn
 
@@ -303,6 +340,8 @@ def main() -> None:
         role, *ports = options.role
         if role == "upstream":
             uvloop.run(upstream(int(ports[0])))
+        elif role == "relay":
+            uvloop.run(relay(int(ports[0]), int(ports[1])))
         elif role == "toy":
             toy(int(ports[0]), int(ports[1]))
         else:
