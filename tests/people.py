@@ -6,7 +6,7 @@ from django.test import Client
 
 from apps.accounts.models import Membership, Organisation, User
 
-NAMES = {"admin": "Ada", "viewer": "Vic"}
+NAMES = {"admin": "Ada", "manager": "Mia", "on-call": "Ona", "member": "Mel", "auditor": "Aud", "viewer": "Vic"}
 
 
 def member(organisation: Organisation, role: str = "admin", *, email: str = "") -> User:

@@ -8,8 +8,9 @@ from typing import Any
 from django import forms
 
 from apps.accounts.models import Organisation
-from apps.accounts.rules import Role
+from apps.accounts.rules import ROLE_HELP, TEAM_ROLES, Role
 from apps.accounts.services import MIN_PASSWORD_LENGTH
+from apps.accounts.teams import KnownTeam
 
 NO_ROLE = "none"
 PASSWORD_HELP = f"At least {MIN_PASSWORD_LENGTH} characters; a few words are easier to keep than a few signs."
@@ -77,12 +78,17 @@ class RoleField(forms.ChoiceField):
         return str(super().clean(value or NO_ROLE))
 
 
+def role_label(role: Role) -> str:
+    """``Auditor: looks at everything, the audit and its exports too``: a role where it is chosen."""
+    return f"{role.value.capitalize()}: {ROLE_HELP[role]}"
+
+
 class RolesForm(forms.Form):
     """A role, or none, in each organisation."""
 
     def __init__(self, *args: Any, organisations: Iterable[Organisation], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choices = [(NO_ROLE, "No role"), *((role.value, role.value.capitalize()) for role in reversed(Role))]
+        choices = [(NO_ROLE, "No role"), *((role.value, role_label(role)) for role in reversed(Role))]
         for organisation in organisations:
             said = not organisation.simulated or "simulated" in organisation.name.casefold()
             label = organisation.name if said else f"{organisation.name} (simulated)"
@@ -93,6 +99,26 @@ class RolesForm(forms.Form):
         sent = {name: value for name, value in self.cleaned_data.items() if name.startswith("role-") and name in self.data}
         chosen = {name.removeprefix("role-"): value for name, value in sent.items()}
         return {slug: None if value == NO_ROLE else Role(value) for slug, value in chosen.items()}
+
+
+class TeamRoleForm(forms.Form):
+    """A role, or none, in one team of an organisation that the person belongs to."""
+
+    team = forms.ChoiceField(label="Team")
+    role = forms.ChoiceField(
+        label="Role there", choices=[(role.value, role_label(role)) for role in reversed(TEAM_ROLES)], initial=Role.MEMBER.value,
+        help_text="For what the team owns; what the role in the organisation allows, stays allowed.",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, teams: Iterable[KnownTeam], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.known = {team.id: team for team in teams}
+        self.fields["team"].choices = [(team.id, f"{team.name} ({team.organisation.name})") for team in self.known.values()]  # type: ignore[attr-defined]
+
+    @property
+    def chosen(self) -> tuple[KnownTeam, Role]:
+        """The team and the role of a valid form."""
+        return self.known[self.cleaned_data["team"]], Role(self.cleaned_data["role"])
 
 
 class InviteForm(RolesForm):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
-from django.db.models.functions import Lower
+from django.db.models.functions import JSONObject, Lower
 from django.utils.crypto import salted_hmac
 
-from apps.accounts.rules import Role
+from apps.accounts.rules import TEAM_ROLES, Role
 from apps.contracts.identifiers import uuid7
 
 MAIN_ORGANISATION = "main"
@@ -62,9 +63,13 @@ class User(AbstractBaseUser):
         return self.name.split(" ", 1)[0] if self.name else self.email.split("@", 1)[0]
 
     def roles_text(self) -> str:
-        """The person's roles now, for the audit: ``admin of main, viewer of demo``."""
-        rows = self.memberships.select_related("organisation").order_by("organisation__slug")
-        return ", ".join(f"{row.role} of {row.organisation.slug}" for row in rows)
+        """The person's roles now, for the audit: ``admin of main, member of demo, on-call of demo/payments``."""
+        rows = self.memberships.with_teams().select_related("organisation").order_by("organisation__slug")
+        said = []
+        for row in rows:
+            slug = row.organisation.slug
+            said += [f"{row.role} of {slug}", *(f"{held['role']} of {slug}/{held['slug']}" for held in row.held_in_teams)]
+        return ", ".join(said)
 
 
 class Organisation(models.Model):
@@ -83,6 +88,17 @@ class Organisation(models.Model):
         return self.name
 
 
+class MembershipRows(models.QuerySet["Membership"]):
+    """Memberships, with what else belongs to them where asked for."""
+
+    def with_teams(self) -> MembershipRows:
+        """Each with ``held_in_teams``: its roles in teams as ``{"team", "slug", "role"}`` (ids as text), by slug. No query more."""
+        held = TeamMembership.objects.filter(membership=models.OuterRef("pk")).order_by("team_slug")
+        return self.annotate(
+            held_in_teams=ArraySubquery(held.values(held=JSONObject(team="team_id", slug="team_slug", role="role")).values("held"))
+        )
+
+
 class Membership(models.Model):
     """A person's role in an organisation."""
 
@@ -92,6 +108,8 @@ class Membership(models.Model):
     role = models.CharField(max_length=20, choices=[(role.value, role.value) for role in Role])
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects = MembershipRows.as_manager()
+
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["user", "organisation"], name="accounts_membership_once"),
@@ -100,6 +118,30 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} {self.role} of {self.organisation}"
+
+
+class TeamMembership(models.Model):
+    """One more role of a person, in one team of the organisation they belong to; goes with the membership.
+
+    team_id, team_slug: of a team of ``apps.ownership``, which stands above; a team's slug never changes, and the audit names it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    membership = models.ForeignKey(Membership, on_delete=models.CASCADE, related_name="team_memberships")
+    team_id = models.UUIDField()
+    team_slug = models.SlugField(max_length=60)
+    role = models.CharField(max_length=20, choices=[(role.value, role.value) for role in TEAM_ROLES])
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["membership", "team_id"], name="accounts_team_membership_once"),
+            models.CheckConstraint(condition=models.Q(role__in=[role.value for role in TEAM_ROLES]), name="accounts_team_membership_role"),
+        ]
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["team_id"], name="accounts_team_membership_team")]
+
+    def __str__(self) -> str:
+        return f"{self.role} of team {self.team_slug}"
 
 
 class Invitation(models.Model):

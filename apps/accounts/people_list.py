@@ -27,8 +27,12 @@ def person_status(person: User) -> Status:
 
 
 def roles_text(person: User) -> str:
-    """``admin of Main, viewer of Demo``."""
-    return ", ".join(f"{row.role} of {row.organisation.name}" for row in person.memberships.all())
+    """``admin of Main, member of Demo, on-call of team payments (Demo)``; memberships ``with_teams``."""
+    said = []
+    for row in person.memberships.all():
+        name = row.organisation.name
+        said += [f"{row.role} of {name}", *(f"{held['role']} of team {held['slug']} ({name})" for held in row.held_in_teams)]
+    return ", ".join(said)
 
 
 COLUMNS: tuple[Column[User], ...] = (
@@ -54,12 +58,13 @@ class PeopleList:
     @property
     def rows(self) -> QuerySet[User]:
         rows = User.objects.annotate(seen_at=Max("signed_in_sessions__seen_at")).prefetch_related(
-            Prefetch("memberships", Membership.objects.select_related("organisation").order_by("organisation__name"))
+            Prefetch("memberships", Membership.objects.with_teams().select_related("organisation").order_by("organisation__name"))
         )
         if self.q:
             rows = rows.filter(Q(email__icontains=self.q) | Q(name__icontains=self.q))
         if self.role:
-            rows = rows.filter(pk__in=Membership.objects.filter(role=self.role).values("user_id"))
+            anywhere = Q(role=self.role) | Q(team_memberships__role=self.role)
+            rows = rows.filter(pk__in=Membership.objects.filter(anywhere).values("user_id"))
         if self.state == "disabled":
             rows = rows.filter(is_active=False)
         elif self.state:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.db.models import Prefetch
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from apps.accounts import invitations, people
-from apps.accounts.forms import InviteForm, RolesForm
-from apps.accounts.models import Invitation, Organisation, User
+from apps.accounts.forms import InviteForm, RolesForm, TeamRoleForm
+from apps.accounts.models import Invitation, Membership, Organisation, User
 from apps.accounts.pages import ScopedView, refusal_text
 from apps.accounts.people_list import PeopleList, person_status
 from apps.accounts.sessions import sessions_of
+from apps.accounts.teams import KnownTeam, known_teams, team_membership_set
 from apps.audit.selectors import audit_events
 from apps.ui.timeline import Entry
 from apps.ui.toasts import toast
@@ -115,9 +117,9 @@ class PersonView(ScopedView):
         toast(request, f"Roles of {person.email} saved")
         return redirect("settings:person", pk=person.pk)
 
-    def _page(self, person: User, form: RolesForm | None = None, status: int = 200) -> HttpResponse:
+    def _page(self, person: User, form: RolesForm | None = None, status: int = 200, team_form: TeamRoleForm | None = None) -> HttpResponse:
         may_change = self.choice.may_installation("user.change")
-        memberships = list(person.memberships.select_related("organisation").order_by("organisation__name"))
+        memberships = list(person.memberships.all())
         if form is None and may_change:
             initial = {f"role-{row.organisation.slug}": row.role for row in memberships}
             form = RolesForm(organisations=_organisations(), initial=initial)
@@ -128,6 +130,7 @@ class PersonView(ScopedView):
             "status": person_status(person),
             "memberships": memberships,
             "form": form,
+            "team_form": team_form or TeamRoleForm(teams=teams_of(person)) if may_change else None,
             "may_change": may_change and person.pk != self.request.user.pk,
             "may_set_roles": may_change,
             "sessions": sessions_of(person).count(),
@@ -147,6 +150,36 @@ class PersonView(ScopedView):
             "crumbs": [("Settings", reverse("settings:index")), ("People", reverse("settings:people"))],
         }
         return render(self.request, "settings/person.html", context, status=status)
+
+
+class PersonTeamView(PersonView):
+    """``/settings/people/<id>/team/``: a role in one team; ``remove`` takes it away."""
+
+    http_method_names: ClassVar[list[str]] = ["post"]
+
+    def post(self, request: HttpRequest, pk: Any) -> HttpResponseBase:
+        person = person_or_404(pk)
+        form = TeamRoleForm(request.POST, teams=teams_of(person))
+        if not form.is_valid():
+            return self._page(person, status=400, team_form=form)
+        team, role = form.chosen
+        taken = "remove" in request.POST
+        try:
+            team_membership_set(actor=self.actor, user=person, team=team, role=None if taken else role)
+        except Exception as error:
+            message, field = refusal_text(error)
+            form.add_error(field if field in form.fields else None, message)
+            return self._page(person, status=400, team_form=form)
+        toast(
+            request, f"{person.email} has no role in team {team.name}" if taken else f"{person.email} is {role.value} of team {team.name}"
+        )
+        return redirect("settings:person", pk=person.pk)
+
+
+def teams_of(person: User) -> list[KnownTeam]:
+    """The teams of the organisations that a person belongs to."""
+    belongs = {row.organisation_id for row in person.memberships.all()}
+    return [team for team in known_teams() if team.organisation.pk in belongs]
 
 
 class PersonActionView(ScopedView):
@@ -188,8 +221,9 @@ class PersonActionView(ScopedView):
 
 
 def person_or_404(pk: Any) -> User:
-    """The person. Raises Http404."""
-    found = User.objects.filter(pk=pk).first()
+    """The person, with memberships. Raises Http404."""
+    memberships = Membership.objects.with_teams().select_related("organisation").order_by("organisation__name")
+    found = User.objects.filter(pk=pk).prefetch_related(Prefetch("memberships", memberships)).first()
     if found is None:
         raise Http404("There is no such person.")
     return found

@@ -2,28 +2,75 @@
 
 An action is ``<subject>.<verb>``, the same text that the audit stores. A new action is a new row here; an action without a
 row is refused loudly, so that a misspelt one cannot slip through.
+
+A person has one role in an organisation, and may have one more in each of its teams. A row says which roles in the organisation
+may do it, and which roles in the team that owns the thing may do it to that thing: whoever may by either, may.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 from apps.audit.errors import ServiceError
 
 
 class Role(StrEnum):
-    """A person's role in one organisation, strongest first."""
+    """A person's role in one organisation or in one team, strongest first; what each may do is ``PERMISSIONS``."""
 
     ADMIN = "admin"
+    MANAGER = "manager"
+    ONCALL = "on-call"
+    MEMBER = "member"
+    AUDITOR = "auditor"
     VIEWER = "viewer"
 
 
-RANK = {Role.ADMIN: 0, Role.VIEWER: 1}
+RANK = {role: place for place, role in enumerate(Role)}
 
-_ADMINS = frozenset({Role.ADMIN})
-_EVERYONE = frozenset(Role)
+ROLE_HELP: dict[Role, str] = {
+    Role.ADMIN: "changes everything",
+    Role.MANAGER: "sets budgets, limits and ownership, makes keys, approves",
+    Role.ONCALL: "flips flags, forces breakers, switches routes, revokes keys",
+    Role.MEMBER: "looks, asks for keys, makes them inside the bounds of their teams",
+    Role.AUDITOR: "looks at everything, the audit and its exports too; changes nothing",
+    Role.VIEWER: "looks",
+}
+"""What a role is for, in a few words, for the pages where one is chosen."""
 
-PERMISSIONS: dict[str, frozenset[Role]] = {
+TEAM_ROLES: tuple[Role, ...] = (Role.ADMIN, Role.MANAGER, Role.ONCALL, Role.MEMBER)
+"""Roles that a person may have in a team. Looking is a matter of the organisation, so a team has no auditors and viewers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Who may do one action.
+
+    organisation: roles in the organisation that may. team: roles in the team that owns the thing that may as well.
+    """
+
+    organisation: frozenset[Role]
+    team: frozenset[Role] = frozenset()
+
+
+def _row(*organisation: Role, team: tuple[Role, ...] = ()) -> Row:
+    return Row(frozenset(organisation), frozenset(team))
+
+
+_RUN = (Role.ADMIN, Role.MANAGER, Role.ONCALL)
+_LEAD = (Role.ADMIN, Role.MANAGER)
+_WORK = (*_RUN, Role.MEMBER)
+
+_EVERYONE = _row(*Role)
+_READERS = _row(Role.ADMIN, Role.AUDITOR)
+_ADMINS = _row(Role.ADMIN)
+_OWNING_ADMINS = _row(Role.ADMIN, team=(Role.ADMIN,))
+_MANAGERS = _row(*_LEAD)
+_OWNING_MANAGERS = _row(*_LEAD, team=_LEAD)
+_ONCALL = _row(*_RUN, team=_RUN)
+_MEMBERS = _row(*_WORK, team=_WORK)
+
+PERMISSIONS: dict[str, Row] = {
     # reading
     "overview.view": _EVERYONE,
     "request.view": _EVERYONE,
@@ -35,34 +82,56 @@ PERMISSIONS: dict[str, frozenset[Role]] = {
     "limit.view": _EVERYONE,
     "performance_budget.view": _EVERYONE,
     "flag.view": _EVERYONE,
+    "change.view": _EVERYONE,
     "team.view": _EVERYONE,
+    "ownership.view": _EVERYONE,
     "config.view": _EVERYONE,
-    "audit.view": _ADMINS,
+    "audit.view": _READERS,
+    "audit.export": _READERS,
+    # what the on-call does: each is undone as fast as it is done
+    "flag.flip": _ONCALL,
+    "breaker.force": _ONCALL,
+    "route.switch": _ONCALL,
+    "key.revoke": _ONCALL,
+    "breakglass.use": _ONCALL,
+    # asking, and saying yes
+    "change.request": _MEMBERS,
+    "change.approve": _OWNING_MANAGERS,
+    "breakglass.review": _OWNING_MANAGERS,
+    "key.request": _MEMBERS,
+    "key.approve": _OWNING_MANAGERS,
     # changing what proxies do
-    "provider.change": _ADMINS,
+    "provider.change": _OWNING_ADMINS,
     "credential.change": _ADMINS,
     "price.change": _ADMINS,
-    "route.change": _ADMINS,
-    "key.create": _ADMINS,
-    "key.change": _ADMINS,
-    "key.revoke": _ADMINS,
+    "route.change": _OWNING_ADMINS,
+    "key.create": _row(*_LEAD, team=_WORK),
+    "key.change": _OWNING_MANAGERS,
+    "key.import": _ADMINS,
     "key.reveal": _ADMINS,
-    "budget.change": _ADMINS,
-    "limit.change": _ADMINS,
-    "anomaly.acknowledge": _ADMINS,
-    "performance_budget.change": _ADMINS,
-    "reconciliation.change": _ADMINS,
-    "weekly.send": _ADMINS,
-    "flag.change": _ADMINS,
+    "key_template.change": _MANAGERS,
+    "budget.change": _OWNING_MANAGERS,
+    "limit.change": _OWNING_MANAGERS,
+    "anomaly.acknowledge": _row(*_RUN),
+    "performance_budget.change": _OWNING_MANAGERS,
+    "reconciliation.change": _MANAGERS,
+    "weekly.send": _MANAGERS,
+    "flag.change": _OWNING_MANAGERS,
     "config.publish": _ADMINS,
     "config.rollback": _ADMINS,
     # people and ownership
-    "team.change": _ADMINS,
-    "service.change": _ADMINS,
+    "team.change": _OWNING_MANAGERS,
+    "team_member.change": _row(Role.ADMIN, team=_LEAD),
+    "service.change": _OWNING_MANAGERS,
+    "ownership.change": _OWNING_MANAGERS,
+    "sla.change": _OWNING_MANAGERS,
+    "rotation.change": _OWNING_MANAGERS,
+    "rotation.override": _ONCALL,
+    "runbook.change": _ONCALL,
     "user.view": _EVERYONE,
     "user.change": _ADMINS,
     "organisation.change": _ADMINS,
-    "installation.view": _ADMINS,
+    "installation.view": _READERS,
 }
 
 
@@ -77,14 +146,31 @@ class PermissionRefused(ServiceError):
         self.action = action
 
 
-def roles_for(action: str) -> frozenset[Role]:
-    """The roles that may do ``action``. Raises LookupError for an action without a row."""
+def row_for(action: str) -> Row:
+    """Who may do ``action``. Raises LookupError for an action without a row."""
     try:
         return PERMISSIONS[action]
     except KeyError:
         raise LookupError(f"no permission is defined for action {action!r}: add a row to PERMISSIONS in apps/accounts/rules.py") from None
 
 
+def roles_for(action: str) -> frozenset[Role]:
+    """The roles in the organisation that may do ``action``. Raises LookupError for an action without a row."""
+    return row_for(action).organisation
+
+
+def team_roles_for(action: str) -> frozenset[Role]:
+    """The roles in the owning team that may do ``action`` to what the team owns. Raises LookupError for an action without a row."""
+    return row_for(action).team
+
+
 def roles_text(action: str) -> str:
-    """The roles that may do ``action``, strongest first, for people: ``admin or viewer``."""
-    return " or ".join(role.value for role in sorted(roles_for(action), key=RANK.__getitem__))
+    """Who may do ``action``, strongest first, for people: ``admin or manager, or manager in the team that owns it``."""
+    row = row_for(action)
+    text = _joined(row.organisation)
+    return f"{text}, or {_joined(row.team)} in the team that owns it" if row.team else text
+
+
+def _joined(roles: frozenset[Role]) -> str:
+    words = [role.value for role in sorted(roles, key=RANK.__getitem__)]
+    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]

@@ -6,17 +6,18 @@ Pages of the installation itself (config history, people, audit) ask for a role 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, cast
+from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 
 from apps.accounts.models import MAIN_ORGANISATION, Membership, Organisation, User
-from apps.accounts.rules import Role, roles_for, roles_text
+from apps.accounts.rules import Role, roles_for, roles_text, team_roles_for
 from apps.accounts.selectors import admins_of
 from apps.ui.navigation import May
 
@@ -33,12 +34,13 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a person looks at now, and what else they could."""
+    """What a person looks at now, and what else they could. teams: their roles in teams of this organisation, by the team's id."""
 
     organisation: Organisation
     simulated: bool
     role: Role
     memberships: tuple[Membership, ...]
+    teams: Mapping[str, Role] = field(default_factory=dict)
 
     @property
     def scope(self) -> Scope:
@@ -50,9 +52,18 @@ class Choice:
         """The word for URLs."""
         return "simulated" if self.simulated else "real"
 
-    def may(self, action: str) -> bool:
-        """Whether the person's role in the chosen organisation allows an action of ``apps.accounts.rules``."""
-        return self.role in roles_for(action)
+    def may(self, action: str, *, team: UUID | str | None = None) -> bool:
+        """Whether the person may do an action of ``apps.accounts.rules`` in the chosen organisation.
+
+        team: id of the team that owns the thing. None asks whether there can be such a thing at all: a page opens, a button is
+        shown where a role in any team would do; the service then decides about the one thing.
+        """
+        if self.role in roles_for(action):
+            return True
+        allowed = team_roles_for(action)
+        if team is not None:
+            return self.teams.get(str(team)) in allowed
+        return any(role in allowed for role in self.teams.values())
 
     def may_installation(self, action: str) -> bool:
         """Whether the person's role in organisation ``main`` allows an action on the installation as a whole."""
@@ -90,7 +101,7 @@ def scope_choose(request: HttpRequest) -> Choice:
     if known is not None:
         return cast(Choice, known)
     user = cast(User, request.user)
-    memberships = tuple(user.memberships.select_related("organisation").order_by("organisation__name"))
+    memberships = tuple(user.memberships.with_teams().select_related("organisation").order_by("organisation__name"))
     if not memberships:
         raise PermissionDenied("You belong to no organisation yet.")
     asked, last = request.GET, request.session.get(SESSION_KEY) or {}
@@ -110,6 +121,7 @@ def scope_choose(request: HttpRequest) -> Choice:
         simulated=membership.organisation.simulated or traffic == "simulated",
         role=Role(membership.role),
         memberships=memberships,
+        teams={held["team"]: Role(held["role"]) for held in membership.held_in_teams},
     )
     if "org" in asked or wanted:
         chosen = {"org": choice.organisation.slug, "traffic": choice.traffic}

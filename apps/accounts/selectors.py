@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from apps.accounts.models import MAIN_ORGANISATION, Membership, Organisation
-from apps.accounts.rules import PermissionRefused, Role, roles_for
+from uuid import UUID
+
+from django.db.models import Q
+
+from apps.accounts.models import MAIN_ORGANISATION, Membership, Organisation, TeamMembership
+from apps.accounts.rules import PermissionRefused, Role, row_for
 from apps.audit.actors import Actor
 
 
@@ -12,24 +16,30 @@ def organisation_get(*, slug: str) -> Organisation | None:
     return Organisation.objects.filter(slug=slug).first()
 
 
-def permitted(*, actor: Actor, action: str, organisation: Organisation | None = None) -> bool:
+def permitted(*, actor: Actor, action: str, organisation: Organisation | None = None, team: UUID | str | None = None) -> bool:
     """Whether the actor may do ``action``.
 
     organisation: where; None asks for the installation as a whole, whose people are those of organisation ``main``.
+    team: id of the team that owns the thing it is done to; a role in that team may allow what the role in the organisation does
+    not. None: nobody owns it, or the action is about no one thing.
     Commands and Bulkhead's own parts may do everything: whoever has the host has it all. People are looked up on every
     call, so that a role taken away acts at once. Raises LookupError for an action without a row in ``PERMISSIONS``.
     """
-    roles = roles_for(action)
+    row = row_for(action)
     if actor.kind != "user":
         return True
-    rows = Membership.objects.filter(user_id=actor.id, user__is_active=True, role__in=[role.value for role in roles])
+    allowed = Q(role__in=[role.value for role in row.organisation])
+    if team is not None and row.team:
+        roles = [role.value for role in row.team]
+        allowed |= Q(pk__in=TeamMembership.objects.filter(team_id=team, role__in=roles).values("membership_id"))
+    rows = Membership.objects.filter(allowed, user_id=actor.id, user__is_active=True)
     rows = rows.filter(organisation__slug=MAIN_ORGANISATION) if organisation is None else rows.filter(organisation=organisation)
     return rows.exists()
 
 
-def permission_require(*, actor: Actor, action: str, organisation: Organisation | None = None) -> None:
+def permission_require(*, actor: Actor, action: str, organisation: Organisation | None = None, team: UUID | str | None = None) -> None:
     """Raises PermissionRefused, which says which role may, unless ``permitted``."""
-    if not permitted(actor=actor, action=action, organisation=organisation):
+    if not permitted(actor=actor, action=action, organisation=organisation, team=team):
         raise PermissionRefused(action, organisation=organisation.slug if organisation is not None else MAIN_ORGANISATION)
 
 

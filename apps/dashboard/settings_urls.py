@@ -17,6 +17,7 @@ urlpatterns = [
     path("settings/people/invitations/<uuid:pk>/renew/", people.InvitationView.as_view(act="renew"), name="invitation-renew"),
     path("settings/people/invitations/<uuid:pk>/revoke/", people.InvitationView.as_view(act="revoke"), name="invitation-revoke"),
     path("settings/people/<uuid:pk>/", people.PersonView.as_view(), name="person"),
+    path("settings/people/<uuid:pk>/team/", people.PersonTeamView.as_view(), name="person-team"),
     path("settings/people/<uuid:pk>/disable/", people.PersonActionView.as_view(act="disable"), name="person-disable"),
     path("settings/people/<uuid:pk>/enable/", people.PersonActionView.as_view(act="enable"), name="person-enable"),
     path("settings/people/<uuid:pk>/password-link/", people.PersonActionView.as_view(act="password-link"), name="person-password-link"),

@@ -31,7 +31,7 @@ def breaker_force(
 
     until: when it decides by itself again; None: when somebody lets it go. A reason is required; the same again changes nothing.
     """
-    permission_require(actor=actor, action="route.change", organisation=route.organisation)
+    permission_require(actor=actor, action="breaker.force", organisation=route.organisation)
     now = timezone.now()
     rules.check_force(state=state, reason=reason, until=until, now=now)
     route = _locked(route)
@@ -64,7 +64,7 @@ def breaker_force(
 @transaction.atomic
 def breaker_release(*, actor: Actor, route: Route, target: TargetSpec, reason: str = "") -> Route:
     """Let the breaker decide by itself again; a second time changes nothing."""
-    permission_require(actor=actor, action="route.change", organisation=route.organisation)
+    permission_require(actor=actor, action="breaker.force", organisation=route.organisation)
     route = _locked(route)
     place = target.place
     held = _held(route, place)

@@ -179,7 +179,7 @@ def route_switch(
     until: when it ends by itself; None: when somebody switches back. failover: its other targets follow when this one fails.
     restoring: for a rollback, which brings back what an earlier version said, also a switch that has run out since.
     """
-    permission_require(actor=actor, action="route.change", organisation=route.organisation)
+    permission_require(actor=actor, action="route.switch", organisation=route.organisation)
     now = timezone.now()
     rules.check_switch(reason=reason, until=None if restoring else until, now=now)
     Route.objects.select_for_update().get(pk=route.pk)
@@ -212,7 +212,7 @@ def route_switch(
 @transaction.atomic
 def route_switch_back(*, actor: Actor, route: Route, reason: str = "") -> Route:
     """Let the route's chains decide again; a second time changes nothing."""
-    permission_require(actor=actor, action="route.change", organisation=route.organisation)
+    permission_require(actor=actor, action="route.switch", organisation=route.organisation)
     Route.objects.select_for_update().get(pk=route.pk)
     route = selectors.with_parts(Route.objects.filter(pk=route.pk)).get()
     switch = selectors.switch_of(route)

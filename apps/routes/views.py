@@ -53,6 +53,10 @@ class ListView(ScopedView):
         return render(request, "routes/list.html", context)
 
 
+ACTS = {"change": "route.change", "switch": "route.switch", "force": "breaker.force"}
+"""What a route's page offers, by the name of its template's ``may_...``."""
+
+
 class RouteView(ScopedView):
     """A view of one route of the chosen organisation."""
 
@@ -79,7 +83,7 @@ class DetailView(RouteView):
         heard = proxy_details() if alone else [proxy["detail"] for proxy in fleet_status_of(request)["proxies"]]
         detail = RouteDetail(self.choice, self.subject(), from_query(request.GET), heard=heard)
         context: dict[str, Any] = {"choice": self.choice, "detail": detail, "route": detail.route, "range": detail.range}
-        context["may_change"] = self.choice.may("route.change")
+        context |= {f"may_{verb}": self.choice.may(action) for verb, action in ACTS.items()}
         if alone:
             return tagged(request, render(request, "routes/traffic.html", context))
         shown = [(value, label) for value, label in TABS if value != "history" or self.choice.may("audit.view")]
@@ -260,6 +264,8 @@ class EnableView(RouteActionView):
 class SwitchView(RouteActionView):
     """POST ``/routes/<id>/switch/``: all traffic to one target. ``target``: its place in the chain and its text, as shown."""
 
+    permission = "route.switch"
+
     def change(self, reason: str) -> Any:
         spec, until = self.sent_target(), self.sent_end()
         self.done = True
@@ -272,6 +278,8 @@ class SwitchView(RouteActionView):
 
 class BreakerForceView(RouteActionView):
     """POST ``/routes/<id>/breaker/``: hold a target's breaker. ``target`` as for a switch, ``state``: open or closed."""
+
+    permission = "breaker.force"
 
     def change(self, reason: str) -> Any:
         spec, until, state = self.sent_target(), self.sent_end(), self.request.POST.get("state", "")
@@ -286,6 +294,7 @@ class BreakerForceView(RouteActionView):
 class BreakerReleaseView(RouteActionView):
     """POST ``/routes/<id>/breaker/release/``: the breaker decides by itself again. ``target``: its text, as shown."""
 
+    permission = "breaker.force"
     reason_required = False
 
     def change(self, reason: str) -> Route:
@@ -305,6 +314,7 @@ class BreakerReleaseView(RouteActionView):
 class SwitchBackView(RouteActionView):
     """POST ``/routes/<id>/switch/back/``: its targets in order again."""
 
+    permission = "route.switch"
     reason_required = False
 
     def change(self, reason: str) -> Route:

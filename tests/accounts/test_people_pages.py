@@ -11,8 +11,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from apps.accounts.models import Membership, User
+from apps.accounts.models import Membership, Organisation, TeamMembership, User
 from apps.audit.models import AuditEvent
+from apps.ownership.models import Team
 from tests.accounts.conftest import PASSWORD
 
 EVERYBODY = {"ada@example.com", "vic@example.com"}
@@ -62,6 +63,24 @@ def test_the_last_admin_keeps_the_role(admin: Client, ada: User) -> None:
     response = admin.post(person_url(ada), {"role-main": "viewer", "role-demo": "admin"})
     assert response.status_code == 400 and "last admin" in unescape(response.content.decode())
     assert Membership.objects.get(user=ada, organisation__slug="main").role == "admin"
+
+
+def test_roles_in_teams_are_given_and_taken_on_the_same_page(admin: Client, viewer: Client, vic: User) -> None:
+    main, demo = (Organisation.objects.get(slug=slug) for slug in ("main", "demo"))
+    team, elsewhere = (Team.objects.create(organisation=row, slug="payments", name="Payments") for row in (main, demo))
+    url, sent = person_url(vic, "team"), {"team": str(team.pk), "role": "on-call"}
+    assert viewer.post(url, sent).status_code == 403
+    assert admin.post(url, sent)["Location"] == person_url(vic)
+    assert admin.post(url, {**sent, "role": "auditor"}).status_code == 400, "a role of organisations only"
+    assert admin.post(url, {**sent, "team": str(elsewhere.pk)}).status_code == 400, "Vic does not belong there"
+    assert "on-call of payments" in page(admin, person_url(vic)).replace('<b class="break">', "").replace("</b>", "")
+    assert "on-call of team payments (Main)" in page(admin, "/settings/people/?role=on-call")
+    event = AuditEvent.objects.get(action="team_member.change")
+    assert (event.subject_name, event.before["role"], event.after) == (
+        vic.email, None, {"organisation": "main", "team": "payments", "role": "on-call"},
+    )  # fmt: skip
+    assert admin.post(url, {**sent, "remove": "1"}).status_code == 302 and not TeamMembership.objects.exists()
+    assert AuditEvent.objects.filter(action="team_member.change").count() == 2
 
 
 def test_disabling_ends_sessions_and_enabling_lets_in_again(admin: Client, viewer: Client, vic: User) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from django import template
@@ -10,7 +11,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from apps.accounts import people_list
-from apps.accounts.models import Invitation, User
+from apps.accounts.models import Invitation, Membership, User
 from apps.accounts.scope import Choice
 from apps.ui.templatetags.ui import status
 
@@ -42,6 +43,12 @@ def person_state(person: User) -> SafeString:
 def person_roles(person: User) -> str:
     """``admin of Main, viewer of Demo``."""
     return people_list.roles_text(person)
+
+
+@register.filter
+def has_team_roles(memberships: Iterable[Membership]) -> bool:
+    """Whether any of these memberships (``with_teams``) has a role in a team."""
+    return any(row.held_in_teams for row in memberships)
 
 
 @register.filter
