@@ -11,7 +11,21 @@ from django.db.models.functions import JSONObject, Lower
 from django.utils.crypto import salted_hmac
 
 from apps.accounts.rules import TEAM_ROLES, Role
+from apps.accounts.token_models import PersonalToken, StoredAnswer
 from apps.contracts.identifiers import uuid7
+
+__all__ = [
+    "MAIN_ORGANISATION",
+    "Invitation",
+    "Membership",
+    "Organisation",
+    "PersonalToken",
+    "SignInAttempt",
+    "SignedInSession",
+    "StoredAnswer",
+    "TeamMembership",
+    "User",
+]
 
 MAIN_ORGANISATION = "main"
 """Slug of the organisation that every installation has; its people run the installation itself."""

@@ -8,6 +8,7 @@ from django.db.models import Q
 
 from apps.accounts.models import MAIN_ORGANISATION, Membership, Organisation, TeamMembership
 from apps.accounts.rules import PermissionRefused, Role, row_for
+from apps.accounts.scopes import ScopeRefused, granted
 from apps.audit.actors import Actor
 
 
@@ -23,11 +24,14 @@ def permitted(*, actor: Actor, action: str, organisation: Organisation | None = 
     team: id of the team that owns the thing it is done to; a role in that team may allow what the role in the organisation does
     not. None: nobody owns it, or the action is about no one thing.
     Commands and Bulkhead's own parts may do everything: whoever has the host has it all. People are looked up on every
-    call, so that a role taken away acts at once. Raises LookupError for an action without a row in ``PERMISSIONS``.
+    call, so that a role taken away acts at once. A personal token narrows its person. Raises LookupError for an
+    action without a row in ``PERMISSIONS``.
     """
     row = row_for(action)
     if actor.kind != "user":
         return True
+    if not granted(action, actor.grants):
+        return False
     allowed = Q(role__in=[role.value for role in row.organisation])
     if team is not None and row.team:
         roles = [role.value for role in row.team]
@@ -38,7 +42,9 @@ def permitted(*, actor: Actor, action: str, organisation: Organisation | None = 
 
 
 def permission_require(*, actor: Actor, action: str, organisation: Organisation | None = None, team: UUID | str | None = None) -> None:
-    """Raises PermissionRefused, which says which role may, unless ``permitted``."""
+    """Raises PermissionRefused, which says which role may, unless ``permitted``; ScopeRefused where a token is too narrow."""
+    if not granted(action, actor.grants):
+        raise ScopeRefused(action)
     if not permitted(actor=actor, action=action, organisation=organisation, team=team):
         raise PermissionRefused(action, organisation=organisation.slug if organisation is not None else MAIN_ORGANISATION)
 

@@ -15,7 +15,9 @@ class Actor:
     kind: ``user`` a signed-in person, ``command`` an operator at the shell of the control plane's host, ``system`` a part of Bulkhead.
     id: the person's id as text; the command's or the part's name otherwise.
     role: what the person was allowed then, as text ("admin of main"); empty for system and command, which are not asked.
-    address: the client's IP address where there was a request.
+    address: the client's IP address where there was a request; agent: what its ``User-Agent`` said.
+    via: the personal token that the call came with, in words (``token deploy (…x7Qe)``); empty for a browser's session.
+    grants: what that token narrows the person to (``apps.accounts.scopes``); None: nothing is narrowed.
     """
 
     kind: ActorKind
@@ -23,6 +25,9 @@ class Actor:
     name: str
     role: str = ""
     address: str = ""
+    agent: str = ""
+    via: str = ""
+    grants: frozenset[str] | None = None
 
     @classmethod
     def system(cls, name: str) -> Actor:
@@ -36,17 +41,22 @@ class Actor:
 
     @classmethod
     def of_user(cls, user: Any, request: Any = None) -> Actor:
-        """A signed-in person; ``request`` (any object with ``META``) adds the address.
+        """A person who is signed in or sent a personal token; ``request`` (any object with ``META``) adds where from, and its token
+        what it is narrowed to.
 
         The user model offers ``roles_text()``; audit stores the text, so that it stays true when the role changes.
         """
         roles_text = getattr(user, "roles_text", None)
+        token = getattr(request, "auth", None)
         return cls(
             kind="user",
             id=str(user.pk),
             name=str(getattr(user, "email", "") or user),
             role=roles_text() if roles_text is not None else "",
             address=client_address(request),
+            agent=client_agent(request),
+            via=getattr(token, "via", ""),
+            grants=getattr(token, "grants", None),
         )
 
 
@@ -56,3 +66,8 @@ def client_address(request: Any) -> str:
     if request is None:
         return ""
     return str(request.META.get("REMOTE_ADDR") or "")
+
+
+def client_agent(request: Any) -> str:
+    """What the client calls itself, empty without a request. Anybody may say anything there."""
+    return "" if request is None else str(request.META.get("HTTP_USER_AGENT") or "")

@@ -25,6 +25,8 @@ CONTENT_FIELDS = (
     "reason",
     "config_version",
 )
+LATER_FIELDS = ("actor_agent", "actor_via")
+"""Fields that came later: part of the content where they say something, so that older links hash as they did."""
 
 
 class AuditEvent(models.Model):
@@ -43,6 +45,8 @@ class AuditEvent(models.Model):
     actor_name = models.TextField()
     actor_role = models.TextField(blank=True, default="")
     actor_address = models.TextField(blank=True, default="")
+    actor_agent = models.TextField(blank=True, default="")
+    actor_via = models.TextField(blank=True, default="")
     action = models.TextField()
     subject_kind = models.TextField()
     subject_id = models.TextField()
@@ -68,6 +72,7 @@ class AuditEvent(models.Model):
         values: dict[str, Any] = {name: getattr(self, name) for name in CONTENT_FIELDS}
         values["id"] = str(self.id)
         values["at"] = timestamp_text(self.at)
+        values |= {name: said for name in LATER_FIELDS if (said := getattr(self, name))}
         return values
 
     def compute_content_hash(self) -> str:

@@ -44,6 +44,8 @@ def audit_record(
         actor_name=clean_text(actor.name),
         actor_role=clean_text(actor.role),
         actor_address=clean_text(actor.address),
+        actor_agent=clean_text(actor.agent, 300),
+        actor_via=clean_text(actor.via, 200),
         action=action,
         subject_kind=subject_kind,
         subject_id=clean_text(str(subject_id)),

@@ -155,7 +155,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     Django calls the handler inside the ``except`` block, so the error is still at hand.
     """
     error = sys.exc_info()[1]
-    if isinstance(error, (OperationalError, InterfaceError)) and _unreachable(error):
+    if isinstance(error, (OperationalError, InterfaceError)) and unreachable(error):
         log.error("database unreachable: %s", error)
         since = outage.failed()
         response = _error_page(request, "database", 503, since=since)
@@ -164,7 +164,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _error_page(request, "500", 500, request_id=requestid.current.get(), at=datetime.now(UTC))
 
 
-def _unreachable(error: Exception) -> bool:
+def unreachable(error: Exception) -> bool:
     """Whether the database is away, and not only unwilling: a deadlock or a timeout of one statement is this page's own failure."""
     state = getattr(error.__cause__, "sqlstate", None)
     return state is None or state.startswith(("08", "53", "57P"))
