@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from apps.audit.errors import ServiceError
+from apps.contracts.flag_documents import rules_problems
 from apps.flags.choices import BY_ID, KINDS, LEVELS, SUBJECTS_OF, SWITCHES
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,78}[a-z0-9])?")
@@ -62,15 +63,31 @@ def check_level(kind: str, level: str) -> str:
     return level
 
 
-def check_rules(kind: str, name: str, rules: Mapping[str, Any]) -> dict[str, Any]:
-    """The document of a flag's rules, as it is kept. Every problem in it is told with its place."""
-    if not isinstance(rules, Mapping):
-        raise ServiceError("the rules are an object, such as {strategies: [...]}", "rules")
+def check_rules(kind: str, rules: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of a flag's rules, as it is kept. Its first problems are told with their place."""
+    problems = rules_problems(rules)
+    if not problems and kind in SWITCHES:
+        problems = list(_switch_problems(rules))
+    if problems:
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise ServiceError(f"the rules: {'; '.join(problems[:3])}{more}", "rules")
     bound = MAX_SWITCH_RULES if kind in SWITCHES else MAX_RELEASE_RULES
-    size = len(json.dumps(rules, separators=(",", ":"), default=str).encode())
+    size = len(json.dumps(rules, separators=(",", ":"), ensure_ascii=False).encode())
     if size > bound:
         raise ServiceError(f"the rules are {size} bytes long: a {kind} may have {bound}; shorten its lists, or use several flags", "rules")
     return dict(rules)
+
+
+def _switch_problems(rules: Mapping[str, Any]) -> Iterator[str]:
+    """What apps may ask of a release and proxies must not be asked for every request."""
+    if rules.get("variants"):
+        yield "variants: only a release has variants; a switch is on or off"
+    for at, strategy in enumerate(rules.get("strategies", ())):
+        if strategy.get("variants"):
+            yield f"strategies[{at}].variants: only a release has variants"
+    lists = [*rules.get("strategies", ()), *rules.get("segments", ())]
+    if any(constraint.get("operator") == "REGEX" for listed in lists for constraint in listed.get("constraints") or ()):
+        yield "REGEX: a switch is asked for every request, and a pattern has no bound on its time; use STR_STARTS_WITH or the like"
 
 
 def check_dependencies(name: str, kind: str, rules: Mapping[str, Any], others: Mapping[str, tuple[str, Mapping[str, Any]]]) -> None:

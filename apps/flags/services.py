@@ -18,12 +18,17 @@ from apps.audit.services import change_record
 from apps.contracts.identifiers import uuid7
 from apps.flags import choices
 from apps.flags import rules as checks
+from apps.flags.change_rules import OFF
+from apps.flags.four_eyes import edit_guard, flip_guard, standing_of
 from apps.flags.models import Flag
 from apps.publishing.services import section_touch
 
 if TYPE_CHECKING:
     from apps.accounts.models import Organisation
     from apps.ownership.models import Team
+
+WHAT_IT_DOES = ("kind", "subject_kind", "subject_id", "level", "rules", "default")
+"""Fields that say what a flag does while it is on."""
 
 
 @transaction.atomic
@@ -66,13 +71,14 @@ def flag_set(
     subject = checks.check_subject_id(subject_kind, subject_id)
     if subject_kind == "organisation" and subject != str(organisation.pk):
         raise ServiceError("a flag is about its own organisation, not another one", "subject_id")
-    document = checks.check_rules(kind, name, rules or {})
+    document = checks.check_rules(kind, rules or {})
     if owner is not None and owner.organisation_id != organisation.pk:
         raise ServiceError("the owner belongs to another organisation", "owner")
     flag = Flag.objects.select_for_update().filter(organisation=organisation, name=name).first()
     created = flag is None
     before = {} if flag is None else flag_facts(flag)
     was_on = flag is not None and flag.on
+    stood = OFF if flag is None else standing_of(flag)
     flag = flag or Flag(id=id or uuid7(), organisation=organisation, name=name)
     flag.kind, flag.subject_kind, flag.subject_id = kind, subject_kind, subject
     flag.level = checks.check_level(kind, level)
@@ -86,6 +92,8 @@ def flag_set(
     after = flag_facts(flag)
     if after == before:
         return flag
+    reworked = any(after[field] != before.get(field) for field in WHAT_IT_DOES)
+    edit_guard(actor=actor, flag=flag, before=stood, after=standing_of(flag), reworked=reworked)
     if not parents_later:
         _check_dependencies(flag)
     if on and not was_on:
@@ -119,21 +127,24 @@ def flag_flip(
     simulated_only: bool = False,
     acknowledge: bool = False,
 ) -> Flag:
-    """Switch a flag on or off; the same again changes nothing. A reason is required.
+    """Switch a flag on or off; the same again changes nothing. A reason is required. What takes two persons is refused here: people ask
+    through ``changes.flip_submit``.
 
     until: when a flag that is switched on turns itself off; None for no end. share, simulated_only: a drill, for so many percent of the
     requests (by the request's id), or for those of simulated routes only. acknowledge: "I know that it leaves a route without a target".
     Raises ServiceError; publishing raises PublishError where a route would have no target left and nobody acknowledged it.
     """
-    permission_require(actor=actor, action="flag.change", organisation=organisation)
+    rows = Flag.objects.select_for_update(of=("self",)).select_related("owner", "organisation")
+    flag = rows.filter(organisation=organisation, name=name).first()
+    permission_require(actor=actor, action="flag.flip", organisation=organisation, team=flag.owner_id if flag else None)
     if not reason.strip():
         raise ServiceError("say why: everybody sees the reason while the flag is on", "reason")
     checks.check_text(reason, "reason")
     checks.check_until(until)
     checks.check_share(share)
-    flag = Flag.objects.select_for_update(of=("self",)).select_related("owner").filter(organisation=organisation, name=name).first()
     if flag is None:
         raise ServiceError(f"there is no flag {name!r}", "name")
+    stood = standing_of(flag)
     if not on:
         until, share, simulated_only, acknowledge = None, 100, False, False
     after = {"on": on, "until": until, "share": share, "simulated_only": simulated_only, "acknowledged": acknowledge}
@@ -143,6 +154,7 @@ def flag_flip(
     flag.reason = reason
     for field, value in after.items():
         setattr(flag, field, value)
+    flip_guard(actor=actor, flag=flag, before=stood, after=standing_of(flag))
     if on:
         flag.exercised_at = timezone.now()
     flag.save()
@@ -164,6 +176,7 @@ def flag_delete(*, actor: Actor, flag: Flag, reason: str = "") -> None:
     child = children.exclude(pk=flag.pk).first()
     if child is not None:
         raise ServiceError(f"the flag {child.name!r} depends on it: change that one first", "name")
+    edit_guard(actor=actor, flag=flag, before=standing_of(flag), after=OFF, reworked=False)
     change_record(actor, "flag.delete", flag, flag_facts(flag), {}, reason)
     flag_id = str(flag.id)
     flag.delete()
