@@ -12,6 +12,9 @@ from django.utils import timezone
 
 from apps.contracts.identifiers import uuid7
 from apps.flags import choices
+from apps.flags.change_models import ChangeRequest, FlagNotice, TwoPersonRule
+
+__all__ = ["ChangeRequest", "Flag", "FlagExposure", "FlagExposureMark", "FlagNotice", "HostOverride", "TwoPersonRule"]
 
 
 class Flag(models.Model):
