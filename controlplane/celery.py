@@ -27,6 +27,7 @@ QUEUES = ("default", "alerts", "rollups", "probes", "webhooks", "jobs")
 ROUTES: dict[str, dict[str, str]] = {
     "apps.alerts.tasks.*": {"queue": "alerts"},
     "apps.budgets.tasks.*": {"queue": "alerts"},
+    "apps.flags.tasks.*": {"queue": "alerts"},
     "apps.usage.tasks.*": {"queue": "rollups"},
     "apps.providers.tasks.*": {"queue": "probes"},
     "apps.prices.tasks.*": {"queue": "jobs"},
@@ -36,6 +37,10 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "budgets": {"task": "apps.budgets.tasks.budgets_watch", "schedule": 30.0},
     "weekly e-mails": {"task": "apps.budgets.tasks.weekly_watch", "schedule": 600.0},
     "performance budgets": {"task": "apps.budgets.tasks.performance_watch", "schedule": 60.0},
+    "scheduled flips": {"task": "apps.flags.tasks.changes_run", "schedule": 5.0},
+    "expired flags": {"task": "apps.flags.tasks.flags_expire", "schedule": 60.0},
+    "neglected flags": {"task": "apps.flags.tasks.flags_neglected", "schedule": 3600.0},
+    "e-mails about flags": {"task": "apps.flags.tasks.notices_send", "schedule": 30.0},
     "usage partitions": {"task": "apps.usage.tasks.partitions_maintain", "schedule": crontab(minute="5")},
     "usage rollups, slow tier": {"task": "apps.usage.tasks.rollups_compact", "schedule": 60.0},
     "spend, by dimension": {"task": "apps.usage.tasks.spend_count", "schedule": 60.0},
