@@ -13,8 +13,9 @@ from django.utils import timezone
 from apps.contracts.identifiers import uuid7
 from apps.flags import choices
 from apps.flags.change_models import ChangeRequest, FlagNotice, TwoPersonRule
+from apps.flags.flip_models import FlagFlip
 
-__all__ = ["ChangeRequest", "Flag", "FlagExposure", "FlagExposureMark", "FlagNotice", "HostOverride", "TwoPersonRule"]
+__all__ = ["ChangeRequest", "Flag", "FlagExposure", "FlagExposureMark", "FlagFlip", "FlagNotice", "HostOverride", "TwoPersonRule"]
 
 
 class Flag(models.Model):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from django.db.models import Count, Q, QuerySet, Subquery
 from django.http import HttpRequest
@@ -80,11 +81,40 @@ def unpublished_count() -> int:
     return TouchedFragment.objects.values("section", "object_id").distinct().count()
 
 
+_page_facts: dict[str, Callable[[], Any]] = {}
+
+
+def register_page_fact(name: str, expression: Callable[[], Any]) -> None:
+    """Names something that every page shows and that one expression of SQL can tell, such as what is overridden: it comes with the query
+    of the fleet, so that no page needs a query more. expression: makes it, referring to no column outside itself."""
+    _page_facts[name] = expression
+
+
+def page_facts_of(request: HttpRequest) -> dict[str, Any]:
+    """What was registered by ``register_page_fact``, by name, as the page's query of the fleet told it."""
+    fleet_status_of(request)
+    facts: dict[str, Any] = getattr(request, "_page_facts", {})
+    return facts
+
+
 def fleet_status() -> FleetStatus:
     """Which proxies there are and which of them run the newest version: one query, one more where there is no proxy."""
+    return _fleet_read({})[0]
+
+
+def _fleet_read(expressions: dict[str, Any]) -> tuple[FleetStatus, dict[str, Any]]:
+    """The status, and what the expressions are now; nothing of them before the first version, when nothing is in force anywhere."""
     newest = Version.objects.order_by("-number").values("number")[:1]
-    rows = list(ProxyProcess.objects.filter(gone_at=None).annotate(head=Subquery(newest)).order_by("name", "registered_at"))
-    head = (rows[0].head or 0) if rows else head_number()
+    found = ProxyProcess.objects.filter(gone_at=None).annotate(head=Subquery(newest), **expressions)
+    rows = list(found.order_by("name", "registered_at"))
+    facts: dict[str, Any] = {}
+    if rows:
+        head = rows[0].head or 0
+        facts = {name: getattr(rows[0], name) for name in expressions}
+    else:
+        last = Version.objects.order_by("-number").annotate(**expressions).values("number", *expressions).first() or {"number": 0}
+        head = last.pop("number")
+        facts = last
     silent_before = timezone.now() - SILENT_AFTER
     proxies = [
         ProxyStatus(
@@ -106,15 +136,17 @@ def fleet_status() -> FleetStatus:
         for proxy in rows
     ]
     applied = sum(proxy["applied"] and not proxy["silent"] for proxy in proxies)  # what is not heard of is not known to have it
-    return FleetStatus(head=head, applied=applied, total=len(proxies), label=f"v{head} · {applied}/{len(proxies)}", proxies=proxies)
+    label = f"v{head} · {applied}/{len(proxies)}"
+    return FleetStatus(head=head, applied=applied, total=len(proxies), label=label, proxies=proxies), facts
 
 
 def fleet_status_of(request: HttpRequest) -> FleetStatus:
     """``fleet_status()``, asked once per page: the bar and the page both show it."""
     known: FleetStatus | None = getattr(request, "_fleet_status", None)
     if known is None:
-        known = fleet_status()
+        known, facts = _fleet_read({f"fact_{name}": make() for name, make in _page_facts.items()})
         request._fleet_status = known  # type: ignore[attr-defined]
+        request._page_facts = {name.removeprefix("fact_"): value for name, value in facts.items()}  # type: ignore[attr-defined]
     return known
 
 

@@ -1,0 +1,350 @@
+"""Reads for what a flip would do and did: the published config, the rollups of the last hour, breakers, budgets.
+
+The config is the one that proxies run (``apps.publishing.state.head_state``), so that a preview and what follows cannot mean two things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, cast
+
+import msgspec
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models.functions import JSONObject
+
+from apps.accounts.models import Organisation
+from apps.accounts.scope import Scope
+from apps.audit.models import Event
+from apps.contracts.pricing import Price, PriceError
+from apps.contracts.snapshot import DiscountFragment, FlagFragment, PriceFragment, ProviderFragment, RouteFragment
+from apps.contracts.tariff import PriceBook
+from apps.flags.choices import FLIP_EVENT
+from apps.flags.consequences import LEAST_MEASURED, BudgetChange, Load, Outcome, Prediction, RouteCase, blended, p95, predict, runs_out_ms
+from apps.flags.neighbours import BudgetStanding, budgets_standing
+from apps.flags.plans import NOBODY, STOPPING, Place, Plan, acts, place_of, plan
+from apps.providers.live import LiveTarget, live_targets
+from apps.publishing.state import ConfigState, head_state
+from apps.usage.covering import floor
+from apps.usage.moves import EVERYTHING, Whose, Work, work_before, work_of
+
+WINDOW = timedelta(hours=1)
+SPREADING = timedelta(seconds=5)
+"""A flip is everywhere within a second; requests that began before it are booked when they end."""
+SETTLING = timedelta(seconds=3)
+"""The youngest records are still on their way."""
+FOLLOWED = timedelta(minutes=5)
+"""So long after a flip it is watched."""
+SHORTEST = timedelta(seconds=30)
+MOST_FLIPS = 500
+OF_REQUESTS: dict[str, Whose] = {"key": "key_id", "team": "team", "feature": "feature"}
+"""Subjects that are a part of every route's requests, and the dimension of usage that tells them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A flip as it is asked for: of which flag (as it would be published), on or off, for which share of its requests."""
+
+    flag: FlagFragment
+    on: bool
+    share: int = 100
+    simulated_only: bool = False
+
+
+@dataclass
+class Config:
+    """One organisation's part of the published config."""
+
+    state: ConfigState
+    organisation: str
+
+    @cached_property
+    def providers(self) -> dict[str, ProviderFragment]:
+        """By name."""
+        rows = cast(Mapping[str, ProviderFragment], self.state.fragments["providers"])
+        return {row.name: row for row in rows.values() if row.organisation == self.organisation}
+
+    @cached_property
+    def routes(self) -> list[RouteFragment]:
+        rows = cast(Mapping[str, RouteFragment], self.state.fragments["routes"])
+        return [row for row in rows.values() if row.organisation == self.organisation]
+
+    @cached_property
+    def flags(self) -> list[FlagFragment]:
+        rows = cast(Mapping[str, FlagFragment], self.state.fragments["flags"])
+        return [row for row in rows.values() if row.organisation == self.organisation]
+
+    @cached_property
+    def book(self) -> PriceBook:
+        pages = cast(Mapping[str, PriceFragment], self.state.fragments["prices"])
+        discounts = cast(Mapping[str, DiscountFragment], self.state.fragments["discounts"])
+        return PriceBook(pages.get, [row for row in discounts.values() if row.organisation == self.organisation])
+
+    def price(self, place: Place, now_ms: int) -> Price | None:
+        """What a place costs at a moment; None where nothing prices it."""
+        provider = self.providers.get(place.provider)
+        if provider is None:
+            return None
+        region = next((endpoint.region for endpoint in provider.endpoints if endpoint.name == place.endpoint), "")
+        try:
+            tariff = self.book.tariff(f"{provider.id}/{place.model}", region)
+        except (LookupError, PriceError):
+            return None
+        return tariff.at(now_ms) if tariff else None
+
+    def most_at_once(self) -> dict[Place, int]:
+        """Connections that each target's endpoint takes from one proxy."""
+        most = {(name, endpoint.name): endpoint.max_connections for name, row in self.providers.items() for endpoint in row.endpoints}
+        places = {place_of(target, self.providers) for route in self.routes for target in (*route.targets, *route.fallback)}
+        return {place: most.get((place.provider, place.endpoint), 0) for place in places}
+
+
+@dataclass
+class Question:
+    """What would come of one flip, gathered: at most six queries where the config is known, each made once."""
+
+    organisation: Organisation
+    scope: Scope
+    flip: Flip
+    heard: Sequence[Mapping[str, Any]] = ()
+    """The details of all proxies' last heartbeats."""
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    flips: Sequence[tuple[str, datetime]] | None = None
+    """(id of the flag, when) of the last hour's flips, where they are known already (``recent_flips``)."""
+
+    @cached_property
+    def config(self) -> Config:
+        return Config(head_state(), str(self.organisation.pk))
+
+    @property
+    def now_ms(self) -> int:
+        return int(self.now.timestamp() * 1000)
+
+    @cached_property
+    def live(self) -> dict[Place, LiveTarget]:
+        """Targets in trouble, as proxies see them."""
+        found = live_targets(self.organisation, self.heard)
+        return {Place(one.place.provider, one.place.endpoint, one.place.model): one for one in found}
+
+    @cached_property
+    def plans(self) -> dict[str, tuple[Plan, Plan]]:
+        """The routes that would answer otherwise than now: how they do and how they would, by name."""
+        flag, others = self.flip.flag, [one for one in self.config.flags if one.id != self.flip.flag.id and acts(one, self.now_ms)]
+        switched = msgspec.structs.replace(flag, on=True, until_ms=None, share=100, simulated_only=False, rules={})
+        without, having = others, [*others, switched]
+        before, after = (without, having) if self.flip.on else (having, without)
+        shut = {place for place, one in self.live.items() if one.state == "open"}
+        found = {}
+        for route in self.config.routes:
+            if flag.subject == "route" and route.id != flag.subject_id:
+                continue
+            old = plan(route, self.config.providers, before, self.now_ms, shut)
+            new = plan(route, self.config.providers, after, self.now_ms, shut)
+            if (old.options, old.stopped) != (new.options, new.stopped):
+                found[route.name] = (old, new)
+        return found
+
+    @property
+    def whose(self) -> tuple[Whose, str] | None:
+        """The part of every route's requests that the flag is about."""
+        name = OF_REQUESTS.get(self.flip.flag.subject)
+        return (name, self.flip.flag.subject_id) if name else None
+
+    @cached_property
+    def begin(self) -> datetime:
+        """From when on things have been as they are: an hour ago, or since a flag that these routes look at was flipped last."""
+        own = {one.id for one in self.config.flags if one.id == self.flip.flag.id or self._concerns(one)}
+        flips = flips_since(self.now - WINDOW) if self.flips is None else self.flips
+        return max((at + SPREADING for flag_id, at in flips if flag_id in own), default=self.now - WINDOW)
+
+    def _concerns(self, flag: FlagFragment) -> bool:
+        """Whether another flag may change what these routes do."""
+        if flag.subject == "route":
+            return any(route.id == flag.subject_id and route.name in self.plans for route in self.config.routes)
+        return flag.kind in ("kill", "degrade")
+
+    @cached_property
+    def work(self) -> list[Work]:
+        if not self.plans and self.whose is None:
+            return []
+        models = {option.place.model for _, new in self.plans.values() for option in new.options}
+        routes = None if self.whose is not None else list(self.plans)
+        return work_of(self.scope, self.begin, self.end, routes=routes, models=models, whose=self.whose, whole=True)
+
+    @property
+    def end(self) -> datetime:
+        return floor(self.now - SETTLING, 10)
+
+    def answer(self) -> Prediction:
+        """What the flip would do."""
+        flag, gaps = self.flip.flag, []
+        if flag.kind == "release":
+            return Prediction(minutes=0, requests=0, gaps=["Apps ask for this flag and act on it themselves: proxies move nothing."])
+        if flag.subject == "region":
+            gaps.append("Which requests come from a region is not measured.")
+        if flag.rules and self.flip.on:
+            gaps.append("Its rules decide for each request: this much would move if they held for all.")
+        if flag.kind == "degrade" and flag.level == "limited":
+            gaps.append("Answers become shorter where they are longer than the route's cap: what that saves is not known.")
+        if flag.kind == "degrade" and flag.level in STOPPING:
+            gaps.append("Requests that no stored or prepared answer fits are refused.")
+        if self.end - self.begin < SHORTEST:
+            gaps.append("It was flipped a moment ago: too little was measured since.")
+            return Prediction(minutes=0, requests=0, routes=sorted(self.plans), gaps=gaps)
+        first = min((one.first for one in self.work if one.route != EVERYTHING), default=self.begin)
+        minutes = max((self.end - max(first, self.begin)).total_seconds(), 10.0) / 60
+        found = predict(
+            self._cases(),
+            minutes=minutes,
+            price=lambda place: self.config.price(place, self.now_ms),
+            elsewhere=lambda place: self._elsewhere.get(place, Load()),
+            proxies=len(self.heard),
+            states={place: one.status.label for place, one in self.live.items()},
+            caps=self.config.most_at_once(),
+            gaps=gaps,
+        )
+        return msgspec.structs.replace(found, budgets=self._budgets(found))
+
+    def _cases(self) -> list[RouteCase]:
+        flag = self.flip.flag
+        reach = self.flip.share / 100 if self.flip.on else 1.0
+        if self.flip.on and self.flip.simulated_only and not self.scope.simulated:
+            reach = 0.0
+        by_route: dict[str, dict[Place, Load]] = {}
+        for one in self.work:
+            loads = by_route.setdefault(one.route, {})
+            place = Place(one.provider, one.endpoint, one.model) if one.provider else NOBODY
+            loads[place] = loads.get(place, Load()) + _load(one)
+        if self.whose is not None:
+            return self._part(by_route, reach)
+        stay = self.flip.on and flag.kind == "kill" and flag.subject in ("provider", "model")
+        return [RouteCase(name, new, by_route.get(name, {}), reach, stay) for name, (_, new) in self.plans.items()]
+
+    def _part(self, by_route: Mapping[str, Mapping[Place, Load]], reach: float) -> list[RouteCase]:
+        """A key's, team's or feature's requests: stopped when the flag goes on, answered as their routes are when it goes off."""
+        flag, routes = self.flip.flag, {route.name: route for route in self.config.routes}
+        stops = flag.kind == "kill" or flag.level in STOPPING
+        others = [one for one in self.config.flags if one.id != flag.id and acts(one, self.now_ms)]
+        cases = []
+        for name, loads in by_route.items():
+            if name in routes:
+                as_ever = plan(routes[name], self.config.providers, others, self.now_ms)
+                after = Plan(stopped=f"the flag {flag.name} stops it") if self.flip.on and stops else as_ever
+                cases.append(RouteCase(name, after, loads, reach, stay=self.flip.on and not stops))
+        return cases
+
+    @cached_property
+    def _elsewhere(self) -> dict[Place, Load]:
+        """What each target did on all routes; times to the first token of the last days where there are too few of now."""
+        found: dict[Place, Load] = {}
+        for one in self.work:
+            if one.provider:
+                place = Place(one.provider, one.endpoint, one.model)
+                found[place] = found.get(place, Load()) + _load(one)
+        wanted = {option.place for _, new in self.plans.values() for option in new.options}
+        few = {place for place in wanted if sum(found.get(place, Load()).first_token.values()) < LEAST_MEASURED}
+        for one in work_before(self.scope, {place.model for place in few}, now=self.now):
+            place = Place(one.provider, one.endpoint, one.model)
+            if place in few and one.requests:
+                now = found.get(place, Load())
+                found[place] = Load(
+                    now.requests, now.ok, now.tokens_input, now.tokens_output, now.tokens_cache_read, now.cost_nano, now.busy_us,
+                    dict(one.first_token), one.busy_us / one.requests,
+                )  # fmt: skip
+        return found
+
+    def _budgets(self, found: Prediction) -> list[BudgetChange]:
+        """Budgets of the organisation, the routes and the providers that would be used up earlier or later."""
+        more = found.cost_more
+        if not more:
+            return []
+        standing = [one for one in budgets_standing(self.organisation) if one.scope in ("organisation", "route")]
+        if not standing:
+            return []
+        whole = sum(one.cost_nano for one in self.work if one.route == EVERYTHING)
+        burn = whole / max((self.end - self.begin).total_seconds() / 3600, 1 / 60)
+        ids = {route.id: route.name for route in self.config.routes}
+        changes = []
+        for one in standing:
+            if one.scope == "route" and ids.get(one.scope_id) not in found.routes:
+                continue
+            rate, extra = (burn, more) if one.scope == "organisation" else self._of_route(ids[one.scope_id], found)
+            changes.append(_change(one, rate, extra, self.now_ms))
+        return [one for one in changes if one.ends_ms != one.would_end_ms]
+
+    def _of_route(self, name: str, found: Prediction) -> tuple[float, float]:
+        """(cost an hour, more of it) of one of the routes: of several, by its part of what they cost."""
+        cost = sum(one.cost_nano for one in self.work if one.route == name) / found.minutes * 60
+        return cost, (found.cost_more or 0) * (cost / found.cost_now if found.cost_now else 1.0 / len(found.routes))
+
+
+def _change(one: BudgetStanding, rate: float, more: float, now_ms: int) -> BudgetChange:
+    window = int(one.ends_at.timestamp() * 1000)
+    return BudgetChange(
+        name=one.name,
+        ends_ms=runs_out_ms(remaining=one.remaining, per_hour=rate, now_ms=now_ms, window_ends_ms=window),
+        would_end_ms=runs_out_ms(remaining=one.remaining, per_hour=rate + more, now_ms=now_ms, window_ends_ms=window),
+    )
+
+
+def _load(one: Work) -> Load:
+    return Load(
+        one.requests, one.ok, one.tokens_input, one.tokens_output, one.tokens_cache_read, one.cost_nano, one.busy_us, dict(one.first_token)
+    )
+
+
+def recent_flips(now: datetime) -> ArraySubquery:
+    """Every flag that was flipped within the last hour and when, as an expression for a query that is made anyway; see ``flips_read``."""
+    rows = Event.objects.filter(kind=FLIP_EVENT, subject_kind="flag", at__gte=now - WINDOW).order_by("-at")
+    return ArraySubquery(rows.annotate(flip=JSONObject(flag="subject_id", at="at")).values("flip")[:MOST_FLIPS])
+
+
+def flips_read(found: Sequence[Mapping[str, str]]) -> list[tuple[str, datetime]]:
+    """What ``recent_flips`` gave."""
+    return [(one["flag"], datetime.fromisoformat(one["at"])) for one in found]
+
+
+def flips_since(start: datetime) -> list[tuple[str, datetime]]:
+    """(id of the flag, when) of flips since a moment: one query."""
+    rows = Event.objects.filter(kind=FLIP_EVENT, subject_kind="flag", at__gte=start).order_by("-at")
+    return list(rows.values_list("subject_id", "at")[:MOST_FLIPS])
+
+
+def outcome_of(
+    scope: Scope, routes: Collection[str], start: datetime, end: datetime, *, whose: tuple[Whose, str] | None = None
+) -> Outcome | None:
+    """What these routes did in whole buckets of ``[start, end)``: one query; None for less than one bucket."""
+    step = 60 if whose else 10
+    first, last = floor(start + timedelta(seconds=step - 1), step), floor(end, step)
+    seconds = (last - first).total_seconds()
+    if seconds < step:
+        return None
+    work = work_of(scope, first, last, routes=list(routes), whose=whose)
+    called = [one for one in work if one.provider]
+    targets: dict[str, float] = {}
+    for one in called:
+        label = Place(one.provider, one.endpoint, one.model).label
+        targets[label] = targets.get(label, 0.0) + one.requests / seconds * 60
+    times = blended((one.first_token, 1.0) for one in called)
+    return Outcome(
+        seconds=seconds,
+        requests=sum(one.requests for one in work),
+        targets=targets,
+        refused_per_minute=sum(one.requests for one in work if not one.provider) / seconds * 60,
+        cost=round(sum(one.cost_nano for one in work) / seconds * 3600),
+        ttft=p95(times) if sum(times.values()) >= LEAST_MEASURED else None,
+    )
+
+
+def subject_names(flags: Iterable[Any]) -> dict[str, str]:
+    """Id -> name of what flags are about, as the published config names it; at most two queries, none where it is known."""
+    state = head_state()
+    found = {}
+    for flag in flags:
+        for section in ("providers", "routes", "keys"):
+            fragment = state.fragments[section].get(flag.subject_id)
+            if fragment is not None:
+                found[flag.subject_id] = str(getattr(fragment, "name", ""))
+    return found

@@ -1,0 +1,109 @@
+"""What routes' requests did at each target over a short while: what is needed to say what would happen if they went elsewhere.
+
+Read from the rollups: of ten seconds, which know routes and targets; of minutes, where one key's, team's or feature's share is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from apps.accounts.scope import Scope
+from apps.contracts.histogram import merge
+from apps.usage.covering import HOUR, MINUTE, floor
+from apps.usage.selectors import rows_of
+
+Whose = Literal["key_id", "team", "feature"]
+EVERYTHING = "*"
+"""As a route: the whole organisation, without targets."""
+LOOK_BACK = timedelta(days=7)
+"""How far back a target that has no traffic now is looked for."""
+
+_SUMS = (
+    "sum(requests)::bigint, sum(ok)::bigint, sum(tokens_input)::bigint, sum(tokens_output)::bigint, sum(tokens_cache_read)::bigint, "
+    "sum(cost_nano)::bigint, sum(total_us)::bigint, string_agg(h_first_token::text, ',') FILTER (WHERE h_first_token <> '{}')"
+)
+_WHOLE = (
+    "sum(requests)::bigint, sum(ok)::bigint, sum(tokens_input)::bigint, sum(tokens_output)::bigint, sum(tokens_cache_read)::bigint, "
+    "sum(cost_nano)::bigint, 0::bigint, NULL"
+)
+_decode = msgspec.json.Decoder(list[dict[int, int]]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one target did for one route. An empty provider: requests for which nobody was called. first: its first bucket.
+
+    busy_us: the sum of all durations. first_token: a histogram of microseconds (``apps.contracts.histogram``).
+    """
+
+    route: str
+    provider: str
+    endpoint: str
+    model: str
+    first: datetime
+    requests: int
+    ok: int
+    tokens_input: int
+    tokens_output: int
+    tokens_cache_read: int
+    cost_nano: int
+    busy_us: int
+    first_token: dict[int, int] = field(default_factory=dict)
+
+
+def work_of(
+    scope: Scope,
+    start: datetime,
+    end: datetime,
+    *,
+    routes: Collection[str] | None,
+    models: Collection[str] = (),
+    whose: tuple[Whose, str] | None = None,
+    whole: bool = False,
+) -> list[Work]:
+    """By route and target in whole buckets of ``[start, end)``, within the last two days: one query.
+
+    routes: their names, None for all. models: also whatever other routes sent to these. whose: only one key's (its id), team's or
+    feature's requests, in buckets of a minute. whole: also what the organisation did altogether, as the route ``EVERYTHING``.
+    """
+    table, step, condition = ("usage_rollup_10s", 10, "") if whose is None else ("usage_rollup_1m", MINUTE, f"AND {whose[0]} = %s")
+    given: list[object] = [scope.organisation, scope.simulated, floor(start, step), end, *([whose[1]] if whose else [])]
+    if routes is not None:
+        condition += " AND (route = ANY (%s) OR model = ANY (%s))"
+        given += [list(routes), list(models)]
+    sql = (
+        f"SELECT route, provider, endpoint, model, min(bucket), {_SUMS} FROM {table} WHERE organisation = %s AND simulated = %s "
+        f"AND bucket >= %s AND bucket < %s {condition} GROUP BY route, provider, endpoint, model"
+    )
+    if whole:
+        sql += (
+            f" UNION ALL SELECT '{EVERYTHING}', '', '', '', min(bucket), {_WHOLE} FROM usage_summary WHERE organisation = %s "
+            "AND simulated = %s AND seconds = 10 AND dimension = '' AND bucket >= %s AND bucket < %s HAVING count(*) > 0"
+        )
+        given += given[:4]
+    rows = rows_of(sql, given)
+    return [Work(*row[:-1], _merged(row[-1])) for row in rows]
+
+
+def work_before(scope: Scope, models: Collection[str], *, now: datetime) -> list[Work]:
+    """What targets of these models did on all routes in the hours of ``LOOK_BACK``: one query, none without models."""
+    if not models:
+        return []
+    rows = rows_of(
+        f"SELECT '', provider, endpoint, model, min(bucket), {_SUMS} FROM usage_rollup_1h WHERE organisation = %s AND simulated = %s "
+        "AND bucket >= %s AND model = ANY (%s) GROUP BY provider, endpoint, model",
+        [scope.organisation, scope.simulated, floor(now - LOOK_BACK, HOUR), list(models)],
+    )
+    return [Work(*row[:-1], _merged(row[-1])) for row in rows]
+
+
+def _merged(texts: str | None) -> dict[int, int]:
+    found: dict[int, int] = {}
+    for histogram in _decode(f"[{texts}]") if texts else ():
+        merge(found, histogram)
+    return found
