@@ -13,7 +13,7 @@ def main() -> None:
     if argv[1:2] and argv[1] in cli.COMMANDS:
         sys.exit(cli.main(argv[1:]))
     # Every command takes --data-dir: settings are read from the instance that it names.
-    argv = cli.choose_data_dir(argv)
+    argv = cli.command_named(cli.choose_data_dir(argv))
     if missing := cli.missing_instance(argv):
         sys.exit(f"{argv[1]}: {missing}")
 

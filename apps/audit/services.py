@@ -7,7 +7,8 @@ never wait for each other before that, and a lock taken earlier (publishing's) c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import models, transaction
@@ -37,6 +38,60 @@ def audit_record(
     before, after: the fields that changed; values under secret names are blanked (``apps.audit.rules``).
     Raises TypeError when a value has no JSON form.
     """
+    event = _event(actor, action, subject_kind, subject_id, subject_name, before, after, reason, config_version)
+    event.save(force_insert=True)
+    return event
+
+
+def change_record(
+    actor: Actor, action: str, subject: models.Model, before: Mapping[str, Any], after: Mapping[str, Any], reason: str = ""
+) -> AuditEvent:
+    """``audit_record`` of a change of one row: its kind is what ``action`` begins with, its name its ``name``."""
+    return audit_record(
+        actor=actor,
+        action=action,
+        subject_kind=action.partition(".")[0],
+        subject_id=subject.pk,
+        subject_name=subject.name,  # type: ignore[attr-defined]
+        before=before,
+        after=after,
+        reason=reason,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One of many things that were changed alike: its id and name, and the fields that changed."""
+
+    subject_id: str
+    subject_name: str
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+
+
+@transaction.atomic
+def audit_record_many(*, actor: Actor, action: str, events: Iterable[Recorded], reason: str = "") -> int:
+    """``audit_record`` of many things at once, each with its own link in the chain; the kind is what ``action`` begins with. How many."""
+    rows = [
+        _event(actor, action, action.partition(".")[0], event.subject_id, event.subject_name, event.before, event.after, reason, None)
+        for event in events
+    ]
+    AuditEvent.objects.bulk_create(rows, batch_size=1_000)
+    return len(rows)
+
+
+def _event(
+    actor: Actor,
+    action: str,
+    subject_kind: str,
+    subject_id: object,
+    subject_name: str,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    reason: str,
+    config_version: int | None,
+) -> AuditEvent:
+    """A link that is not in the chain yet."""
     event = AuditEvent(
         at=timezone.now(),
         actor_kind=actor.kind,
@@ -56,21 +111,4 @@ def audit_record(
         config_version=config_version,
     )
     event.content_hash = event.compute_content_hash()
-    event.save(force_insert=True)
     return event
-
-
-def change_record(
-    actor: Actor, action: str, subject: models.Model, before: Mapping[str, Any], after: Mapping[str, Any], reason: str = ""
-) -> AuditEvent:
-    """``audit_record`` of a change of one row: its kind is what ``action`` begins with, its name its ``name``."""
-    return audit_record(
-        actor=actor,
-        action=action,
-        subject_kind=action.partition(".")[0],
-        subject_id=subject.pk,
-        subject_name=subject.name,  # type: ignore[attr-defined]
-        before=before,
-        after=after,
-        reason=reason,
-    )

@@ -10,7 +10,8 @@ class BudgetsConfig(AppConfig):
         from apps.budgets.limit_selectors import limits_applying
         from apps.budgets.performance_choices import EVENTS
         from apps.budgets.selectors import budget_bars
-        from apps.keys.neighbours import register_budgets, register_limits
+        from apps.budgets.key_walls import key_walls_create
+        from apps.keys.neighbours import register_budgets, register_limits, register_walls
 
         register_kind(ALERT_EVENT, "Budget alert", tone="warning", description="A threshold of a budget's window was reached.")
         register_kind(OVERRUN_EVENT, "Budget overrun", tone="bad", description="A provider billed more than was reserved for the request.")
@@ -22,3 +23,4 @@ class BudgetsConfig(AppConfig):
         register_kind(EVENTS["unknown"], "Performance unknown", description="Too little was measured to judge a performance budget.")
         register_budgets(budget_bars)
         register_limits(limits_applying)
+        register_walls(key_walls_create)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from apps.contracts.snapshot import Environment
+from apps.contracts.snapshot import BudgetPeriod, Environment
 from apps.ui.status import Status
 
 STORED_STATES = [("active", "Active"), ("revoked", "Revoked")]
@@ -20,6 +20,24 @@ STATES: dict[str, Status] = {
         Status("revoked", "Revoked", "bad", "block"),
     )
 }
+
+DIGESTS = [("hmac", "HMAC-SHA256 under the pepper"), ("sha256", "bare SHA-256")]
+"""How a token that opens a key is recognised."""
+
+REQUEST_STORED_STATES = [("open", "Open"), ("approved", "Approved"), ("rejected", "Rejected"), ("withdrawn", "Withdrawn")]
+
+REQUEST_STATES: dict[str, Status] = {
+    state.value: state
+    for state in (
+        Status("open", "Waiting", "warn", "clock"),
+        Status("approved", "Approved", "good"),
+        Status("rejected", "Rejected", "bad", "block"),
+        Status("withdrawn", "Withdrawn", "neutral", "dash"),
+    )
+}
+
+WINDOWS = [(window, f"per {window}") for window in get_args(BudgetPeriod)]
+"""Windows that a key's budget can have."""
 
 ENVIRONMENTS = [(name, name.capitalize()) for name in get_args(Environment)]
 

@@ -6,14 +6,16 @@ less and never fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+from uuid import UUID
 
 from django.db.models import Value
 
 from apps.accounts.models import Organisation
+from apps.audit.actors import Actor
 from apps.ui.status import Status
 
 
@@ -52,6 +54,8 @@ class LimitLine(Protocol):
     """A limit that holds a key, its team or its whole organisation (``apps.budgets.limit_selectors.LimitLine``)."""
 
     @property
+    def id(self) -> UUID: ...
+    @property
     def name(self) -> str: ...
     @property
     def scope(self) -> str: ...
@@ -65,6 +69,27 @@ class LimitRead(Protocol):
     def __call__(self, organisation: Organisation, *, key_id: str, team_id: str) -> Sequence[LimitLine]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class KeyWalls:
+    """What holds a new key from its first request on. limits: kind of limit -> amount. budget_nano: nano-dollars per ``budget_window``,
+    0: none. name, public_id: of the key, of which the limits' and the budget's names are made."""
+
+    key_id: str
+    name: str
+    public_id: str
+    limits: Mapping[str, int]
+    budget_nano: int = 0
+    budget_window: str = "month"
+    owner_email: str = ""
+
+
+class WallWrite(Protocol):
+    """Sets limits and budgets of keys that were made in the same transaction. It asks for no permission: whoever may make such a key may
+    make it with these walls, and the keys' service has asked."""
+
+    def __call__(self, *, actor: Actor, organisation: Organisation, walls: Sequence[KeyWalls], reason: str) -> None: ...
+
+
 RouteName = Callable[[Any], Any]
 """From a query's expression of a route's id to one of its name: what lists name routes by without a query of their own."""
 
@@ -74,6 +99,7 @@ _routes: RouteRead | None = None
 _route_name: RouteName | None = None
 _budgets: BudgetRead | None = None
 _limits: LimitRead | None = None
+_walls: WallWrite | None = None
 
 
 def register_routes(read: RouteRead) -> None:
@@ -103,6 +129,23 @@ def register_limits(read: LimitRead) -> None:
     """Names who knows the limits."""
     global _limits
     _limits = read
+
+
+def register_walls(write: WallWrite) -> None:
+    """Names who sets limits and budgets."""
+    global _walls
+    _walls = write
+
+
+def walls_set(*, actor: Actor, organisation: Organisation, walls: Sequence[KeyWalls], reason: str) -> None:
+    """Limits and budgets of new keys, in the transaction that made them. Raises LookupError where nobody sets them: a key must never be
+    made without the walls it was asked for."""
+    walls = [wall for wall in walls if wall.limits or wall.budget_nano]
+    if not walls:
+        return
+    if _walls is None:
+        raise LookupError("nobody sets limits and budgets of keys: apps.budgets registers itself in its ready()")
+    _walls(actor=actor, organisation=organisation, walls=walls, reason=reason)
 
 
 def limits_known(organisation: Organisation, *, key_id: str, team_id: str) -> list[LimitLine]:

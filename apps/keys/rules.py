@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import get_args
 
 from apps.audit.errors import ServiceError
+from apps.contracts.networks import MAX_NETWORKS, NetworkError, network_read
 from apps.contracts.snapshot import Environment
 from apps.contracts.tokens import MAX_LENGTH, MIN_LENGTH, public_id_of
 
@@ -76,6 +77,29 @@ def check_routes(routes: Sequence[str]) -> list[str]:
     return list(routes)
 
 
+def check_addresses(addresses: Sequence[str]) -> list[str]:
+    """Ranges of addresses in canonical spelling, in the order given, none twice; none at all: from everywhere."""
+    if len(addresses) > MAX_NETWORKS:
+        raise ServiceError(f"{len(addresses)} ranges of addresses: use at most {MAX_NETWORKS}, wider ones", "addresses")
+    try:
+        ranges = [network_read(text) for text in addresses]
+    except NetworkError as error:
+        raise ServiceError(str(error), "addresses") from None
+    if len(set(ranges)) != len(ranges):
+        raise ServiceError("a range of addresses is listed twice", "addresses")
+    return ranges
+
+
+def check_hash(text: str) -> str:
+    """A SHA-256 of a token, as hexadecimal digits in lower case."""
+    digest = text.strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ServiceError(
+            "a SHA-256 has 64 hexadecimal digits: this is another digest, or the secret itself, which belongs here never", "sha256"
+        )
+    return digest
+
+
 def check_expiry(expires_at: datetime | None) -> datetime | None:
     if expires_at is not None and expires_at.tzinfo is None:
         raise ServiceError("the expiry needs a time zone, such as 2027-01-31T00:00:00Z", "expires_at")
@@ -115,6 +139,16 @@ def check_token(token: str) -> str:
     if token.startswith("bk-") and public_id_of(token) is None:
         raise ServiceError("the key's secret starts like one of ours but is cut short: copy the whole of it", "secret")
     return token
+
+
+def limit_name(name: str, public_id: str, words: str) -> str:
+    """What a limit is called that was set together with its key: told apart by the public id, because names are used again."""
+    return f"{name[:30]} ({public_id}) {words}"
+
+
+def budget_name(name: str, public_id: str) -> str:
+    """The same of a budget."""
+    return f"{name[:50]} ({public_id})"
 
 
 def _label(text: str) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
 
-from apps.accounts.selectors import permission_require
+from apps.accounts.selectors import permission_require, permitted
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import change_record
@@ -46,15 +47,20 @@ class KeyFacts(TypedDict, total=False):
     priority: str
     explain: bool
     source: str
+    addresses: Sequence[str]
 
 
 @transaction.atomic
 def key_create(
     *, actor: Actor, organisation: Organisation, name: str, reason: str = "", **facts: Unpack[KeyFacts]
 ) -> tuple[VirtualKey, str]:
-    """A new key and its token. The token is not stored: this is the only time it can be shown."""
+    """A new key and its token. The token is not stored: this is the only time it can be shown.
+
+    Raises PermissionRefused, also for whoever makes keys inside a team's bounds only: ``apps.keys.request_services`` is for them.
+    """
     public_id, token = new_token()
-    return _key_add(actor, organisation, name, facts, public_id, token, reason), token
+    unbounded_require(actor=actor, organisation=organisation, team=owner_of(facts))
+    return key_add(actor, organisation, name, facts, public_id, {key_digest(token): "hmac"}, reason), token
 
 
 @transaction.atomic
@@ -62,21 +68,27 @@ def key_import(
     *, actor: Actor, organisation: Organisation, name: str, token: str, reason: str = "", **facts: Unpack[KeyFacts]
 ) -> VirtualKey:
     """A key for a token that exists already, of any shape. Raises ServiceError where the token opens a key already."""
+    unbounded_require(actor=actor, organisation=organisation, team=owner_of(facts))
     rules.check_token(token)
     public_id = public_id_of(token)
     if public_id is None or VirtualKey.objects.filter(public_id=public_id).exists():
         public_id, _ = new_token()
-    return _key_add(actor, organisation, name, facts, public_id, token, reason)
+    return key_add(actor, organisation, name, facts, public_id, {key_digest(token): "hmac"}, reason)
 
 
 @transaction.atomic
 def key_update(*, actor: Actor, key: VirtualKey, reason: str = "", **facts: Unpack[KeyFacts]) -> VirtualKey:
-    """Change what is given, leave the rest. Raises ServiceError for a revoked key: it stays as it was."""
-    permission_require(actor=actor, action="key.change", organisation=key.organisation)
+    """Change what is given, leave the rest. Raises ServiceError for a revoked key: it stays as it was.
+
+    Who gives a key to another team must be allowed to change the keys of both.
+    """
+    permission_require(actor=actor, action="key.change", organisation=key.organisation, team=team_of(key))
     key = _active(key)
-    before = key_facts(key)
+    before, was = key_facts(key), team_of(key)
     _take(key, facts)
     _check(key)
+    if team_of(key) != was:
+        permission_require(actor=actor, action="key.change", organisation=key.organisation, team=team_of(key))
     after = key_facts(key)
     changed = [field for field in after if after[field] != before[field]]
     if not changed:
@@ -94,7 +106,7 @@ def key_token_replace(*, actor: Actor, key: VirtualKey, token: str, reason: str 
 
     For a token that exists already and is kept elsewhere; ``key_rotate`` makes a new one.
     """
-    permission_require(actor=actor, action="key.change", organisation=key.organisation)
+    permission_require(actor=actor, action="key.change", organisation=key.organisation, team=team_of(key))
     rules.check_token(token)
     key = _active(key)
     digest = key_digest(token)
@@ -102,7 +114,7 @@ def key_token_replace(*, actor: Actor, key: VirtualKey, token: str, reason: str 
         return key
     key.digest_rows.exclude(digest=digest).delete()
     if not key.digest_rows.exists():
-        _digest_add(key, digest)
+        _digests_add(key, {digest: "hmac"})
     key.digest_rows.update(expires_at=None)
     change_record(actor, "key.rotate", key, {}, {"value_changed": True}, reason)
     section_touch(section="keys", ids=[str(key.id)])
@@ -116,7 +128,7 @@ def key_rotate(*, actor: Actor, key: VirtualKey, old_until: datetime | None = No
     old_until: until when the present token opens the key too; None: it opens nothing from the next publish on. Tokens that were
     replaced earlier never live longer than they were given. Raises ServiceError for a key that is kept in a file or variable.
     """
-    permission_require(actor=actor, action="key.change", organisation=key.organisation)
+    permission_require(actor=actor, action="key.change", organisation=key.organisation, team=team_of(key))
     key = _active(key)
     now = timezone.now()
     rules.check_old_until(old_until, now=now)
@@ -130,7 +142,7 @@ def key_rotate(*, actor: Actor, key: VirtualKey, old_until: datetime | None = No
         if key.digest_rows.count() >= rules.MAX_TOKENS:
             raise ServiceError("too many replaced secrets are still valid: let the present one end at once, or wait", "old_until")
     _, token = new_token(key.public_id)
-    _digest_add(key, key_digest(token))
+    _digests_add(key, {key_digest(token): "hmac"})
     change_record(actor, "key.rotate", key, {}, {"value_changed": True, "old_valid_until": old_until}, reason)
     section_touch(section="keys", ids=[str(key.id)])
     return key, token
@@ -149,7 +161,7 @@ def key_enable(*, actor: Actor, key: VirtualKey, reason: str = "") -> VirtualKey
 @transaction.atomic
 def key_revoke(*, actor: Actor, key: VirtualKey, reason: str = "") -> VirtualKey:
     """Revoke for good: the key stays as a tombstone, its name becomes free. A second time changes nothing."""
-    permission_require(actor=actor, action="key.revoke", organisation=key.organisation)
+    permission_require(actor=actor, action="key.revoke", organisation=key.organisation, team=team_of(key))
     key = VirtualKey.objects.select_for_update().get(pk=key.pk)
     if key.state == "revoked":
         return key
@@ -175,11 +187,36 @@ def key_facts(key: VirtualKey) -> dict[str, Any]:
         "priority": key.priority,
         "explain": key.explain,
         "source": key.source,
+        "addresses": list(key.addresses),
     }
 
 
-def _key_add(actor: Actor, organisation: Organisation, name: str, facts: KeyFacts, public_id: str, token: str, reason: str) -> VirtualKey:
-    permission_require(actor=actor, action="key.create", organisation=organisation)
+def team_of(key: VirtualKey) -> UUID | None:
+    """Id of the team that owns a key, by itself or by its service."""
+    return key.service.team_id if key.service is not None else key.team_id
+
+
+def owner_of(facts: KeyFacts) -> UUID | None:
+    """The same of a key that is to be made."""
+    service, team = facts.get("service"), facts.get("team")
+    return service.team_id if service is not None else team.pk if team is not None else None
+
+
+def unbounded_require(*, actor: Actor, organisation: Organisation, team: UUID | None) -> None:
+    """Raises unless the actor may make any key for the team (None: for nobody). A member of the team makes keys inside its bounds, and is
+    told where."""
+    permission_require(actor=actor, action="key.create", organisation=organisation, team=team)
+    if not permitted(actor=actor, action="key.change", organisation=organisation, team=team):
+        raise ServiceError(
+            "your role makes keys inside the bounds of your team: use Ask for a key, which makes them at once where the bounds allow it",
+            "service",
+        )
+
+
+def key_add(
+    actor: Actor, organisation: Organisation, name: str, facts: KeyFacts, public_id: str, digests: Mapping[str, str], reason: str
+) -> VirtualKey:
+    """A row and its digests (hex digest -> kind), for services that have asked for the permission, in their transaction."""
     rules.check_name(name)
     if VirtualKey.objects.filter(organisation=organisation, name=name, state="active").exists():
         raise ServiceError(f"a key named {name!r} exists: choose another name, or revoke that one first", "name")
@@ -187,7 +224,7 @@ def _key_add(actor: Actor, organisation: Organisation, name: str, facts: KeyFact
     _take(key, facts)
     _check(key)
     key.save(force_insert=True)
-    _digest_add(key, key_digest(token))
+    _digests_add(key, digests)
     change_record(actor, "key.create", key, {}, {"public_id": public_id, **key_facts(key)}, reason)
     section_touch(section="keys", ids=[str(key.id)])
     return key
@@ -199,19 +236,18 @@ def _take(key: VirtualKey, facts: KeyFacts) -> None:
     if unknown:
         raise TypeError(f"a key has no {', '.join(sorted(unknown))}")
     for field, value in facts.items():
-        setattr(key, field, list(value) if field in ("tags", "routes") else value)  # type: ignore[call-overload]
+        setattr(key, field, list(value) if field in ("tags", "routes", "addresses") else value)  # type: ignore[call-overload]
     if facts.get("service") is not None:
         key.team = None
 
 
-def _digest_add(key: VirtualKey, digest: str) -> None:
-    taken = KeyDigest.objects.select_related("key").filter(digest=digest).first()
-    if taken is not None:
+def _digests_add(key: VirtualKey, digests: Mapping[str, str]) -> None:
+    for taken in KeyDigest.objects.select_related("key").filter(digest__in=list(digests)):
         if taken.key.organisation_id != key.organisation_id:
             raise ServiceError("this secret opens another key of this installation already: use a new one", "secret")
         state = "was revoked with" if taken.key.state == "revoked" else "opens"
         raise ServiceError(f"this secret {state} the key {taken.key.name!r}: use a new one", "secret")
-    KeyDigest.objects.create(key=key, digest=digest)
+    KeyDigest.objects.bulk_create([KeyDigest(key=key, digest=digest, kind=kind) for digest, kind in digests.items()])
 
 
 def _active(key: VirtualKey) -> VirtualKey:
@@ -230,6 +266,7 @@ def _check(key: VirtualKey) -> None:
     rules.check_tags(key.tags)
     rules.check_routes(key.routes)
     rules.check_expiry(key.expires_at)
+    key.addresses = rules.check_addresses(key.addresses)
     for owner, field in ((key.team, "team"), (key.service.team if key.service else None, "service")):
         if owner is not None and owner.organisation_id != key.organisation_id:
             raise ServiceError(f"the {field} belongs to another organisation", field)

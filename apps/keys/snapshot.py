@@ -20,7 +20,7 @@ def _build(ids: set[str] | None) -> dict[str, Fragment]:
             name=row.name,
             public_id=row.public_id,
             organisation=str(row.organisation_id),
-            digests=sorted(digest.digest for digest in row.digest_rows.all()),
+            digests=sorted(digest.digest for digest in row.digest_rows.all() if digest.kind == "hmac"),
             state="active" if row.state == "active" else "revoked",
             expires_at_ms=None if row.expires_at is None else int(row.expires_at.timestamp() * 1000),
             environment=cast(Environment, row.environment),
@@ -37,6 +37,8 @@ def _build(ids: set[str] | None) -> dict[str, Fragment]:
                 for digest in sorted(row.digest_rows.all(), key=lambda digest: digest.digest)
                 if digest.expires_at is not None
             },
+            hashes=sorted(digest.digest for digest in row.digest_rows.all() if digest.kind == "sha256"),
+            addresses=list(row.addresses),
         )
     return fragments
 

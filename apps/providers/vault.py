@@ -1,7 +1,6 @@
 """Secrets at rest and on their way to the proxies.
 
-At rest: MultiFernet under the master key (``BULKHEAD_MASTER_KEY``, several separated by commas: the first encrypts, all
-decrypt, so that a key can be rotated). To the proxies: a Fernet token under the seal key (``BULKHEAD_SEAL_KEY``), which
+At rest: under the master key (``controlplane.masterkey``). To the proxies: a Fernet token under the seal key (``BULKHEAD_SEAL_KEY``), which
 is all that a proxy holds.
 
 Sealing is deterministic: the initialisation vector is a keyed digest of the credential's id and value. Building the same
@@ -15,48 +14,19 @@ import base64
 import hashlib
 import hmac
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import hashes, padding
 from cryptography.hazmat.primitives import hmac as hazmat_hmac
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from controlplane import env
+from controlplane.masterkey import VaultError, decrypt, encrypt, master_keys
 
-
-class VaultError(RuntimeError):
-    """A key is missing or does not open what is stored; the message names the setting."""
-
-
-def _master_keys() -> list[bytes]:
-    raw = env.secret("BULKHEAD_MASTER_KEY", "master_key")
-    if not raw:
-        raise VaultError("there is no master key: set BULKHEAD_MASTER_KEY, or start once with `manage.py up`, which makes one")
-    return [key.strip() for key in raw.replace(b"\n", b",").split(b",") if key.strip()]
-
-
-def _fernet() -> MultiFernet:
-    try:
-        return MultiFernet([Fernet(key) for key in _master_keys()])
-    except ValueError:
-        raise VaultError("BULKHEAD_MASTER_KEY is not a Fernet key: 32 bytes as URL-safe base64") from None
-
-
-def encrypt(value: str) -> str:
-    """The value under the master key."""
-    return _fernet().encrypt(value.encode()).decode()
-
-
-def decrypt(token: str) -> str:
-    """What ``encrypt`` was given. Raises VaultError where no master key opens it."""
-    try:
-        return _fernet().decrypt(token.encode()).decode()
-    except InvalidToken:
-        raise VaultError("BULKHEAD_MASTER_KEY does not open this credential: restore the key it was stored under, or set it anew") from None
+__all__ = ["VaultError", "decrypt", "digest", "encrypt", "seal"]
 
 
 def digest(value: str) -> str:
     """Hex HMAC that shows whether a value changed; useless without the master key."""
-    key = hashlib.blake2b(b"credential digest", key=_master_keys()[0][:64], digest_size=32).digest()
+    key = hashlib.blake2b(b"credential digest", key=master_keys()[0][:64], digest_size=32).digest()
     return hmac.new(key, value.encode(), hashlib.sha256).hexdigest()
 
 

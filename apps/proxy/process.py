@@ -28,6 +28,7 @@ from cryptography.fernet import Fernet
 from apps.contracts.env import Reader, SettingError
 from apps.contracts.identifiers import uuid7
 from apps.contracts.leases import LeaseState
+from apps.contracts.networks import NetworkError, Networks
 from apps.contracts.snapshot import SnapshotError
 from apps.proxy import lastgood
 from apps.proxy.admin import AdminApp
@@ -61,7 +62,7 @@ DRAIN_SECONDS = 150
 @dataclass(frozen=True, slots=True)
 class ProxySettings:
     """Every setting of the process. database_url empty: standalone, config from ``config_file`` only. redis_url empty: breakers decide
-    without the other proxies' hints."""
+    without the other proxies' hints. trusted_proxies: before this one, whose word about a client's address is taken; None: nobody's."""
 
     name: str
     host: str
@@ -79,6 +80,7 @@ class ProxySettings:
     certificate: str
     private_key: str
     redis_url: str
+    trusted_proxies: Networks | None = None
 
     @classmethod
     def read(cls, environ: dict[str, str] | None = None) -> ProxySettings:
@@ -103,6 +105,7 @@ class ProxySettings:
             certificate=read.text("BULKHEAD_PROXY_TLS_CERTIFICATE", ""),
             private_key=read.text("BULKHEAD_PROXY_TLS_KEY", ""),
             redis_url=_redis_url(read),
+            trusted_proxies=_trusted(read),
         )
 
 
@@ -111,6 +114,15 @@ def _secret(read: Reader, name: str, file: Path) -> bytes:
     if not os.environ.get(name) and not os.environ.get(f"{name}_FILE") and file.is_file():
         return file.read_bytes().strip()
     return read.secret(name)
+
+
+def _trusted(read: Reader) -> Networks | None:
+    """The proxies before this one whose ``x-forwarded-for`` is believed; None: nobody's."""
+    text = read.text("BULKHEAD_TRUSTED_PROXIES", "")
+    try:
+        return Networks(part for part in text.replace(",", " ").split()) if text.strip() else None
+    except NetworkError as error:
+        raise SettingError(f"BULKHEAD_TRUSTED_PROXIES={text[:200]!r} cannot be used: {error}") from None
 
 
 def _redis_url(read: Reader) -> str:
@@ -271,7 +283,7 @@ async def serve(settings: ProxySettings) -> None:
     public = _listen(settings.host, settings.port, shared=True)
     admin = _listen(settings.admin_host, settings.admin_port, shared=False)
     store = Store(settings.database_url, boot_id) if settings.database_url else None
-    authenticator = Authenticator(settings.pepper)
+    authenticator = Authenticator(settings.pepper, settings.trusted_proxies)
     leases = Leases(store or _NoStore(), now_ms=now_ms)
     shared: RedisShared | None = None
     if settings.redis_url:

@@ -71,7 +71,7 @@ class PublicApp:
 
     def _models(self, request: Request, reply: Reply, name: str) -> None:
         runtime = self._engine.holder.current
-        key = self._engine.authenticator.key_of(request.headers, runtime)
+        key = self._engine.authenticator.key_of(request.headers, runtime, request.peer)
         if isinstance(key, Refusal):
             self._refuse(reply, key)
             return
@@ -90,7 +90,7 @@ class PublicApp:
 
     def _request(self, request: Request, reply: Reply, text: str) -> None:
         engine = self._engine
-        key = engine.authenticator.key_of(request.headers, engine.holder.current)
+        key = engine.authenticator.key_of(request.headers, engine.holder.current, request.peer)
         if isinstance(key, Refusal):
             self._refuse(reply, key)
             return

@@ -12,7 +12,7 @@ import msgspec
 
 from apps.contracts.limits import AmountError, amount_read
 from apps.contracts.money import MoneyError, clock_read, dollars_read, percent_read
-from controlplane.configfile.document import KEPT, Document, Unit
+from controlplane.configfile.document import KEPT, NONE, Document, Unit
 from controlplane.configfile.problems import Problem
 from controlplane.configfile.text import Mapping, Node, Scalar, Sequence
 
@@ -43,6 +43,17 @@ class Draft(msgspec.Struct):
             cut = max(path.rfind("."), path.rfind("["))
             path = path[:cut] if cut > 0 else ""
         return self.lines.get(path, 0)
+
+
+def draft_of(document: Document) -> Draft:
+    """The same of a document that was made here: it has no lines, and its entries' paths are their places in it."""
+    paths = {
+        id(entry): f"{field.name}[{at}]"
+        for field in msgspec.structs.fields(Document)
+        if isinstance(entries := getattr(document, field.name), list)
+        for at, entry in enumerate(entries)
+    }
+    return Draft(document=document, lines={}, paths=paths, problems=[], failed=set())
 
 
 def read_document(root: Mapping) -> Draft:
@@ -148,6 +159,10 @@ class _Reader:
             if value is None:
                 raise _Failed
             return value
+        if unit is Unit.RULES:
+            if not isinstance(node, Mapping):
+                return self.fail(node, path, "takes fields, such as 'strategies:'")
+            return self.plain(node, path)
         if not isinstance(node, Scalar):
             return self.fail(node, path, "takes a single value")
         if unit is not None:
@@ -165,6 +180,21 @@ class _Reader:
                 return self.fail(node, path, f"{node.text[:40]!r}: use a whole number from 0 to {MAX_INTEGER}, digits only")
             return int(node.text)
         return self.text(node, path)
+
+    def plain(self, node: Node, path: str) -> Any:
+        """A part of rules as it is written. Fractions stay texts: nothing passes through a float, and rules read numbers from texts."""
+        self.draft.lines.setdefault(path, node.line)
+        if isinstance(node, Mapping):
+            return {key: self.plain(value, f"{path}.{key}") for key, (_, value) in node.entries.items()}
+        if isinstance(node, Sequence):
+            return [self.plain(item, f"{path}[{at}]") for at, item in enumerate(node.items)]
+        if node.kind == "null":
+            return self.fail(node, path, "has no value")
+        if node.kind == "bool":
+            return self.read(node, bool, path)
+        if node.kind == "int" and re.fullmatch(r"[0-9]{1,10}", node.text):
+            return int(node.text)
+        return self.text(Scalar(node.line, "str", node.text), path)
 
     def text(self, node: Scalar, path: str) -> str:
         if node.kind != "str":
@@ -195,6 +225,8 @@ class _Reader:
             return thousandths * scale // 1000
         if unit is Unit.MOMENT:
             return self.moment(node, path)
+        if unit is Unit.HOOK and node.kind == "str" and node.text == NONE:
+            return NONE
         return self.reference(node, path)
 
     def moment(self, node: Scalar, path: str) -> datetime:

@@ -14,7 +14,10 @@ from pathlib import Path
 from controlplane.launcher.instance import Instance, InstanceError
 
 COMMANDS = ("up", "down", "status")
-NEED_DATABASE = ("apply", "export", "publish", "flag", "rollback", "versions", "shipper", "journal_write_off", "audit_verify", "migrate")
+NEED_DATABASE = (
+    "apply", "export", "publish", "flag", "rollback", "versions", "shipper", "journal_write_off", "audit_verify", "migrate",
+    "import_keys", "import_litellm",
+)  # fmt: skip
 """Commands that do nothing without a database: ``DATABASE_URL``, or that of the instance that runs on the data directory."""
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 
@@ -38,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         parser.add_argument("--no-welcome", action="store_true", help="do not print the first login and the keys: they are in up.json")
     if command == "status":
         parser.add_argument("--json", action="store_true", help="machine-readable")
+
+
+def command_named(argv: Sequence[str]) -> list[str]:
+    """``argv`` with the command's name as its module has it: ``import-keys`` is ``import_keys``."""
+    return [*argv[:1], *(word.replace("-", "_") if word[:1] != "-" else word for word in argv[1:2]), *argv[2:]]
 
 
 def choose_data_dir(argv: Sequence[str]) -> list[str]:
