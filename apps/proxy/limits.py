@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 SLOTS = 2048
 """A window's permits are remembered in so many slots: one rests up to a part in 2,048 longer than it must."""
+LEAST_REST_SECONDS = 0.005
+"""A request that waits looks no more often than that whether a permit has rested."""
 FAIR_HEADROOM = 1.25
 """A key's quota leaves it so much more than what it asked for lately."""
 WAIT = Refusal("limit_unavailable", "limit", "wait for permits")
@@ -447,6 +449,12 @@ class Limits:
                 seconds = window.free_in(n, now)
                 return refusal_of(window, n, seconds if seconds < math.inf else max(window.next_at - now, 1.0), fair=False)
         return None
+
+    def rested_in(self, windows: tuple[Window, ...]) -> float:
+        """Seconds until the next permit of one of these has rested here, at least a slot's; ``inf``: none rests."""
+        now = self.now()
+        soonest = min((window.log[0].until - now for window in windows if window.log), default=math.inf)
+        return max(soonest, LEAST_REST_SECONDS)
 
     # --- for people ---
 

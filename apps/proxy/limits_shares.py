@@ -17,14 +17,14 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from apps.contracts.limits import Ask, Share, Shares
+from apps.contracts.limits import TTL_MS, Ask, Share, Shares
 from apps.proxy.limits import WAIT, Limits, Window
 
 if TYPE_CHECKING:
     from apps.proxy.errors import Refusal
     from apps.proxy.exchange import Exchange
 
-TTL_SECONDS = 8.0
+TTL_SECONDS = TTL_MS / 1000
 """A share that is not renewed for so long by Redis' clock is dead."""
 TTL_MARGIN = 0.9
 """A proxy believes in its share for this part of that, by its own clock, from before it asked."""
@@ -111,8 +111,10 @@ class ShareKeeper:
             while (left := deadline - loop.time()) > 0:
                 if self._synced is None:
                     self._synced = loop.create_future()
-                await asyncio.wait([self._synced], timeout=left)
-                for pause in (0.0, PAUSE_SECONDS):  # others may have something to spare: they are told by asking again
+                synced = self._synced
+                await asyncio.wait([synced], timeout=min(left, limits.rested_in(windows)))
+                # Others may have something to spare: they are told by asking again. Before an answer only what rested here is new.
+                for pause in (0.0, PAUSE_SECONDS) if synced.done() else (0.0,):
                     await asyncio.sleep(pause)
                     refusal = limits.admit(exchange, windows)
                     if refusal is not WAIT:
