@@ -52,6 +52,11 @@ def redis_named() -> str:
     return str(os.environ.get("REDIS_URL") or os.environ.get("BULKHEAD_REDIS_URL") or running().get("redis_url") or "")
 
 
+def limits_redis() -> str:
+    """The Redis through which proxies share limits: their own (``BULKHEAD_PROXY_REDIS_URL``), else the one that is named; may be empty."""
+    return os.environ.get("BULKHEAD_PROXY_REDIS_URL") or redis_named()
+
+
 TCP_PROBES = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "15000"}
 """libpq's settings by which a server that vanished from the network is noticed within half a minute; no effect on sockets."""
 

@@ -50,7 +50,7 @@ class EstimateView(ScopedView):
         if estimate is not None:
             ids = {route.name: route.id for route in routes}
             budget = self._budget(estimate, ids.get(estimate.measured.route) if estimate.measured else None)
-            kept = ("name", "subject", "named", "owner_email")
+            kept = ("name", "subject", "owner_email")
             context |= {"budget": budget, "budget_fields": [*((name, budget[name]) for name in kept), *BUDGET.items()]}
         return render(request, "budgets/estimate.html", context, status=400 if form.errors else 200)
 
@@ -69,8 +69,7 @@ class EstimateView(ScopedView):
         name = estimate.measured.route if estimate.measured is not None and route_id else model
         return {
             "name": f"{name[:66]} estimated",
-            "subject": f"route:{route_id}" if route_id else "model:",
-            "named": "" if route_id else model,
+            "subject": f"route:{route_id}" if route_id else f"model {model}",
             "what": f"route {name}" if route_id else f"model {model}",
             "owner_email": getattr(self.request.user, "email", ""),
             "limits": [(times, amount, limit, dollars_text(limit)) for times, amount, limit in estimate.buffered],

@@ -7,14 +7,10 @@ from typing import Any
 from django import forms
 
 from apps.accounts.models import Organisation
-from apps.budgets import choices, rules
+from apps.budgets import choices
 from apps.budgets.services import DEFAULT_SHARES
+from apps.budgets.subject_field import SubjectField
 from apps.contracts.money import MoneyError, dollars_read
-from apps.contracts.snapshot import EACH
-from apps.keys.neighbours import routes_known
-from apps.keys.selectors import keys_of
-from apps.ownership.selectors import services, teams
-from apps.providers.selectors import providers_of
 
 
 class AmountField(forms.CharField):
@@ -32,13 +28,10 @@ class AmountField(forms.CharField):
 
 
 class BudgetForm(forms.Form):
-    """``subject``: what it is for, as ``<scope>:<id>``; users, models, features and tags are named in a field of their own."""
+    """``subject``: what it is for, as people type it (``apps.budgets.subjects``)."""
 
     name = forms.CharField(max_length=80, help_text="Unique in the organisation; refusals and alerts name it.")
-    subject = forms.ChoiceField(label="For", help_text="Requests that fall under several budgets are charged to each.")
-    named = forms.CharField(
-        required=False, max_length=256, label="Named", help_text="Only for a user, model, feature or tag: what requests call it."
-    )
+    subject = SubjectField("budget", examples="team search” or “feature chat")
     kind = forms.ChoiceField(
         choices=list(choices.KINDS.items()),
         help_text="Hard: what does not fit is refused. Soft: counted, and its owner told. Throttle: counted, and its thresholds act.",
@@ -73,27 +66,17 @@ class BudgetForm(forms.Form):
     def __init__(self, *args: Any, organisation: Organisation, fixed: bool = False, **kwargs: Any) -> None:
         """fixed: the budget is there already; another scope, window or time zone would be another budget."""
         super().__init__(*args, **kwargs)
-        providers = providers_of(organisation).prefetch_related(None).values_list("pk", "name")
-        self.fields["subject"].choices = [  # type: ignore[attr-defined]
-            (f"organisation:{organisation.pk}", "The whole organisation"),
-            (f"user:{EACH}", "Every user by themselves"),
-            *((f"{scope}:", f"A {choices.SCOPES[scope].lower()}, named below") for scope in rules.TEXT_SCOPES),
-            ("Teams", [(f"team:{team.pk}", team.name) for team in teams(organisation=organisation)]),
-            ("Services", [(f"service:{row.pk}", f"{row.team.name} / {row.name}") for row in services(organisation=organisation)]),
-            ("Routes", [(f"route:{route.id}", route.name) for route in routes_known(organisation)]),
-            ("Providers", [(f"provider:{pk}", name) for pk, name in providers]),
-            ("Keys", [(f"key:{pk}", name) for pk, name in keys_of(organisation).values_list("pk", "name")]),
-        ]
+        self.fields["subject"].bind(organisation)  # type: ignore[attr-defined]
         if fixed:
-            for name in ("name", "subject", "named", "window", "timezone"):
+            for name in ("name", "subject", "window", "timezone"):
                 self.fields[name].disabled = True
 
     def facts(self) -> dict[str, Any]:
         """The service's arguments."""
         values = self.cleaned_data
-        scope, _, scope_id = values["subject"].partition(":")
+        scope, scope_id = values["subject"]
         kept = ("name", "kind", "limit_nano", "window", "timezone", "actions", "open_when_away", "owner_email", "alert_shares")
-        return {"scope": scope, "scope_id": scope_id or values["named"], **{field: values[field] for field in kept}}
+        return {"scope": scope, "scope_id": scope_id, **{field: values[field] for field in kept}}
 
     def webhooks(self) -> dict[str, str]:
         """Those that were typed; empty text removes."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db.models import Q, QuerySet
+from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, TextField, UUIDField, Value, When
+from django.db.models.functions import Cast
 
 from apps.budgets import limit_choices
 from apps.budgets.limit_models import Limit
+from apps.contracts.limits import MEASURES
 from apps.keys.models import VirtualKey
-from apps.keys.neighbours import routes_known
+from apps.keys.neighbours import route_name_expression
 from apps.ownership.models import Team
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class LimitLine:
         return limit_choices.KINDS[self.kind]
 
     @property
+    def span(self) -> str:
+        """What is counted, in time."""
+        return limit_choices.SPANS[MEASURES[self.kind].window_ms]  # type: ignore[index]
+
+    @property
     def words(self) -> str:
         """``600 requests per minute``."""
         return f"{self.amount_text} {self.kind_text}"
@@ -52,7 +58,8 @@ def limits_of(organisation: Organisation) -> QuerySet[Limit]:
 
 
 def limit_get(organisation: Organisation, limit_id: UUID) -> Limit | None:
-    return limits_of(organisation).filter(pk=limit_id).first()
+    """A limit that knows what it is for (``limits_named``)."""
+    return limits_named(organisation).filter(pk=limit_id).first()
 
 
 def limits_applying(organisation: Organisation, *, key_id: str = "", team_id: str = "", route_id: str = "") -> list[LimitLine]:
@@ -67,20 +74,23 @@ def limits_applying(organisation: Organisation, *, key_id: str = "", team_id: st
     ]
 
 
-def limit_lines(organisation: Organisation, rows: Sequence[Limit]) -> list[LimitLine]:
-    """With the names of what they are for: at most three queries."""
-    names: dict[tuple[str, str], str] = {("organisation", str(organisation.pk)): organisation.name}
-    wanted = {scope: [row.scope_id for row in rows if row.scope == scope] for scope in limit_choices.SCOPES}
-    if wanted["key"]:
-        keys = VirtualKey.objects.filter(organisation=organisation, state="active", pk__in=wanted["key"])
-        names |= {("key", str(pk)): name for pk, name in keys.values_list("pk", "name")}
-    if wanted["team"]:
-        teams = Team.objects.filter(organisation=organisation, pk__in=wanted["team"])
-        names |= {("team", str(pk)): name for pk, name in teams.values_list("pk", "name")}
-    if wanted["route"]:
-        names |= {("route", route.id): route.name for route in routes_known(organisation)}
-    found = []
-    for row in rows:
-        subject = row.scope_id if row.scope == "model" else names.get((row.scope, row.scope_id))
-        found.append(LimitLine(row.pk, row.name, row.scope, row.scope_id, subject or "(gone)", subject is None, row.kind, row.amount))
-    return found
+def limits_named(organisation: Organisation) -> QuerySet[Limit]:
+    """An organisation's limits that know the name of what they are for (``subject``), from the query that reads them; NULL: it is gone."""
+    wanted = Cast(OuterRef("scope_id"), UUIDField())  # asked only in the branches whose scopes refer by id
+    active = VirtualKey.objects.filter(pk=wanted, state="active").order_by()
+    return limits_of(organisation).annotate(
+        subject=Case(
+            When(scope="organisation", then=Value(organisation.name)),
+            When(scope="key", then=Subquery(active.values("name"))),
+            When(scope="team", then=Subquery(Team.objects.filter(pk=wanted).order_by().values("name"))),
+            When(scope="route", then=route_name_expression(wanted)),
+            default=F("scope_id"),
+            output_field=TextField(),
+        )
+    )
+
+
+def limit_line(row: Limit) -> LimitLine:
+    """Of a row of ``limits_named``."""
+    subject: str | None = row.subject  # type: ignore[attr-defined]
+    return LimitLine(row.pk, row.name, row.scope, row.scope_id, subject or "(gone)", not subject, row.kind, row.amount)

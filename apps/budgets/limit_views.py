@@ -8,12 +8,16 @@ from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 
+from apps.audit.selectors import audit_events
 from apps.budgets import limit_choices, limit_services
 from apps.budgets.limit_forms import LimitForm
+from apps.budgets.limit_live import limit_uses
 from apps.budgets.limit_models import Limit
-from apps.budgets.limit_selectors import limit_get
+from apps.budgets.limit_selectors import limit_get, limit_line
 from apps.budgets.limit_tables import limits_list
 from apps.publishing.editing import ActionView, EditView, ScopedView
+from apps.publishing.selectors import fleet_status_of
+from apps.publishing.trail import trail
 
 
 class ListView(ScopedView):
@@ -24,7 +28,7 @@ class ListView(ScopedView):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         csv = request.GET.get("format") == "csv"
-        listing = limits_list(self.choice, request.GET, csv=csv)
+        listing = limits_list(self.choice, request.GET, [] if csv else fleet_status_of(request)["proxies"], csv=csv)
         if csv:
             return listing.csv("bulkhead-limits.csv")
         context = {"choice": self.choice, "listing": listing, "may_change": self.choice.may("limit.change")}
@@ -38,13 +42,12 @@ class LimitEditView(EditView):
     form_class = LimitForm
     permission = "limit.change"
     kind = "limit"
-    template = "budgets/limit_edit.html"
 
     def change(self, form: Any) -> Limit:
         return limit_services.limit_set(actor=self.actor, organisation=self.choice.organisation, reason=self.reason, **form.facts())
 
     def done_url(self, result: Limit) -> str:
-        return reverse("limits:list")
+        return reverse("limits:detail", args=[result.pk])
 
     def done_message(self, result: Limit) -> str:
         return f"Limit {result.name} published."
@@ -57,7 +60,7 @@ class LimitEditView(EditView):
 
     def field_of(self, name: str | None, form: Any) -> str | None:
         if name in ("scope", "scope_id"):
-            return "model" if form.cleaned_data.get("subject") == "model:" and "model" in form.fields else "subject"
+            return "subject"
         return super().field_of(name, form)
 
 
@@ -82,16 +85,46 @@ class OneLimitMixin(ScopedView):
         return limit
 
 
+class DetailView(OneLimitMixin):
+    """``/limits/<id>/``: what is used of it now and by which proxies, what it is for, who changed what."""
+
+    http_method_names: ClassVar[list[str]] = ["get", "head"]
+    permission = "limit.view"
+
+    def get(self, request: HttpRequest, limit_id: Any) -> HttpResponseBase:
+        limit = self.subject()
+        context = {
+            "choice": self.choice,
+            "limit": limit,
+            "line": limit_line(limit),
+            "use": limit_uses([limit], fleet_status_of(request)["proxies"])[limit.pk],
+            "may_change": self.choice.may("limit.change"),
+        }
+        if self.choice.may("audit.view"):
+            context["entries"] = trail(list(audit_events(subject_kind="limit", subject_id=limit.pk)[:50]))
+        return render(request, "budgets/limit_detail.html", context)
+
+
+class UseView(OneLimitMixin):
+    """``/limits/<id>/use/``: the part of its page that says what is used now; it asks for itself while it is looked at."""
+
+    http_method_names: ClassVar[list[str]] = ["get", "head"]
+    permission = "limit.view"
+
+    def get(self, request: HttpRequest, limit_id: Any) -> HttpResponseBase:
+        limit = self.subject()
+        use = limit_uses([limit], fleet_status_of(request)["proxies"])[limit.pk]
+        return render(request, "budgets/limit_use.html", {"limit": limit, "line": limit_line(limit), "use": use})
+
+
 class UpdateView(OneLimitMixin, LimitEditView):
     """``/limits/<id>/edit/``: another amount; anything else would be another limit."""
 
     def initial(self) -> dict[str, Any]:
         limit: Limit = self.object
-        of_model = limit.scope == "model"
         return {
             "name": limit.name,
-            "subject": "model:" if of_model else f"{limit.scope}:{limit.scope_id}",
-            "model": limit.scope_id if of_model else "",
+            "subject": f"{limit.scope}:{limit.scope_id}",
             "kind": limit.kind,
             "amount": str(limit.amount),
         }

@@ -8,18 +8,17 @@ from django import forms
 
 from apps.accounts.models import Organisation
 from apps.budgets import performance_choices as choices
-from apps.keys.neighbours import routes_known
+from apps.budgets.subject_field import SubjectField
 
 _ABOVE = "Above it the budget is breached. Written as "
 _EXAMPLES = ", ".join(f"{metric.example} ({metric.label.removesuffix(', p95')})" for metric in choices.METRICS.values())
 
 
 class PerformanceForm(forms.Form):
-    """``subject``: what it is for, as ``route:<id>``; a model is named in a field of its own."""
+    """``subject``: what it is for, as people type it (``apps.budgets.subjects``)."""
 
     name = forms.CharField(max_length=80, help_text="Unique in the organisation.")
-    subject = forms.ChoiceField(label="For", help_text="One budget of a metric for each route and model.")
-    model = forms.CharField(required=False, max_length=200, help_text="Only for “a model”: its name at the provider, such as gpt-4o-mini.")
+    subject = SubjectField("performance", examples="route chat” or “model gpt-4o-mini")
     metric = forms.ChoiceField(choices=[(value, metric.label) for value, metric in choices.METRICS.items()])
     bound = forms.CharField(max_length=40, help_text=f"{_ABOVE}{_EXAMPLES}; costs in US dollars.")
     window = forms.ChoiceField(
@@ -46,20 +45,15 @@ class PerformanceForm(forms.Form):
     def __init__(self, *args: Any, organisation: Organisation, fixed: bool = False, **kwargs: Any) -> None:
         """fixed: the budget is there already; another metric, route or model would be another budget."""
         super().__init__(*args, **kwargs)
-        routes = [(f"route:{route.id}", route.name) for route in routes_known(organisation)]
-        self.fields["subject"].choices = [("Routes", routes), ("model:", "A model, named below")]  # type: ignore[attr-defined]
+        self.fields["subject"].bind(organisation)  # type: ignore[attr-defined]
         if fixed:
-            for name in ("name", "subject", "model", "metric"):
+            for name in ("name", "subject", "metric"):
                 self.fields[name].disabled = True
             metric = choices.METRICS.get(str(self.initial.get("metric", "")))
             self.fields["bound"].help_text = f"{_ABOVE}{metric.example}." if metric else _ABOVE
-            gone = str(self.initial.get("subject", ""))
-            if gone and gone not in {"model:", *(value for value, _ in routes)}:
-                self.fields["subject"].choices += [(gone, "(a route that is gone)")]  # type: ignore[attr-defined]
 
     def facts(self) -> dict[str, Any]:
         """The arguments of ``performance_budget_set``."""
         values = dict(self.cleaned_data)
-        scope, _, object_id = values.pop("subject").partition(":")
-        model = values.pop("model")
-        return {"scope": scope, "scope_id": model if scope == "model" else object_id, **values}
+        scope, scope_id = values.pop("subject")
+        return {"scope": scope, "scope_id": scope_id, **values}

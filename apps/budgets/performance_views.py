@@ -135,7 +135,7 @@ class PerformanceEditView(EditView):
 
     def field_of(self, name: str | None, form: Any) -> str | None:
         if name in ("scope", "scope_id"):
-            return "model" if form.cleaned_data.get("subject") == "model:" else "subject"
+            return "subject"
         return super().field_of(name, form)
 
 
@@ -151,13 +151,11 @@ class UpdateView(OneBudgetMixin, PerformanceEditView):
 
     def initial(self) -> dict[str, Any]:
         row: PerformanceBudget = self.object
-        of_model = row.scope == "model"
         return {
             **{field: getattr(row, field) for field in ("name", "metric", "window", "owner_email")},
             "warn_percent": str(row.warn_percent),
             "min_samples": str(row.min_samples),
-            "subject": "model:" if of_model else f"{row.scope}:{row.scope_id}",
-            "model": row.scope_id if of_model else "",
+            "subject": f"{row.scope}:{row.scope_id}",
             "bound": rules.bound_written(row.metric, row.bound),
         }
 

@@ -8,6 +8,7 @@ app_name = "budgets"
 urlpatterns = [
     path("budgets/", views.ListView.as_view(), name="list"),
     path("budgets/new/", views.CreateView.as_view(), name="create"),
+    path("budgets/subjects/", views.SubjectsView.as_view(), name="subjects"),
     path("budgets/estimate/", estimate_views.EstimateView.as_view(), name="estimate"),
     path("budgets/<uuid:budget_id>/", views.DetailView.as_view(), name="detail"),
     path("budgets/<uuid:budget_id>/edit/", views.UpdateView.as_view(), name="edit"),

@@ -17,6 +17,8 @@ from apps.budgets.forms import BudgetForm, OverrideForm
 from apps.budgets.lines import LAPSE, MOST_WINDOWS, budget_lines
 from apps.budgets.models import Budget, BudgetAlert, BudgetOverride
 from apps.budgets.selectors import budgets_of
+from apps.budgets.subject_field import SCOPES as SUBJECT_SCOPES
+from apps.budgets.subjects import subjects_suggested
 from apps.budgets.tables import budgets_list
 from apps.contracts.money import dollars_text
 from apps.publishing.editing import ActionView, EditView, ScopedView
@@ -85,6 +87,18 @@ class DetailView(OneBudgetMixin):
         return render(request, "budgets/detail.html", context)
 
 
+class SubjectsView(ScopedView):
+    """``/budgets/subjects/?of=limit&subject=ap``: what somebody who typed that may mean, as options of a list of suggestions."""
+
+    http_method_names: ClassVar[list[str]] = ["get", "head"]
+    permission = "budget.view"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        scopes = SUBJECT_SCOPES.get(request.GET.get("of", ""), SUBJECT_SCOPES["budget"])
+        found = subjects_suggested(self.choice.organisation, scopes, request.GET.get("subject", ""))
+        return render(request, "budgets/subjects.html", {"suggested": found})
+
+
 class BudgetEditView(EditView):
     """What creating and changing have in common."""
 
@@ -114,7 +128,7 @@ class BudgetEditView(EditView):
 
     def field_of(self, name: str | None, form: Any) -> str | None:
         if name in ("scope", "scope_id"):
-            return "named" if form.cleaned_data.get("subject", "").endswith(":") else "subject"
+            return "subject"
         return super().field_of(name, form)
 
 
@@ -130,12 +144,10 @@ class UpdateView(OneBudgetMixin, BudgetEditView):
 
     def initial(self) -> dict[str, Any]:
         budget: Budget = self.object
-        typed = budget.scope in ("user", "model", "feature", "tag") and budget.scope_ref != "*"
         fields = ("name", "kind", "window", "timezone", "actions", "open_when_away", "owner_email", "alert_shares")
         return {
             **{field: getattr(budget, field) for field in fields},
-            "subject": f"{budget.scope}:" if typed else f"{budget.scope}:{budget.scope_id}",
-            "named": budget.scope_ref if typed else "",
+            "subject": f"{budget.scope}:{budget.scope_id}",
             "limit_nano": dollars_text(budget.limit_nano),
         }
 

@@ -7,6 +7,7 @@ Redis. A permit that was used may be used again ``window_ms`` later, wherever it
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -63,6 +64,8 @@ def amount_check(amount: object) -> int:
 
 KEY_PREFIX = "bulkhead:limit:"
 """Of every key in Redis that limits use: ``<prefix><limit id>``, and ``<prefix>proxies``."""
+TTL_MS = 8_000
+"""A share that is not renewed for so long by Redis' clock is dead."""
 
 
 class Ask(msgspec.Struct, array_like=True, frozen=True):
@@ -108,3 +111,48 @@ class Shares(msgspec.Struct, array_like=True, frozen=True):
 
     live: int
     shares: list[Share]
+
+
+class HolderUse(NamedTuple):
+    """What one proxy has of a limit. held: its permits; used: of those, in use or resting, as it said ``age_ms`` ago."""
+
+    boot_id: str
+    held: int
+    used: int
+    age_ms: int
+
+
+class PoolUse(NamedTuple):
+    """What is used of a limit now, by all proxies together.
+
+    used: permits in use or resting. resting: of those, the ones that no living proxy has: given back, or of a dead one. age_ms: of the
+    oldest figure in it; 0 where it is exact.
+    """
+
+    used: int
+    resting: int
+    age_ms: int
+    holders: tuple[HolderUse, ...]
+
+
+def pool_use(raw: bytes | None, now_ms: int, window_ms: int) -> PoolUse:
+    """What a limit's value in Redis says (``apps.proxy.limits_redis`` writes it), at a moment of Redis' clock.
+
+    None, no value: nothing is in use and nothing rests, because a value outlives whatever rests in it. Raises ValueError for what is none.
+    """
+    if raw is None:
+        return PoolUse(0, 0, 0, ())
+    try:
+        _amount, _version, rests, holders, _settle = msgspec.msgpack.decode(raw)
+        resting = sum(int(n) for until, n in rests if until > now_ms)
+        living = []
+        for boot_id, (units, expires, _demand, used, *_) in holders.items() if isinstance(holders, Mapping) else ():
+            if expires > now_ms:
+                living.append(HolderUse(str(boot_id), int(units), int(used), max(0, int(now_ms - (expires - TTL_MS)))))
+            elif expires + window_ms > now_ms:  # nobody knows when it used them: they rest from its end on
+                resting += int(units)
+    except (msgspec.DecodeError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"no state of a limit: {error}") from None
+    living.sort(key=lambda holder: (-holder.used, holder.boot_id))
+    age_ms = max((holder.age_ms for holder in living if holder.held), default=0)
+    return PoolUse(resting + sum(holder.used for holder in living), resting, age_ms, tuple(living))

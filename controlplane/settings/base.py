@@ -93,6 +93,8 @@ TEMPLATES = [
 
 REDIS_WATCHED = env.redis_named()
 """The Redis whose absence pages tell; empty where nobody named one."""
+LIMITS_REDIS = env.limits_redis()
+"""Where proxies share limits; empty where they do not."""
 
 DATABASES = {"default": env.django_database(env.database_url() or "postgresql:///bulkhead")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

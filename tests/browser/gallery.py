@@ -51,7 +51,7 @@ OBJECTS = {
     "prices:gpu": ("price_id", "/prices/gpus/", r"^/prices/gpus/([0-9a-f-]{36})/edit/$"),
     "prices:repricing": ("repricing_id", "/prices/repricing/", r"^/prices/repricing/([0-9a-f-]{36})/$"),
     "budgets": ("budget_id", "/budgets/", r"^/budgets/([0-9a-f-]{36})/$"),
-    "limits": ("limit_id", "/limits/", r"^/limits/([0-9a-f-]{36})/edit/$"),
+    "limits": ("limit_id", "/limits/", r"^/limits/([0-9a-f-]{36})/$"),
     "performance": ("performance_id", "/performance-budgets/", r"^/performance-budgets/([0-9a-f-]{36})/$"),
     "dashboard:spend_by": ("dimension", "/spend/by/", r"^/spend/by/(\w+)/$"),
     "costs": ("export_id", "/costs/reconciliation/", r"^/costs/reconciliation/([0-9a-f-]{36})/$"),
@@ -75,7 +75,7 @@ ACTS = {
 """Addresses that act when sent to by POST: they have no page, or only their refusal."""
 PARTS = {
     "keys:first_request", "routes:spread", "publishing:propagation", "demo:progress", "ui:catalogue_live", "ui:toasts",
-    "costs:focus", "costs:showback",
+    "costs:focus", "costs:showback", "limits:use", "budgets:subjects",
     "dashboard:verdict", "dashboard:now", "performance:verdict", "dashboard:healthz",
 }  # fmt: skip
 """Parts of pages that stand on those pages, and addresses for machines."""

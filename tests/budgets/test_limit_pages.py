@@ -51,8 +51,8 @@ def published(client: Client, url: str, data: dict[str, Any]) -> Any:
 
 def test_a_limit_is_reviewed_published_changed_and_deleted(admin: Client, demo: Organisation, key: VirtualKey) -> None:
     form = admin.get(f"/limits/new/?for=key:{key.pk}")
-    assert f'value="key:{key.pk}" selected' in form.content.decode()
-    data = {"name": "app calls", "subject": f"key:{key.pk}", "model": "", "kind": "requests_per_minute", "amount": "600"}
+    assert 'value="key app"' in form.content.decode()
+    data = {"name": "app calls", "subject": "key app", "kind": "requests_per_minute", "amount": "600"}
     review = admin.post("/limits/new/", {**data, **controls(form)})
     assert not Limit.objects.exists() and "app calls" in review.content.decode()
     assert published(admin, "/limits/new/", data).status_code == 302
@@ -64,6 +64,7 @@ def test_a_limit_is_reviewed_published_changed_and_deleted(admin: Client, demo: 
     assert limit.amount == 900 and Limit.objects.count() == 1
     shown = admin.get("/limits/").content.decode()
     assert "app calls" in shown and "900" in shown and f"/keys/{key.pk}/" in shown
+    assert f"/limits/{limit.pk}/" in shown and "app calls" in admin.get(f"/limits/{limit.pk}/").content.decode()
     assert "app calls" in admin.get(f"/keys/{key.pk}/?tab=access").content.decode()
     admin.post(f"/limits/{limit.pk}/delete/", {"reason": "not needed"})
     limit.refresh_from_db()
@@ -79,13 +80,14 @@ def test_a_limit_is_reviewed_published_changed_and_deleted(admin: Client, demo: 
         ({"amount": "nan"}, "digits only"),
         ({"amount": "9999999999999999"}, "beyond the largest amount"),
         ({"name": ""}, "This field is required"),
-        ({"subject": "key:nobody"}, "valid choice"),
-        ({"subject": "model:"}, "Name the model as its provider names it"),
+        ({"subject": "key nobody"}, "there is no key"),
+        ({"subject": "model"}, "name the model as its provider names it"),
+        ({"subject": "nobody"}, "say what it is, and its name"),
         ({"kind": "requests_per_hour"}, "valid choice"),
     ],
 )
 def test_bad_input_stays_in_the_form(admin: Client, key: VirtualKey, wrong: dict[str, str], says: str) -> None:
-    data = {"name": "calls", "subject": f"key:{key.pk}", "model": "", "kind": "requests_per_minute", "amount": "600", **wrong}
+    data = {"name": "calls", "subject": "key app", "kind": "requests_per_minute", "amount": "600", **wrong}
     answer = admin.post("/limits/new/", {**data, **controls(admin.get("/limits/new/"))})
     assert answer.status_code == 400 and says in answer.content.decode()
     assert not Limit.objects.exists()
@@ -114,7 +116,8 @@ def test_no_more_queries_than_a_page_may_ask(demo: Organisation, key: VirtualKey
         limit = limit_set(
             actor=actor, organisation=demo, name=f"l{number}", scope=scope, scope_id=scope_id, kind="tokens_per_day", amount=9
         )
-    for url in ("/limits/", "/limits/?q=l&sort=-amount", "/limits/new/", f"/limits/{limit.pk}/edit/", f"/keys/{key.pk}/?tab=access"):
+    one = f"/limits/{limit.pk}/"
+    for url in ("/limits/", "/limits/?q=l&sort=-for", "/limits/new/", one, f"{one}use/", f"{one}edit/", f"/keys/{key.pk}/?tab=access"):
         with CaptureQueriesContext(
             connection,
         ) as queries:

@@ -11,7 +11,7 @@ from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent
 from apps.budgets.limit_models import Limit
-from apps.budgets.limit_selectors import limit_lines, limits_applying, limits_of
+from apps.budgets.limit_selectors import limit_line, limits_applying, limits_named, limits_of
 from apps.budgets.limit_services import limit_amount_set, limit_delete, limit_set
 from apps.budgets.limit_snapshot import limits as section
 from apps.contracts.identifiers import uuid7
@@ -75,7 +75,7 @@ def test_a_teams_limit_reaches_proxies_by_its_slug(organisation: Organisation) -
     team = Team.objects.create(organisation=organisation, name="Search", slug="search")
     limit = make(organisation, scope="team", scope_id=team.pk)
     assert section.build(None)[str(limit.pk)].scope_id == "search"  # type: ignore[attr-defined]
-    assert [line.subject for line in limit_lines(organisation, [limit])] == ["Search"]
+    assert [limit_line(row).subject for row in limits_named(organisation).filter(pk=limit.pk)] == ["Search"]
     assert [line.name for line in limits_applying(organisation, team_id=str(team.pk))] == ["calls"]
     assert limits_applying(organisation, key_id=str(uuid7())) == []
 

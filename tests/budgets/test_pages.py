@@ -40,7 +40,7 @@ def admin(demo: Organisation) -> Client:
 
 
 DATA = {
-    "name": "app month", "subject": "tag:", "named": "beta", "kind": "throttle", "limit_nano": "12.50", "window": "month",
+    "name": "app month", "subject": "tag beta", "kind": "throttle", "limit_nano": "12.50", "window": "month",
     "timezone": "UTC", "actions": "80: cheaper", "open_when_away": "on", "owner_email": "owner@acme.test", "alert_shares": "50, 80, 100",
     "webhook": "https://hooks.acme.test/s3cret", "slack_webhook": "",
 }  # fmt: skip
@@ -48,7 +48,7 @@ DATA = {
 
 def test_a_budget_is_reviewed_published_changed_and_deleted(admin: Client, key: VirtualKey) -> None:
     form = admin.get(f"/budgets/new/?for=key:{key.pk}")
-    assert f'value="key:{key.pk}" selected' in form.content.decode()
+    assert 'value="key app"' in form.content.decode()
     review = admin.post("/budgets/new/", {**DATA, **controls(form)})
     assert not Budget.objects.exists() and "app month" in review.content.decode()
     assert published(admin, "/budgets/new/", DATA).status_code == 302
@@ -77,8 +77,8 @@ def test_a_budget_is_reviewed_published_changed_and_deleted(admin: Client, key: 
         ({"limit_nano": "5 EUR"}, "amounts are in US dollars"),
         ({"limit_nano": "2000000000"}, "beyond the largest limit"),
         ({"timezone": "Mars/Base"}, "is not a time zone"),
-        ({"named": ""}, "name the tag as requests name it"),
-        ({"subject": "key:nobody"}, "valid choice"),
+        ({"subject": "tag"}, "name the tag as requests name it"),
+        ({"subject": "key nobody"}, "there is no key"),
         ({"actions": "80: sing"}, "is no threshold"),
         ({"actions": ""}, "a throttle needs a threshold"),
         ({"alert_shares": "NaN"}, "is no share of a limit"),
