@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, timedelta
 
 from apps.accounts.scope import Scope
 from apps.ui.delta import Delta, delta
+from apps.usage.choices import COMBINED
+from apps.usage.covering import DAY
 from apps.usage.names import Names, names_of
 from apps.usage.selectors import rows_of
+from apps.usage.spend import midnight
 
 WEEKS = 4
 """Same weekdays that a day is compared with; those without any usage, as before the first request, are left out."""
@@ -58,65 +62,59 @@ class DayReview:
     movers: list[Change]
 
 
-def _bounds(day: date) -> tuple[datetime, datetime]:
-    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return start, start + timedelta(days=1)
+_TOTALS = (
+    f"SELECT bucket, cost_nano, requests FROM usage_spend WHERE organisation = %s AND simulated = %s AND seconds = {DAY} "
+    "AND dimension = '' AND bucket = ANY (%s)"
+)
+_CHANGES = f"""
+    SELECT dimension, value, cost::bigint, before::bigint, requests::bigint FROM (
+        SELECT *, row_number() OVER (PARTITION BY dimension ORDER BY abs(cost * %(count)s - before) DESC, cost DESC, value) AS place
+        FROM (
+            SELECT dimension, value, coalesce(sum(cost_nano) FILTER (WHERE bucket = %(day)s), 0) AS cost,
+                   coalesce(sum(cost_nano) FILTER (WHERE bucket < %(day)s), 0) AS before,
+                   coalesce(sum(requests) FILTER (WHERE bucket = %(day)s), 0) AS requests
+            FROM usage_spend WHERE organisation = %(organisation)s AND simulated = %(simulated)s AND seconds = {DAY}
+              AND dimension = ANY (%(dimensions)s) AND bucket = ANY (%(days)s)
+            GROUP BY dimension, value
+        ) AS summed
+        WHERE (cost <> 0 OR before <> 0) AND (dimension <> '{COMBINED}' OR cost * %(count)s <> before)
+    ) AS ranked
+    WHERE place <= CASE dimension WHEN '{COMBINED}' THEN {MOST_MOVERS} ELSE {MOST_ROWS} END ORDER BY dimension, place
+"""
 
 
 def day_review(scope: Scope, day: date) -> DayReview:
-    """Three queries over the hours of at most five days, and three for names."""
+    """Two queries over the days that spend is counted by (``apps.usage.counting``), and three for names."""
     days = [day - timedelta(weeks=week) for week in range(WEEKS + 1)]
-    ranges = " OR ".join(["(bucket >= %s AND bucket < %s)"] * len(days))
-    place = [scope.organisation, scope.simulated, *(bound for each in days for bound in _bounds(each))]
-    where = f"organisation = %s AND simulated = %s AND ({ranges})"
+    buckets = [midnight(each) for each in days]
     totals = {
-        found: (cost, requests)
-        for found, cost, requests in rows_of(
-            "SELECT (bucket AT TIME ZONE 'UTC')::date, sum(cost_nano)::bigint, sum(requests)::bigint FROM usage_rollup_1h "
-            f"WHERE {where} GROUP BY 1",
-            place,
-        )
+        bucket.astimezone(UTC).date(): (cost, requests)
+        for bucket, cost, requests in rows_of(_TOTALS, [scope.organisation, scope.simulated, buckets])
     }
     past = [(each, totals[each][0]) for each in days[1:] if each in totals]
     count = max(1, len(past))
-    start = _bounds(day)[0]
-    columns = ", ".join(DIMENSIONS)
-    sums = (
-        "coalesce(sum(cost_nano) FILTER (WHERE bucket >= %s), 0)::bigint AS cost, "
-        "coalesce(sum(cost_nano) FILTER (WHERE bucket < %s), 0)::bigint AS before, "
-        "coalesce(sum(requests) FILTER (WHERE bucket >= %s), 0)::bigint AS requests"
-    )
-    sets = ", ".join(f"({name})" for name in DIMENSIONS)
-    summed = f"SELECT GROUPING({columns}) AS which, {columns}, {sums} FROM usage_rollup_1h WHERE {where} GROUP BY GROUPING SETS ({sets})"
-    each_value = (
-        f"SELECT which, {columns}, cost, before, requests FROM (SELECT *, row_number() OVER (PARTITION BY which "
-        f"ORDER BY abs(cost * %s - before) DESC, cost DESC, {columns}) AS place FROM ({summed}) AS summed "
-        "WHERE cost <> 0 OR before <> 0) AS ranked WHERE place <= %s ORDER BY which, place"
-    )
-    combined = (
-        f"SELECT {columns}, cost, before, requests FROM (SELECT {columns}, {sums} FROM usage_rollup_1h WHERE {where} GROUP BY {columns}) "
-        f"AS summed WHERE cost * %s <> before ORDER BY abs(cost * %s - before) DESC, {columns} LIMIT %s"
-    )
     names = names_of(scope.organisation)
     by: dict[str, list[Change]] = {name: [] for name in DIMENSIONS}
-    for which, *values, cost, before, requests in rows_of(each_value, [count, start, start, start, *place, MOST_ROWS]):
-        at = next(index for index in range(len(DIMENSIONS)) if not which & (1 << (len(DIMENSIONS) - 1 - index)))
-        dimension = list(DIMENSIONS)[at]
-        value = values[at]
+    movers: list[Change] = []
+    asked = {
+        "organisation": scope.organisation, "simulated": scope.simulated, "dimensions": [COMBINED, *DIMENSIONS], "days": buckets,
+        "day": midnight(day), "count": count,
+    }  # fmt: skip
+    for dimension, value, cost, before, requests in rows_of(_CHANGES, asked):
+        if dimension == COMBINED:
+            movers.append(_mover(names, json.loads(value), cost, before // count, requests))
+            continue
         shown = names.key(value) if dimension == "key_id" else names.team(value) if dimension == "team" else value
         by[dimension].append(
             Change(shown or NOBODY[dimension], cost, before // count, requests, key_id=value if dimension == "key_id" else "")
         )
-    movers = [
-        _mover(names, values, cost, before // count, requests)
-        for *values, cost, before, requests in rows_of(combined, [start, start, start, *place, count, count, MOST_MOVERS])
-    ]
     cost, requests = totals.get(day, (0, 0))
     whole = Change("", cost, sum(each for _, each in past) // count if past else 0, requests)
     return DayReview(day, whole, past, [(label, by[name]) for name, label in DIMENSIONS.items()], movers)
 
 
 def _mover(names: Names, values: list[str], cost: int, usual: int, requests: int) -> Change:
+    """values: of ``COMBINED_OF``."""
     team, service, feature, key_id, model, provider = values
     owner = [names.team(team), names.service(team, service), feature]
     what = f"{model} at {provider}" if provider else model or "no provider"

@@ -36,6 +36,10 @@ SPEND_DIMENSIONS: dict[str, str] = {
 }  # fmt: skip
 """Column of requests and attempts -> what people call it."""
 
+COMBINED = "combined"
+"""The dimension whose values are combinations: a JSON list of ``COMBINED_OF``."""
+COMBINED_OF = ("team", "service", "feature", "key_id", "model", "provider")
+
 WASTE: dict[str, tuple[str, str]] = {
     "failed": ("Failed requests", "Tokens that were paid for and whose request ended in an error all the same, or nobody knows how."),
     "cancelled": ("Left early", "The app went away before the answer was whole."),

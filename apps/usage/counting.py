@@ -1,4 +1,4 @@
-"""Spend by one dimension at a time, counted from the requests: hour by hour, and each day from its hours.
+"""Spend by one dimension at a time, and by who and what together, counted from the requests: hour by hour, and each day from its hours.
 
 The rollups know neither users nor regions nor what was paid for in vain, and have a row for every combination; a page over a month wants
 one dimension. So a task counts each hour's requests once it is over, and the running hour every minute or so.
@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import connection, transaction
 
 from apps.accounts.models import Organisation
-from apps.usage.choices import SPEND_DIMENSIONS
+from apps.usage.choices import COMBINED, COMBINED_OF, SPEND_DIMENSIONS
 from apps.usage.covering import DAY, HOUR, floor
 from apps.usage.selectors import rows_of
 
@@ -38,6 +38,8 @@ _AMOUNTS = ("requests", "attempts", "tokens_input", "tokens_output", "cost_nano"
 _SETS = ", ".join(f'("{name}")' for name in SPEND_DIMENSIONS)
 _NAME = " ".join(f"WHEN grouping(\"{name}\") = 0 THEN '{name}'" for name in SPEND_DIMENSIONS)
 _VALUE = ", ".join(f'"{name}"' for name in SPEND_DIMENSIONS)
+_TOGETHER = ", ".join(f'"{name}"' for name in COMBINED_OF)
+_IS_TOGETHER = f"grouping({_TOGETHER}) = 0"
 
 _SERVED = """
     SELECT r.team, r.service, r.feature, r."user", r.key_id, r.route, r.model, r.provider, r.region, 1 AS requests,
@@ -90,10 +92,11 @@ _KEPT = f"""
 COUNT_HOUR = f"""
     WITH parts AS ({_SERVED} UNION ALL {_SPREAD}),
     grouped AS (
-        SELECT CASE {_NAME} WHEN grouping(waste) = 0 THEN 'waste' ELSE '' END AS dimension, coalesce({_VALUE}, waste, '') AS value,
+        SELECT CASE WHEN {_IS_TOGETHER} THEN '{COMBINED}' {_NAME} WHEN grouping(waste) = 0 THEN 'waste' ELSE '' END AS dimension,
+               CASE WHEN {_IS_TOGETHER} THEN json_build_array({_TOGETHER})::text ELSE coalesce({_VALUE}, waste, '') END AS value,
                {_SUMMED}, least(coalesce(sum(cost_nano) FILTER (WHERE why <> ''), 0), {_MOST})::bigint AS waste_nano
         FROM (SELECT *, waste AS why FROM parts) AS parts
-        GROUP BY GROUPING SETS ((), {_SETS}, (waste))
+        GROUP BY GROUPING SETS ((), {_SETS}, ({_TOGETHER}), (waste))
         HAVING grouping(waste) = 1 OR waste <> ''
     ), {_KEPT}
 """
@@ -108,7 +111,7 @@ COUNT_DAY = f"""
     ON CONFLICT (organisation, simulated, seconds, dimension, bucket, value) DO UPDATE
     SET {", ".join(f"{name} = least(usage_spend.{name}::numeric + excluded.{name}, {_MOST})::bigint" for name in _AMOUNTS)}
 """
-_COUNTED = ["", "waste", *SPEND_DIMENSIONS]
+_COUNTED = ["", "waste", COMBINED, *SPEND_DIMENSIONS]
 _RESTS = [f"{name}{REST}" for name in _COUNTED]
 _CLEAR = (
     "DELETE FROM usage_spend WHERE organisation = %(organisation)s AND simulated = %(simulated)s AND seconds = %(seconds)s "

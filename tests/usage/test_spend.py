@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -14,10 +15,11 @@ from apps.accounts.scope import Scope
 from apps.contracts.identifiers import uuid7_bytes
 from apps.contracts.usage import Attempt, Tokens, UsageRecord
 from apps.usage import counting, services
-from apps.usage.choices import SPEND_DIMENSIONS
+from apps.usage.choices import COMBINED, SPEND_DIMENSIONS
 from apps.usage.counting import hours_due, spend_count
 from apps.usage.documents import serving_attempt
 from apps.usage.removal import usage_forget
+from apps.usage.selectors import rows_of
 from apps.usage.spend import Amounts, Period, spend_by, spend_days, waste_by
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -115,6 +117,10 @@ def test_every_dimension_sums_up_to_the_requests_however_they_were_answered(scop
         for name in Amounts.__slots__:
             assert sum(getattr(row.amounts, name) for row in found.rows) == getattr(whole, name), (dimension, name)
     assert sum(spend_days(scope, period.first, period.last).values()) == whole.cost_nano
+    [[together]] = rows_of("SELECT sum(cost_nano) FROM usage_spend WHERE dimension = %s AND seconds = 3600", [COMBINED])
+    assert together == whole.cost_nano
+    values = {tuple(json.loads(value)) for [value] in rows_of("SELECT DISTINCT value FROM usage_spend WHERE dimension = %s", [COMBINED])}
+    assert {values_of[2] for values_of in values} == {"", "f"} and ("search", "", "f", "key", "m", "east") in values
     by_region: Counter[str] = Counter()
     by_user: Counter[str] = Counter()
     for one in made:
