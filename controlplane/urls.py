@@ -21,6 +21,7 @@ urlpatterns = [
     path("", include("apps.budgets.review_urls")),
     path("", include("apps.usage.cost_urls")),
     path("", include("apps.dashboard.urls")),
+    path("", include("apps.flags.change_urls")),
     path("demo/", include("controlplane.demo.urls")),
 ]
 

@@ -25,6 +25,9 @@ from apps.budgets.limit_services import limit_set
 from apps.budgets.performance_services import performance_budget_set
 from apps.budgets.services import budget_set
 from apps.contracts.identifiers import uuid7
+from apps.flags.changes import flip_submit
+from apps.flags.services import flag_set
+from apps.flags.two_person_rules import two_person_rule_add
 from apps.keys.services import key_create
 from apps.prices.repricing import repricing_create
 from apps.prices.services import gpu_price_set
@@ -131,6 +134,12 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         actor=actor, organisation=organisation, provider="p", simulated=False, file_name="costs.csv",
         content=b"usage_date_utc,model,cost_usd\n2026-01-01,m,1\n",
     )  # fmt: skip
+    release = flag_set(
+        actor=actor, organisation=organisation, name="r", kind="release", subject_kind="organisation", subject_id=organisation.pk
+    )
+    later = datetime.now(UTC) + timedelta(hours=3)
+    change = flip_submit(actor=actor, organisation=organisation, name=release.name, on=True, reason="soon", at=later)
+    rule = two_person_rule_add(actor=actor, organisation=organisation, kind="degrade", reason="careful")
     publish(actor=actor, reason="first")
     for attempts in (1, 2):
         route_update(actor=actor, route=route, max_attempts=attempts)
@@ -146,6 +155,8 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "limit_id": limit.pk,
         "export_id": export.pk,
         "anomaly_id": odd.pk,
+        "change_id": change.pk,
+        "rule_id": rule.pk,
         "dimension": "team",
         "performance_id": performance.pk,
         "route_id": route.pk,

@@ -21,6 +21,17 @@ WORDS: dict[str, tuple[str, Tone, str]] = {
     "revoke": ("Revoked", "bad", "block"),
     "rotate": ("Secret replaced", "info", "undo"),
     "switch": ("Traffic switched", "warn", "routes"),
+    "request": ("Asked for", "warn", "clock"),
+    "schedule": ("Scheduled", "info", "clock"),
+    "approve": ("Approved", "good", "check"),
+    "reject": ("Rejected", "bad", "cross"),
+    "withdraw": ("Withdrawn", "neutral", "undo"),
+    "apply": ("Done", "good", "check"),
+    "expired": ("Nobody answered", "unknown", "clock"),
+    "missed": ("Missed", "bad", "clock"),
+    "failed": ("Not done", "bad", "cross"),
+    "use": ("Glass broken", "bad", "warning"),
+    "review": ("Reviewed", "good", "shield"),
     "switch_back": ("Traffic switched back", "info", "undo"),
 }
 

@@ -29,6 +29,7 @@ class Place:
     ``also``: URL names of pages that lie under this place and mark it as the current one; ``routes:*`` for all of an app.
     ``key``: after ``g``, the key that leads here. ``words``: what else the palette finds it by.
     ``installation``: the permission is asked for the installation, not for the chosen organisation.
+    ``badge``: URL name of a fragment that says how many things wait there for this person; fetched once the page is drawn.
     """
 
     label: str
@@ -39,11 +40,17 @@ class Place:
     key: str = ""
     words: str = ""
     installation: bool = False
+    badge: str = ""
 
     @property
     def url(self) -> str:
         """Its address; empty while the page does not exist."""
         return _url(self.url_name)
+
+    @property
+    def badge_url(self) -> str:
+        """Where its badge is; empty where it has none."""
+        return _url(self.badge) if self.badge else ""
 
     def holds(self, view_name: str) -> bool:
         """Whether the page ``view_name`` lies here."""
@@ -160,6 +167,16 @@ RAIL: tuple[Job, ...] = (
         "Govern",
         (
             Place(
+                "Changes",
+                "changes:list",
+                "inbox",
+                "change.view",
+                also=("changes:*",),
+                key="h",
+                words="approve requests schedule four eyes two persons break glass reviews stale neglected",
+                badge="changes:badge",
+            ),
+            Place(
                 "Config history",
                 "publishing:history",
                 "history",
@@ -187,6 +204,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("Price a period again", "prices:repricing_add", "history", "price.change", "re-pricing correction wrong price"),
     Action("Import a provider's export", "costs:reconciliation_import", "plus", "reconciliation.change", "reconcile invoice usage csv"),
     Action("Export costs", "costs:export", "download", "usage.view", "focus showback csv chargeback"),
+    Action("Schedule a flip", "changes:ask", "clock", "change.request", "ask four eyes approve flag later"),
     Action("Invite a colleague", "settings:invite", "person", "user.change", "new add user person people", installation=True),
     Action("Change your password", "settings:profile", "settings", "", "profile sign out sessions"),
     Action("Sign out", "accounts:logout", "leave", words="log out leave", post=True),

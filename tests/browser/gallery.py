@@ -54,6 +54,7 @@ OBJECTS = {
     "limits": ("limit_id", "/limits/", r"^/limits/([0-9a-f-]{36})/$"),
     "performance": ("performance_id", "/performance-budgets/", r"^/performance-budgets/([0-9a-f-]{36})/$"),
     "dashboard:spend_by": ("dimension", "/spend/by/", r"^/spend/by/(\w+)/$"),
+    "changes": ("change_id", "/changes/?show=open", r"^/changes/([0-9a-f-]{36})/$"),
     "costs": ("export_id", "/costs/reconciliation/", r"^/costs/reconciliation/([0-9a-f-]{36})/$"),
     "settings": ("pk", "/settings/people/", r"^/settings/people/([0-9a-f-]{36})/$"),
 }
@@ -69,13 +70,14 @@ ACTS = {
     "ui:theme", "ui:zone", "ui:catalogue_try", "audit:check", "providers:credential_remove",
     "prices:discount_remove", "prices:gpu_remove", "prices:base_take", "prices:repricing_withdraw",
     "dashboard:spend_anomaly_acknowledge",
+    "changes:approve", "changes:reject", "changes:withdraw", "changes:review", "changes:rule_remove",
     "costs:reconciliation_remove", "reviews:weekly_send",
     "budgets:override_end", "budgets:override", "budgets:delete", "limits:delete", "performance:delete",
 }  # fmt: skip
 """Addresses that act when sent to by POST: they have no page, or only their refusal."""
 PARTS = {
     "keys:first_request", "routes:spread", "publishing:propagation", "demo:progress", "ui:catalogue_live", "ui:toasts",
-    "costs:focus", "costs:showback", "limits:use", "budgets:subjects",
+    "changes:badge", "costs:focus", "costs:showback", "limits:use", "budgets:subjects",
     "dashboard:verdict", "dashboard:now", "performance:verdict", "dashboard:healthz",
 }  # fmt: skip
 """Parts of pages that stand on those pages, and addresses for machines."""

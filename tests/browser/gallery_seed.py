@@ -21,6 +21,7 @@ def seed(rows: int) -> None:
     from apps.keys.models import VirtualKey
     from apps.providers.models import Endpoint, Provider
     from apps.routes.models import Route, RouteTarget
+    from tests.browser.gallery_changes import changes_seed
     from tests.browser.gallery_costs import costs_seed
     from tests.browser.gallery_money import money_seed
     from tests.browser.seed import EMAIL, NAUGHTY
@@ -63,6 +64,9 @@ def seed(rows: int) -> None:
     money_seed(odd, _distinct(odd_names), approver=EMAIL)
     money_seed(lot, [f"model-{at:04}" for at in range(min(rows, 300))], approver=EMAIL)
     money_seed(Organisation.objects.get(slug="a-little"), ["gpt-4o-mini", "claude-haiku"], approver=EMAIL)
+    changes_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
+    changes_seed(lot, [f"flag-{at:03}" for at in range(60)], by=EMAIL)
+    changes_seed(Organisation.objects.get(slug="a-little"), ["new-answers", "east-is-down"], by=EMAIL)
     costs_seed(odd, _distinct(odd_names), owner=EMAIL)
     costs_seed(lot, [f"provider-{at:03}" for at in range(60)], owner=EMAIL)
     costs_seed(Organisation.objects.get(slug="a-little"), ["openai", "anthropic"], owner=EMAIL)
