@@ -1,4 +1,7 @@
-"""Who owns what: teams and their services. A key belongs to one service, so spend and failures find their team."""
+"""Who owns what: teams and their services. A key belongs to one service, so spend and failures find their team.
+
+Regions, layers and cells are ``map_models``, contacts, SLAs and runbooks ``care_models``, who is on call ``rotation_models``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,24 @@ from django.db import models
 
 from apps.accounts.models import Organisation
 from apps.contracts.identifiers import uuid7
+from apps.ownership.care_models import Contact, Runbook, Sla
+from apps.ownership.map_models import Cell, Holding, Layer, Region
+from apps.ownership.rotation_models import Rotation, RotationMember, RotationOverride
+
+__all__ = [
+    "Cell",
+    "Contact",
+    "Holding",
+    "Layer",
+    "Region",
+    "Rotation",
+    "RotationMember",
+    "RotationOverride",
+    "Runbook",
+    "Service",
+    "Sla",
+    "Team",
+]
 
 
 class Team(models.Model):

@@ -1,12 +1,17 @@
-"""Reading teams and services."""
+"""Reading teams, services, cells and runbooks; who is on call is ``rotation_selectors``."""
 
 from __future__ import annotations
+
+from uuid import UUID
 
 from django.db.models import QuerySet
 
 from apps.accounts.models import Organisation
 from apps.accounts.teams import KnownTeam
-from apps.ownership.models import Service, Team
+from apps.ownership.models import Cell, Runbook, Service, Team
+from apps.ownership.rotation_selectors import OnCall, on_call_now
+
+__all__ = ["OnCall", "cell_owner", "on_call_now", "runbook_get", "service_get", "services", "team_get", "teams", "teams_for_roles"]
 
 
 def teams(*, organisation: Organisation | None = None) -> QuerySet[Team]:
@@ -41,3 +46,18 @@ def service_get(*, organisation: Organisation, team_slug: str, slug: str) -> Ser
         .filter(team__organisation=organisation, team__slug=team_slug, slug=slug)
         .first()
     )
+
+
+def cell_owner(*, organisation: Organisation, region: str, layer: str) -> Team | None:
+    """The team that answers for a layer in a region, by their names; None: nobody."""
+    cell = Cell.objects.select_related("team").filter(region__organisation=organisation, region__name=region, layer__name=layer).first()
+    return cell.team if cell else None
+
+
+def runbook_get(*, organisation: Organisation, reference: str) -> Runbook | None:
+    """The runbook with this id or name, or None; a flag keeps either, or an address."""
+    rows = Runbook.objects.select_related("owner").filter(organisation=organisation)
+    try:
+        return rows.filter(pk=UUID(reference)).first()
+    except ValueError:
+        return rows.filter(name=reference).first()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
@@ -13,9 +11,8 @@ from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import audit_record
+from apps.ownership.checks import check_slug
 from apps.ownership.models import Service, Team
-
-_SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,58}[a-z0-9])?")
 
 
 @transaction.atomic
@@ -24,11 +21,11 @@ def team_ensure(*, actor: Actor, organisation: Organisation, slug: str, name: st
 
     name: empty keeps what is there, or takes the slug. Raises ServiceError for a bad slug, name or address.
     """
-    _check_slug("Team", slug)
-    permission_require(actor=actor, action="team.change", organisation=organisation)
+    check_slug("Team slug", slug)
     team = Team.objects.filter(organisation=organisation, slug=slug).first()
     if team is not None:
         return team_update(actor=actor, team=team, name=name or None, contact_email=contact_email or None)
+    permission_require(actor=actor, action="team.change", organisation=organisation)
     name = _checked_name("team", name or slug)
     contact_email = _checked_email(contact_email)
     team, created = Team.objects.get_or_create(
@@ -43,7 +40,7 @@ def team_ensure(*, actor: Actor, organisation: Organisation, slug: str, name: st
 @transaction.atomic
 def team_update(*, actor: Actor, team: Team, name: str | None = None, contact_email: str | None = None) -> Team:
     """Set a team's name and contact address; None keeps, an empty address removes it. Raises ServiceError."""
-    permission_require(actor=actor, action="team.change", organisation=team.organisation)
+    permission_require(actor=actor, action="team.change", organisation=team.organisation, team=team.pk)
     team = Team.objects.select_for_update().get(pk=team.pk)
     wanted: dict[str, str] = {}
     if name is not None:
@@ -66,8 +63,8 @@ def team_update(*, actor: Actor, team: Team, name: str | None = None, contact_em
 @transaction.atomic
 def service_ensure(*, actor: Actor, team: Team, slug: str, name: str = "") -> Service:
     """The team's service with this slug: created where missing, renamed where a different name is given. Raises ServiceError."""
-    _check_slug("Service", slug)
-    permission_require(actor=actor, action="service.change", organisation=team.organisation)
+    check_slug("Service slug", slug)
+    permission_require(actor=actor, action="service.change", organisation=team.organisation, team=team.pk)
     defaults = {"name": _checked_name("service", name or slug)}
     service, created = Service.objects.select_for_update().get_or_create(team=team, slug=slug, defaults=defaults)
     if created:
@@ -89,13 +86,6 @@ def service_ensure(*, actor: Actor, team: Team, slug: str, name: str = "") -> Se
             after=defaults,
         )
     return service
-
-
-def _check_slug(kind: str, slug: str) -> None:
-    if not _SLUG.fullmatch(slug):
-        raise ServiceError(
-            f"{kind} slug {slug!r}: use 1 to 60 of a-z, 0-9 and -, starting and ending with a letter or digit.", field="slug"
-        )
 
 
 def _checked_name(kind: str, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import ProtectedError
@@ -13,6 +14,7 @@ from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import change_record
 from apps.contracts.identifiers import uuid7
+from apps.ownership.owned import owner_of
 from apps.providers import prices, rules, vault
 from apps.providers.models import Credential, Endpoint, Provider
 from apps.providers.pricebook import NO_LIST, price_lists
@@ -99,7 +101,6 @@ def provider_ensure(
 
     id: the one a new provider gets, where an earlier one is brought back. restoring: see ``provider_update``.
     """
-    permission_require(actor=actor, action="provider.change", organisation=organisation)
     rules.check_name(name)
     provider = Provider.objects.select_for_update().filter(organisation=organisation, name=name).first()
     if provider is not None:
@@ -115,6 +116,7 @@ def provider_ensure(
             reason=reason,
             restoring=restoring,
         )
+    permission_require(actor=actor, action="provider.change", organisation=organisation)
     specs = _check(kind=kind, endpoints=endpoints, price_list=price_list, allow_private=allow_private_addresses or restoring)
     provider = Provider.objects.create(
         id=id or uuid7(),
@@ -151,7 +153,7 @@ def provider_update(
     restoring: an earlier config is being brought back as it was: it brings its own prices, and private addresses that it named
     without the switch are written back, for the proxies' guard to refuse.
     """
-    permission_require(actor=actor, action="provider.change", organisation=provider.organisation)
+    permission_require(actor=actor, action="provider.change", organisation=provider.organisation, team=_held_by(provider))
     provider = Provider.objects.select_for_update().get(pk=provider.pk)
     before = provider_facts(provider)
     given: dict[str, Any] = {
@@ -223,7 +225,7 @@ def provider_restore(
 @transaction.atomic
 def provider_delete(*, actor: Actor, provider: Provider, reason: str = "") -> None:
     """Delete a provider that no route targets, with its endpoints, prices and discounts."""
-    permission_require(actor=actor, action="provider.change", organisation=provider.organisation)
+    permission_require(actor=actor, action="provider.change", organisation=provider.organisation, team=_held_by(provider))
     price_ids = prices.price_ids_of(provider)
     discount_ids = list(provider.discounts.values_list("pk", flat=True))
     facts, provider_id = provider_facts(provider), str(provider.id)
@@ -239,6 +241,11 @@ def provider_delete(*, actor: Actor, provider: Provider, reason: str = "") -> No
         section_touch(section="prices", ids=price_ids)
     if discount_ids:
         section_touch(section="discounts", ids=discount_ids)
+
+
+def _held_by(provider: Provider) -> UUID | None:
+    """The team that owns a provider, whose roles may allow more."""
+    return owner_of(kind="provider", object_id=provider.pk)
 
 
 def endpoint_specs(provider: Provider) -> list[EndpointSpec]:

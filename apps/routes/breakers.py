@@ -31,7 +31,7 @@ def breaker_force(
 
     until: when it decides by itself again; None: when somebody lets it go. A reason is required; the same again changes nothing.
     """
-    permission_require(actor=actor, action="breaker.force", organisation=route.organisation)
+    permission_require(actor=actor, action="breaker.force", organisation=route.organisation, team=route.owner_id)
     now = timezone.now()
     rules.check_force(state=state, reason=reason, until=until, now=now)
     route = _locked(route)
@@ -64,7 +64,7 @@ def breaker_force(
 @transaction.atomic
 def breaker_release(*, actor: Actor, route: Route, target: TargetSpec, reason: str = "") -> Route:
     """Let the breaker decide by itself again; a second time changes nothing."""
-    permission_require(actor=actor, action="breaker.force", organisation=route.organisation)
+    permission_require(actor=actor, action="breaker.force", organisation=route.organisation, team=route.owner_id)
     route = _locked(route)
     place = target.place
     held = _held(route, place)
@@ -85,7 +85,7 @@ def breaker_release(*, actor: Actor, route: Route, target: TargetSpec, reason: s
 @transaction.atomic
 def breakers_restore(*, actor: Actor, route: Route, wanted: Sequence[tuple[TargetSpec, str, datetime | None]], reason: str) -> None:
     """For a rollback: exactly the forced breakers (target, state, until) of an earlier version, also those whose time is over."""
-    permission_require(actor=actor, action="route.change", organisation=route.organisation)
+    permission_require(actor=actor, action="route.change", organisation=route.organisation, team=route.owner_id)
     route = _locked(route)
     now = {held.target: (held.state, held.until) for held in selectors.held_breakers(route)}
     then = {target.place: (state, until) for target, state, until in wanted}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
@@ -65,8 +66,8 @@ def route_ensure(
     where a target that all traffic is switched to would go.
     id: the one a new route gets, where an earlier one is brought back.
     """
-    permission_require(actor=actor, action="route.change", organisation=organisation)
     rules.check_name(name)
+    permission_require(actor=actor, action="route.change", organisation=organisation, team=_held_by(organisation, name, owner))
     wanted_aliases = rules.check_aliases(name, aliases)
     limits = rules.check_deadlines(deadlines or Deadlines())
     rules.check_caps(max_output_tokens=max_output_tokens, max_attempts=max_attempts, unpriced=unpriced)
@@ -179,7 +180,7 @@ def route_switch(
     until: when it ends by itself; None: when somebody switches back. failover: its other targets follow when this one fails.
     restoring: for a rollback, which brings back what an earlier version said, also a switch that has run out since.
     """
-    permission_require(actor=actor, action="route.switch", organisation=route.organisation)
+    permission_require(actor=actor, action="route.switch", organisation=route.organisation, team=route.owner_id)
     now = timezone.now()
     rules.check_switch(reason=reason, until=None if restoring else until, now=now)
     Route.objects.select_for_update().get(pk=route.pk)
@@ -212,7 +213,7 @@ def route_switch(
 @transaction.atomic
 def route_switch_back(*, actor: Actor, route: Route, reason: str = "") -> Route:
     """Let the route's chains decide again; a second time changes nothing."""
-    permission_require(actor=actor, action="route.switch", organisation=route.organisation)
+    permission_require(actor=actor, action="route.switch", organisation=route.organisation, team=route.owner_id)
     Route.objects.select_for_update().get(pk=route.pk)
     route = selectors.with_parts(Route.objects.filter(pk=route.pk)).get()
     switch = selectors.switch_of(route)
@@ -236,11 +237,17 @@ def switch_facts(switch: RouteSwitch | None) -> dict[str, Any]:
 @transaction.atomic
 def route_delete(*, actor: Actor, route: Route, reason: str = "") -> None:
     """Delete a route; apps that name it get ``model_not_found`` from the next publish on."""
-    permission_require(actor=actor, action="route.change", organisation=route.organisation)
+    permission_require(actor=actor, action="route.change", organisation=route.organisation, team=route.owner_id)
     facts, route_id = route_facts(route), str(route.id)
     _record(actor, "route.delete", route, facts, {}, reason)
     route.delete()
     section_touch(section="routes", ids=[route_id])
+
+
+def _held_by(organisation: Organisation, name: str, owner: Team | UnsetType | None) -> UUID | None:
+    """The team whose roles count: that of the route as it is; of a new one, the team it is made for."""
+    now = list(Route.objects.filter(organisation=organisation, name=name).values_list("owner_id", flat=True))
+    return now[0] if now else owner.pk if isinstance(owner, Team) else None
 
 
 def route_facts(route: Route) -> dict[str, Any]:

@@ -1,0 +1,187 @@
+"""What teams own of the apps above: providers, routes, keys, budgets, flags. ``controlplane/owned.py`` lists them by dotted path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.db import models, transaction
+from django.db.models.functions import Cast
+from django.urls import reverse
+from django.utils.module_loading import import_string
+
+from apps.accounts.models import Organisation
+from apps.accounts.selectors import permission_require
+from apps.audit.actors import Actor
+from apps.audit.errors import ServiceError
+from apps.audit.services import change_record
+from apps.ownership.models import Holding, Runbook, Team
+
+MOST_AT_ONCE = 1000
+"""Objects that one call may give to a team."""
+
+
+class Assign(Protocol):
+    def __call__(self, *, actor: Actor, row: Any, team: Team | None, reason: str) -> None:
+        """Give one row to a team, audited, asking for the permission. Raises ServiceError."""
+
+
+@dataclass(frozen=True)
+class Owned:
+    """One kind of thing that a team may own.
+
+    kind: the audit's ``subject_kind``. label: of many. icon: of the rail. url: name of its page.
+    rows: (organisation) -> its rows with ``held_by``, the id of the owning team, and ``name``. assign: gives one row to a team.
+    argument: the column that the page's address takes.
+    """
+
+    kind: str
+    label: str
+    icon: str
+    url: str
+    rows: Callable[[Organisation], models.QuerySet[Any]]
+    assign: Assign
+    argument: str = "pk"
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One object, as a page lists it."""
+
+    kind: str
+    id: str
+    name: str
+    url: str
+
+    @property
+    def key(self) -> str:
+        """``route:<id>``: how a form names it."""
+        return f"{self.kind}:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """Things of one kind. more: there are others beside ``things``."""
+
+    owned: Owned
+    things: Sequence[Thing]
+    more: bool
+
+
+@cache
+def owned_kinds() -> Mapping[str, Owned]:
+    """Every kind, in the order in which pages show them."""
+    from controlplane.owned import OWNED
+
+    return {kind: import_string(path) for kind, path in OWNED.items()}
+
+
+def things_of(organisation: Organisation, *, team: Team | None, most: int) -> list[Holdings]:
+    """What a team owns (None: what nobody does), by kind and name, ``most`` of each kind: a query a kind."""
+    found = []
+    for owned in owned_kinds().values():
+        rows = owned.rows(organisation).filter(held_by=team.pk if team else None).order_by("name")
+        pairs = list(rows.values_list("pk", "name", owned.argument)[: most + 1])
+        things = [Thing(owned.kind, str(pk), name, reverse(owned.url, args=[argument])) for pk, name, argument in pairs[:most]]
+        found.append(Holdings(owned, things, len(pairs) > most))
+    return found
+
+
+def held_by(kind: str) -> models.Subquery:
+    """For ``Owned.rows`` of a kind without a column of its own: the owning team's id."""
+    rows = Holding.objects.filter(kind=kind, object_id=Cast(models.OuterRef("pk"), models.CharField()))
+    return models.Subquery(rows.values("team_id")[:1])
+
+
+def owner_of(*, kind: str, object_id: object) -> UUID | None:
+    """The team that holds an object of such a kind, for permissions."""
+    return Holding.objects.filter(kind=kind, object_id=str(object_id)).values_list("team_id", flat=True).first()
+
+
+@transaction.atomic
+def column_assign(*, actor: Actor, row: Any, team: Team | None, reason: str) -> None:
+    """``Assign`` for rows with a column ``owner`` and an ``organisation``."""
+    row = type(row).objects.select_for_update(of=("self",)).select_related("owner", "organisation").get(pk=row.pk)
+    _allowed(actor, row, row.owner_id, team)
+    if row.owner_id == (team.pk if team else None):
+        return
+    before = {"owner": row.owner.slug if row.owner else ""}
+    row.owner = team
+    row.save(update_fields=["owner"])
+    change_record(actor, f"{row._meta.model_name}.update", row, before, {"owner": team.slug if team else ""}, reason)
+
+
+@transaction.atomic
+def holding_assign(*, actor: Actor, row: Any, team: Team | None, reason: str) -> None:
+    """``Assign`` for rows whose owner is a ``Holding``; they have a ``name`` and an ``organisation``."""
+    kind = str(row._meta.model_name)
+    now = Holding.objects.select_for_update(of=("self",)).select_related("team").filter(kind=kind, object_id=str(row.pk)).first()
+    _allowed(actor, row, now.team_id if now else None, team)
+    if (now.team_id if now else None) == (team.pk if team else None):
+        return
+    if team is None:
+        Holding.objects.filter(kind=kind, object_id=str(row.pk)).delete()
+    else:
+        Holding.objects.update_or_create(kind=kind, object_id=str(row.pk), defaults={"organisation_id": row.organisation_id, "team": team})
+    before = {"owner": now.team.slug if now else ""}
+    change_record(actor, f"{kind}.update", row, before, {"owner": team.slug if team else ""}, reason)
+
+
+@transaction.atomic
+def owner_assign(
+    *, actor: Actor, organisation: Organisation, things: Sequence[tuple[str, str]], team: Team | None, reason: str = ""
+) -> int:
+    """Give things, each (kind, id), to a team, or to nobody: all or none. Returns how many there were.
+
+    Whoever gives away what a team owns must be allowed to (``ownership.change`` in the organisation or in that team). Raises
+    ServiceError for a kind or an object that is not there, and what the object's own service says.
+    """
+    if team is not None and team.organisation_id != organisation.pk:
+        raise ServiceError("The team belongs to another organisation.", field="team")
+    if not things:
+        raise ServiceError("Tick what to give.", field="things")
+    if len(things) > MOST_AT_ONCE:
+        raise ServiceError(f"Give at most {MOST_AT_ONCE} things at once.", field="things")
+    count = 0
+    for kind, owned in owned_kinds().items():
+        ids = {object_id for of, object_id in things if of == kind}
+        rows = list(owned.rows(organisation).filter(pk__in=[_uuid(object_id) for object_id in ids])) if ids else []
+        if len(rows) != len(ids):
+            raise ServiceError(f"Some of the {owned.label.lower()} are not there any more: look again.", field="things")
+        for row in rows:
+            owned.assign(actor=actor, row=row, team=team, reason=reason)
+        count += len(rows)
+    unknown = {kind for kind, _ in things} - owned_kinds().keys()
+    if unknown:
+        raise ServiceError(f"{sorted(unknown)[0]!r} is nothing that a team owns.", field="things")
+    return count
+
+
+def regions_in_use(organisation: Organisation) -> set[str]:
+    """Names of the regions that endpoints run in, declared or not: one query."""
+    from controlplane.owned import REGIONS
+
+    return set(import_string(REGIONS)(organisation))
+
+
+def runbook_uses(runbook: Runbook) -> Sequence[Thing]:
+    """What names a runbook: one query."""
+    from controlplane.owned import RUNBOOK_USES
+
+    return list(import_string(RUNBOOK_USES)(runbook))
+
+
+def _allowed(actor: Actor, row: Any, owner: UUID | None, team: Team | None) -> None:
+    permission_require(actor=actor, action="ownership.change", organisation=row.organisation, team=owner)
+    if team is not None and team.organisation_id != row.organisation_id:
+        raise ServiceError("The team belongs to another organisation.", field="owner")
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ServiceError(f"{text!r} is no id.", field="things") from None
