@@ -48,11 +48,13 @@ CODES: dict[str, WireError] = {
     "key_expired": WireError(401, _AUTH),
     "key_killed": WireError(403, "permission_error"),
     "key_disabled": WireError(403, "permission_error"),
+    "address_not_allowed": WireError(403, "permission_error"),
     # what they ask for
     "model_not_found": WireError(404, _INVALID),
     "route_disabled": WireError(503, "service_unavailable_error"),
     "degraded": WireError(503, "service_unavailable_error", retry=True),
     "route_killed": WireError(503, "service_unavailable_error"),
+    "feature_killed": WireError(503, "service_unavailable_error"),
     "request_not_found": WireError(404, _INVALID),
     "idempotency_conflict": WireError(409, _INVALID),
     "unsupported_operation": WireError(400, _INVALID),

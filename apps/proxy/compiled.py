@@ -20,6 +20,9 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[2]
 
 MODULES = (
+    "apps.contracts.flag_buckets",
+    "apps.contracts.flag_constraints",
+    "apps.contracts.flag_rules",
     "apps.contracts.histogram",
     "apps.contracts.identifiers",
     "apps.contracts.pricing",
@@ -34,6 +37,7 @@ MODULES = (
     "apps.proxy.driver",
     "apps.proxy.engine",
     "apps.proxy.exchange",
+    "apps.proxy.flagging",
     "apps.proxy.flight",
     "apps.proxy.health",
     "apps.proxy.hedge",

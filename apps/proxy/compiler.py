@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from apps.contracts.networks import NetworkError, Networks
 from apps.contracts.pricing import PriceError
 from apps.contracts.snapshot import (
     SECTIONS,
@@ -28,6 +29,8 @@ from apps.contracts.snapshot import (
     Target,
 )
 from apps.contracts.tariff import ZERO, Layer, PriceBook, Tariff
+from apps.contracts.tokens import foreign_name_of
+from apps.proxy.assembly import FlagTable, RouteParts, route_with
 from apps.proxy.dialects import DIALECTS
 from apps.proxy.resilience import CompileError, check_resilience, check_target
 from apps.proxy.runtime import MAX_ATTEMPTS, CompiledKey, CompiledRoute, CompiledTarget, Fragments, Runtime
@@ -68,8 +71,9 @@ def compile_config(
     }
     if ended:
         full["routes"] = {**full["routes"], **ended}
+    flags = FlagTable(full["flags"])
     if previous is None or changed is None:
-        return Runtime(version, full, _compile_keys(full), _compile_tables(full, unseal))
+        return Runtime(version, full, _compile_keys(full, flags), _compile_tables(full, unseal, flags))
     touched = {section for section, ids in changed.items() if ids}
     flags_touch_keys = any(
         isinstance(flag := source.get(id), FlagFragment) and flag.subject == "key"
@@ -78,11 +82,11 @@ def compile_config(
     )
     keys, tables = previous.keys, previous.tables
     if "budgets" in touched or flags_touch_keys:
-        keys = _compile_keys(full)
+        keys = _compile_keys(full, flags)
     elif "keys" in touched:
-        keys = _recompile_keys(full, previous, changed["keys"])
+        keys = _recompile_keys(full, previous, changed["keys"], flags)
     if touched & {"providers", "credentials", "prices", "discounts", "routes", "flags"}:
-        tables = _compile_tables(full, unseal)
+        tables = _compile_tables(full, unseal, flags)
     return Runtime(version, full, keys, tables)
 
 
@@ -96,36 +100,45 @@ def _without_ended(route: RouteFragment, now_ms: int) -> RouteFragment | None:
     return msgspec.structs.replace(route, switch=None if ended else switch, forced=forced)
 
 
-def _flags_on(full: Mapping[str, Mapping[str, Fragment]], kind: str, subject: str) -> dict[str, str]:
-    """Subject id -> flag name, for the flags of a kind that are on."""
-    flags = cast(Mapping[str, FlagFragment], full["flags"])
-    return {f.subject_id: f.name for f in flags.values() if f.on and f.kind == kind and f.subject == subject}
-
-
-def _compile_key(key: KeyFragment, table: SpendTable, killed: dict[str, str]) -> dict[bytes, CompiledKey]:
-    """By the digest of each token that opens it."""
+def _compile_key(key: KeyFragment, table: SpendTable, killed: dict[tuple[str, str], str]) -> dict[bytes, CompiledKey]:
+    """By the name of each token that opens it."""
     refused: tuple[str, str] | None = None
+    killed_by = ""
     if key.state == "revoked":
         refused = ("key_revoked", f"The key {key.public_id or key.name} was revoked. Ask its owner for a new one.")
     elif not key.enabled:
         refused = ("key_disabled", f"The key {key.public_id or key.name} is disabled. Ask its owner to enable it.")
-    elif key.id in killed:
-        refused = ("key_killed", f"The key {key.public_id or key.name} is stopped by the kill switch {killed[key.id]!r}.")
+    elif (key.organisation, key.id) in killed:
+        killed_by = killed[key.organisation, key.id]
+        refused = ("key_killed", f"The key {key.public_id or key.name} is stopped by the kill switch {killed_by!r}.")
     spend = table.of_key(key)
-    present = CompiledKey(key, spend, refused)
+    try:
+        addresses = Networks(key.addresses) if key.addresses else None
+    except NetworkError as error:
+        raise CompileError("keys", key.id, "addresses", str(error)) from None
+    present = CompiledKey(key, spend, refused, addresses=addresses)
     compiled: dict[bytes, CompiledKey] = {}
-    for text in key.digests:
+    for name, text in _tokens(key):
         until = key.digests_until_ms.get(text)
-        try:
-            digest = bytes.fromhex(text)
-        except ValueError:
-            raise CompileError("keys", key.id, "digests", "not hexadecimal") from None
-        compiled[digest] = present if until is None else CompiledKey(key, spend, refused, replaced_at_ms=until)
+        compiled[name] = present if until is None else CompiledKey(key, spend, refused, replaced_at_ms=until, addresses=addresses)
+        compiled[name].killed_by = killed_by
     return compiled
 
 
-def _compile_keys(full: Mapping[str, Mapping[str, Fragment]]) -> dict[bytes, CompiledKey]:
-    table, killed = SpendTable(full["budgets"]), _flags_on(full, "kill", "key")
+def _tokens(key: KeyFragment) -> list[tuple[bytes, str]]:
+    """What each token of a key is looked up by, and how the fragment writes it."""
+    names: list[tuple[bytes, str]] = []
+    for field, texts in (("digests", key.digests), ("hashes", key.hashes)):
+        for text in texts:
+            try:
+                names.append((bytes.fromhex(text) if field == "digests" else foreign_name_of(text), text))
+            except ValueError:
+                raise CompileError("keys", key.id, field, "not hexadecimal, or not as long as such a digest is") from None
+    return names
+
+
+def _compile_keys(full: Mapping[str, Mapping[str, Fragment]], flags: FlagTable) -> dict[bytes, CompiledKey]:
+    table, killed = SpendTable(full["budgets"]), flags.killed_keys()
     keys: dict[bytes, CompiledKey] = {}
     for key in cast(Mapping[str, KeyFragment], full["keys"]).values():
         for digest, compiled in _compile_key(key, table, killed).items():
@@ -136,16 +149,16 @@ def _compile_keys(full: Mapping[str, Mapping[str, Fragment]]) -> dict[bytes, Com
 
 
 def _recompile_keys(
-    full: Mapping[str, Mapping[str, Fragment]], previous: Runtime, ids: frozenset[str] | set[str]
+    full: Mapping[str, Mapping[str, Fragment]], previous: Runtime, ids: frozenset[str] | set[str], flags: FlagTable
 ) -> dict[bytes, CompiledKey]:
     """The previous keys with a few replaced: 10,000 keys are not compiled because one changed."""
-    table, killed = SpendTable(full["budgets"]), _flags_on(full, "kill", "key")
+    table, killed = SpendTable(full["budgets"]), flags.killed_keys()
     keys = dict(previous.keys)
     for id in ids:
         old = previous.fragments.get("keys", {}).get(id)
         if isinstance(old, KeyFragment):
-            for text in old.digests:
-                keys.pop(bytes.fromhex(text), None)
+            for name, _ in _tokens(old):
+                keys.pop(name, None)
     for id in ids:
         new = full["keys"].get(id)
         if isinstance(new, KeyFragment):
@@ -163,7 +176,6 @@ class _Targets:
         self._full = full
         self._unseal = unseal
         self._providers = {(p.organisation, p.name): p for p in cast(Mapping[str, ProviderFragment], full["providers"]).values()}
-        self._killed = _flags_on(full, "kill", "provider")
         discounts = cast(Mapping[str, DiscountFragment], full["discounts"]).values()
         self._book = PriceBook(self._page, list(discounts))
         self._tariffs: dict[tuple[str, ...], Tariff | None] = {}
@@ -196,8 +208,6 @@ class _Targets:
             if not re.fullmatch(r"[\x21-\x7e]*", endpoint.base_url):
                 raise CompileError("providers", provider.id, "base_url", "only printable ASCII, percent-encode the rest")
             killed = "its provider is disabled" if not provider.enabled else ""
-            if provider.id in self._killed:
-                killed = f"its provider is stopped by the kill switch {self._killed[provider.id]!r}"
             found = CompiledTarget(target, provider, endpoint, self._secret(provider, endpoint), killed)
             self._done[cache_key] = found
         strategy = route.resilience.strategy if route.switch is None else "priority"
@@ -257,57 +267,50 @@ class _Targets:
         return self._secrets[fragment.id]
 
 
-def _compile_tables(full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal | None) -> dict[str, dict[str, CompiledRoute]]:
+def _compile_tables(
+    full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal | None, flags: FlagTable
+) -> dict[str, dict[str, CompiledRoute]]:
     targets = _Targets(full, unseal)
-    fallbacks, kills = _flags_on(full, "fallback", "route"), _flags_on(full, "kill", "route")
     tables: dict[str, dict[str, CompiledRoute]] = {}
     for route in cast(Mapping[str, RouteFragment], full["routes"]).values():
-        if not route.targets:
-            raise CompileError("routes", route.id, "targets", "a route needs at least one target")
-        _check_names(route)
-        _check_deadlines(route)
-        check_resilience(route)
-        primary = tuple(targets.compile(route, f"targets[{i}]", t) for i, t in enumerate(route.targets))
-        alternative = tuple(targets.compile(route, f"fallback[{i}]", t) for i, t in enumerate(route.fallback))
-        flags: tuple[str, ...] = ()
-        chosen, stopped = primary, None
-        if route.id in fallbacks and alternative:
-            chosen, flags = alternative, (fallbacks[route.id],)
-        if route.switch is not None:
-            only = targets.compile(route, "switch.target", route.switch.target)
-            only = next((target for target in primary + alternative if target.label == only.label), only)  # with the options it has there
-            chosen = (only, *(target for target in chosen if target.label != only.label)) if route.switch.failover else (only,)
-            flags = (*flags, f"switched to {only.provider}"[:200])
-        if route.id in kills:
-            stopped = ("route_killed", f"The route {route.name!r} is stopped by the kill switch {kills[route.id]!r}.")
-            flags = (*flags, kills[route.id])
-        elif not route.enabled:
-            stopped = ("route_disabled", f"The route {route.name!r} is disabled.")
-        elif route.resilience.level in ("cached", "minimal"):
-            level = route.resilience.level
-            without = " There is no stored answer, so it behaves as 'minimal'." if level == "cached" else ""
-            stopped = ("degraded", f"The route {route.name!r} is degraded to {level!r} and calls no provider.{without} Try again later.")
-        home = route.resilience.region
-        if route.resilience.strategy == "region" and all(target.region != home for target in primary + alternative):
-            regions = ", ".join(sorted({target.region or "(none)" for target in primary + alternative}))
-            raise CompileError("routes", route.id, "resilience.region", f"no target is in the region {home!r}: they are in {regions}")
-        mirror = None
-        if route.resilience.mirror is not None:
-            mirror = targets.compile(route, "resilience.mirror.target", route.resilience.mirror.target)
-            if any(target.label == mirror.label for target in primary + alternative):
-                message = f"{mirror.label} is a target of the route itself: mirror to another one, or take it out of the targets"
-                raise CompileError("routes", route.id, "resilience.mirror.target", message)
-        forced: dict[str, str] = {}
-        for i, held in enumerate(route.forced):
-            key = targets.compile(route, f"forced[{i}].target", held.target).key
-            forced[key] = "open" if "open" in (held.state, forced.get(key)) else held.state
-        compiled = CompiledRoute(route, chosen, flags, stopped, mirror, forced)
+        parts = _parts(route, targets)
+        compiled = route_with(parts, flags.touching(parts))
         table = tables.setdefault(route.organisation, {})
         for name in (route.name, *route.aliases):
             if name in table:
                 raise CompileError("routes", route.id, "name", f"{name!r} is already the name or alias of the route {table[name].name!r}")
             table[name] = compiled
     return tables
+
+
+def _parts(route: RouteFragment, targets: _Targets) -> RouteParts:
+    """What a route is made of, checked. Raises CompileError."""
+    if not route.targets:
+        raise CompileError("routes", route.id, "targets", "a route needs at least one target")
+    _check_names(route)
+    _check_deadlines(route)
+    check_resilience(route)
+    primary = tuple(targets.compile(route, f"targets[{i}]", t) for i, t in enumerate(route.targets))
+    alternative = tuple(targets.compile(route, f"fallback[{i}]", t) for i, t in enumerate(route.fallback))
+    only = None
+    if route.switch is not None:
+        only = targets.compile(route, "switch.target", route.switch.target)
+        only = next((target for target in primary + alternative if target.label == only.label), only)  # with the options it has there
+    home = route.resilience.region
+    if route.resilience.strategy == "region" and all(target.region != home for target in primary + alternative):
+        regions = ", ".join(sorted({target.region or "(none)" for target in primary + alternative}))
+        raise CompileError("routes", route.id, "resilience.region", f"no target is in the region {home!r}: they are in {regions}")
+    mirror = None
+    if route.resilience.mirror is not None:
+        mirror = targets.compile(route, "resilience.mirror.target", route.resilience.mirror.target)
+        if any(target.label == mirror.label for target in primary + alternative):
+            message = f"{mirror.label} is a target of the route itself: mirror to another one, or take it out of the targets"
+            raise CompileError("routes", route.id, "resilience.mirror.target", message)
+    forced: dict[str, str] = {}
+    for i, held in enumerate(route.forced):
+        key = targets.compile(route, f"forced[{i}].target", held.target).key
+        forced[key] = "open" if "open" in (held.state, forced.get(key)) else held.state
+    return RouteParts(route, primary, alternative, only, mirror, forced)
 
 
 def _check_names(route: RouteFragment) -> None:

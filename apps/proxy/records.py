@@ -81,7 +81,11 @@ def usage_template(kind: Kind, key: CompiledKey | None, route: CompiledRoute | N
         team=key.team if key is not None else "",
         service=key.service if key is not None else "",
         config_version=runtime.version,
-        flags=list(route.flags) if route is not None else [],
+        flags=[
+            *(route.flags if route is not None else ()),
+            *((key.killed_by,) if key is not None and key.killed_by else ()),
+            *((key.secret,) if key is not None and key.secret else ()),
+        ],
         simulated=any(target.simulated for target in route.targets) if route is not None else False,
         proxy=proxy,
     )

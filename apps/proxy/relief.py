@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from apps.contracts.snapshot import RELIEFS, Relief, RouteFragment
+from apps.contracts.snapshot import RELIEFS, Relief
 from apps.proxy.choose import Choice, choose
 from apps.proxy.errors import Refusal
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from apps.proxy.runtime import CompiledRoute, Runtime
 
 STEP = "plan"
+MAX_ROUTES = 8192
+"""Relieved routes remembered per config."""
 _SEVERITY = {do: number for number, do in enumerate(RELIEFS)}
 
 
@@ -32,15 +34,18 @@ class Reliefs:
     __slots__ = ("_routes",)
 
     def __init__(self) -> None:
-        self._routes: dict[tuple[str, Relief], CompiledRoute] = {}
+        self._routes: dict[tuple[CompiledRoute, Relief], CompiledRoute] = {}
+        """By the route as flags have left it."""
 
-    def of(self, route: CompiledRoute, do: Relief, runtime: Runtime) -> CompiledRoute:
+    def of(self, route: CompiledRoute, do: Relief) -> CompiledRoute:
         """The route itself where it is degraded as far already."""
         if do != "cheaper" and _SEVERITY.get(cast(Relief, route.resilience.level), -1) >= _SEVERITY[do]:
             return route
-        found = self._routes.get((route.id, do))
+        found = self._routes.get((route, do))
         if found is None:
-            found = self._routes[route.id, do] = _relieved(route, do, runtime)
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            found = self._routes[route, do] = _relieved(route, do)
         return found
 
 
@@ -66,7 +71,7 @@ def relieve(exchange: Exchange, runtime: Runtime, reliefs: Reliefs) -> Refusal |
                 why = f"the budget {name!r} is at {action.at_percent} percent of its limit or beyond: {action.do}"
     if worst is None:
         return None
-    relieved = reliefs.of(route, worst, runtime)
+    relieved = reliefs.of(route, worst)
     if relieved is route:
         return None
     exchange.route = relieved
@@ -81,8 +86,8 @@ def relieve(exchange: Exchange, runtime: Runtime, reliefs: Reliefs) -> Refusal |
     return refusal
 
 
-def _relieved(route: CompiledRoute, do: Relief, runtime: Runtime) -> CompiledRoute:
-    fragment = cast(RouteFragment, runtime.fragments["routes"][route.id])
+def _relieved(route: CompiledRoute, do: Relief) -> CompiledRoute:
+    fragment = route.fragment
     settings = fragment.resilience
     targets = route.targets
     stopped: tuple[str, str] | None = None

@@ -21,6 +21,7 @@ from apps.contracts.snapshot import (
     Target,
 )
 from apps.contracts.tariff import Tariff
+from apps.contracts.tokens import SECRET_PRESENT, SECRET_REPLACED
 from apps.proxy.context import family_bytes_per_token
 from apps.proxy.dialects import DIALECTS, Dialect
 from apps.proxy.limits_table import limit_table
@@ -30,7 +31,9 @@ from apps.proxy.spend import Spend, spend_table
 from apps.proxy.strategies import STRATEGIES
 
 if TYPE_CHECKING:
+    from apps.contracts.networks import Networks
     from apps.contracts.snapshot import Deadlines, Resilience
+    from apps.proxy.flagging import RouteFlags
     from apps.proxy.records import Templates
     from apps.proxy.retries import RetryBudget
     from apps.proxy.slots import Slots
@@ -178,8 +181,10 @@ class CompiledRoute:
         "connect",
         "every_target",
         "first_byte",
+        "flagging",
         "flags",
         "forced",
+        "fragment",
         "id",
         "idle",
         "live",
@@ -213,6 +218,10 @@ class CompiledRoute:
     ) -> None:
         self.id = fragment.id
         self.name = fragment.name
+        self.fragment = fragment
+        """As flags have left it: with the level that holds."""
+        self.flagging: RouteFlags | None = None
+        """Flags that have to be asked for each request; None: there are none."""
         self.forced = forced or {}
         """Keys of targets whose breaker a person holds, with ``open`` or ``closed``."""
         self.aliases = tuple(fragment.aliases)
@@ -256,6 +265,7 @@ class CompiledKey:
     """A virtual key with what it may do and what it pays from."""
 
     __slots__ = (
+        "addresses",
         "allowed",
         "environment",
         "expired_message",
@@ -263,23 +273,39 @@ class CompiledKey:
         "explain",
         "feature",
         "id",
+        "killed_by",
         "name",
         "organisation",
         "priority",
         "refused",
+        "secret",
         "service",
         "spend",
         "tags",
         "team",
     )
 
-    def __init__(self, fragment: KeyFragment, spend: Spend, refused: tuple[str, str] | None, *, replaced_at_ms: int | None = None) -> None:
-        """``replaced_at_ms``: until when this key is opened by a token that was replaced; None for its present tokens."""
+    def __init__(
+        self,
+        fragment: KeyFragment,
+        spend: Spend,
+        refused: tuple[str, str] | None,
+        *,
+        replaced_at_ms: int | None = None,
+        addresses: Networks | None = None,
+    ) -> None:
+        """``replaced_at_ms``: until when this key is opened by a token that was replaced; None for its present tokens.
+        ``addresses``: where it may be used from; None: everywhere."""
         self.id = fragment.id
         self.name = fragment.name
         self.organisation = fragment.organisation
         self.refused = refused
         """(code, message) when the key opens nothing; expiry is checked per request."""
+        self.killed_by = ""
+        """The flag that stops it."""
+        self.addresses = addresses
+        self.secret = SECRET_REPLACED if replaced_at_ms is not None else SECRET_PRESENT if fragment.digests_until_ms else ""
+        """Which of its secrets this is, as records say it while two of them open the key; empty where there is but one."""
         self.expires_at_ms = fragment.expires_at_ms
         self.expired_message = f"The key {fragment.name!r} has expired. Ask its owner for a new one."
         if replaced_at_ms is not None and (self.expires_at_ms is None or replaced_at_ms < self.expires_at_ms):
@@ -308,7 +334,7 @@ class Runtime:
         self.version = version
         self.fragments = fragments
         self.keys = keys
-        """By HMAC digest of the token."""
+        """By HMAC digest of the token, or by ``apps.contracts.tokens.foreign_name``."""
         self.tables = tables
         """Organisation id -> route name or alias, wildcards included -> route."""
         self.wildcards = _wildcards(tables)

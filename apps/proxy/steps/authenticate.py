@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from apps.contracts.tokens import MAX_LENGTH, token_digest
+from apps.contracts.networks import Networks, client_address
+from apps.contracts.tokens import MAX_LENGTH, foreign_name, token_digest
 from apps.proxy.errors import Refusal
 
 if TYPE_CHECKING:
@@ -20,11 +21,15 @@ MAX_KNOWN = 16_384
 class Authenticator:
     """Holds the installation's pepper and the measured offset to database time; the step itself is ``__call__``."""
 
-    __slots__ = ("_known", "_lasting", "_pepper", "_runtime", "offset_ms")
+    __slots__ = ("_killed", "_known", "_lasting", "_pepper", "_runtime", "_trusted", "offset_ms")
 
-    def __init__(self, pepper: bytes) -> None:
+    def __init__(self, pepper: bytes, trusted: Networks | None = None) -> None:
+        """trusted: the proxies before ours whose ``x-forwarded-for`` says who the client is; None: nobody's does."""
         self._pepper = pepper
+        self._trusted = trusted
         self._runtime: Runtime | None = None
+        self._killed: CompiledKey | None = None
+        """The key refused last because a flag stops it."""
         self._known: dict[bytes, CompiledKey] = {}
         """Tokens whose HMAC was found in the current config; forgotten whenever the config changes."""
         self._lasting: dict[bytes, CompiledKey] = {}
@@ -37,13 +42,16 @@ class Authenticator:
             if key is not None:
                 exchange.key = key
                 return None
-        found = self.key_of(exchange.request.headers, runtime)
+        found = self.key_of(exchange.request.headers, runtime, exchange.request.peer)
         if isinstance(found, Refusal):
+            if found.code == "key_killed":
+                exchange.key = self._killed  # known, so its refusal is a record that names the flag
             return found
         exchange.key = found
         return None
 
-    def key_of(self, headers: dict[bytes, bytes], runtime: Runtime) -> CompiledKey | Refusal:
+    def key_of(self, headers: dict[bytes, bytes], runtime: Runtime, peer: str = "") -> CompiledKey | Refusal:
+        """peer: the address of the connection's other end; a key that is bound to addresses opens nothing without one."""
         value = headers.get(b"authorization")
         if value is not None:
             scheme, _, token = value.partition(b" ")
@@ -61,15 +69,29 @@ class Authenticator:
         key = self._known.get(token)
         if key is None:
             key = runtime.keys.get(token_digest(self._pepper, token))
+            if key is None:  # only a token that is not ours, or nobody's, comes here: the others pay nothing for it
+                key = runtime.keys.get(foreign_name(token))
             if key is not None and len(self._known) < MAX_KNOWN:
                 self._known[token] = key
         if key is None:
             return Refusal("invalid_api_key", STEP, "The virtual key is not known here. Check that it was copied whole.")
         if key.refused is not None:
+            if key.killed_by:
+                self._killed = key
+                return Refusal(key.refused[0], STEP, key.refused[1], detail={"flags": [key.killed_by]})
             return Refusal(key.refused[0], STEP, key.refused[1])
+        if key.addresses is not None:
+            client = client_address(peer, headers.get(b"x-forwarded-for", b"").decode("latin-1"), self._trusted)
+            if not key.addresses.holds(client):
+                return Refusal("address_not_allowed", STEP, _elsewhere(key.name, client))
         if key.expires_at_ms is not None:
             if time.time() * 1000 + self.offset_ms >= key.expires_at_ms:
                 return Refusal("key_expired", STEP, key.expired_message)
-        elif value is not None and len(self._lasting) < MAX_KNOWN:
+        elif value is not None and key.addresses is None and len(self._lasting) < MAX_KNOWN:
             self._lasting[value] = key
         return key
+
+
+def _elsewhere(name: str, client: str) -> str:
+    where = f"from {client}" if client else "from where this request came, whose address is not known"
+    return f"The key {name!r} may not be used {where}. Ask its owner to add the address to the ranges of the key."

@@ -10,7 +10,8 @@ from apps.proxy.relief import relieve
 
 if TYPE_CHECKING:
     from apps.proxy.exchange import Exchange
-    from apps.proxy.runtime import Runtime
+    from apps.proxy.flagging import RouteFlags
+    from apps.proxy.runtime import CompiledRoute, Runtime
 
 STEP = "plan"
 FALLBACKS = b"x-bulkhead-fallbacks"
@@ -33,12 +34,15 @@ def plan(exchange: Exchange, runtime: Runtime) -> Refusal | None:
         return Refusal(
             "model_not_found", STEP, f"There is no model {name!r} for this key. {hint}", "model", {"models": names[:MAX_NAMES_SHOWN]}
         )
-    exchange.route = route
-    if route.stopped is not None:
-        return Refusal(route.stopped[0], STEP, route.stopped[1])
-    if exchange.cap_injected:
-        exchange.max_output = route.max_output
-    refusal = choose(exchange, route, exchange.engine.loop.time)
+    if route.flagging is not None:
+        refusal = _by_flags(exchange, route, route.flagging)
+    else:
+        exchange.route = route
+        if route.stopped is not None:
+            return _stopped(route)
+        if exchange.cap_injected:
+            exchange.max_output = route.max_output
+        refusal = choose(exchange, route, exchange.engine.loop.time)
     if runtime.relief is not None and refusal is None:
         refusal = relieve(exchange, runtime, runtime.relief)
     if exchange.request.plain:
@@ -47,6 +51,36 @@ def plan(exchange: Exchange, runtime: Runtime) -> Refusal | None:
     if named_fallbacks is not None:
         return _with_fallbacks(exchange, runtime, named_fallbacks, refusal)
     return refusal
+
+
+def _by_flags(exchange: Exchange, route: CompiledRoute, flagging: RouteFlags) -> Refusal | None:
+    """The plan on a route that flags decide about request by request: with those that act, and again where the region of its first
+    target has one of its own."""
+    asked = exchange.max_output
+    acting = flagging.acting(exchange, route)
+    found = exchange.route = flagging.route_while(acting, route)
+    if found.stopped is not None:
+        return _stopped(found)
+    if exchange.cap_injected:
+        exchange.max_output = found.max_output
+    refusal = choose(exchange, found, exchange.engine.loop.time)
+    if refusal is not None or not flagging.regional:
+        return refusal
+    regional = flagging.acting_in(exchange.plan[0].region, exchange, route)
+    if not regional:
+        return None
+    found = exchange.route = flagging.route_while(acting | regional, route)
+    if found.stopped is not None:
+        return _stopped(found)
+    exchange.choice = None
+    exchange.max_output = found.max_output if exchange.cap_injected else asked
+    return choose(exchange, found, exchange.engine.loop.time)
+
+
+def _stopped(route: CompiledRoute) -> Refusal:
+    """Names the flags that acted: an answer that no target gave has no other place for them."""
+    assert route.stopped is not None
+    return Refusal(route.stopped[0], STEP, route.stopped[1], detail={"flags": list(route.flags)} if route.flags else None)
 
 
 def _with_fallbacks(exchange: Exchange, runtime: Runtime, named: bytes, refusal: Refusal | None) -> Refusal | None:
@@ -67,6 +101,8 @@ def _with_fallbacks(exchange: Exchange, runtime: Runtime, named: bytes, refusal:
         if route is None or (key.allowed is not None and route.name not in key.allowed and named_as not in key.allowed):
             message = f"There is no model {name[:80]!r} for this key, so it cannot be a fallback."
             return Refusal("model_not_found", STEP, message, FALLBACKS.decode())
+        if route.flagging is not None:
+            route = route.flagging.route_while(route.flagging.acting(exchange, route), route)
         if route.stopped is None:
             seen = {target.label for target in plan}
             found, left_out = order(route, route.targets, exchange, exchange.engine.loop.time())
