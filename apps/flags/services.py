@@ -65,7 +65,6 @@ def flag_set(
     acknowledge: it may leave a route without a target (otherwise publishing refuses that). parents_later: the flags it depends on may be
     made later in the same change. Raises ServiceError.
     """
-    permission_require(actor=actor, action="flag.change", organisation=organisation)
     checks.check_name(name)
     checks.check_subject(kind, subject_kind)
     subject = checks.check_subject_id(subject_kind, subject_id)
@@ -76,6 +75,9 @@ def flag_set(
         raise ServiceError("the owner belongs to another organisation", "owner")
     flag = Flag.objects.select_for_update().filter(organisation=organisation, name=name).first()
     created = flag is None
+    owning = {flag.owner_id if flag is not None else owner.pk if owner is not None else None, owner.pk if owner is not None else None}
+    for team in owning:  # whoever gives a flag to another team changes it for both
+        permission_require(actor=actor, action="flag.change", organisation=organisation, team=team)
     before = {} if flag is None else flag_facts(flag)
     was_on = flag is not None and flag.on
     stood = OFF if flag is None else standing_of(flag)
@@ -171,7 +173,7 @@ def flag_flip(
 @transaction.atomic
 def flag_delete(*, actor: Actor, flag: Flag, reason: str = "") -> None:
     """Delete a flag; where it was on, what it switched is as before from the next publish on."""
-    permission_require(actor=actor, action="flag.change", organisation=flag.organisation)
+    permission_require(actor=actor, action="flag.change", organisation=flag.organisation, team=flag.owner_id)
     children = Flag.objects.filter(organisation=flag.organisation, rules__dependencies__contains=[{"feature": flag.name}])
     child = children.exclude(pk=flag.pk).first()
     if child is not None:

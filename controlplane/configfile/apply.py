@@ -6,10 +6,10 @@ A dry run does the same, compiles the same, and rolls back: what it shows is wha
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from django.db import DataError, IntegrityError, transaction
@@ -59,16 +59,41 @@ def apply_file(*, actor: Actor, path: Path, organisation: str = "", dry_run: boo
     except OSError as error:
         raise DocumentError(file, [Problem(0, "", f"cannot be read: {error.strerror}")]) from None
     draft = read_document(read_text(raw, file=file))
-    steps = Steps(actor=actor, references=References(path.absolute().parent), reason=reason or f"apply {path.name}")
-    run = _Run(steps=steps, draft=draft)
-    slug = organisation or draft.document.organisation or MAIN_ORGANISATION
     if organisation and draft.document.organisation not in ("", organisation):
         message = f"the document is for {draft.document.organisation!r}, the command for {organisation!r}"
-        run.problem("organisation", message)
+        draft.problems.append(Problem(draft.line("organisation"), "organisation", message))
+    slug = organisation or draft.document.organisation or MAIN_ORGANISATION
+    return draft_apply(actor=actor, draft=draft, path=path, organisation=slug, dry_run=dry_run, reason=reason or f"apply {path.name}")
+
+
+class Beside(Protocol):
+    """Something done in the transaction that applies a document. It may raise DocumentError."""
+
+    def __call__(self, organisation: Organisation) -> None: ...
+
+
+def draft_apply(
+    *,
+    actor: Actor,
+    draft: Draft,
+    path: Path,
+    organisation: str,
+    dry_run: bool,
+    reason: str,
+    before: Beside | None = None,
+    after: Beside | None = None,
+) -> Outcome:
+    """Apply a document that was read or made already. path: of the file it came from, beside which references are looked for.
+
+    before, after: what is done in the same transaction before the entries and after them, before all is published.
+    Raises DocumentError with every problem found; then nothing was changed, and no file is left behind.
+    """
+    steps = Steps(actor=actor, references=References(path.absolute().parent), reason=reason)
+    run = _Run(steps=steps, draft=draft, beside=(before, after))
     outcome = Outcome(lines=[], version=None, shown=[], written=[])
     try:
         with transaction.atomic():
-            _apply(run, slug, outcome, file=file, dry_run=dry_run)
+            _apply(run, organisation, outcome, file=str(path), dry_run=dry_run)
     except _DryRun:
         pass
     except BaseException:
@@ -86,8 +111,13 @@ def _apply(run: _Run, slug: str, outcome: Outcome, *, file: str, dry_run: bool) 
         raise DocumentError(file, run.draft.problems)
     # Documents of one organisation are applied one after the other; routes' services take the same lock.
     organisation = Organisation.objects.select_for_update().get(pk=organisation.pk)
+    first, last = run.beside
+    if first is not None:
+        first(organisation)
     before = document_of(organisation)
     run.all(organisation)
+    if last is not None and not run.draft.problems:
+        last(organisation)
     if run.draft.problems:
         raise DocumentError(file, run.draft.problems)
     try:
@@ -124,9 +154,11 @@ class _Task(NamedTuple):
 class _Run:
     """One application of one document, inside its transaction: the order of its entries, and what is wrong with them."""
 
-    def __init__(self, *, steps: Steps, draft: Draft) -> None:
+    def __init__(self, *, steps: Steps, draft: Draft, beside: tuple[Beside | None, Beside | None] = (None, None)) -> None:
+        """beside: what is done before the entries, and after them."""
         self.steps = steps
         self.draft = draft
+        self.beside = beside
         self.by_name: dict[tuple[str, str], Any] = {}
 
     def problem(self, path: str, message: str) -> None:
@@ -201,6 +233,14 @@ class _Run:
         return None
 
 
+def _parents(rules: Mapping[str, Any]) -> Iterator[str]:
+    """Flags that a flag's rules depend on; what is no rule is told by the flag's own step."""
+    listed = rules.get("dependencies")
+    for parent in listed if isinstance(listed, list) else ():
+        if isinstance(parent, dict) and isinstance(parent.get("feature"), str):
+            yield parent["feature"]
+
+
 def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
     """What an entry refers to, as (list's name, entry's name)."""
     if kind == "providers":
@@ -223,3 +263,5 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
         yield "routes", entry.route
     elif kind == "flags":
         yield from (("routes", entry.route), ("providers", entry.provider), ("keys", entry.key), ("teams", entry.owner))
+        yield "teams", entry.team
+        yield from (("flags", parent) for parent in _parents(entry.rules))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -23,6 +23,8 @@ class Unit(Enum):
     CLOCK = "clock"
     AMOUNT = "amount"
     AS_WRITTEN = "as written"
+    HOOK = "hook"
+    RULES = "rules"
 
 
 Dollars = Annotated[int, Unit.DOLLARS]
@@ -34,7 +36,14 @@ Amount = Annotated[int, Unit.AMOUNT]
 AsWritten = Annotated[str, Unit.AS_WRITTEN]
 """A number or a text, with or without a unit, that the service reads as forms give it."""
 Reference = Annotated[str, Unit.REFERENCE]
+Rules = Annotated[dict[str, Any], Unit.RULES]
+"""Rules of a flag, as ``apps.contracts.flag_documents`` reads them."""
 
+Hook = Annotated[str, Unit.HOOK]
+"""A reference to an address, or ``NONE``."""
+
+NONE = "none"
+"""Instead of a reference: there is to be none."""
 KEPT = "kept"
 """The reference that means: the value stored already, whose source is not known."""
 
@@ -296,6 +305,8 @@ class BudgetEntry(Entry, kw_only=True):
     actions: str = ""
     owner: str = ""
     alerts: str = "50, 80, 100"
+    webhook: Hook | None = None
+    slack_webhook: Hook | None = None
     absent: bool = False
 
 
@@ -328,15 +339,28 @@ class PerformanceEntry(Entry, kw_only=True):
 class FlagEntry(Entry, kw_only=True):
     """A switch that on-call flips."""
 
-    kind: Literal["fallback", "kill"]
+    kind: Literal["fallback", "kill", "degrade", "release"]
     route: str = ""
     provider: str = ""
     key: str = ""
+    model: str = ""
+    feature: str = ""
+    team: str = ""
+    region: str = ""
+    level: Literal["full", "limited", "cached", "minimal"] = "full"
+    rules: Rules = {}
+    default: str = "off"
     on: bool = False
     reason: str = ""
     until: Moment | None = None
+    share: int = 100
+    simulated_only: bool = False
+    acknowledge: bool = False
     owner: str = ""
     purpose: str = ""
+    runbook: str = ""
+    expires: Moment | None = None
+    stale_after_days: int = 60
     absent: bool = False
 
 

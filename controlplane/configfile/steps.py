@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,8 +15,9 @@ from apps.audit.errors import ServiceError
 from apps.budgets.choices import SCOPES as BUDGET_SCOPES
 from apps.budgets.limit_selectors import limits_of
 from apps.budgets.limit_services import limit_delete, limit_set
+from apps.budgets.models import Budget
 from apps.budgets.selectors import budgets_of
-from apps.budgets.services import budget_delete, budget_set
+from apps.budgets.services import budget_delete, budget_set, budget_webhooks_set
 from apps.contracts.snapshot import Deadlines
 from apps.flags.selectors import flags_of
 from apps.flags.services import flag_delete, flag_set
@@ -251,7 +252,26 @@ class Steps:
                 alert_shares=entry.alerts,
                 reason=self.reason,
             )
+        self.webhooks(budget, entry)
         self.objects["budgets", str(budget.pk)] = path
+
+    def webhooks(self, budget: Budget, entry: doc.BudgetEntry) -> None:
+        """Those that the entry says something of; the others stay as they are."""
+        for field, reference in (("webhook", entry.webhook), ("slack_webhook", entry.slack_webhook)):
+            before: str = getattr(budget, field)
+            if reference == doc.KEPT and not before:
+                raise ServiceError("there is no address to keep: give a reference, env:NAME or file:path", field)
+            if reference is None or reference == doc.KEPT:
+                continue
+            try:
+                url = "" if reference == doc.NONE else self.references.value(reference)
+            except ReferenceRefused as error:
+                raise ServiceError(str(error), field) from None
+            source = "" if reference == doc.NONE else reference
+            budget_webhooks_set(actor=self.actor, budget=budget, **{field: url}, sources={field: source})
+            budget.refresh_from_db(fields=[field])
+            if before and url and getattr(budget, field) != before:
+                self.new_values["budgets", entry.name] = f"{field}: is another address"
 
     def limit(self, organisation: Organisation, entry: doc.LimitEntry, path: str) -> None:
         named = [scope for scope in ("key", "team", "route", "model") if getattr(entry, scope)]
@@ -282,27 +302,43 @@ class Steps:
         performance.entry_apply(organisation, entry, actor=self.actor, reason=self.reason)
 
     def flag(self, organisation: Organisation, entry: doc.FlagEntry, path: str) -> None:
-        named = [kind for kind in ("route", "provider", "key") if getattr(entry, kind)]
-        if len(named) != 1:
-            raise ServiceError("name exactly one of route, provider and key", named[1] if named else "kind")
-        subject_id = {
+        subjects = ("route", "provider", "key", "model", "feature", "team", "region")
+        named = [kind for kind in subjects if getattr(entry, kind)]
+        if len(named) > 1 or (not named and entry.kind not in ("degrade", "release")):
+            said = "of route, provider, key, model and feature" if entry.kind == "kill" else f"of {', '.join(subjects)}"
+            raise ServiceError(f"name exactly one {said}", named[1] if named else "kind")
+        subject = named[0] if named else "organisation"
+        find: dict[str, Callable[[], object]] = {
             "route": lambda: route_named(organisation, entry.route).pk,
             "provider": lambda: provider_named(organisation, entry.provider).pk,
             "key": lambda: key_named(organisation, entry.key).pk,
-        }[named[0]]()
-        with _fields({"subject_kind": named[0], "subject_id": named[0]}):
+            "team": lambda: _team_of(organisation, entry.team).slug,
+            "organisation": lambda: organisation.pk,
+        }
+        subject_id = find[subject]() if subject in find else getattr(entry, subject)
+        field = named[0] if named else "kind"
+        with _fields({"subject_kind": field, "subject_id": field, "expires_at": "expires", "acknowledged": "acknowledge"}):
             flag = flag_set(
                 actor=self.actor,
                 organisation=organisation,
                 name=entry.name,
                 kind=entry.kind,
-                subject_kind=named[0],
-                subject_id=subject_id,
+                subject_kind=subject,
+                subject_id=str(subject_id),
+                level=entry.level,
+                rules=entry.rules,
+                default=entry.default,
                 on=entry.on,
                 reason=entry.reason,
                 until=entry.until,
+                share=entry.share,
+                simulated_only=entry.simulated_only,
+                acknowledge=entry.acknowledge,
                 owner=_team(organisation, entry.owner, "owner"),
                 purpose=entry.purpose,
+                runbook=entry.runbook,
+                expires_at=entry.expires,
+                stale_after_days=entry.stale_after_days,
             )
         self.objects["flags", str(flag.pk)] = path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
@@ -14,6 +15,7 @@ from apps.budgets.scoping import scope_names
 from apps.budgets.selectors import budgets_of
 from apps.contracts.money import clock_text, dollars_text
 from apps.contracts.pricing import percent_text
+from apps.flags.models import Flag
 from apps.flags.selectors import flags_of
 from apps.keys.selectors import keys_of
 from apps.ownership.selectors import services, teams
@@ -89,6 +91,8 @@ def document_of(organisation: Organisation) -> Document:
             actions=row.actions,
             owner=row.owner_email,
             alerts=row.alert_shares,
+            webhook=(row.webhook_source or KEPT) if row.webhook else None,
+            slack_webhook=(row.slack_webhook_source or KEPT) if row.slack_webhook else None,
         )
         for row in budgets
     ]
@@ -106,19 +110,7 @@ def document_of(organisation: Organisation) -> Document:
         for row in limits_of(organisation)
     ]
     document.performance_budgets = entries_of(organisation, {pk: name for (kind, pk), name in names.items() if kind == "route"})
-    document.flags = [
-        FlagEntry(
-            name=row.name,
-            kind=cast(Any, row.kind),
-            **{row.subject_kind: names.of(row.subject_kind, row.subject_id)},
-            on=row.on,
-            reason=row.reason,
-            until=row.until,
-            owner=row.owner.slug if row.owner else "",
-            purpose=row.purpose,
-        )
-        for row in flags_of(organisation)
-    ]
+    document.flags = [_flag(row, names) for row in flags_of(organisation)]
     return document
 
 
@@ -127,6 +119,39 @@ class _Names(dict[tuple[str, str], str]):
 
     def of(self, kind: str, object_id: object) -> str:
         return self.get((kind, str(object_id)), str(object_id))
+
+
+def flag_entry(row: Flag) -> FlagEntry:
+    """One flag as the document writes it; one query for the name of what it is about."""
+    names = _Names()
+    finders: dict[str, Callable[[Organisation], Any]] = {"route": routes.routes_of, "provider": providers_of, "key": keys_of}
+    if row.subject_kind in finders:
+        found = finders[row.subject_kind](row.organisation).filter(pk=row.subject_id).first()
+        if found is not None:
+            names[row.subject_kind, row.subject_id] = found.name
+    return _flag(row, names)
+
+
+def _flag(row: Flag, names: _Names) -> FlagEntry:
+    return FlagEntry(
+        name=row.name,
+        kind=cast(Any, row.kind),
+        **({} if row.subject_kind == "organisation" else {row.subject_kind: names.of(row.subject_kind, row.subject_id)}),
+        level=cast(Any, row.level),
+        rules=row.rules,
+        default=row.default,
+        on=row.on,
+        reason=row.reason,
+        until=row.until,
+        share=row.share,
+        simulated_only=row.simulated_only,
+        acknowledge=row.acknowledged,
+        owner=row.owner.slug if row.owner else "",
+        purpose=row.purpose,
+        runbook=row.runbook,
+        expires=row.expires_at,
+        stale_after_days=row.stale_after_days,
+    )
 
 
 def _teams(organisation: Organisation) -> list[TeamEntry]:

@@ -37,11 +37,11 @@ def stop(organisation: Organisation, actor: Actor) -> Flag:
 
 
 def test_on_and_off_are_published_at_once_and_the_second_time_changes_nothing(stop: Flag) -> None:
-    assert flag("stop-east", "on", "--reason", "east burns", "--minutes", "30").endswith("UTC, from v2 on.\n")
+    assert flag("on", "stop-east", "--reason", "east burns", "--for", "30m").endswith("UTC, from v2 on.\n")
     stop.refresh_from_db()
     assert stop.on and stop.reason == "east burns" and stop.until is not None
-    assert flag("stop-east", "off", reason="east is back") == "The flag stop-east is off, from v3 on.\n"
-    assert flag("stop-east", "off", reason="again") == "The flag stop-east is off; it was so already.\n"
+    assert flag("off", "stop-east", "--reason", "east is back") == "The flag stop-east is off, from v3 on.\n"
+    assert flag("off", "stop-east", "--reason", "again") == "The flag stop-east is off; it was so already.\n"
     stop.refresh_from_db()
     assert not stop.on and stop.until is None and head_number() == 3
 
@@ -49,16 +49,39 @@ def test_on_and_off_are_published_at_once_and_the_second_time_changes_nothing(st
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("stop-west", "on", "--reason", "x"), "no flag 'stop-west'"),
-        (("stop-east", "on", "--reason", " "), "say why"),
-        (("stop-east", "on", "--reason", "x", "--organisation", "elsewhere"), "--organisation"),
-        (("stop-east", "on", "--reason", "x", "--minutes", "0"), "--minutes"),
-        (("stop-east", "off", "--reason", "x", "--minutes", "5"), "--minutes"),
-        (("stop-east", "on"), "--reason"),
+        (("on", "stop-west", "--reason", "x"), "no flag 'stop-west'"),
+        (("on", "stop-east", "--reason", " "), "say why"),
+        (("on", "stop-east", "--reason", "x", "--organisation", "elsewhere"), "--organisation"),
+        (("on", "stop-east", "--reason", "x", "--for", "0m"), "--for"),
+        (("on", "stop-east", "--reason", "x", "--for", "366d"), "--for"),
+        (("on", "stop-east", "--reason", "x", "--share", "101"), "0 to 100"),
+        (("off", "stop-east", "--reason", "x", "--for", "5"), "unrecognized"),
+        (("on", "stop-east"), "--reason"),
+        (("set", "stop-east", "--reason", "x", "--kind", "stop"), "kind"),
+        (("set", "stop-east", "--reason", "x", "--rules", '{"strategies": [{"name": "soon"}]}'), "soon"),
+        (("set", "stop-east", "--reason", "x", "--rules", "{"), "JSON"),
+        (("show", "stop-west"), "flag list"),
     ],
 )
 def test_a_refusal_says_what_to_do_and_changes_nothing(stop: Flag, words: tuple[str, ...], said: str) -> None:
+    before = Flag.objects.values().get()
     with pytest.raises(CommandError, match=said):
         flag(*words)
+    assert Flag.objects.values().get() == before and head_number() == 1
+
+
+def test_flags_are_listed_shown_made_and_changed(stop: Flag) -> None:
+    assert flag("list") == "stop-east: kill of the provider east: off\n"
+    assert "No flag is on" in flag("list", "--on")
+    rules = '{"strategies": [{"name": "userWithId", "parameters": {"userIds": "u-1"}}]}'
+    flag("set", "stop-east", "--reason", "for one user", "--rules", rules, "--purpose", "East is out.", "--stale-after-days", "7")
     stop.refresh_from_db()
-    assert not stop.on and head_number() == 1
+    assert (stop.on, stop.stale_after_days, stop.rules["strategies"][0]["name"]) == (False, 7, "userWithId")
+    shown = flag("show", "stop-east")
+    for line in ("provider: east", "purpose: East is out.", "stale_after_days: 7", "now: off"):
+        assert line in shown
+    flag("on", "stop-east", "--reason", "drill", "--share", "5", "--simulated", "--for", "1h")
+    assert "for 5 percent, simulated routes only" in flag("list", "--on")
+    assert "is set, from v" in flag("set", "slow", "--reason", "new", "--kind", "degrade", "--level", "limited")
+    made = Flag.objects.get(name="slow")
+    assert (made.subject_kind, made.subject_id, made.on) == ("organisation", str(made.organisation_id), False)

@@ -1,0 +1,196 @@
+"""``manage.py flag``: list flags, show one, switch it on or off, make or change it; what changes is published at once."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+from django.utils import timezone
+
+from apps.accounts.models import MAIN_ORGANISATION, Organisation
+from apps.accounts.selectors import organisation_get
+from apps.audit.actors import Actor
+from apps.audit.errors import ServiceError
+from apps.flags import selectors
+from apps.flags.changes import flip_submit
+from apps.flags.measuring import subject_names
+from apps.flags.models import ChangeRequest, Flag
+from apps.publishing.errors import PublishError
+from apps.publishing.services import publish
+from controlplane.configfile.document import FlagEntry
+from controlplane.configfile.references import References
+from controlplane.configfile.steps import Steps
+from controlplane.configfile.writing import flag_entry, plain
+
+_FOR = re.compile(r"([1-9][0-9]{0,5})([mhd]?)")
+_UNITS = {"": timedelta(minutes=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+MAX_FOR = timedelta(days=365)
+_FIELDS = [field for field in msgspec.structs.fields(FlagEntry) if field.name not in ("name", "absent", "on", "until", "reason", "rules")]
+
+
+class Command(BaseCommand):
+    help = "List, show, switch and change flags. Every proxy has a flip within a second; without Postgres, see `manage.py override`."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        words = parser.add_subparsers(dest="word", required=True, metavar="list|show|on|off|set")
+
+        def word(name: str, text: str, *, named: bool = True, reason: bool = False) -> Any:
+            found = words.add_parser(name, help=text, description=text)
+            if named:
+                found.add_argument("name", help="the flag's name")
+            if reason:
+                found.add_argument("--reason", required=True, help="shown while the flag is on, and kept in the audit")
+            found.add_argument("--organisation", default=MAIN_ORGANISATION, help="slug of the flag's organisation (default: main)")
+            return found
+
+        listed = word("list", "Every flag, and how it stands.", named=False)
+        listed.add_argument("--on", action="store_true", help="only those that are on")
+        word("show", "One flag as the document writes it.")
+        on = word("on", "Switch a flag on in every proxy.", reason=True)
+        on.add_argument("--for", dest="lasting", help="it turns itself off after so long: 30m, 2h, 1d (default: when somebody does)")
+        on.add_argument("--share", type=int, default=100, help="a drill: only for so many percent of its requests")
+        on.add_argument("--simulated", action="store_true", help="a drill: only on routes whose targets are all simulated")
+        on.add_argument("--acknowledge", action="store_true", help="even if it leaves a route without a target")
+        off = word("off", "Switch a flag off in every proxy.", reason=True)
+        for flip in (on, off):
+            flip.add_argument("--break-glass", action="store_true", help="do alone what takes two; it is reviewed afterwards")
+        made = word("set", "Make a flag, or change what is given; how it stands stays as it is.", reason=True)
+        for field in _FIELDS:
+            if field.name != "acknowledge" and field.name not in ("share", "simulated_only"):
+                made.add_argument(f"--{field.name.replace('_', '-')}", help=f"as `{field.name}` in docs/config.md")
+        made.add_argument("--rules", help="a JSON file with its rules, - for standard input, '{}' for none")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        organisation = organisation_get(slug=options["organisation"])
+        if organisation is None:
+            raise CommandError(f"there is no organisation {options['organisation']!r}: name another one with --organisation")
+        word = options["word"]
+        if word == "list":
+            self._list(organisation, on=options["on"])
+            return
+        if word == "show":
+            self._show(organisation, options["name"])
+            return
+        try:
+            with transaction.atomic():
+                if word == "set":
+                    told = self._set(organisation, options)
+                else:
+                    told = self._flip(organisation, options)
+                version = publish(actor=Actor.command("flag"), reason=options["reason"])
+        except (ServiceError, PublishError) as error:
+            raise CommandError(error.message) from error
+        published = f", from v{version.number} on" if version else "" if told.endswith(WAITS) else "; it was so already"
+        self.stdout.write(f"{told}{published}.")
+
+    def _list(self, organisation: Organisation, *, on: bool) -> None:
+        now = timezone.now()
+        flags = list(selectors.flags_on(organisation) if on else selectors.flags_of(organisation))
+        names = subject_names(flags)
+        for flag in flags:
+            subject = _subject(flag, names.get(flag.subject_id, flag.subject_id))
+            self.stdout.write(f"{flag.name}: {flag.kind} {subject}: {_standing(flag, now)}")
+        if not flags:
+            self.stdout.write("No flag is on." if on else "There are no flags: make one with `manage.py flag set`, or in the document.")
+
+    def _show(self, organisation: Organisation, name: str) -> None:
+        flag = self._flag(organisation, name)
+        for key, value in plain(flag_entry(flag)).items():
+            self.stdout.write(f"{key}: {json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value}")
+        self.stdout.write(f"now: {_standing(flag, timezone.now())}")
+
+    def _flip(self, organisation: Organisation, options: dict[str, Any]) -> str:
+        on = options["word"] == "on"
+        until = timezone.now() + lasting_read(options["lasting"]) if on and options["lasting"] else None
+        done = flip_submit(
+            actor=Actor.command("flag"),
+            organisation=organisation,
+            name=options["name"],
+            on=on,
+            reason=options["reason"],
+            until=until,
+            share=options["share"] if on else 100,
+            simulated_only=bool(on and options["simulated"]),
+            acknowledge=bool(on and options["acknowledge"]),
+            break_glass=options["break_glass"],
+        )
+        if isinstance(done, ChangeRequest) and done.state != "applied":
+            return f"The flag {options['name']} is as it was: {done.rule or 'this takes two'}. {WAITS}"
+        ends = f" until {until:%Y-%m-%d %H:%M:%S} UTC" if until else ""
+        drill = f" for {options['share']} percent of its requests" if on and options["share"] < 100 else ""
+        return f"The flag {options['name']} is {options['word']}{drill}{ends}"
+
+    def _set(self, organisation: Organisation, options: dict[str, Any]) -> str:
+        flag = selectors.flag_get(organisation, options["name"])
+        values: dict[str, Any] = {"name": options["name"], "reason": options["reason"]}
+        if flag is not None:
+            entry = flag_entry(flag)
+            values |= {field.name: getattr(entry, field.name) for field in msgspec.structs.fields(FlagEntry)}
+            values["reason"] = options["reason"]
+        given = {field.name: options[field.name] for field in _FIELDS if options.get(field.name) is not None}
+        if options["rules"] is not None:
+            given["rules"] = _rules(options["rules"])
+        if any(subject in given for subject in SUBJECTS):
+            values |= dict.fromkeys(SUBJECTS, "")
+        try:
+            entry = msgspec.convert({**values, **given}, FlagEntry, strict=False)
+        except msgspec.ValidationError as error:
+            raise ServiceError(f"{error}; see `flags` in docs/config.md") from None
+        if entry.expires is not None and entry.expires.tzinfo is None:
+            raise ServiceError("--expires needs a time zone, such as 2027-01-31T00:00:00Z", "expires")
+        steps = Steps(actor=Actor.command("flag"), references=References(Path.cwd()), reason=options["reason"])
+        steps.flag(organisation, entry, "flag")
+        return f"The flag {entry.name} is set"
+
+    def _flag(self, organisation: Organisation, name: str) -> Flag:
+        flag = selectors.flag_get(organisation, name)
+        if flag is None:
+            raise CommandError(f"there is no flag {name!r}: `manage.py flag list` names them")
+        return flag
+
+
+WAITS = "Somebody else approves it on the page of changes, or do it alone with --break-glass"
+SUBJECTS = ("route", "provider", "key", "model", "feature", "team", "region")
+
+
+def lasting_read(text: str) -> timedelta:
+    """``30m``, ``2h``, ``1d``; a bare number is minutes. Raises CommandError."""
+    found = _FOR.fullmatch(text.strip())
+    lasting = int(found.group(1)) * _UNITS[found.group(2)] if found else None
+    if lasting is None or lasting > MAX_FOR:
+        raise CommandError(f"--for {text!r} is no time: write 30m, 2h or 1d, at most 365d")
+    return lasting
+
+
+def _rules(where: str) -> Any:
+    try:
+        text = where if where.lstrip().startswith("{") else sys.stdin.read() if where == "-" else Path(where).read_text(encoding="utf-8")
+        found = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise ServiceError(f"--rules {where!r} cannot be read as JSON: {error}", "rules") from None
+    return found
+
+
+def _subject(flag: Flag, name: str) -> str:
+    level = f" to {flag.level}" if flag.kind == "degrade" else ""
+    return f"of the {flag.subject_kind}{'' if flag.subject_kind == 'organisation' else ' ' + name}{level}"
+
+
+def _standing(flag: Flag, now: datetime) -> str:
+    """In words: on or off, since what, until when, and what is odd about it."""
+    words = ["on" if flag.in_force(now) else "off"]
+    if flag.in_force(now):
+        words += [f"({flag.reason})"] if flag.reason else []
+        words += [f"until {flag.until:%Y-%m-%d %H:%M:%S} UTC"] if flag.until else []
+        words += [f"for {flag.share} percent"] if flag.share < 100 else []
+        words += ["simulated routes only"] if flag.simulated_only else []
+    words += ["stale: not exercised for long"] if flag.stale(now) else []
+    words += [f"expired on {flag.expires_at:%Y-%m-%d}"] if flag.expired(now) and flag.expires_at else []
+    return ", ".join(words) if len(words) > 2 else " ".join(words)
