@@ -4,6 +4,7 @@ from django.urls import include, path
 
 from apps.dashboard.connect import ConnectView
 from apps.providers.urls import urlpatterns as providers
+from controlplane.api_schema import ApiPageView
 
 urlpatterns = [
     path("", include("apps.accounts.urls")),
@@ -23,8 +24,11 @@ urlpatterns = [
     path("", include("apps.dashboard.urls")),
     path("", include("apps.flags.change_urls")),
     path("demo/", include("controlplane.demo.urls")),
+    path("settings/api/", ApiPageView.as_view(), name="api-reference"),
+    path("api/v1/", include("controlplane.api_urls")),
 ]
 
-handler403 = "apps.ui.views.forbidden"
-handler404 = "apps.ui.views.not_found"
-handler500 = "apps.ui.views.server_error"
+handler400 = "controlplane.api_errors.bad_request"
+handler403 = "controlplane.api_errors.forbidden"
+handler404 = "controlplane.api_errors.not_found"
+handler500 = "controlplane.api_errors.server_error"

@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect, render
 
+from apps.accounts.audit_export import FORMATS, audit_export
 from apps.accounts.pages import ScopedView
 from apps.audit.checking import chain_check, chain_checked
 from apps.audit.listing import AuditLog, altered
@@ -23,9 +24,10 @@ class AuditLogView(ScopedView):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         log = AuditLog(request.GET)
-        if request.GET.get("format") == "csv":
-            return log.for_csv().csv("bulkhead-audit.csv")
+        if request.GET.get("format") in FORMATS:
+            return audit_export(actor=self.actor, query=request.GET, form=request.GET["format"])
         context = {
+            "may_export": self.choice.may_installation("audit.export"),
             "choice": self.choice, "log": log, "listing": log.listing, "check": chain_checked(), "range": log.range, "presets": PRESETS,
             "altered": {event.seq for event in log.listing.rows if altered(event)},
         }  # fmt: skip

@@ -71,8 +71,9 @@ def token_create(*, actor: Actor, user: User, name: str, scopes: Iterable[str], 
 
 @transaction.atomic
 def token_revoke(*, actor: Actor, token: PersonalToken, reason: str = "") -> PersonalToken:
-    """From now on it opens nothing; a second time changes nothing. One's own, or anybody's with ``user.change``."""
-    if actor.kind != "user" or actor.id != str(token.user_id) or actor.via:
+    """From now on it opens nothing; a second time changes nothing. One's own, also by a token: it only makes less
+    possible; or anybody's with ``user.change``."""
+    if actor.kind != "user" or actor.id != str(token.user_id):
         permission_require(actor=actor, action="user.change")
     row = PersonalToken.objects.select_for_update().get(pk=token.pk)
     if row.revoked_at is not None:

@@ -4,12 +4,14 @@ from django.urls import path
 
 from apps.accounts import people_views as people
 from apps.accounts import profile_views as profile
+from apps.accounts import token_views as tokens
 from apps.dashboard import settings_views as views
 
 app_name = "settings"
 urlpatterns = [
     path("settings/", views.IndexView.as_view(), name="index"),
     path("settings/profile/", profile.ProfileView.as_view(), name="profile"),
+    path("settings/tokens/", tokens.TokensView.as_view(), name="tokens"),
     path("settings/organisation/", profile.OrganisationView.as_view(), name="organisation"),
     path("settings/installation/", views.InstallationView.as_view(), name="installation"),
     path("settings/people/", people.PeopleView.as_view(), name="people"),

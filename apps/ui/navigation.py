@@ -187,7 +187,14 @@ RAIL: tuple[Job, ...] = (
                 installation=True,
             ),
             Place("Audit log", "audit:log", "shield", "audit.view", also=("audit:*",), key="a", words="who what when", installation=True),
-            Place("Settings", "settings:index", "settings", also=("settings:*",), key=",", words="people profile password installation"),
+            Place(
+                "Settings",
+                "settings:index",
+                "settings",
+                also=("settings:*", "api-reference"),
+                key=",",
+                words="people profile password installation api tokens",
+            ),
         ),
     ),
 )
@@ -206,6 +213,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("Export costs", "costs:export", "download", "usage.view", "focus showback csv chargeback"),
     Action("Schedule a flip", "changes:ask", "clock", "change.request", "ask four eyes approve flag later"),
     Action("Invite a colleague", "settings:invite", "person", "user.change", "new add user person people", installation=True),
+    Action("Create a personal token", "settings:tokens", "plus", "", "api bearer automation scopes"),
+    Action("Read the API's reference", "api-reference", "requests", "", "openapi schema rest documentation"),
     Action("Change your password", "settings:profile", "settings", "", "profile sign out sessions"),
     Action("Sign out", "accounts:logout", "leave", words="log out leave", post=True),
 )

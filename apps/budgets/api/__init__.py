@@ -1,0 +1,1 @@
+"""The API: budgets with where they stand, overrides of them, limits, performance budgets with their verdicts."""

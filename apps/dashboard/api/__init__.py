@@ -1,0 +1,1 @@
+"""The API: one request with why it went where it went, and everything that is switched on."""

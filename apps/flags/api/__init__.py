@@ -1,0 +1,1 @@
+"""The API: flags, and flipping them."""

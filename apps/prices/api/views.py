@@ -1,0 +1,55 @@
+"""``gpu-prices`` of an organisation."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from rest_framework import serializers
+
+from apps.accounts.api.serializers import ReasonSerializer
+from apps.audit.errors import ServiceError
+from apps.prices.models import GpuPrice
+from apps.prices.selectors import gpu_prices_of
+from apps.prices.services import gpu_price_delete, gpu_price_set
+from apps.publishing.api.resources import CreatableView, ObjectView, Resource
+
+
+class GpuPriceSerializer(ReasonSerializer):
+    """What an hour of one GPU costs."""
+
+    id = serializers.UUIDField(read_only=True)
+    name = serializers.CharField(max_length=80)
+    gpu = serializers.CharField(max_length=80, help_text="As workers report it, such as NVIDIA H200.")
+    region = serializers.CharField(max_length=80, allow_blank=True, default="")
+    per_hour = serializers.IntegerField(help_text="Nano-dollars.")
+    valid_from = serializers.DateTimeField(allow_null=True, default=None)
+    valid_to = serializers.DateTimeField(allow_null=True, default=None)
+
+
+class GpuPriceResource(Resource):
+    permission: ClassVar[str] = "budget.view"
+    serializer_class = GpuPriceSerializer
+    kind, object_name, argument = "gpu_price", "gpu-price", "price_id"
+
+    def rows(self) -> QuerySet[GpuPrice]:
+        return gpu_prices_of(self.organisation)
+
+
+class GpuPricesView(GpuPriceResource, CreatableView):
+    """Prices of GPU hours."""
+
+    def create(self, values: dict[str, Any]) -> GpuPrice:
+        if self.rows().filter(name=values["name"]).exists():
+            raise ServiceError(f"there is a price {values['name']!r} already: edit that one, or choose another name", "name")
+        return gpu_price_set(actor=self.actor, organisation=self.organisation, reason=self.reason, **values)
+
+
+class GpuPriceView(GpuPriceResource, ObjectView):
+    """One of them."""
+
+    def change(self, row: GpuPrice, values: dict[str, Any]) -> GpuPrice:
+        return gpu_price_set(actor=self.actor, organisation=self.organisation, reason=self.reason, **values)
+
+    def remove(self, row: GpuPrice) -> None:
+        gpu_price_delete(actor=self.actor, price=row, reason=self.reason)

@@ -1,0 +1,1 @@
+"""The API: requests, traffic and spend, for reading."""

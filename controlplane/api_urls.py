@@ -1,0 +1,80 @@
+"""The API's addresses. What belongs to one organisation lies below it; config versions and the audit are the installation's."""
+
+from django.urls import include, path
+
+from apps.accounts.api import audit, people
+from apps.budgets.api import views as budgets
+from apps.dashboard.api import views as dashboard
+from apps.flags.api import views as flags
+from apps.keys.api import views as keys
+from apps.ownership.api import views as ownership
+from apps.prices.api import views as prices
+from apps.providers.api import views as providers
+from apps.publishing.api import views as publishing
+from apps.routes.api import views as routes
+from apps.usage.api import views as usage
+from controlplane.api_errors import NothingHereView
+from controlplane.api_schema import SchemaView
+
+app_name = "api"
+
+of_organisation = [
+    path("", people.OrganisationView.as_view(), name="organisation"),
+    path("people/", people.PeopleView.as_view(), name="people"),
+    path("teams/", ownership.TeamsView.as_view(), name="teams"),
+    path("teams/<str:team_id>/", ownership.TeamView.as_view(), name="team"),
+    path("services/", ownership.ServicesView.as_view(), name="services"),
+    path("services/<str:service_id>/", ownership.ServiceView.as_view(), name="service"),
+    path("providers/", providers.ProvidersView.as_view(), name="providers"),
+    path("providers/<str:provider_id>/", providers.ProviderView.as_view(), name="provider"),
+    path("credentials/", providers.CredentialsView.as_view(), name="credentials"),
+    path("credentials/<str:credential_id>/", providers.CredentialView.as_view(), name="credential"),
+    path("prices/", providers.PricesView.as_view(), name="prices"),
+    path("prices/<uuid:model_id>/", providers.PriceView.as_view(), name="price"),
+    path("discounts/", providers.DiscountsView.as_view(), name="discounts"),
+    path("discounts/<str:discount_id>/", providers.DiscountView.as_view(), name="discount"),
+    path("gpu-prices/", prices.GpuPricesView.as_view(), name="gpu-prices"),
+    path("gpu-prices/<str:price_id>/", prices.GpuPriceView.as_view(), name="gpu-price"),
+    path("routes/", routes.RoutesView.as_view(), name="routes"),
+    path("routes/<str:route_id>/", routes.RouteView.as_view(), name="route"),
+    path("routes/<str:route_id>/switch/", routes.RouteSwitchView.as_view(), name="route-switch"),
+    path("routes/<str:route_id>/breaker/", routes.RouteBreakerView.as_view(), name="route-breaker"),
+    path("keys/", keys.KeysView.as_view(), name="keys"),
+    path("keys/<str:key_id>/", keys.KeyView.as_view(), name="key"),
+    path("keys/<str:key_id>/rotate/", keys.KeyRotateView.as_view(), name="key-rotate"),
+    path("budgets/", budgets.BudgetsView.as_view(), name="budgets"),
+    path("budgets/<str:budget_id>/", budgets.BudgetView.as_view(), name="budget"),
+    path("budgets/<str:budget_id>/overrides/", budgets.BudgetOverridesView.as_view(), name="budget-overrides"),
+    path("budgets/<str:budget_id>/overrides/<uuid:override_id>/", budgets.BudgetOverrideView.as_view(), name="budget-override"),
+    path("limits/", budgets.LimitsView.as_view(), name="limits"),
+    path("limits/<str:limit_id>/", budgets.LimitView.as_view(), name="limit"),
+    path("performance-budgets/", budgets.PerformanceBudgetsView.as_view(), name="performance-budgets"),
+    path("performance-budgets/<str:performance_id>/", budgets.PerformanceBudgetView.as_view(), name="performance-budget"),
+    path("flags/", flags.FlagsView.as_view(), name="flags"),
+    path("flags/<str:flag_id>/", flags.FlagView.as_view(), name="flag"),
+    path("flags/<str:flag_id>/flip/", flags.FlagFlipView.as_view(), name="flag-flip"),
+    path("overrides/", dashboard.OverridesView.as_view(), name="overrides"),
+    path("requests/", usage.RequestsView.as_view(), name="requests"),
+    path("requests/<uuid:request_id>/", dashboard.RequestView.as_view(), name="request"),
+    path("usage/", usage.UsageView.as_view(), name="usage"),
+    path("spend/", usage.SpendView.as_view(), name="spend"),
+]
+
+urlpatterns = [
+    path("me/", people.MeView.as_view(), name="me"),
+    path("me/tokens/", people.TokensView.as_view(), name="tokens"),
+    path("me/tokens/<str:token_id>/", people.TokenView.as_view(), name="token"),
+    path("organisations/", people.OrganisationsView.as_view(), name="organisations"),
+    path("organisations/<str:organisation>/", include(of_organisation)),
+    path("config/", publishing.FleetView.as_view(), name="config"),
+    path("config/publish/", publishing.PublishView.as_view(), name="publish"),
+    path("config/versions/", publishing.VersionsView.as_view(), name="versions"),
+    path("config/versions/<int:number>/", publishing.VersionView.as_view(), name="version"),
+    path("config/versions/<int:number>/diff/", publishing.VersionDiffView.as_view(), name="version-diff"),
+    path("config/versions/<int:number>/rollback/", publishing.RollbackView.as_view(), name="rollback"),
+    path("audit/", audit.AuditView.as_view(), name="audit"),
+    path("audit/export/", audit.AuditExportView.as_view(), name="audit-export"),
+    path("audit/<int:seq>/", audit.AuditEventView.as_view(), name="audit-event"),
+    path("schema/", SchemaView.as_view(), name="schema"),
+    path("<path:rest>", NothingHereView.as_view(), name="nothing"),
+]
