@@ -11,14 +11,16 @@ from apps.accounts.scope import scope_choose
 from apps.dashboard.outages import outages
 from apps.dashboard.redis_watch import redis_state
 from apps.dashboard.selectors import fleet_of
+from apps.flags.overrides import in_force_of
 from apps.ui.navigation import may_of, rail_for
 
 
 def bar(request: HttpRequest) -> dict[str, Any]:
-    """``bar_choice``, ``bar_fleet``, ``rail``, and ``outages``: what is away, for the page's top."""
+    """``bar_choice``, ``bar_fleet``, ``rail``, ``outages``: what is away, and ``overrides``: what is on, for the page's top."""
     return {
         "bar_choice": SimpleLazyObject(lambda: scope_choose(request)),
         "bar_fleet": SimpleLazyObject(lambda: fleet_of(request)),
+        "overrides": SimpleLazyObject(lambda: in_force_of(request)),
         "outages": SimpleLazyObject(lambda: outages(fleet_of(request), redis_state())),
         "rail": SimpleLazyObject(lambda: rail_for(may_of(request))),
     }

@@ -8,6 +8,11 @@ class FlagsConfig(AppConfig):
         from apps.audit.registry import register_kind
         from apps.flags import change_choices
         from apps.flags.choices import FLIP_EVENT
+        from apps.flags.neighbours import register_in_force, register_overrides
+        from apps.flags.overrides import flag_told, flags_fact, host_told, hosts_fact, overrides_count, own_overrides
+        from apps.flags.palette import flags_for_palette
+        from apps.ui.bar import register_count
+        from apps.ui.palette import register_source
 
         register_kind(FLIP_EVENT, "Flag flipped", tone="warning", description="A fallback or kill switch went on or off.")
         register_kind(change_choices.GLASS_EVENT, "Glass broken", tone="bad", description="One person flipped alone what takes two.")
@@ -15,3 +20,8 @@ class FlagsConfig(AppConfig):
         register_kind(change_choices.MISSED_EVENT, "Scheduled flip was missed", tone="bad", description="It was dropped: too late by then.")
         register_kind(change_choices.EXPIRED_EVENT, "Flag expired", tone="warning", description="It was on past its expiry, and went off.")
         register_kind(change_choices.STALE_EVENT, "Flag neglected", description="Nobody exercised it for as long as it says.")
+        register_in_force("flags", flags_fact, flag_told)
+        register_in_force("hosts", hosts_fact, host_told)
+        register_overrides("flags", own_overrides)
+        register_count("overrides", overrides_count)
+        register_source("Flags", flags_for_palette)

@@ -40,7 +40,7 @@ class FlagFlip(models.Model):
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["flag", "-at"], name="flag_flip_of_flag"),
             models.Index(fields=["organisation", "-at"], name="flag_flip_listed"),
-            models.Index(fields=["at"], condition=models.Q(measured=None), name="flag_flip_unmeasured"),
+            models.Index(fields=["at"], condition=models.Q(measured__isnull=True), name="flag_flip_unmeasured"),
         ]
 
     def __str__(self) -> str:

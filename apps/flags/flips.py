@@ -82,14 +82,14 @@ def flip_measure(flip: FlagFlip, *, now: datetime) -> FlagFlip:
         outcome = outcome_now(flip, now=now)
         if outcome is not None:
             flip.measured = msgspec.to_builtins(outcome)
-            FlagFlip.objects.filter(pk=flip.pk, measured=None).update(measured=flip.measured)
+            FlagFlip.objects.filter(pk=flip.pk, measured__isnull=True).update(measured=flip.measured)
     return flip
 
 
 def flips_measure(*, now: datetime | None = None) -> int:
     """Keep what came of every flip whose watch is over; returns how many. Safe to run twice and at once."""
     now = now or datetime.now(UTC)
-    waiting = FlagFlip.objects.filter(measured=None, at__lt=now - SETTLING, at__gte=now - KEPT_RAW)
+    waiting = FlagFlip.objects.filter(measured__isnull=True, at__lt=now - SETTLING, at__gte=now - KEPT_RAW)
     return sum(flip_measure(flip, now=now).measured is not None for flip in waiting)
 
 

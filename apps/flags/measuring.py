@@ -113,10 +113,12 @@ class Question:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     flips: Sequence[tuple[str, datetime]] | None = None
     """(id of the flag, when) of the last hour's flips, where they are known already (``recent_flips``)."""
+    state: ConfigState | None = None
+    """The published config, where it is known already."""
 
     @cached_property
     def config(self) -> Config:
-        return Config(head_state(), str(self.organisation.pk))
+        return Config(self.state or head_state(), str(self.organisation.pk))
 
     @property
     def now_ms(self) -> int:
@@ -338,9 +340,8 @@ def outcome_of(
     )
 
 
-def subject_names(flags: Iterable[Any]) -> dict[str, str]:
-    """Id -> name of what flags are about, as the published config names it; at most two queries, none where it is known."""
-    state = head_state()
+def subject_names(flags: Iterable[Any], state: ConfigState) -> dict[str, str]:
+    """Id -> name of what flags are about, as the published config names it."""
     found = {}
     for flag in flags:
         for section in ("providers", "routes", "keys"):

@@ -6,12 +6,14 @@ never fails.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from apps.accounts.models import Organisation
 from apps.accounts.scope import Choice
+from apps.publishing.selectors import register_page_fact
 from apps.ui.status import Tone
 
 
@@ -47,12 +49,30 @@ class Override:
     tone: Tone = "warn"
 
 
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A switch that is on, as the banner of every page tells it. kind: as of ``Override``. by, since: empty where nobody knows any more.
+    part: for what part of its requests, empty for all."""
+
+    name: str
+    kind: str
+    reason: str = ""
+    by: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    url: str = ""
+    part: str = ""
+
+
+Told = Callable[[Mapping[str, Any]], Iterable[InForce]]
+"""What one row of a source's fact says is on; a row names its ``organisation`` (id)."""
 BudgetRead = Callable[[Organisation], Sequence[BudgetStanding]]
 """The organisation's budgets as they stand, in at most two queries."""
 OverrideRead = Callable[[Choice, datetime], Sequence[Override]]
 """Overrides of one kind that are in force now, in at most two queries."""
 
 _budgets: BudgetRead | None = None
+_in_force: dict[str, Told] = {}
 _overrides: dict[str, OverrideRead] = {}
 
 
@@ -75,3 +95,16 @@ def register_overrides(source: str, read: OverrideRead) -> None:
 def overrides_known(choice: Choice, now: datetime) -> list[Override]:
     """What all sources say is in force."""
     return [one for read in _overrides.values() for one in read(choice, now)]
+
+
+def register_in_force(source: str, expression: Callable[[], Any], told: Told) -> None:
+    """Names a source of what every page's bar and banner tell. expression: an array of JSON rows, which comes with the page's own query of
+    the fleet (``apps.publishing.selectors.register_page_fact``); told: what one of them says."""
+    register_page_fact(source, expression)
+    _in_force[source] = told
+
+
+def in_force_told(organisation_id: str, facts: Mapping[str, Any]) -> list[InForce]:
+    """What all sources say is on in an organisation. facts: of ``page_facts_of``."""
+    rows = [(told, row) for source, told in _in_force.items() for row in facts.get(source) or ()]
+    return [one for told, row in rows if row["organisation"] == organisation_id for one in told(row)]

@@ -7,9 +7,11 @@ class PublishingConfig(AppConfig):
     def ready(self) -> None:
         from apps.audit.registry import register_kind
         from apps.publishing.palette import versions_for_palette
+        from apps.publishing.selectors import newest_lineage, register_page_fact
         from apps.ui.palette import register_source
 
         register_source("Config versions", versions_for_palette)
+        register_page_fact("lineage", newest_lineage)
 
         register_kind("config.published", "Config published", description="A version of the config was published.")
         register_kind(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
@@ -12,9 +13,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from apps.audit.errors import ServiceError
+from apps.contracts.snapshot import Fragment, SnapshotError, decode_fragment
 from apps.publishing.diff import Diff, state_diff
-from apps.publishing.models import ProxyProcess, TouchedFragment, Version
-from apps.publishing.state import ConfigState, state_at
+from apps.publishing.models import FragmentRow, ProxyProcess, TouchedFragment, Version
+from apps.publishing.state import ConfigState, head_state, state_at, state_known
 
 SILENT_AFTER = timedelta(seconds=10)
 """A proxy that has not been heard for this long is shown as silent: it may run, but nobody knows."""
@@ -76,6 +78,18 @@ def version_diff(*, number: int, base: int | None = None) -> Diff:
     return state_diff(old.fragments, new.fragments, changed)
 
 
+def section_at(section: str, number: int) -> dict[str, Fragment]:
+    """One section's fragments as they are at a version, by id, read from the store alone: for who needs no more of the config.
+    What cannot be read is left out."""
+    latest = FragmentRow.objects.filter(section=section, version__lte=number).order_by("object_id", "-version").distinct("object_id")
+    found: dict[str, Fragment] = {}
+    for object_id, body in latest.values_list("object_id", "body"):
+        if body is not None:
+            with suppress(SnapshotError):
+                found[object_id] = decode_fragment(section, bytes(body))
+    return found
+
+
 def unpublished_count() -> int:
     """How many objects are marked as changed since the last publish."""
     return TouchedFragment.objects.values("section", "object_id").distinct().count()
@@ -95,6 +109,17 @@ def page_facts_of(request: HttpRequest) -> dict[str, Any]:
     fleet_status_of(request)
     facts: dict[str, Any] = getattr(request, "_page_facts", {})
     return facts
+
+
+def newest_lineage() -> Subquery:
+    """The newest version's lineage, for ``register_page_fact``."""
+    return Subquery(Version.objects.order_by("-number").values("lineage")[:1])
+
+
+def head_state_of(request: HttpRequest) -> ConfigState:
+    """``head_state()`` for a page: no query where this process has that version, because the page's query of the fleet told which it is."""
+    number, lineage = fleet_status_of(request)["head"], page_facts_of(request).get("lineage")
+    return state_known(number, lineage) or head_state()
 
 
 def fleet_status() -> FleetStatus:

@@ -70,6 +70,11 @@ def head_state() -> ConfigState:
     return state
 
 
+def state_known(number: int, lineage: UUID | None) -> ConfigState | None:
+    """The config at a head that was read already, where this process has it; asks nobody."""
+    return _cached if number and (_cached.number, _cached.lineage) == (number, lineage) else None
+
+
 def state_at(number: int) -> ConfigState:
     """The config as it was at version ``number``, from the store. Raises Version.DoesNotExist."""
     return state_of(Version.objects.get(number=number))

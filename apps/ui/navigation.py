@@ -123,6 +123,15 @@ RAIL: tuple[Job, ...] = (
         "Operate",
         (
             Place(
+                "Flags",
+                "flags:list",
+                "flags",
+                "flag.view",
+                also=("flags:*",),
+                key="f",
+                words="switches kill fallback degrade release overrides flip",
+            ),
+            Place(
                 "Spend",
                 "dashboard:spend",
                 "spend",
@@ -206,6 +215,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("Estimate a month", "budgets:estimate", "spend", "budget.view", "estimator cost self-hosted gpu break-even forecast"),
     Action("Set a limit", "limits:create", "plus", "limit.change", "new add rate tokens requests per minute"),
     Action("Set a performance budget", "performance:create", "plus", "performance_budget.change", "new add ttft latency error rate cost"),
+    Action("Create a flag", "flags:create", "plus", "flag.change", "new add switch kill fallback"),
+    Action("See what is overridden", "flags:overrides", "flags", "flag.view", "overrides in force switches"),
     Action("Create a route", "routes:create", "plus", "route.change", "new add"),
     Action("Add a discount", "prices:discount_add", "spend", "price.change", "new negotiated price contract"),
     Action("Price a period again", "prices:repricing_add", "history", "price.change", "re-pricing correction wrong price"),

@@ -115,6 +115,13 @@
     else host?.remove();
   });
 
+  // a page that is a question stands over the page; to close it is to cancel
+  document.querySelectorAll("dialog[data-modal]").forEach((dialog) => {
+    dialog.open = false;
+    open(dialog);
+    dialog.addEventListener("close", () => dialog.querySelector("[data-cancel]").click());
+  });
+
   // ---- one menu at a time, closed by Escape or a click elsewhere
   document.addEventListener("click", (event) => {
     document.querySelectorAll("details.menu[open]").forEach((menu) => {

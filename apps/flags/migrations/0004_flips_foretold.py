@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-at', '-id'],
-                'indexes': [models.Index(fields=['flag', '-at'], name='flag_flip_of_flag'), models.Index(fields=['organisation', '-at'], name='flag_flip_listed'), models.Index(condition=models.Q(('measured', None)), fields=['at'], name='flag_flip_unmeasured')],
+                'indexes': [models.Index(fields=['flag', '-at'], name='flag_flip_of_flag'), models.Index(fields=['organisation', '-at'], name='flag_flip_listed'), models.Index(condition=models.Q(('measured__isnull', True)), fields=['at'], name='flag_flip_unmeasured')],
             },
         ),
     ]
