@@ -28,7 +28,10 @@ from apps.contracts.identifiers import uuid7
 from apps.flags.changes import flip_submit
 from apps.flags.services import flag_set
 from apps.flags.two_person_rules import two_person_rule_add
+from apps.keys.request_services import key_request
 from apps.keys.services import key_create
+from apps.keys.wishes import Wish
+from apps.ownership.services import team_ensure
 from apps.prices.repricing import repricing_create
 from apps.prices.services import gpu_price_set
 from apps.providers.discounts import discount_set
@@ -113,6 +116,8 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
     prices_set(actor=actor, provider=provider, model="m", prices=[PriceSpec(input=1, output=1)])
     route = route_ensure(actor=actor, organisation=organisation, name="walled", targets=[TargetSpec("p", "m")])
     key, _ = key_create(actor=actor, organisation=organisation, name="app")
+    team = team_ensure(actor=actor, organisation=organisation, slug="walled-in")
+    asking = key_request(actor=actor, team=team, wish=Wish(name="wished"), reason="a test")
     discount = discount_set(actor=actor, organisation=organisation, name="d", provider=provider, discount=500)
     gpu = gpu_price_set(actor=actor, organisation=organisation, name="g", gpu="H200", per_hour=1)
     hour = datetime.now(UTC) - timedelta(hours=3)
@@ -161,6 +166,9 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "performance_id": performance.pk,
         "route_id": route.pk,
         "key_id": key.pk,
+        "team_id": team.pk,
+        "asking_id": asking.pk,
+        "handover_id": uuid7(),
         "number": 2,  # whose route was changed again since
         "seq": 1,
         "pk": member(organisation, email="someone@example.test").pk,

@@ -10,8 +10,9 @@ from django.urls import reverse
 from apps.accounts.scope import Choice
 from apps.audit.models import AuditEvent
 from apps.audit.selectors import audit_events
+from apps.contracts.tokens import SECRET_PRESENT, SECRET_REPLACED
 from apps.keys import choices, rules
-from apps.keys.models import VirtualKey
+from apps.keys.models import KeyDigest, VirtualKey
 from apps.keys.neighbours import BudgetLine, KnownRoute, LimitLine, budgets_known, limits_known, routes_known
 from apps.ui.plots import Plot
 from apps.ui.status import Status
@@ -21,6 +22,7 @@ from apps.usage import selectors as usage
 from apps.usage.choices import OUTCOMES
 from apps.usage.measures import Series
 from apps.usage.models import UsageRequest
+from apps.usage.recency import secrets_last_used
 from apps.usage.requests import request_page
 
 LAST = 10
@@ -56,6 +58,23 @@ class KeyDetail:
     def owner(self) -> str:
         key = self.key
         return f"{key.service.team.name} / {key.service.name}" if key.service else key.team.name if key.team else ""
+
+    @cached_property
+    def secrets(self) -> list[tuple[str, datetime, datetime | None, datetime | None]]:
+        """While two secrets open the key: (which, since when it does, until when, last used) of each, the newest first; else nothing."""
+        if self.old_until is None:
+            return []
+        rows = list(KeyDigest.objects.filter(key=self.key).order_by("-created_at"))
+        since = min(row.created_at for row in rows) if rows else self.now
+        used = secrets_last_used(self.choice.scope, str(self.key.pk), since=max(since, self.now - rules.OVERLAP))
+        new = used.get(SECRET_PRESENT)  # of an earlier overlap where it is older than the secret itself
+        return [
+            ("New secret", row.created_at, None, new if new is not None and new >= row.created_at else None)
+            if row.expires_at is None
+            else ("Replaced secret", row.created_at, row.expires_at, used.get(SECRET_REPLACED))
+            for row in rows
+            if row.expires_at is None or row.expires_at > self.now
+        ]
 
     @cached_property
     def series(self) -> Series:

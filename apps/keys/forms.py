@@ -82,6 +82,13 @@ class KeyForm(forms.Form):
         input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M"],
         help_text="From then on it is refused with key_expired. Empty: never.",
     )
+    addresses = forms.CharField(
+        required=False,
+        max_length=6_000,
+        label="Only from these addresses",
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
+        help_text="Ranges such as 192.0.2.0/24 or 2001:db8::/32, separated by commas. Empty: from everywhere.",
+    )
 
     def __init__(
         self,
@@ -115,11 +122,14 @@ class KeyForm(forms.Form):
                 self.initial["routes"] = ", ".join(self.initial["routes"])
 
     def clean_tags(self) -> list[str]:
-        return _split(self.cleaned_data["tags"])
+        return split(self.cleaned_data["tags"])
+
+    def clean_addresses(self) -> list[str]:
+        return split(self.cleaned_data["addresses"])
 
     def clean_routes(self) -> list[str]:
         given = self.cleaned_data["routes"]
-        return _split(given) if isinstance(given, str) else given
+        return split(given) if isinstance(given, str) else given
 
     def clean_expires_at(self) -> datetime | None:
         value: datetime | None = self.cleaned_data["expires_at"]
@@ -148,6 +158,7 @@ class KeyForm(forms.Form):
             "expires_at": values["expires_at"],
             "priority": values["priority"] or "normal",
             "explain": values["explain"],
+            "addresses": values["addresses"],
         }
 
 
@@ -180,5 +191,5 @@ class RotateForm(forms.Form):
         return now + timedelta(hours=int(grace)) if grace != "0" else None
 
 
-def _split(text: str) -> list[str]:
+def split(text: str) -> list[str]:
     return [part for part in (piece.strip() for piece in text.replace("\n", ",").split(",")) if part]

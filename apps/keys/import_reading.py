@@ -58,7 +58,9 @@ def read(content: bytes) -> list[KeyRow]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ServiceError(f"byte {error.start} is not UTF-8: save the file as UTF-8", "file") from None
-    records = _json(text) if text.lstrip()[:1] in ("[", "{") else _csv(text)
+    records: list[tuple[int, Mapping[str, Any]]] = []
+    if text.strip():
+        records = _json(text) if text.lstrip()[:1] in ("[", "{") else _csv(text)
     if not records:
         raise ServiceError("the file holds no keys: a header line and a line for each key, or a JSON list of objects", "file")
     if len(records) > MAX_ROWS:

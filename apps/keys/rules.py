@@ -15,6 +15,8 @@ from apps.contracts.tokens import MAX_LENGTH, MIN_LENGTH, public_id_of
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,78}[a-z0-9])?")
 SOON = timedelta(days=14)
 """A key that expires within this time is marked."""
+OVERLAP = timedelta(days=90)
+"""The longest that a replaced secret opens its key beside the new one."""
 MAX_TAGS = 20
 MAX_ROUTES = 200
 MAX_TOKENS = 8
@@ -114,7 +116,7 @@ def check_old_until(old_until: datetime | None, *, now: datetime) -> datetime | 
         raise ServiceError("the end of the old secret needs a time zone, such as 2027-01-31T00:00:00Z", "old_until")
     if old_until <= now:
         raise ServiceError("this moment has passed: choose a later one, or end the old secret at once", "old_until")
-    if old_until > now + timedelta(days=90):
+    if old_until > now + OVERLAP:
         raise ServiceError("a replaced secret stays valid for at most 90 days: choose an earlier moment", "old_until")
     return old_until
 

@@ -77,6 +77,14 @@ _CSV_COLUMNS: tuple[Column[KeyRow], ...] = (
 )
 
 
+PAGES = (("Keys", "keys:list"), ("Requests", "keys:requests"), ("Templates", "keys:templates"))
+
+
+def keys_tabs(current: str) -> list[tuple[str, str, bool, None]]:
+    """The pages of keys, as tabs; ``current``: the URL name of the one that is shown."""
+    return [(label, reverse(name), name == current, None) for label, name in PAGES]
+
+
 IN_DATABASE = ("name", "environment")
 """The columns that the database can sort by."""
 

@@ -16,17 +16,21 @@ from django.urls import reverse
 
 from apps.audit.errors import ServiceError
 from apps.keys import choices, selectors, services
-from apps.keys.detail import TABS, KeyDetail, allowed, model_for
+from apps.keys.detail import TABS, KeyDetail
 from apps.keys.forms import MOST_BOXES, KeyForm, RotateForm
 from apps.keys.models import VirtualKey
 from apps.keys.neighbours import routes_known
-from apps.keys.tables import keys_list
+from apps.keys.secret_page import secret_page
+from apps.keys.services import team_of
+from apps.keys.tables import keys_list, keys_tabs
 from apps.publishing.editing import ActionView, EditView, ScopedView
 from apps.publishing.trail import trail
 from apps.ui.fragments import tagged
 from apps.ui.timerange import PRESETS, from_query
 from apps.usage.recency import first_request
 
+NO_TEAM = UUID(int=0)
+"""Of a key that no team owns: a role in a team says nothing about it."""
 WAITED_FOR = timedelta(days=1)
 """How far back a page that waits for a first request looks at most."""
 
@@ -44,7 +48,9 @@ class ListView(ScopedView):
         if csv:
             return listing.csv("bulkhead-keys.csv")
         context = {"choice": self.choice, "listing": listing, "range": time_range, "presets": PRESETS, "states": choices.STATES.values()}
-        context |= {"environments": choices.ENVIRONMENTS, "may_create": self.choice.may("key.create")}
+        may = self.choice.may
+        context |= {"environments": choices.ENVIRONMENTS, "may_create": may("key.change"), "tabs": keys_tabs("keys:list")}
+        context |= {"may_ask": may("key.request") and not may("key.change"), "may_import": may("key.import")}
         return render(request, "keys/list.html", context)
 
 
@@ -82,8 +88,8 @@ class DetailView(KeyView):
             "presets": PRESETS,
             "tab": tab,
             "tabs": [(label, self.url if value == "use" else f"{self.url}?tab={value}", value == tab, None) for value, label in shown],
-            "may_change": may("key.change") and not detail.revoked,
-            "may_revoke": may("key.revoke") and not detail.revoked,
+            "may_change": may("key.change", team=team_of(detail.key) or NO_TEAM) and not detail.revoked,
+            "may_revoke": may("key.revoke", team=team_of(detail.key) or NO_TEAM) and not detail.revoked,
             "since": _since(detail.key.created_at),
         }
         if tab == "history":
@@ -125,20 +131,7 @@ class IssuingView(EditView):
         if response.status_code != 302 or "publish" not in request.POST or self.issued is None:
             return response
         key, token = self.issued
-        routes = [route for route in routes_known(self.choice.organisation) if allowed(key, route)]
-        context = {
-            "choice": self.choice,
-            "key": key,
-            "token": token,
-            "export": f"export BULKHEAD_KEY={token}",
-            "model": model_for(key, routes),
-            "since": _since(asked),
-            "replaced": self.object is not None,
-        }
-        shown = render(request, "keys/secret.html", context)
-        shown["Cache-Control"] = "no-store, private, max-age=0"
-        shown["Referrer-Policy"] = "no-referrer"
-        return shown
+        return secret_page(request, self.choice, key, token, since=asked, replaced=self.object is not None)
 
     def done_url(self, result: tuple[VirtualKey, str]) -> str:
         return reverse("keys:detail", args=[result[0].pk])
@@ -209,6 +202,7 @@ class UpdateView(OneKeyMixin, EditView):
             "expires_at": key.expires_at,
             "priority": key.priority,
             "explain": key.explain,
+            "addresses": ", ".join(key.addresses),
         }
 
     def form_kwargs(self) -> dict[str, Any]:

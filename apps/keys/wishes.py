@@ -160,3 +160,8 @@ def of_json(name: str, facts: Mapping[str, Any]) -> Wish:
     if values["expires_at"] is not None:
         values["expires_at"] = datetime.fromisoformat(values["expires_at"])
     return Wish(name=name, **values)
+
+
+def limit_words(limits: Mapping[str, int]) -> list[str]:
+    """``60 requests per minute`` and so on."""
+    return [f"{amount} {MEASURES[cast(LimitKind, kind)].words}" for kind, amount in limits.items()]

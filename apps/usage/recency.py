@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from apps.accounts.scope import Scope
+from apps.contracts.tokens import SECRET_PRESENT, SECRET_REPLACED
 from apps.usage.choices import EXAMPLE_TAG
 from apps.usage.models import UsageRequest
 from apps.usage.selectors import rows_of
@@ -21,6 +22,18 @@ def last_requests(scope: Scope, key_ids: Sequence[str], *, since: datetime) -> d
         "WHERE latest.at IS NOT NULL",
         [list(key_ids), since, scope.organisation, scope.simulated],
     )
+    return dict(rows)
+
+
+def secrets_last_used(scope: Scope, key_id: str, *, since: datetime) -> dict[str, datetime]:
+    """When each of a key's two secrets was used last, for those used ``since`` then, by ``apps.contracts.tokens.SECRET_*``: one query."""
+    latest = (
+        "SELECT %s AS secret, max(started_at) AS at FROM usage_request WHERE flags ?| ARRAY['secret:present', 'secret:replaced'] "
+        "AND key_id = %s AND {replaced} AND started_at >= %s AND organisation = %s AND simulated = %s"
+    )
+    sql = " UNION ALL ".join(latest.format(replaced=one) for one in ("NOT (flags ? 'secret:replaced')", "flags ? 'secret:replaced'"))
+    told = [key_id, since, scope.organisation, scope.simulated]
+    rows = rows_of(f"SELECT secret, at FROM ({sql}) AS latest WHERE at IS NOT NULL", [SECRET_PRESENT, *told, SECRET_REPLACED, *told])
     return dict(rows)
 
 

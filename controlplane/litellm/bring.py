@@ -15,9 +15,9 @@ from apps.accounts.selectors import organisation_get
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.keys.bulk import Report, keys_import
+from apps.keys.neighbours import routes_known
 from apps.providers.selectors import credentials_of
 from apps.providers.services import credential_set
-from apps.routes.selectors import routes_of
 from controlplane.configfile.apply import Outcome, draft_apply
 from controlplane.configfile.document import Document
 from controlplane.configfile.problems import DocumentError, Problem
@@ -59,8 +59,7 @@ def bring(
     if keys_file is not None:
         names = {name for route in document.routes for name in (route.name, *route.aliases)}
         if home is not None:
-            for row in routes_of(home):
-                names |= {row.name, *row.aliases}
+            names |= {name for route in routes_known(home) for name in route.names}
         found = people(read_tables(keys_file), notes, routes=frozenset(names))
     document.teams, document.budgets = found.teams, found.budgets
     document.limits += found.limits

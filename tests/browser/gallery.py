@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 """As ``deploy/chromium.sh`` looks for them."""
 WIDTHS = (1440, 390)
 SCHEMES = ("light", "dark")
+COLOURS = ("color-contrast", "link-in-text-block")
+"""Rules of axe-core whose answer may differ from one colour scheme to the other."""
 COLLECT = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => {
@@ -40,6 +42,9 @@ document.addEventListener("securitypolicyviolation", (event) => {
 OBJECTS = {
     "routes": ("route_id", "/routes/", r"^/routes/([0-9a-f-]{36})/$"),
     "keys": ("key_id", "/keys/", r"^/keys/([0-9a-f-]{36})/$"),
+    "keys:request": ("asking_id", "/keys/requests/?show=all", r"^/keys/requests/([0-9a-f-]{36})/$"),
+    "keys:handover": ("handover_id", "/keys/requests/?show=all", r"^/keys/secrets/([0-9a-f-]{36})/$"),
+    "keys:template": ("team_id", "/keys/templates/", r"^/keys/templates/([0-9a-f-]{36})/$"),
     "providers": ("provider_id", "/providers/", r"^/providers/([0-9a-f-]{36})/$"),
     "providers:price": ("model_id", "/providers/{provider_id}/models/", r"/models/([0-9a-f-]{36})/price/$"),
     "providers:credential_rotate": ("credential_id", "/providers/credentials/", r"/credentials/([0-9a-f-]{36})/rotate/$"),
@@ -63,7 +68,7 @@ OBJECTS = {
 ACTS = {
     "accounts:logout", "routes:breaker_force", "routes:breaker_release",
     "routes:disable", "routes:enable", "routes:switch", "routes:switch_back", "keys:disable", "keys:enable",
-    "keys:revoke",
+    "keys:revoke", "keys:approve", "keys:reject", "keys:withdraw", "keys:template_delete",
     "providers:disable", "providers:enable", "providers:check", "providers:remove", "providers:model_remove", "publishing:undo",
     "settings:invitation-renew", "settings:invitation-revoke", "settings:person-disable", "settings:person-enable",
     "settings:person-password-link", "settings:person-remove", "demo:break", "demo:switch", "demo:undo", "demo:traffic",
@@ -174,11 +179,12 @@ def settled(tab: Any) -> None:
     )
 
 
-def serious(tab: Any) -> list[str]:
-    """What axe-core finds serious or critical."""
+def serious(tab: Any, rules: Sequence[str] | None = None) -> list[str]:
+    """What axe-core finds serious or critical. rules: only these."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
+    only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+    found = Axe().run(tab, options={"resultTypes": ["violations"], **only}).response["violations"]
     return [
         f"{item['id']}: {item['nodes'][0]['html'][:160]} {item['nodes'][0].get('failureSummary', '')[:200]}"
         for item in found
@@ -191,15 +197,15 @@ def overflow(tab: Any) -> int:
     return int(tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
-def check(tab: Any, *, axe: bool = True) -> list[str]:
-    """What is wrong with the page that is open."""
+def check(tab: Any, *, axe: bool = True, rules: Sequence[str] | None = None) -> list[str]:
+    """What is wrong with the page that is open. rules: axe-core's that shall be looked at; all without."""
     faults = []
     if (wide := overflow(tab)) > 0:
         faults.append(f"{wide} px wider than the window")
     if (headings := tab.locator("h1").count()) != 1 and "/ui/" not in tab.url:  # the catalogue shows page heads
         faults.append(f"{headings} h1")
     faults += tab.evaluate("window.violations || []")
-    return faults + (serious(tab) if axe else [])
+    return faults + (serious(tab, rules) if axe else [])
 
 
 class Objects:
@@ -259,35 +265,37 @@ def photograph(
     state = context.storage_state()
     context.close()
     for width in widths:
-        for scheme in schemes:
-            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, storage_state=state)
-            context.add_init_script(COLLECT)
-            context.set_default_timeout(LONG_MS)
-            tab = context.new_page()
-            for name, address in wanted:
-                if only and not re.search(only, name):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=schemes[0], reduced_motion="reduce", storage_state=state
+        )
+        context.add_init_script(COLLECT)
+        context.set_default_timeout(LONG_MS)
+        tab = context.new_page()
+        for name, address in wanted:
+            if only and not re.search(only, name):
+                continue
+            shots = {scheme: Found(f"{name.replace(':', '-')}-{width}-{scheme}") for scheme in schemes}
+            if org:  # on each page, because some pages lead to another organisation
+                address += f"{'&' if '?' in address else '?'}org={org}"
+            try:
+                tab.emulate_media(color_scheme=schemes[0])
+                answer = tab.goto(url + address)
+                if answer.status == 404 and name in SOMETIMES:
                     continue
-                shot = Found(f"{name.replace(':', '-')}-{width}-{scheme}")
-                if org:  # on each page, because some pages lead to another organisation
-                    address += f"{'&' if '?' in address else '?'}org={org}"
-                try:
-                    answer = tab.goto(url + address)
-                    if answer.status == 404 and name in SOMETIMES:
-                        continue
-                    if answer.status >= 400 and not name.startswith("errors:"):
-                        shot.faults.append(f"answered {answer.status}")
-                    settled(tab)
-                except Error as error:  # an address that only acts, or a plot that is never drawn: the next page may do better
-                    shot.faults.append(str(error).splitlines()[0])
-                    tab.close()  # with whatever it was about to open still
-                    tab = context.new_page()
-                    found.append(shot)
-                    continue
-                shot.faults += check(tab, axe=axe)
-                if pictures:
-                    tab.screenshot(path=out / f"{shot.name}.png", full_page=True)
-                found.append(shot)
-            context.close()
+                if answer.status >= 400 and not name.startswith("errors:"):
+                    shots[schemes[0]].faults.append(f"answered {answer.status}")
+                settled(tab)
+                for at, (scheme, shot) in enumerate(shots.items()):  # opened once: nothing but colours depends on the scheme
+                    tab.emulate_media(color_scheme=scheme)
+                    shot.faults += check(tab, axe=axe, rules=COLOURS if at else None)
+                    if pictures:
+                        tab.screenshot(path=out / f"{shot.name}.png", full_page=True)
+            except Error as error:  # an address that only acts, or a plot that is never drawn: the next page may do better
+                shots[schemes[0]].faults.append(str(error).splitlines()[0])
+                tab.close()  # with whatever it was about to open still
+                tab = context.new_page()
+            found += shots.values()
+        context.close()
     return found
 
 

@@ -15,12 +15,16 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from apps.accounts.models import Organisation
+from apps.accounts.models import Organisation, User
 from apps.audit.actors import Actor
 from apps.budgets.models import Budget, BudgetWindow
 from apps.keys import services
+from apps.keys.handovers import handover_create
 from apps.keys.models import VirtualKey
 from apps.keys.palette import keys_for_palette
+from apps.keys.request_services import key_request
+from apps.keys.template_services import key_template_set
+from apps.keys.wishes import Wish
 from apps.ownership.models import Service, Team
 from apps.usage.models import UsageRequest
 from tests.dashboard.generate import usage_generate
@@ -50,12 +54,23 @@ def budget(demo: Organisation, key: VirtualKey | None, *, spent: int) -> None:
     )
 
 
-def test_pages_ask_no_more_queries_than_committed(signed_in: Callable[..., Client], demo: Organisation, key: VirtualKey) -> None:
+def test_pages_ask_no_more_queries_than_committed(
+    signed_in: Callable[..., Client], demo: Organisation, key: VirtualKey, actor: Actor
+) -> None:
     usage_generate(organisation=demo, count=200, keys=[str(key.pk)])
     budget(demo, key, spent=10**9)
     client, allowed = signed_in(), json.loads(COUNTS.read_text())
+    team = Team.objects.create(organisation=demo, name="Payments", slug="payments")
+    key_template_set(actor=actor, team=team, routes=["*"], environments=["staging"], most_keys=3)
+    asking = key_request(actor=actor, team=team, wish=Wish(name="wished", limits={"requests_per_minute": 5}), reason="a test")
+    person = Actor.of_user(User.objects.get(email=f"admin-{demo.slug}@example.test"))
+    handover = handover_create(actor=actor, organisation=demo, secrets=[(key, "bk-0123456789-x")], person_id=person.id)
+    given = {"<id>": key.pk, "<asking>": asking.pk, "<team>": team.pk, "<handover>": handover.pk}
+    services.key_rotate(actor=actor, key=key, old_until=timezone.now() + timedelta(days=1))
     for name in allowed:
-        url, _, fragment = name.replace("<id>", str(key.pk)).partition(" ")
+        url, _, fragment = name.partition(" ")
+        for placeholder, value in given.items():
+            url = url.replace(placeholder, str(value))
         headers = {"HX-Request": "true"} if fragment else {}
         url = url.replace("?q=", "?q=app&sort=-spend")
         body(client, url, **headers)
