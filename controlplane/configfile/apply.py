@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import msgspec
 from django.db import DataError, IntegrityError, transaction
@@ -66,10 +66,8 @@ def apply_file(*, actor: Actor, path: Path, organisation: str = "", dry_run: boo
     return draft_apply(actor=actor, draft=draft, path=path, organisation=slug, dry_run=dry_run, reason=reason or f"apply {path.name}")
 
 
-class Beside(Protocol):
-    """Something done in the transaction that applies a document. It may raise DocumentError."""
-
-    def __call__(self, organisation: Organisation) -> None: ...
+Beside = Callable[[Organisation], None]
+"""Something done in the transaction that applies a document. It may raise DocumentError."""
 
 
 def draft_apply(
