@@ -1,7 +1,8 @@
 """Buckets: which of so many shares a text falls into, always the same one. MurmurHash3 (x86, 32 bit), as Unleash's SDKs use it.
 
 Source: Austin Appleby's public-domain reference, https://github.com/aappleby/smhasher; Unleash's normalisation,
-https://docs.getunleash.io/reference/stickiness. What is the same for every request, the group in front, is hashed once.
+https://docs.getunleash.io/reference/stickiness. What is the same for every request, the group in front, is hashed once. Never compiled:
+products of 32-bit numbers leave the small integers of mypyc, and the hash would take half as long again.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ import msgspec
 
 MAX_TARGETS = 50
 MAX_EVENTS = 40
+MAX_EXPOSURES = 200
+"""Flags whose exposures a proxy tells: those met most."""
 OPENED, CLOSED, REFUSED = "opened", "closed", "refused"
 """Kinds of events: a breaker opened, it closed, the provider refused its credential."""
 STATES = ("closed", "half_open", "open", "forced_closed", "forced_open")
@@ -72,6 +74,21 @@ def targets_in(detail: Mapping[str, Any]) -> list[TargetReport]:
 def events_in(detail: Mapping[str, Any]) -> list[TargetEvent]:
     """The events that a heartbeat reports; what cannot be read is left out."""
     return _read(detail.get("events"), TargetEvent, MAX_EVENTS)
+
+
+def exposures_in(detail: Mapping[str, Any]) -> dict[tuple[str, str], int]:
+    """(flag's id, ``on`` or ``off``) -> how often, since the process started; what cannot be read is left out."""
+    found: dict[tuple[str, str], int] = {}
+    told = detail.get("exposures")
+    for row in told[:MAX_EXPOSURES] if isinstance(told, list) else ():
+        if (
+            isinstance(row, list)
+            and len(row) == 3
+            and isinstance(row[0], str)
+            and all(type(count) is int and count >= 0 for count in row[1:])
+        ):
+            found[row[0], "on"], found[row[0], "off"] = row[1], row[2]
+    return found
 
 
 def _read(values: Any, kind: type[Any], most: int) -> list[Any]:

@@ -20,7 +20,6 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[2]
 
 MODULES = (
-    "apps.contracts.flag_buckets",
     "apps.contracts.flag_constraints",
     "apps.contracts.flag_rules",
     "apps.contracts.histogram",

@@ -25,16 +25,24 @@ MAX_BUILT = 256
 SESSION = b"x-bulkhead-session"
 
 
+class Tally:
+    """How often a flag was asked, by what it said."""
+
+    __slots__ = ("off", "on")
+
+    def __init__(self) -> None:
+        self.on = 0
+        self.off = 0
+
+
 class ActiveFlag:
     """One flag that is on.
 
     rules: None: holds for every request (``decided`` False: holds, or not, by ``default_on``, because this proxy cannot read its rules).
-    seed: of a drill's share. exposed_on, exposed_off: how often this process has asked it since it started with this config.
+    seed: of a drill's share. tally: how often this process has asked it.
     """
 
     __slots__ = (
-        "exposed_off",
-        "exposed_on",
         "id",
         "kind",
         "level",
@@ -47,6 +55,7 @@ class ActiveFlag:
         "static",
         "subject",
         "subject_id",
+        "tally",
     )
 
     def __init__(
@@ -75,8 +84,7 @@ class ActiveFlag:
         self.simulated_only = simulated_only
         self.static = rules is None and share >= 100
         """Says the same to all requests of its subject."""
-        self.exposed_on = 0
-        self.exposed_off = 0
+        self.tally = Tally()
 
     def concerns(self, exchange: Exchange) -> bool:
         """Whether this request is of its subject; that of routes, providers, models and regions is known beforehand."""
@@ -98,9 +106,9 @@ class ActiveFlag:
         if acts and rules is not None:
             acts = rules.enabled(context)
         if acts:
-            self.exposed_on += 1
+            self.tally.on += 1
         else:
-            self.exposed_off += 1
+            self.tally.off += 1
         return acts
 
 

@@ -26,6 +26,7 @@ class Metrics:
         "_unrecorded",
         "_variants",
         "cost_nano",
+        "flags",
         "records",
         "running",
         "tokens_in",
@@ -40,6 +41,8 @@ class Metrics:
         self.cost_nano = 0
         self._requests: Counter[tuple[str, str, int]] = Counter()
         self._variants: Counter[tuple[str, str, str]] = Counter()
+        self.flags: Counter[tuple[str, str]] = Counter()
+        """(organisation, what a record names among its flags) -> finished requests."""
         self._unrecorded: Counter[str] = Counter()
         self._credentials: Counter[tuple[str, int]] = Counter()
         self._pending: list[UsageRecord] = []
@@ -56,6 +59,7 @@ class Metrics:
         self.records += len(pending)
         self._requests.update([(record.route, record.outcome, record.status) for record in pending])
         flagged = [(record, flag) for record in pending if record.flags for flag in record.flags]
+        self.flags.update([(record.organisation, flag) for record, flag in flagged])
         self._variants.update(
             [(record.route, flag[len(VARIANT) :], record.outcome) for record, flag in flagged if flag.startswith(VARIANT)]
         )

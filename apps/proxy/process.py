@@ -11,6 +11,7 @@ import gc
 import itertools
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import uvicorn
 import uvloop
 from cryptography.fernet import Fernet
@@ -36,6 +38,7 @@ from apps.proxy.compiled import in_use
 from apps.proxy.compiler import CompileError
 from apps.proxy.engine import Engine
 from apps.proxy.errors import StartError
+from apps.proxy.exposures import Exposures
 from apps.proxy.hints import Hints, UrlError, checked_url
 from apps.proxy.holder import Holder
 from apps.proxy.http.limits import ServerLimits
@@ -43,6 +46,7 @@ from apps.proxy.http.server import make_protocol
 from apps.proxy.journal import Journal, segment_bytes_for
 from apps.proxy.leases import Leases
 from apps.proxy.limits_shares import ShareKeeper
+from apps.proxy.overrides import Overrides
 from apps.proxy.probe import Prober
 from apps.proxy.report import Report
 from apps.proxy.server import PublicApp
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bulkhead.proxy")
 
+ADMIN_FILE = "admin.json"
 DRAIN_SECONDS = 150
 """Longer than the longest total deadline: a running stream is finished, not cut."""
 
@@ -80,6 +85,7 @@ class ProxySettings:
     certificate: str
     private_key: str
     redis_url: str
+    overrides_dir: Path
     trusted_proxies: Networks | None = None
 
     @classmethod
@@ -105,6 +111,7 @@ class ProxySettings:
             certificate=read.text("BULKHEAD_PROXY_TLS_CERTIFICATE", ""),
             private_key=read.text("BULKHEAD_PROXY_TLS_KEY", ""),
             redis_url=_redis_url(read),
+            overrides_dir=read.path("BULKHEAD_OVERRIDES_DIR", str(data / "proxy" / "overrides")),
             trusted_proxies=_trusted(read),
         )
 
@@ -307,7 +314,11 @@ async def serve(settings: ProxySettings) -> None:
         pool = RedisPool(settings.redis_url, boot_id)
     keeper = engine.shares = ShareKeeper(engine.limits, pool, store.proxies_live if store is not None else None)
     prober = Prober(engine.states.breakers, engine.states.find, engine.pool, loop.time)
-    admin_app = AdminApp(engine, store, boot_id=boot_id, name=settings.name)
+    overrides = Overrides(settings.overrides_dir, holder, now_ms)
+    overrides.load()
+    token = secrets.token_urlsafe(24)
+    _announce(settings, admin, boot_id, token)
+    admin_app = AdminApp(engine, store, boot_id=boot_id, name=settings.name, overrides=overrides, token=token)
     background = [loop.create_task(work) for work in (journal.run(), engine.sweep(), leases.run(), prober.run(), keeper.run())]
     if hints is not None:
         background.append(loop.create_task(hints.run()))
@@ -341,7 +352,8 @@ async def serve(settings: ProxySettings) -> None:
         store.on_clock = clock_measured
         background += [loop.create_task(store.run()), loop.create_task(follower.run()), loop.create_task(follower.keep())]
         engine.report = Report(engine.states, loop.time, now_ms)
-        background.append(loop.create_task(_report_state(store, admin_app, hints, keeper, engine.report)))
+        exposures = Exposures(holder, engine.metrics)
+        background.append(loop.create_task(_report_state(store, admin_app, hints, keeper, engine.report, overrides, exposures)))
     # Requests leave no reference cycles behind, so the collector need not walk the config again and again.
     gc.collect()
     gc.freeze()
@@ -400,12 +412,36 @@ async def _serve_admin(config: uvicorn.Config, sock: socket.socket) -> None:
         await server.serve_forever()
 
 
-async def _report_state(store: Store, admin: AdminApp, hints: Hints | None, keeper: ShareKeeper, report: Report) -> None:
-    """Keeps what the next heartbeat says true; of targets, to a second: what they do must not become a storm of heartbeats."""
+def _announce(settings: ProxySettings, admin: socket.socket, boot_id: str, token: str) -> None:
+    """Says beside the overrides, to whoever may read there, where the admin port is and what opens it to them."""
+    host, port = admin.getsockname()[:2]
+    told = {"name": settings.name, "boot_id": boot_id, "pid": os.getpid(), "token": token}
+    told["admin_url"] = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    path = settings.overrides_dir.parent / settings.name / ADMIN_FILE
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = path.with_suffix(f".{os.getpid()}.new")
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(told))
+        beside.replace(path)
+    except OSError as error:
+        log.error("%s cannot be written (%s): manage.py override will not find this proxy", path, error)
+
+
+async def _report_state(
+    store: Store, admin: AdminApp, hints: Hints | None, keeper: ShareKeeper, report: Report, overrides: Overrides, exposures: Exposures
+) -> None:
+    """Keeps what the next heartbeat says true; of targets, to a second, and of exposures, to ten: what they do must not become a storm of
+    heartbeats."""
     targets: dict[str, Any] = {}
+    flags: dict[str, Any] = {}
     for number in itertools.count():
+        if number % 100 == 0:
+            flags = exposures.detail()
         if number % 10 == 0:
             targets = report.detail()
+            told = overrides.told()
+            targets |= {"overrides": told} if told else {}
         reasons = admin.readiness()
         state = "draining" if admin.draining else "unready" if reasons else "ready"
         detail = {k: v for k, v in store.detail.items() if k == "config_error"}
@@ -415,6 +451,7 @@ async def _report_state(store: Store, admin: AdminApp, hints: Hints | None, keep
             detail |= hints.detail()
         detail |= keeper.detail()
         detail |= targets
+        detail |= flags
         if state != store.state or detail != store.detail:
             store.state, store.detail = state, detail
             store.beat_soon()

@@ -129,7 +129,7 @@ def test_a_drill_takes_its_share_by_the_requests_id() -> None:
     assert 40 <= moved <= 180, "five standard deviations around a fifth"
     assert world.route.flagging is not None
     (asked,) = world.route.flagging.flags
-    assert (asked.exposed_on, asked.exposed_off) == (moved, 500 - moved)
+    assert (asked.tally.on, asked.tally.off) == (moved, 500 - moved)
 
 
 def test_a_drill_on_the_simulator_leaves_real_routes_alone() -> None:
