@@ -28,8 +28,8 @@ _TTFT = (
     "requests with a first token",
 )
 _GAPS = (
-    "of each finished stream the mean gap between its tokens after the first; streams of fewer than two tokens and estimated counts are "
-    "left out",
+    "of each finished stream the mean gap between its tokens after the first, from histograms whose error is at most 1.1 %; streams of "
+    "fewer than two tokens and estimated counts are left out",
     "finished streams",
 )
 _LET_THROUGH, _CALLS = "requests that were let through", "calls of the model"
@@ -104,6 +104,8 @@ VERDICTS: dict[str, Status] = {
         Status("unknown", "Unknown", "unknown", hint="Too little was measured to judge."),
     )
 }
+BREACHED, RECOVERED = "breached", "recovered"
+"""What an owner is told of."""
 EVENTS = {state: f"performance.{state}" for state in VERDICTS}
 """Kind of the event that a verdict changed to this."""
 

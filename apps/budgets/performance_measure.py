@@ -75,25 +75,27 @@ def subjects_of(organisation: Organisation, budgets: Iterable[PerformanceBudget]
 def budgets_measure(organisation: Organisation, budgets: Sequence[PerformanceBudget], *, now: datetime) -> dict[UUID, Evidence]:
     """The evidence on each of an organisation's budgets over its window until now.
 
-    One query for the routes' names, one for each window and kind of scope, and one for each budget of inter-token latency.
+    One query for the routes' names, and one for each window and kind of scope; one more for each where inter-token latency is bounded.
     """
     scope, names = scope_of(organisation), subjects_of(organisation, budgets)
     found: dict[UUID, Evidence] = {}
-    groups: dict[tuple[str, str], list[PerformanceBudget]] = {}
+    groups: dict[tuple[str, str, bool], list[PerformanceBudget]] = {}
     for row in budgets:
         start = now - choices.WINDOWS[row.window].length
         if row.pk not in names:
             found[row.pk] = _evidence(row, rules.Figure(None, 0, 0, GONE), start, now, scope)
         elif row.metric == "gpu_hours":
             found[row.pk] = _evidence(row, rules.Figure(None, 0, 0, choices.NO_GPUS), start, now, scope)
-        elif row.metric == "inter_token_p95":
-            gaps = gaps_in(scope, cast(Dimension, row.scope), names[row.pk], start, now)
-            found[row.pk] = _evidence(row, _of_gaps(gaps), gaps.start, now, scope)
         else:
-            groups.setdefault((row.scope, row.window), []).append(row)
-    for (dimension, window), rows in groups.items():
+            groups.setdefault((row.scope, row.window, row.metric == "inter_token_p95"), []).append(row)
+    for (dimension, window, of_gaps), rows in groups.items():
         start = now - choices.WINDOWS[window].length
         wanted = sorted({names[row.pk] for row in rows})
+        if of_gaps:
+            gaps = gaps_in(scope, cast(Dimension, dimension), wanted, start, now, now=now)
+            for row in rows:
+                found[row.pk] = _evidence(row, _of_gaps(gaps[names[row.pk]]), gaps[names[row.pk]].start, now, scope)
+            continue
         traffic = traffic_in(scope, cast(Dimension, dimension), wanted, start, now, now=now)
         for row in rows:
             measured: Traffic = traffic[names[row.pk]]
@@ -122,10 +124,9 @@ def figure_of(metric: str, scope: str, totals: Totals, first_token: Latency) -> 
 
 
 def _of_gaps(gaps: Gaps) -> rules.Figure:
-    note = f"; of the latest {gaps.looked:,} requests" if gaps.looked else ""
     if gaps.p95 is None:
-        return rules.Figure(None, 0, 0, f"no finished stream with a counted answer in the window{note}")
-    return rules.Figure(round(gaps.p95), int(gaps.p95), gaps.count, note=note)
+        return rules.Figure(None, 0, 0, "no finished stream with a counted answer in the window")
+    return rules.Figure(round(gaps.p95), int(least_of(gaps.p95)), gaps.count)
 
 
 def steps_of(budget: PerformanceBudget, name: str, start: datetime, end: datetime, *, now: datetime) -> list[Step]:
@@ -134,7 +135,7 @@ def steps_of(budget: PerformanceBudget, name: str, start: datetime, end: datetim
     if budget.metric == "gpu_hours" or not name:
         return []
     if budget.metric == "inter_token_p95":
-        return [Step(point.at, round(point.p95), point.count) for point in gap_points(scope, dimension, name, start, end)]
+        return [Step(point.at, round(point.p95), point.count) for point in gap_points(scope, dimension, name, start, end, now=now)]
     steps = []
     for point in traffic_points(scope, dimension, name, start, end, now=now):
         figure = figure_of(budget.metric, budget.scope, point.totals, point.first_token)
@@ -162,6 +163,6 @@ def _evidence(row: PerformanceBudget, figure: rules.Figure, start: datetime, end
         window=row.window,
         starts_at=start.isoformat(timespec="seconds"),
         ends_at=end.isoformat(timespec="seconds"),
-        how=f"{metric.how_model if row.scope == 'model' else metric.how}{figure.note}",
+        how=metric.how_model if row.scope == "model" else metric.how,
         simulated=scope.simulated,
     )

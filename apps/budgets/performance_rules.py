@@ -152,13 +152,12 @@ def value_text(metric: str, value: int | None) -> str:
 
 class Figure(NamedTuple):
     """What was measured. value: None where nothing was. least: what it is at least, where the value itself is a bucket's middle.
-    missing: why there is no value. note: what else the evidence says."""
+    missing: why there is no value."""
 
     value: int | None
     least: int
     samples: int
     missing: str = ""
-    note: str = ""
 
 
 class Judgement(NamedTuple):

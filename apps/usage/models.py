@@ -163,7 +163,12 @@ class Rollup(models.Model):
 
 
 class UsageRollup10s(Rollup):
-    """Ten seconds by route and target: live rates and alerts. Kept 48 hours."""
+    """Ten seconds by route and target: live rates and alerts. Kept 48 hours.
+
+    ``h_gap``: mean gaps between tokens (microseconds) of finished streams whose answer was counted.
+    """
+
+    h_gap = models.JSONField()
 
     class Meta(Rollup.Meta):
         abstract = False
@@ -192,7 +197,9 @@ class UsageRollup1m(WideRollup):
 
 
 class UsageRollup1h(WideRollup):
-    """One hour by all dimensions. Kept for good: bills and year-long plots."""
+    """One hour by all dimensions. Kept for good: bills and year-long plots. ``h_gap``: as in the ten-second rollup."""
+
+    h_gap = models.JSONField()
 
     class Meta(WideRollup.Meta):
         abstract = False

@@ -1,7 +1,7 @@
 """What verdicts on performance are made of: counts and times to the first token of routes and models, and gaps between tokens.
 
-Routes are read from the summaries. Models are a dimension of the rollups alone: of ten seconds for short windows, of an hour beyond.
-Gaps between tokens are in no rollup: they are taken from the requests themselves, the latest so many of them.
+Routes are read from the summaries. Models, and gaps between tokens, are in the rollups alone: of ten seconds for short windows, of an
+hour beyond.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from apps.usage.selectors import rows_of, traffic_of, traffic_series
 Dimension = Literal["route", "model"]
 SHORT = timedelta(hours=6, minutes=1)
 """Up to this length models are read in tens of seconds."""
-MOST_STREAMS = 20_000
-"""The latest requests of a route, or of an organisation where a model is asked for, whose gaps are looked at."""
 STEPS = ((2 * HOUR, MINUTE), (7 * HOUR, 300), (15 * 24 * HOUR, HOUR))
 """Up to so many seconds of a range: seconds of a step. Longer ones: six hours."""
 
@@ -38,12 +36,10 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """Mean gaps between tokens of finished streams: p95 in microseconds, None without one. looked: requests that were looked at.
-    start: the range's, or later where there were more requests than are looked at."""
+    """Mean gaps between tokens of finished streams that began from ``start`` on: p95 in microseconds, None without one."""
 
     p95: float | None
     count: int
-    looked: int
     start: datetime
 
 
@@ -109,43 +105,40 @@ def traffic_points(scope: Scope, dimension: Dimension, value: str, start: dateti
     return points
 
 
-_LATEST = (
-    "WITH latest AS (SELECT started_at, stream, outcome, estimated, model, total_us - first_token_us AS rest, first_token_us, "
-    "tokens_output - tokens_reasoning AS tokens FROM usage_request WHERE organisation = %s AND simulated = %s AND started_at >= %s "
-    "AND started_at < %s {of_route} ORDER BY started_at DESC LIMIT %s), gaps AS (SELECT started_at, "
-    "rest::double precision / (tokens - 1) AS gap FROM latest WHERE stream AND outcome = 'ok' AND NOT estimated AND first_token_us >= 0 "
-    "AND tokens >= 2 {of_model}) "
-)
-_P95 = "percentile_disc(0.95) WITHIN GROUP (ORDER BY gap)"
+_JOINED = "string_agg(h_gap::text, ',') FILTER (WHERE h_gap <> '{}')"
 
 
-def gaps_in(scope: Scope, dimension: Dimension, value: str, start: datetime, end: datetime, *, most: int = MOST_STREAMS) -> Gaps:
-    """Gaps between tokens of one route's or model's finished streams, among the latest ``most`` requests of the range: one query."""
-    sql, parameters = _gaps(scope, dimension, value, start, end, most)
-    ((p95, count, looked, oldest),) = rows_of(
-        f"{sql} SELECT {_P95}, count(*), (SELECT count(*) FROM latest), (SELECT min(started_at) FROM latest) FROM gaps", parameters
+def gaps_in(scope: Scope, dimension: Dimension, values: Sequence[str], start: datetime, end: datetime, *, now: datetime) -> dict[str, Gaps]:
+    """Gaps between tokens of some routes' or models' finished streams: one query, none without values. All of them are in the answer."""
+    table, first = _table(start, end, now)
+    rows = (
+        rows_of(
+            f"SELECT {dimension}, {_JOINED} FROM {table} WHERE organisation = %s AND simulated = %s AND bucket >= %s AND bucket < %s "
+            f"AND {dimension} = ANY (%s) GROUP BY 1",
+            [scope.organisation, scope.simulated, first, end, list(values)],
+        )
+        if values
+        else []
     )
-    return Gaps(p95, count, looked, oldest if looked >= most else start)
+    found = {value: latency_of(texts) for value, texts in rows}
+    return {value: Gaps(latency.p95, latency.count, first) for value in values for latency in (found.get(value, Latency()),)}
 
 
-def gap_points(
-    scope: Scope, dimension: Dimension, value: str, start: datetime, end: datetime, *, most: int = MOST_STREAMS
-) -> list[GapPoint]:
-    """The same in steps; a step without a stream has no point."""
-    sql, parameters = _gaps(scope, dimension, value, start, end, most)
-    place = f"date_bin('{_step(start, end)} seconds', started_at, 'epoch'::timestamptz)"
-    return [GapPoint(*row) for row in rows_of(f"{sql} SELECT {place}, {_P95}, count(*) FROM gaps GROUP BY 1 ORDER BY 1", parameters)]
-
-
-def _gaps(scope: Scope, dimension: Dimension, value: str, start: datetime, end: datetime, most: int) -> tuple[str, list[object]]:
-    of_route, of_model = ("AND route = %s", "") if dimension == "route" else ("", "AND model = %s")
-    named: list[object] = [value]
-    given = [scope.organisation, scope.simulated, start, end, *(named if of_route else []), most, *(named if of_model else [])]
-    return _LATEST.format(of_route=of_route, of_model=of_model), given
+def gap_points(scope: Scope, dimension: Dimension, value: str, start: datetime, end: datetime, *, now: datetime) -> list[GapPoint]:
+    """The same of one route or model in steps; a step without a stream has no point."""
+    table, _ = _table(start, end, now)
+    step = max(_step(start, end), HOUR if table == "usage_rollup_1h" else MINUTE)
+    rows = rows_of(
+        f"SELECT date_bin('{step} seconds', bucket, 'epoch'::timestamptz), {_JOINED} FROM {table} WHERE organisation = %s "
+        f"AND simulated = %s AND bucket >= %s AND bucket < %s AND {dimension} = %s GROUP BY 1 ORDER BY 1",
+        [scope.organisation, scope.simulated, floor(start, step), min(end, now), value],
+    )
+    found = [(at, latency_of(texts)) for at, texts in rows]
+    return [GapPoint(at, latency.p95, latency.count) for at, latency in found if latency.p95 is not None]
 
 
 def _table(start: datetime, end: datetime, now: datetime) -> tuple[str, datetime]:
-    """The rollups that a range of models is read from, and the start of the first bucket."""
+    """The rollups that a range of models, or of gaps, is read from, and the start of the first bucket."""
     if end - start <= SHORT and start > now - timedelta(hours=47):
         return "usage_rollup_10s", floor(start, 10)
     return "usage_rollup_1h", floor(start, HOUR)

@@ -31,7 +31,9 @@ COUNTERS = (
     "tokens_output", "tokens_cache_read", "tokens_cache_write", "tokens_reasoning", "cost_nano", "total_us", "upstream_us", "bytes_in",
     "bytes_out",
 )  # fmt: skip
-HISTOGRAMS = ("h_total", "h_first_token")
+HISTOGRAMS = ("h_total", "h_first_token", "h_gap")
+GAPLESS = "1m"
+"""The tier without ``h_gap``: nothing reads gaps between tokens from it, and each histogram costs Postgres a merge."""
 
 BUCKET_US = {"10s": 10_000_000, "1m": 60_000_000, "1h": 3_600_000_000}
 """Tier -> microseconds of a bucket."""
@@ -44,14 +46,14 @@ MOST = 2**55
 sum overflow. The request keeps what was reported."""
 _json = msgspec.json.Encoder().encode
 
-Cell = tuple[list[int], dict[int, int], dict[int, int]]
-"""Counters in the order of COUNTERS, then the two histograms."""
+Cell = tuple[list[int], dict[int, int], dict[int, int], dict[int, int]]
+"""Counters in the order of COUNTERS, then the histograms in that of HISTOGRAMS."""
 Cells = dict[tuple[Any, ...], Cell]
 """By ``(bucket of ten seconds, *WIDE)`` as ``apps.usage.batch`` sums them; ``tiers`` keys them by the bucket's start in microseconds."""
 
 
 def cell_new() -> Cell:
-    return _ZERO.copy(), {}, {}
+    return _ZERO.copy(), {}, {}, {}
 
 
 def spread(cells: Cells, r: UsageRecord, bucket: int, serving: int, home: list[int]) -> None:
@@ -72,7 +74,9 @@ def spread(cells: Cells, r: UsageRecord, bucket: int, serving: int, home: list[i
             home[slot] -= count
 
 
-_decode_cells = msgspec.msgpack.Decoder(list[tuple[tuple[int, str, bool, str, str, str, str, str, str, str, str, str], Cell]]).decode
+_Key = tuple[int, str, bool, str, str, str, str, str, str, str, str, str]
+_decode_cells = msgspec.msgpack.Decoder(list[tuple[_Key, Cell]]).decode
+_decode_gapless = msgspec.msgpack.Decoder(list[tuple[_Key, tuple[list[int], dict[int, int], dict[int, int]]]]).decode
 _encode_cells = msgspec.msgpack.Encoder().encode
 
 
@@ -82,14 +86,17 @@ def cells_encode(cells: Cells) -> bytes:
 
 
 def cells_add(cells: Cells, encoded: bytes) -> None:
-    """Add what ``cells_encode`` made."""
-    _merge(cells, iter(_decode_cells(encoded)))
+    """Add what ``cells_encode`` made, or made before there was a histogram of gaps."""
+    try:
+        _merge(cells, iter(_decode_cells(encoded)))
+    except msgspec.ValidationError:
+        _merge(cells, ((key, (*cell, {})) for key, cell in _decode_gapless(encoded)))
 
 
 def _bounded(cell: Cell) -> Cell:
     n = cell[0]
     if max(n) > MOST or min(n) < -MOST:
-        return [max(-MOST, min(count, MOST)) for count in n], cell[1], cell[2]
+        return [max(-MOST, min(count, MOST)) for count in n], cell[1], cell[2], cell[3]
     return cell
 
 
@@ -111,14 +118,16 @@ def _regrouped(items: Iterator[tuple[tuple[Any, ...], Cell]]) -> Cells:
 
 
 def _merge(into: Cells, items: Iterator[tuple[tuple[Any, ...], Cell]]) -> None:
-    for key, (n, h_total, h_first_token) in items:
+    for key, (n, h_total, h_first_token, h_gap) in items:
         known = into.get(key)
         if known is None:
-            into[key] = (n.copy(), dict(h_total), dict(h_first_token))
+            into[key] = (n.copy(), h_total.copy(), h_first_token.copy(), h_gap.copy())
             continue
         known[0][:] = map(int.__add__, known[0], n)
         merge(known[1], h_total)
         merge(known[2], h_first_token)
+        if h_gap:
+            merge(known[3], h_gap)
 
 
 DELTA = "usage_rollup_delta"
@@ -135,11 +144,12 @@ COPY_DELTA = f"COPY {DELTA} FROM STDIN"
 
 def add_statement(tier: str) -> str:
     """Adds a tier's deltas to its table, in the order of its key: two shippers never wait for each other in a circle."""
-    names = ", ".join(("bucket", "dimensions", *(NARROW if tier == "10s" else WIDE), *COUNTERS, *HISTOGRAMS))
+    histograms = HISTOGRAMS[:2] if tier == GAPLESS else HISTOGRAMS
+    names = ", ".join(("bucket", "dimensions", *(NARROW if tier == "10s" else WIDE), *COUNTERS, *histograms))
     sums = ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in COUNTERS)
     merges = ", ".join(
         f"{name} = CASE excluded.{name} WHEN '{{}}' THEN kept.{name} ELSE usage_histogram_merge(kept.{name}, excluded.{name}) END"
-        for name in HISTOGRAMS
+        for name in histograms
     )
     return (
         f"INSERT INTO usage_rollup_{tier} AS kept ({names}) SELECT {names} FROM {DELTA} WHERE tier = '{tier}' ORDER BY bucket, dimensions "
@@ -177,13 +187,14 @@ def _escaped(text: str) -> str:
 def delta_lines(by_tier: dict[str, Cells]) -> Iterator[str]:
     """Lines of ``COPY_DELTA`` for all tiers (``tiers``)."""
     for tier, rows in by_tier.items():
-        for (bucket, *dimensions), (n, h_total, h_first_token) in rows.items():
+        for (bucket, *dimensions), (n, h_total, h_first_token, h_gap) in rows.items():
             if max(n) > MOST or min(n) < -MOST:
                 n = [max(-MOST, min(count, MOST)) for count in n]
             counters = "\t".join(map(str, n))
+            gaps = "{}" if tier == GAPLESS or not h_gap else _histogram(h_gap)
             yield (
                 f"{tier}\t{timestamp(bucket)}\t{_dimension_fields(*dimensions)}\t{counters}\t"
-                f"{_histogram(h_total)}\t{_histogram(h_first_token)}\n"
+                f"{_histogram(h_total)}\t{_histogram(h_first_token)}\t{gaps}\n"
             )
 
 

@@ -60,7 +60,7 @@ _Sums = dict[tuple[Any, ...], Cell]
 def _added(sums: _Sums, key: tuple[Any, ...], cell: Cell) -> None:
     known = sums.get(key)
     if known is None:
-        sums[key] = (cell[0].copy(), dict(cell[1]), dict(cell[2]))
+        sums[key] = (cell[0].copy(), cell[1].copy(), cell[2].copy(), {})
         return
     known[0][:] = map(int.__add__, known[0], cell[0])
     merge(known[1], cell[1])
@@ -101,7 +101,7 @@ def _widened(finest: _Sums, widths: Iterable[int]) -> Iterator[tuple[tuple[Any, 
                     continue
                 if key not in owned:
                     owned.add(key)
-                    wider[key] = (known[0].copy(), dict(known[1]), dict(known[2]))
+                    wider[key] = (known[0].copy(), known[1].copy(), known[2].copy(), {})
                 _added(wider, key, cell)
             sums = wider
         for (organisation, simulated, dimension, bucket, value), cell in sums.items():
@@ -116,7 +116,7 @@ def delta_json(tier: dict[str, dict[tuple[Any, ...], Cell]]) -> str:
     for (organisation, simulated, seconds, dimension, bucket, value), cell in found:
         body = bodies.get(id(cell))
         if body is None:
-            counts, h_total, h_first_token = cell
+            counts, h_total, h_first_token, _ = cell  # gaps between tokens are read from the rollups
             sums: dict[str, Any] = {name: max(-MOST, min(counts[place], MOST)) for name, place in zip(SUMMED, _PLACES, strict=True)}
             sums["h_total"], sums["h_first_token"] = h_total, h_first_token
             body = bodies[id(cell)] = _encode(sums).decode()[1:]

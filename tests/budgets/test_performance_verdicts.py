@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import quantiles
 from typing import Any
 
+import msgspec
 import pytest
 
 from apps.accounts.models import Organisation
@@ -18,7 +19,8 @@ from apps.budgets.performance_measure import budgets_measure, scope_of, steps_of
 from apps.budgets.performance_selectors import performance_lines, performance_verdict, verdicts_between
 from apps.contracts.usage import Attempt, Tokens
 from apps.routes.models import Route
-from apps.usage.performance import gaps_in
+from apps.usage import batch, rollups
+from apps.usage.performance import gap_points, gaps_in
 from tests.budgets.performance_usage import many, request, settle
 
 pytestmark = pytest.mark.django_db
@@ -91,8 +93,24 @@ def test_gaps_between_tokens_are_those_of_finished_streams(organisation: Organis
         found = measured(make(organisation, "inter_token_p95", "60ms", scope=scope, scope_id=scope_id))
         assert found.samples == 120 and found.measured == pytest.approx(quantiles(gaps, n=20)[-1], rel=0.02)
         assert found.state == "breached" and "the mean gap" in found.how
-    cut = gaps_in(scope_of(organisation), "route", "chat", NOW - timedelta(hours=1), NOW, most=50)
-    assert cut.looked == 50 and cut.start > NOW - timedelta(minutes=3), "of more requests the latest, and it says since when"
+    scope, start = scope_of(organisation), NOW - timedelta(days=3)
+    long = gaps_in(scope, "route", ["chat", "nowhere"], start, NOW, now=NOW)  # read from the hours
+    assert (long["chat"].count, long["nowhere"].p95) == (120, None)
+    assert long["chat"].p95 == pytest.approx(quantiles(gaps, n=20)[-1], rel=0.02)
+    points = gap_points(scope, "model", "m", NOW - timedelta(hours=1), NOW, now=NOW)
+    assert sum(point.count for point in points) == 120 and points[0].p95 > points[-1].p95, "the widest gaps came first"
+
+
+def test_sums_that_an_older_shipper_left_are_added_without_gaps(organisation: Organisation) -> None:
+    cells: rollups.Cells = {}
+    for _ in batch.encoded([request(organisation, NOW - timedelta(seconds=30))], cells):
+        pass
+    before = msgspec.msgpack.encode([(key, cell[:3]) for key, cell in cells.items()])
+    read: rollups.Cells = {}
+    rollups.cells_add(read, before)
+    rollups.cells_add(read, rollups.cells_encode(cells))
+    (cell,) = read.values()
+    assert cell[0][0] == 2 and sum(cell[1].values()) == 2 and sum(cell[3].values()) == 1
 
 
 def test_only_changes_are_kept_and_every_change_is_a_fact(organisation: Organisation) -> None:
