@@ -16,7 +16,7 @@ from apps.budgets import choices
 from apps.budgets.alert_models import BudgetAlert, BudgetDay
 from apps.budgets.limit_models import Limit
 from apps.budgets.override_models import BudgetOverride
-from apps.budgets.performance_models import PerformanceBudget, PerformanceVerdict
+from apps.budgets.performance_models import PerformanceBudget, PerformanceNotice, PerformanceVerdict
 from apps.budgets.weekly_models import WeeklyReport
 from apps.contracts.identifiers import uuid7
 
@@ -30,6 +30,7 @@ __all__ = [
     "LeaseHolder",
     "Limit",
     "PerformanceBudget",
+    "PerformanceNotice",
     "PerformanceVerdict",
     "WeeklyReport",
 ]
@@ -42,7 +43,8 @@ class Budget(models.Model):
     a key, which ``key`` names. open_when_away: a soft budget lets requests pass uncounted where Postgres is away and nothing is held.
 
     actions: thresholds and what they do, ``80: cheaper, 95: limited``. owner_email, webhook, slack_webhook: who is told, at which
-    ``alert_shares`` of the limit; webhooks under the master key, because whoever knows one can write there.
+    ``alert_shares`` of the limit; webhooks under the master key, because whoever knows one can write there, with the reference that a
+    document took one from.
     A deleted budget keeps its row, so that its windows stay readable and proxies that have not heard yet are still held to it.
     """
 
@@ -58,6 +60,8 @@ class Budget(models.Model):
     owner_email = models.CharField(max_length=254, blank=True, default="", db_default="")
     webhook = models.TextField(blank=True, default="", db_default="")
     slack_webhook = models.TextField(blank=True, default="", db_default="")
+    webhook_source = models.CharField(max_length=1000, blank=True, default="", db_default="")
+    slack_webhook_source = models.CharField(max_length=1000, blank=True, default="", db_default="")
     alert_shares = models.CharField(max_length=60, blank=True, default="50, 80, 100", db_default="50, 80, 100")
     window = models.CharField(max_length=10, choices=list(choices.WINDOWS.items()))
     timezone = models.CharField(max_length=64, default="UTC")

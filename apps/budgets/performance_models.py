@@ -79,3 +79,29 @@ class PerformanceVerdict(models.Model):
 
     def __str__(self) -> str:
         return f"{self.state} from {self.at:%Y-%m-%d %H:%M}"
+
+
+class PerformanceNotice(models.Model):
+    """A verdict whose owner is told of it: the row is made once, with the verdict, so nobody is told twice.
+
+    kind: ``breached``, or ``recovered`` after that. claimed_at: somebody is telling it. told_at: it was told, ``told`` says how. tries:
+    so far; after five it stays untold, visibly.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    verdict = models.OneToOneField(PerformanceVerdict, on_delete=models.CASCADE, related_name="notice")
+    kind = models.CharField(max_length=10, choices=[(kind, kind) for kind in (choices.BREACHED, choices.RECOVERED)])
+    made_at = models.DateTimeField(auto_now_add=True)
+    claimed_at = models.DateTimeField(null=True, blank=True)
+    told_at = models.DateTimeField(null=True, blank=True)
+    told = models.CharField(max_length=300, blank=True, default="")
+    tries = models.IntegerField(default=0)
+
+    class Meta:
+        ordering: ClassVar[list[str]] = ["-id"]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["id"], condition=Q(told_at=None), name="performance_notice_untold"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} by verdict {self.verdict_id}"

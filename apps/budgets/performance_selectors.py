@@ -185,7 +185,7 @@ def performance_verdict(organisation: Organisation, *, route: str = "", model: s
 
 def verdicts_of(budget: PerformanceBudget, *, most: int = 60) -> list[PerformanceVerdict]:
     """The latest verdicts, the newest first."""
-    return list(budget.verdicts.all()[:most])
+    return list(budget.verdicts.select_related("notice")[:most])
 
 
 def verdicts_between(organisation: Organisation, start: datetime, end: datetime) -> list[PerformanceVerdict]:

@@ -20,6 +20,7 @@ from apps.budgets import performance_choices as choices
 from apps.budgets import performance_rules as rules
 from apps.budgets.models import PerformanceBudget, PerformanceVerdict
 from apps.budgets.performance_measure import Evidence, budgets_measure
+from apps.budgets.performance_telling import notice_of
 from apps.budgets.rules import check_address
 from apps.keys.neighbours import routes_known
 
@@ -171,7 +172,8 @@ def verdict_record(*, budget: PerformanceBudget, evidence: Evidence, now: dateti
         if holds is not None:
             holds.until = max(now, holds.at)
             holds.save(update_fields=["until"])
-        PerformanceVerdict.objects.create(budget=row, state=evidence.state, at=now, evidence=evidence.document())
+        verdict = PerformanceVerdict.objects.create(budget=row, state=evidence.state, at=now, evidence=evidence.document())
+        notice_of(row, verdict)
         if holds is not None or evidence.state in ("warning", "breached"):
             event_record(
                 kind=choices.EVENTS[evidence.state],

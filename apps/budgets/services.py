@@ -100,11 +100,21 @@ def budget_set(
 
 
 @transaction.atomic
-def budget_webhooks_set(*, actor: Actor, budget: Budget, webhook: str | None = None, slack_webhook: str | None = None) -> None:
-    """Where alerts are posted; None keeps what is there, empty removes it. Kept under the master key, and never shown again."""
+def budget_webhooks_set(
+    *,
+    actor: Actor,
+    budget: Budget,
+    webhook: str | None = None,
+    slack_webhook: str | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> None:
+    """Where alerts are posted; None keeps what is there, empty removes it. Kept under the master key, and never shown again.
+
+    sources: by field, the reference that a document took the address from; without one it is not known.
+    """
     permission_require(actor=actor, action="budget.change", organisation=budget.organisation)
     row = Budget.objects.select_for_update().get(pk=budget.pk)
-    changed = {}
+    changed, sourced = {}, []
     for field, url in (("webhook", webhook), ("slack_webhook", slack_webhook)):
         if url is None:
             continue
@@ -112,8 +122,13 @@ def budget_webhooks_set(*, actor: Actor, budget: Budget, webhook: str | None = N
         if wanted != (decrypt(getattr(row, field)) if getattr(row, field) else ""):
             setattr(row, field, encrypt(wanted) if wanted else "")
             changed[field] = f"calls {urlsplit(wanted).hostname}" if wanted else "removed"
+        source = (sources or {}).get(field, "") if wanted else ""
+        if source != getattr(row, f"{field}_source"):
+            setattr(row, f"{field}_source", source)
+            sourced.append(f"{field}_source")
+    if changed or sourced:
+        row.save(update_fields=[*changed, *sourced, "changed_at"])
     if changed:
-        row.save(update_fields=[*changed, "changed_at"])
         change_record(actor, "budget.webhooks", row, {}, changed)
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from apps.budgets import alerting, performance_services, telling, weekly_sending
+from apps.budgets import alerting, performance_services, performance_telling, telling, weekly_sending
 
 
 @shared_task(name="apps.budgets.tasks.budgets_watch")
@@ -25,8 +25,16 @@ def alert_tell(alert_id: int) -> None:
 
 @shared_task(name="apps.budgets.tasks.performance_watch")
 def performance_watch() -> None:
-    """Look at the performance budgets that are due; verdicts that changed are written down."""
+    """Look at the performance budgets that are due; verdicts that changed are written down, and owners told, one task each."""
     performance_services.performance_evaluate()
+    for notice_id in performance_telling.untold():
+        performance_tell.delay(notice_id)
+
+
+@shared_task(name="apps.budgets.tasks.performance_tell")
+def performance_tell(notice_id: int) -> None:
+    """Tell one owner of one breach or recovery."""
+    performance_telling.notice_tell(notice_id)
 
 
 @shared_task(name="apps.budgets.tasks.weekly_watch")

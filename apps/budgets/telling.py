@@ -48,7 +48,7 @@ def alert_tell(alert_id: int, *, open_client: Open = lambda: client(allow_privat
     failed = []
     subject, text = alert_words(alert)
     ways: list[tuple[str, str, Callable[[], None]]] = [
-        ("e-mail", budget.owner_email, lambda: _mail(budget.owner_email, subject, text)),
+        ("e-mail", budget.owner_email, lambda: mail_send(budget.owner_email, subject, text)),
         ("webhook", budget.webhook, lambda: _post(budget.webhook, _document(alert, text), open_client)),
         ("Slack", budget.slack_webhook, lambda: _post(budget.slack_webhook, {"text": f"*{subject}*\n{text}"}, open_client)),
     ]
@@ -109,7 +109,8 @@ def _document(alert: BudgetAlert, text: str) -> dict[str, Any]:
     }
 
 
-def _mail(address: str, subject: str, text: str) -> None:
+def mail_send(address: str, subject: str, text: str) -> None:
+    """One e-mail to an owner. Raises ValueError where no mail server is set, OSError where it does not take it."""
     if not settings.EMAIL_HOST:
         raise ValueError("no mail server is set: BULKHEAD_SMTP_URL")
     send_mail(" ".join(subject.split()), text, settings.DEFAULT_FROM_EMAIL, [address])
