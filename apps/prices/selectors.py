@@ -15,6 +15,7 @@ from apps.providers.models import Discount, ProviderModel
 from apps.providers.rules import unix_ms
 from apps.providers.selectors import models_with_prices
 from apps.providers.snapshot import discount_of, page_of
+from apps.usage.focus_selectors import Correction
 from apps.usage.selectors import rows_of
 
 UNPRICED_DAYS = 7
@@ -96,6 +97,34 @@ def corrections_by(scope: Scope, first: date, last: date, dimension: str) -> dic
         total = lines.aggregate(total=difference)["total"]
         return {"": int(total)} if total else {}
     return {value: int(total) for value, total in lines.order_by().values_list(dimension).annotate(total=difference) if total}
+
+
+class ExportedCorrections:
+    """Corrections as exports of costs have them (``apps.usage.focus_selectors.Corrections``)."""
+
+    def of_day(self, scope: Scope, day: date) -> list[Correction]:
+        """One query."""
+        lines = RepricingLine.objects.filter(
+            repricing__organisation_id=scope.organisation, repricing__state=choices.DONE, simulated=scope.simulated, day=day
+        ).order_by("team", "service", "feature", "key_id", "provider", "model", "route", "id")
+        return [
+            Correction(
+                team=line.team,
+                service=line.service,
+                feature=line.feature,
+                key_id=line.key_id,
+                provider=line.provider,
+                model=line.model,
+                route=line.route,
+                cost_nano=line.corrected_nano - line.original_nano,
+                words=f"{line.requests} calls priced by {line.price_after} and not by {line.price_before or 'nothing'}",
+            )
+            for line in lines
+        ]
+
+    def total(self, scope: Scope, first: date, last: date) -> int:
+        """One query."""
+        return corrections_of(scope, first, last)
 
 
 class Unpriced(NamedTuple):

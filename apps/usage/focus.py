@@ -4,6 +4,9 @@ One row is one day (UTC) of one team, service, feature, key, model, provider and
 effective, contracted and list cost are one figure: a row mixes kinds of token that have prices of their own, so there is no unit price in
 it, and its SKU is the model. A request that was refused before any provider was called costs nothing and is no charge.
 
+A period that was priced again has further rows of class ``Correction``, on the day of what they correct, with the difference as their cost
+and no quantity: so the file adds up to the corrected spend, and without them to what was booked.
+
 https://focus.finops.org/focus-specification/v1-2/
 """
 
@@ -25,7 +28,11 @@ UNKNOWN = "Unknown"
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One row, with names beside the ids that usage has. Tokens: input has cached ones in it. cost_nano: as booked."""
+    """One row, with names beside the ids that usage has. Tokens: input has cached ones in it. cost_nano: as booked.
+
+    correction: which prices took the place of which, where the row is the difference that a re-pricing makes; such a row counts no
+    request and no token again.
+    """
 
     day: date
     account_id: str
@@ -49,6 +56,7 @@ class Charge:
     tokens_cache_write: int
     tokens_reasoning: int
     cost_nano: int
+    correction: str = ""
 
     @property
     def tokens(self) -> int:
@@ -83,6 +91,18 @@ def _provider(charge: Charge) -> str:
     return charge.provider or UNKNOWN
 
 
+def _tokens(charge: Charge) -> int | None:
+    return None if charge.correction else charge.tokens
+
+
+def _unit(charge: Charge) -> str | None:
+    return None if charge.correction else "Tokens"
+
+
+def _description(charge: Charge) -> str:
+    return f"Correction of {_sku(charge)}: {charge.correction}" if charge.correction else f"{charge.attempts} calls of {_sku(charge)}"
+
+
 def _sku(charge: Charge) -> str:
     return f"{_provider(charge)}/{charge.model or UNKNOWN}"
 
@@ -95,20 +115,20 @@ FOCUS: tuple[tuple[str, Callable[[Charge], Value]], ...] = (
     ("BillingPeriodEnd", lambda row: moment(month(row.day)[1])),
     ("BillingPeriodStart", lambda row: moment(month(row.day)[0])),
     ("ChargeCategory", lambda row: "Usage"),
-    ("ChargeClass", lambda row: None),
-    ("ChargeDescription", lambda row: f"{row.attempts} calls of {_sku(row)}"),
+    ("ChargeClass", lambda row: "Correction" if row.correction else None),
+    ("ChargeDescription", _description),
     ("ChargeFrequency", lambda row: "Usage-Based"),
     ("ChargePeriodEnd", lambda row: moment(row.day + timedelta(days=1))),
     ("ChargePeriodStart", lambda row: moment(row.day)),
-    ("ConsumedQuantity", lambda row: row.tokens),
-    ("ConsumedUnit", lambda row: "Tokens"),
+    ("ConsumedQuantity", _tokens),
+    ("ConsumedUnit", _unit),
     ("ContractedCost", lambda row: row.cost),
     ("EffectiveCost", lambda row: row.cost),
     ("InvoiceIssuerName", _provider),
     ("ListCost", lambda row: row.cost),
     ("PricingCategory", lambda row: "Standard"),
-    ("PricingQuantity", lambda row: row.tokens),
-    ("PricingUnit", lambda row: "Tokens"),
+    ("PricingQuantity", _tokens),
+    ("PricingUnit", _unit),
     ("ProviderName", _provider),
     ("PublisherName", _provider),
     ("ResourceId", lambda row: row.key_id or None),
@@ -149,6 +169,7 @@ SHOWBACK: tuple[tuple[str, Callable[[Charge], Value]], ...] = (
     ("tokens_output", lambda row: row.tokens_output),
     ("tokens_cache_read", lambda row: row.tokens_cache_read),
     ("cost_usd", lambda row: row.cost),
+    ("correction", lambda row: row.correction),
 )
 """For people who show teams what they used."""
 

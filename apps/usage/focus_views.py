@@ -29,8 +29,9 @@ class ExportView(ScopedView):
         except PeriodError as error:
             first, last = period_read("", "", now=now)
             context["problem"] = str(error)
-        cost, days = charges_total(self.choice.scope, first=first, last=last)
-        context |= {"first": first, "last": last, "cost": cost, "days": days, "length": (last - first).days + 1}
+        booked, corrections, days = charges_total(self.choice.scope, first=first, last=last)
+        context |= {"first": first, "last": last, "booked": booked, "corrections": corrections, "cost": booked + corrections}
+        context |= {"days": days, "length": (last - first).days + 1}
         return render(request, "usage/export.html", context, status=400 if "problem" in context else 200)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -25,6 +28,10 @@ from apps.providers.discounts import discount_set
 from apps.providers.models import Provider
 from apps.providers.prices import price_change, prices_set
 from apps.providers.rules import PriceSpec, price_version
+from apps.ui.csvfile import csv_lines
+from apps.usage.focus import FOCUS, header_of, rows_of_charges
+from apps.usage.focus_rules import file_wrong
+from apps.usage.focus_selectors import charges, charges_total
 from apps.usage.models import UsageRequest
 from tests.prices.conftest import YESTERDAY, Book, attempt
 
@@ -185,3 +192,34 @@ def test_by_unchanged_prices_every_answer_costs_what_it_was_booked_at(
     counts = {"input": given_in, "output": given_out, "cache_read": 0, "cache_write": 0, "reasoning": 0}
     said = {"provider": "local", "model": "m", "region": "eu", "outcome": "ok", "estimated": False, "cost_nano": booked, "tokens": counts}
     assert repricing.cost_again(said, Tariffs(organisation), YESTERDAY)[0] == booked
+
+
+def test_exports_add_up_to_the_corrected_spend_and_conform(actor: Actor, organisation: Organisation, local: Provider, book: Book) -> None:
+    """Corrections are rows of their own, up and down; a re-pricing that is withdrawn has none."""
+    for team in ("platform", "platform", "search"):
+        book(team=team)
+    price(actor, local, output=4 * 10**9)
+    row = again(actor, organisation)
+    scope, day = Scope(organisation=str(organisation.pk), simulated=False), YESTERDAY.date()
+
+    def exported() -> list[dict[str, str]]:
+        found = charges(organisation, simulated=False, first=day, last=day)
+        lines = csv_lines(header_of(FOCUS), rows_of_charges(FOCUS, found), mark="")
+        reader = csv.DictReader(io.StringIO("".join(lines), newline=""))
+        rows = list(reader)
+        assert file_wrong(list(reader.fieldnames or []), rows) == []
+        return rows
+
+    rows = exported()
+    booked, corrections, days = charges_total(scope, first=day, last=day)
+    assert (booked, corrections, days) == (6_000_000, row.difference_nano, 1)
+    assert sum(Decimal(one["BilledCost"]) for one in rows) == Decimal(booked + corrections).scaleb(-9)
+    corrected = [one for one in rows if one["ChargeClass"] == "Correction"]
+    assert [(one["SubAccountId"], one["BilledCost"]) for one in corrected] == [("platform", "0.002000000"), ("search", "0.001000000")]
+    assert all(one["ConsumedQuantity"] == one["PricingQuantity"] == "" and one["x_Requests"] == "0" for one in corrected)
+    assert "2 calls priced by manual:" in corrected[0]["ChargeDescription"] and "not by manual:old" in corrected[0]["ChargeDescription"]
+    repricing.repricing_withdraw(actor=actor, repricing=row, reason="it was right")
+    assert [one["ChargeClass"] for one in exported()] == ["", ""]
+    price(actor, local, output=10**9)
+    assert again(actor, organisation).difference_nano < 0
+    assert sum(Decimal(one["BilledCost"]) for one in exported()) < Decimal(booked).scaleb(-9)

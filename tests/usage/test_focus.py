@@ -170,7 +170,7 @@ def test_showback_names_what_has_no_team(acme: Organisation) -> None:
     client = client_of(member(acme, "viewer"))
     lines = b"".join(client.get("/costs/export/showback.csv?from=2026-02").streaming_content).decode().splitlines()
     assert lines[0].removeprefix("\ufeff").split(",") == header_of(SHOWBACK)
-    assert lines[1] == "2026-02-01,(no team),(no service),(untagged),,(no key),openai,gpt-4o,,1,0,0,0,0.000000007"
+    assert lines[1] == "2026-02-01,(no team),(no service),(untagged),,(no key),openai,gpt-4o,,1,0,0,0,0.000000007,"
     assert len(lines) == 2
 
 

@@ -19,7 +19,7 @@ from apps.usage.focus_selectors import charges
 class Command(BaseCommand):
     """Line by line: redirect it to a file, or pipe it to whatever takes it."""
 
-    help = "Print costs as CSV: FOCUS 1.2, or a plain showback table. Days are UTC; costs are as booked."
+    help = "Print costs as CSV: FOCUS 1.2, or a plain showback table. Days are UTC; costs are as booked, corrections are rows of their own."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--from", dest="first", default="", metavar="DAY", help="2026-10-01, or a month: 2026-10; default: this month")
