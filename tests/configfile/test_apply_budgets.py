@@ -12,9 +12,11 @@ from apps.accounts.services import organisation_ensure
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.budgets.models import Budget
-from apps.budgets.services import budget_set
+from apps.budgets.services import budget_set, budget_webhooks_set
 from apps.contracts.snapshot import BudgetFragment, decode_fragment
+from apps.providers.vault import decrypt
 from apps.publishing.models import FragmentRow
+from controlplane.configfile.writing import document_of, yaml_text
 from tests.configfile.test_apply_resilience import apply
 
 pytestmark = pytest.mark.django_db
@@ -136,3 +138,51 @@ def test_budgets_that_overlap_wholly_are_refused(tmp_path: Path) -> None:
     twice = "  - {name: one, scope: tag, tag: x, window: day, limit: 1}\n  - {name: two, scope: tag, tag: x, window: day, limit: 2}\n"
     with pytest.raises(CommandError, match=r"budgets\[1\].tag: the hard budget 'one' is for the same tag and day already"):
         apply(tmp_path, BEFORE + twice)
+
+
+HOOKED = """  - {name: hooked, scope: tag, tag: x, window: week, limit: 1, owner: a@example.com, webhook: WEBHOOK}
+"""
+
+
+def test_webhooks_come_by_reference_and_are_exported_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address itself is in no document and no output; without the field, and as ``kept``, it stays as it is."""
+    (tmp_path / "hook.url").write_text("https://hooks.example.com/s3cret\n")
+    apply(tmp_path, BEFORE + HOOKED.replace("WEBHOOK", "file:hook.url"))
+    row = Budget.objects.get(name="hooked")
+    stored = row.webhook
+    assert decrypt(stored) == "https://hooks.example.com/s3cret" and row.webhook_source == "file:hook.url"
+    exported = yaml_text(document_of(row.organisation))
+    assert "webhook: file:hook.url" in exported and "s3cret" not in exported and "slack_webhook" not in exported
+    assert "othing" in apply(tmp_path, BEFORE + HOOKED.replace("WEBHOOK", "file:hook.url"))
+    for same in ("kept", ""):
+        apply(tmp_path, BEFORE + (HOOKED.replace("WEBHOOK", same) if same else HOOKED.replace(", webhook: WEBHOOK", "")))
+        row.refresh_from_db()
+        assert row.webhook == stored
+    monkeypatch.setenv("TEAM_HOOK_SECRET", "https://hooks.example.com/other")
+    told = apply(tmp_path, BEFORE + HOOKED.replace("WEBHOOK", "env:TEAM_HOOK_SECRET").replace("}", ", slack_webhook: file:hook.url}"))
+    assert "other" not in told.replace("another", "") and "s3cret" not in told and "hooked" in told
+    budget_webhooks_set(actor=Actor.command("test"), budget=row, webhook="https://hooks.example.com/by-hand")
+    row.refresh_from_db()
+    exported = yaml_text(document_of(row.organisation))
+    assert "webhook: kept" in exported and "slack_webhook: file:hook.url" in exported
+    apply(tmp_path, BEFORE + HOOKED.replace("WEBHOOK", "none"))
+    row.refresh_from_db()
+    assert (row.webhook, row.webhook_source, bool(row.slack_webhook)) == ("", "", True)
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("kept", "webhook: there is no address to keep"),
+        ("https://hooks.example.com/s3cret", "webhook: takes a reference, never the secret itself"),
+        ("file:missing", "webhook: .*cannot be read"),
+        ("file:wrong.url", "webhook: a webhook is an address such as"),
+        ("env:HOME", "webhook: HOME is not an allowed variable"),
+        ("true", "webhook: takes a reference"),
+    ],
+)
+def test_a_webhook_that_is_none_is_refused_without_a_word_of_it(tmp_path: Path, reference: str, says: str) -> None:
+    (tmp_path / "wrong.url").write_text("ftp://user:s3cret@hooks.example.com")
+    with pytest.raises(CommandError, match=says) as refused:
+        apply(tmp_path, BEFORE + HOOKED.replace("WEBHOOK", reference))
+    assert "s3cret" not in str(refused.value) and not Budget.objects.exists()
