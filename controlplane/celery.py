@@ -31,6 +31,7 @@ ROUTES: dict[str, dict[str, str]] = {
     "apps.usage.tasks.*": {"queue": "rollups"},
     "apps.providers.tasks.*": {"queue": "probes"},
     "apps.prices.tasks.*": {"queue": "jobs"},
+    "apps.keys.tasks.*": {"queue": "jobs"},
 }
 
 SCHEDULE: dict[str, dict[str, Any]] = {
@@ -40,6 +41,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "scheduled flips": {"task": "apps.flags.tasks.changes_run", "schedule": 5.0},
     "expired flags": {"task": "apps.flags.tasks.flags_expire", "schedule": 60.0},
     "neglected flags": {"task": "apps.flags.tasks.flags_neglected", "schedule": 3600.0},
+    "what came of flips": {"task": "apps.flags.tasks.flips_measure", "schedule": 60.0},
     "e-mails about flags": {"task": "apps.flags.tasks.notices_send", "schedule": 30.0},
     "usage partitions": {"task": "apps.usage.tasks.partitions_maintain", "schedule": crontab(minute="5")},
     "usage rollups, slow tier": {"task": "apps.usage.tasks.rollups_compact", "schedule": 60.0},
@@ -53,6 +55,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "sign-in upkeep": {"task": "apps.accounts.tasks.signin_upkeep", "schedule": 900.0},
     "base prices": {"task": "apps.prices.tasks.book_follow", "schedule": 600.0},
     "re-pricings": {"task": "apps.prices.tasks.repricings_run", "schedule": 60.0},
+    "secrets that nobody fetched": {"task": "apps.keys.tasks.handovers_expire", "schedule": 600.0},
     "provider checks": {"task": "apps.providers.tasks.providers_check", "schedule": 300.0},
     "targets in trouble": {"task": "apps.providers.tasks.targets_watch", "schedule": 5.0},
 }

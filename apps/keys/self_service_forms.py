@@ -109,6 +109,25 @@ class AskForm(KeyForm, WallsMixin):
         return found
 
 
+class CreateForm(KeyForm, WallsMixin):
+    """A new key with the limits and the budget that hold it from its first request on."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_limits()
+        last = ("budget", "budget_window")
+        self.order_fields([*(name for name in self.fields if name not in last), *last])
+
+    def clean(self) -> dict[str, Any]:
+        values = super().clean()
+        self.read_walls(values)
+        return values
+
+    def facts(self) -> dict[str, Any]:
+        """The arguments of ``key_create``, less the name."""
+        return {**super().facts(), **{name: self.cleaned_data[name] for name in ("limits", "budget_nano", "budget_window")}}
+
+
 class TemplateForm(WallsMixin):
     """A team's bounds. Field names are the service's."""
 

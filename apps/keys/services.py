@@ -17,6 +17,8 @@ from apps.audit.services import change_record
 from apps.contracts.tokens import new_token, public_id_of, token_digest
 from apps.keys import rules
 from apps.keys.models import KeyDigest, VirtualKey
+from apps.keys.neighbours import KeyWalls, walls_set
+from apps.keys.wishes import check_limits
 from apps.publishing.services import section_touch
 from controlplane import env
 
@@ -52,15 +54,27 @@ class KeyFacts(TypedDict, total=False):
 
 @transaction.atomic
 def key_create(
-    *, actor: Actor, organisation: Organisation, name: str, reason: str = "", **facts: Unpack[KeyFacts]
+    *,
+    actor: Actor,
+    organisation: Organisation,
+    name: str,
+    reason: str = "",
+    limits: Mapping[str, int] | None = None,
+    budget_nano: int = 0,
+    budget_window: str = "month",
+    **facts: Unpack[KeyFacts],
 ) -> tuple[VirtualKey, str]:
     """A new key and its token. The token is not stored: this is the only time it can be shown.
 
-    Raises PermissionRefused, also for whoever makes keys inside a team's bounds only: ``apps.keys.request_services`` is for them.
+    limits: kind of limit -> amount. budget_nano: a hard budget in nano-dollars per ``budget_window``, 0: none. Both hold from the key's
+    first request on. Raises PermissionRefused, also for whoever makes keys inside a team's bounds only: ``request_services`` is for them.
     """
     public_id, token = new_token()
     unbounded_require(actor=actor, organisation=organisation, team=owner_of(facts))
-    return key_add(actor, organisation, name, facts, public_id, {key_digest(token): "hmac"}, reason), token
+    key = key_add(actor, organisation, name, facts, public_id, {key_digest(token): "hmac"}, reason)
+    wall = KeyWalls(str(key.pk), key.name, public_id, check_limits(limits or {}), budget_nano, budget_window)
+    walls_set(actor=actor, organisation=organisation, walls=[wall], reason=reason)
+    return key, token
 
 
 @transaction.atomic

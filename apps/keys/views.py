@@ -21,6 +21,7 @@ from apps.keys.forms import MOST_BOXES, KeyForm, RotateForm
 from apps.keys.models import VirtualKey
 from apps.keys.neighbours import routes_known
 from apps.keys.secret_page import secret_page
+from apps.keys.self_service_forms import CreateForm
 from apps.keys.services import team_of
 from apps.keys.tables import keys_list, keys_tabs
 from apps.publishing.editing import ActionView, EditView, ScopedView
@@ -140,11 +141,16 @@ class IssuingView(EditView):
 class CreateView(IssuingView):
     """``/keys/new/``."""
 
-    form_class = KeyForm
+    form_class = CreateForm
     permission = "key.create"
 
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not self.choice.may("key.change"):  # whoever makes keys inside bounds only has a page that knows them
+            return redirect("keys:ask")
+        return super().get(request, *args, **kwargs)
+
     def initial(self) -> dict[str, Any]:
-        return {"environment": "production", "all_routes": True}
+        return {"environment": "production", "all_routes": True, "budget_window": "month"}
 
     def form_kwargs(self) -> dict[str, Any]:
         return {"organisation": self.choice.organisation, "known": routes_known(self.choice.organisation, most=MOST_BOXES + 1)}

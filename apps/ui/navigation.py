@@ -116,7 +116,7 @@ RAIL: tuple[Job, ...] = (
                 key="p",
                 words="upstreams endpoints credentials prices",
             ),
-            Place("Keys", "keys:list", "keys", "key.view", also=("keys:*", "dashboard:keys"), key="k", words="tokens"),
+            Place("Keys", "keys:list", "keys", "key.view", also=("keys:*", "dashboard:keys"), key="k", words="tokens requests templates"),
         ),
     ),
     Job(
@@ -195,6 +195,15 @@ RAIL: tuple[Job, ...] = (
                 words="versions diff rollback publish",
                 installation=True,
             ),
+            Place(
+                "Ownership",
+                "ownership:map",
+                "person",
+                "ownership.view",
+                also=("ownership:*",),
+                key="n",
+                words="teams services regions layers on call rotations chaos lead contacts sla runbooks unowned escalation",
+            ),
             Place("Audit log", "audit:log", "shield", "audit.view", also=("audit:*",), key="a", words="who what when", installation=True),
             Place(
                 "Settings",
@@ -210,7 +219,9 @@ RAIL: tuple[Job, ...] = (
 
 ACTIONS: tuple[Action, ...] = (
     Action("Connect a provider", "providers:connect", "plug", "provider.change", "new add upstream credential"),
-    Action("Create a key", "keys:create", "plus", "key.create", "new add virtual"),
+    Action("Create a key", "keys:create", "plus", "key.change", "new add virtual"),
+    Action("Ask for a key", "keys:ask", "keys", "key.request", "new make self-service team template request"),
+    Action("Import keys", "keys:import", "inbox", "key.import", "bulk csv json hashes secrets"),
     Action("Set a budget", "budgets:create", "plus", "budget.change", "new add wall money spend"),
     Action("Estimate a month", "budgets:estimate", "spend", "budget.view", "estimator cost self-hosted gpu break-even forecast"),
     Action("Set a limit", "limits:create", "plus", "limit.change", "new add rate tokens requests per minute"),
@@ -223,6 +234,10 @@ ACTIONS: tuple[Action, ...] = (
     Action("Import a provider's export", "costs:reconciliation_import", "plus", "reconciliation.change", "reconcile invoice usage csv"),
     Action("Export costs", "costs:export", "download", "usage.view", "focus showback csv chargeback"),
     Action("Schedule a flip", "changes:ask", "clock", "change.request", "ask four eyes approve flag later"),
+    Action("Add a team", "ownership:team_create", "plus", "team.change", "new ownership"),
+    Action("Add a rotation", "ownership:rotation_create", "clock", "rotation.change", "new on call schedule chaos lead"),
+    Action("Write a runbook", "ownership:runbook_create", "plus", "runbook.change", "new procedure incident"),
+    Action("See what nobody owns", "ownership:unowned", "warning", "ownership.view", "unowned orphans"),
     Action("Invite a colleague", "settings:invite", "person", "user.change", "new add user person people", installation=True),
     Action("Create a personal token", "settings:tokens", "plus", "", "api bearer automation scopes"),
     Action("Read the API's reference", "api-reference", "requests", "", "openapi schema rest documentation"),
