@@ -184,8 +184,6 @@ class Question:
         flag, gaps = self.flip.flag, []
         if flag.kind == "release":
             return Prediction(minutes=0, requests=0, gaps=["Apps ask for this flag and act on it themselves: proxies move nothing."])
-        if flag.subject == "region":
-            gaps.append("Which requests come from a region is not measured.")
         if flag.rules and self.flip.on:
             gaps.append("Its rules decide for each request: this much would move if they held for all.")
         if flag.kind == "degrade" and flag.level == "limited":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from apps.contracts.snapshot import FlagFragment, ProviderFragment, RouteFragment, Target
 
+LEVELS = ("full", "limited", "cached", "minimal")
 STOPPING = ("cached", "minimal")
 """Levels at which a route calls no provider."""
 
@@ -98,6 +99,10 @@ def plan(
             closed.append(option)
         else:
             options.append(option)
+    first = (options or closed)[0].place if options or closed else None
+    level = max(level, _regional(first, providers, on), key=LEVELS.index)
+    if level in STOPPING:
+        return Plan(stopped=f"its region is degraded to {level} and no provider is called")
     if level == "limited" and any(not target.expensive for target in chain if place_of(target, providers) in {o.place for o in options}):
         dear = {place_of(target, providers) for target in chain if target.expensive}
         out += [(option.place.label, "it is marked as expensive and the route is limited") for option in options if option.place in dear]
@@ -105,15 +110,22 @@ def plan(
     return Plan(tuple(options or closed), "", tuple(out), route.resilience.strategy)
 
 
+def _regional(first: Place | None, providers: Mapping[str, ProviderFragment], flags: Sequence[FlagFragment]) -> str:
+    """The most degraded of what flags say of the region of the target that is asked first, as proxies decide by it."""
+    endpoints = providers[first.provider].endpoints if first is not None else []
+    region = next((endpoint.region for endpoint in endpoints if first is not None and endpoint.name == first.endpoint), "")
+    asked = [flag.level for flag in flags if flag.kind == "degrade" and flag.subject == "region" and flag.subject_id == region]
+    return max(["full", *asked], key=LEVELS.index)
+
+
 def _level(route: RouteFragment, flags: Sequence[FlagFragment]) -> str:
     """The most degraded of the route's own and the flags' for the route or its organisation."""
-    order = ("full", "limited", "cached", "minimal")
     asked = [
         flag.level
         for flag in flags
         if flag.kind == "degrade" and (flag.subject == "organisation" or (flag.subject == "route" and flag.subject_id == route.id))
     ]
-    return max([route.resilience.level, *asked], key=order.index)
+    return max([route.resilience.level, *asked], key=LEVELS.index)
 
 
 def _chain(route: RouteFragment, flags: Sequence[FlagFragment], now_ms: int) -> list[Target]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from celery import shared_task
 
 from apps.audit.errors import ServiceError
-from apps.flags import change_notices, change_upkeep
+from apps.flags import change_notices, change_upkeep, flips
 from apps.publishing.errors import PublishError
 
 log = logging.getLogger("bulkhead.flags")
@@ -35,6 +35,12 @@ def flags_expire() -> None:
 def flags_neglected() -> None:
     """Tell owners of flags that nobody exercises."""
     change_upkeep.neglect_tell()
+
+
+@shared_task(name="apps.flags.tasks.flips_measure")
+def flips_measure() -> None:
+    """Keep what came of flips whose watch is over."""
+    flips.flips_measure()
 
 
 @shared_task(name="apps.flags.tasks.notices_send")

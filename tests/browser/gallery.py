@@ -59,6 +59,7 @@ OBJECTS = {
     "limits": ("limit_id", "/limits/", r"^/limits/([0-9a-f-]{36})/$"),
     "performance": ("performance_id", "/performance-budgets/", r"^/performance-budgets/([0-9a-f-]{36})/$"),
     "dashboard:spend_by": ("dimension", "/spend/by/", r"^/spend/by/(\w+)/$"),
+    "flags": ("flag", "/flags/", r"^/flags/(?!new/)([a-z0-9._-]+)/$"),
     "changes": ("change_id", "/changes/?show=open", r"^/changes/([0-9a-f-]{36})/$"),
     "costs": ("export_id", "/costs/reconciliation/", r"^/costs/reconciliation/([0-9a-f-]{36})/$"),
     "settings": ("pk", "/settings/people/", r"^/settings/people/([0-9a-f-]{36})/$"),
@@ -75,14 +76,14 @@ ACTS = {
     "ui:theme", "ui:zone", "ui:catalogue_try", "audit:check", "providers:credential_remove",
     "prices:discount_remove", "prices:gpu_remove", "prices:base_take", "prices:repricing_withdraw",
     "dashboard:spend_anomaly_acknowledge",
-    "changes:approve", "changes:reject", "changes:withdraw", "changes:review", "changes:rule_remove",
+    "flags:delete", "changes:approve", "changes:reject", "changes:withdraw", "changes:review", "changes:rule_remove",
     "costs:reconciliation_remove", "reviews:weekly_send",
     "budgets:override_end", "budgets:override", "budgets:delete", "limits:delete", "performance:delete",
 }  # fmt: skip
 """Addresses that act when sent to by POST: they have no page, or only their refusal."""
 PARTS = {
     "keys:first_request", "routes:spread", "publishing:propagation", "demo:progress", "ui:catalogue_live", "ui:toasts",
-    "changes:badge", "costs:focus", "costs:showback", "limits:use", "budgets:subjects",
+    "flags:watch", "flags:spread", "changes:badge", "costs:focus", "costs:showback", "limits:use", "budgets:subjects",
     "dashboard:verdict", "dashboard:now", "performance:verdict", "dashboard:healthz",
 }  # fmt: skip
 """Parts of pages that stand on those pages, and addresses for machines."""
@@ -91,6 +92,7 @@ SOMETIMES = {"demo:remove"}
 ALONE = {"accounts:login": "signed out", "accounts:accept": "needs an invitation's link"}
 """Seen by other people: photographed by the tests that are those people."""
 VIEWS = {
+    "flags:detail": ("flips", "history"),
     "routes:detail": ("access", "config", "history"), "keys:detail": ("access", "connect", "history"), "publishing:version": (),
 }  # fmt: skip
 """Pages with tabs of their own address."""
@@ -98,6 +100,7 @@ MORE = {
     "errors:404": "/nothing-is-here/",
     "dashboard:requests-none": "/requests/?q=nothing-matches-this",
     "ui:catalogue-dark": "/ui/?scheme=dark",
+    "flags:list-none": "/flags/?q=nothing-matches-this",
     "routes:list-none": "/routes/?q=nothing-matches-this",
     "budgets:list-none": "/budgets/?q=nothing-matches-this",
     "prices:list-none": "/prices/?q=nothing-matches-this",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,6 +86,11 @@ def test_what_stops_a_route_is_said() -> None:
     assert plan(route(), PROVIDERS, [flag("kill", "route", "r")], 0).stopped == "the kill switch f stops it"
     assert plan(route(enabled=False), PROVIDERS, [], 0).stopped == "it is disabled"
     assert "minimal" in plan(route(), PROVIDERS, [flag("degrade", "organisation", "o", level="minimal")], 0).stopped
+    west = {"west": msgspec.structs.replace(PROVIDERS["west"], endpoints=[Endpoint(name="main", base_url="https://x.test", region="eu")])}
+    abroad = flag("degrade", "region", "eu", level="cached")
+    assert places(plan(route(), {**PROVIDERS, **west}, [abroad], 0)) == ["east", "west"]  # east, which is asked first, is elsewhere
+    first = [abroad, flag("kill", "provider", "id-east")]
+    assert "region" in plan(route(), {**PROVIDERS, **west}, first, 0).stopped
     assert "cached" in plan(route(resilience=Resilience(level="cached")), PROVIDERS, [], 0).stopped
     assert places(plan(route(), PROVIDERS, [flag("kill", "route", "another")], 0)) == ["east", "west"]
 
