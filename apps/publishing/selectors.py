@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
+from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Subquery
 from django.http import HttpRequest
@@ -54,6 +55,11 @@ class FleetStatus(TypedDict):
 def head_number() -> int:
     """The newest version's number; 0 before the first."""
     return Version.objects.order_by("-number").values_list("number", flat=True).first() or 0
+
+
+def head_mark() -> tuple[int, UUID | None]:
+    """The newest version's number and lineage: another pair as soon as anything was published, or the database was restored."""
+    return Version.objects.order_by("-number").values_list("number", "lineage").first() or (0, None)
 
 
 def versions() -> QuerySet[Version]:

@@ -83,7 +83,8 @@ ACTS = {
 """Addresses that act when sent to by POST: they have no page, or only their refusal."""
 PARTS = {
     "keys:first_request", "routes:spread", "publishing:propagation", "demo:progress", "ui:catalogue_live", "ui:toasts",
-    "flags:watch", "flags:spread", "changes:badge", "costs:focus", "costs:showback", "limits:use", "budgets:subjects",
+    "flags:watch", "flags:spread", "changes:badge", "ofrep:flag", "ofrep:flags",
+    "costs:focus", "costs:showback", "limits:use", "budgets:subjects",
     "dashboard:verdict", "dashboard:now", "performance:verdict", "dashboard:healthz",
 }  # fmt: skip
 """Parts of pages that stand on those pages, and addresses for machines."""
