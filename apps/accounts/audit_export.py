@@ -1,11 +1,11 @@
-"""Handing out the audit: streamed, and itself audited before the first line leaves."""
+"""Handing out files: the audit itself, streamed, and a note of every other; audited before the first line leaves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from django.db import transaction
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 
 from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
@@ -31,4 +31,18 @@ def audit_export(*, actor: Actor, query: Mapping[str, str], form: str) -> Stream
     response = CsvResponse(lines(log.rows), content_type=kind)
     response["Content-Disposition"] = f'attachment; filename="bulkhead-audit.{form}"'
     response["X-Content-Type-Options"] = "nosniff"
+    response.audited = True  # type: ignore[attr-defined]
     return response
+
+
+def export_record(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Audit a file that a page hands out: which, and with which filters. What has audited itself is left alone."""
+    if getattr(response, "audited", False) or not request.user.is_authenticated:
+        return
+    matched = request.resolver_match
+    name = response.headers["Content-Disposition"].partition("filename=")[2].strip('"')
+    audit_record(
+        actor=Actor.of_user(request.user, request), action="export.download", subject_kind="page",
+        subject_id=matched.view_name if matched is not None else request.path, subject_name=name,
+        after={"path": request.path, "filters": {key: request.GET[key][:200] for key in sorted(request.GET)}},
+    )  # fmt: skip

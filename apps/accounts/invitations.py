@@ -133,14 +133,14 @@ def invitation_find(token: str) -> Invitation:
 
 
 @transaction.atomic
-def invitation_accept(*, token: str, name: str, password: str, address: str = "") -> User:
+def invitation_accept(*, token: str, name: str, password: str, address: str = "", agent: str = "") -> User:
     """Make the invited person: name, password, and the roles that the invitation gives. It opens no second time.
 
     Roles of organisations that are gone since are left out. Raises InvitationGone, and ServiceError for a weak password.
     """
     invitation = Invitation.objects.select_for_update().filter(token_hash=token_hash(token), expires_at__gt=timezone.now()).first()
     if invitation is not None and invitation.user_id is not None:
-        return _password_chosen(invitation, password, address)
+        return _password_chosen(invitation, password, address, agent)
     if invitation is None or User.objects.filter(email__iexact=invitation.email).exists():
         raise InvitationGone
     user = User(email=invitation.email, name=name_checked(name))
@@ -150,14 +150,14 @@ def invitation_accept(*, token: str, name: str, password: str, address: str = ""
     inviter = Actor.system("invitation")
     for organisation in Organisation.objects.filter(slug__in=invitation.roles).order_by("slug"):
         membership_set(actor=inviter, user=user, organisation=organisation, role=Role(invitation.roles[organisation.slug]))
-    actor = Actor(kind="user", id=str(user.pk), name=user.email, role=user.roles_text(), address=address)
+    actor = Actor(kind="user", id=str(user.pk), name=user.email, role=user.roles_text(), address=address, agent=agent)
     after = {"email": user.email, "name": user.name, "invited_by": invitation.invited_by}
     audit_record(actor=actor, action="invitation.accept", subject_kind="user", subject_id=user.pk, subject_name=user.email, after=after)
     invitation.delete()
     return user
 
 
-def _password_chosen(invitation: Invitation, password: str, address: str) -> User:
+def _password_chosen(invitation: Invitation, password: str, address: str, agent: str) -> User:
     user = User.objects.select_for_update().filter(pk=invitation.user_id, is_active=True).first()
     if user is None:
         raise InvitationGone
@@ -165,7 +165,7 @@ def _password_chosen(invitation: Invitation, password: str, address: str) -> Use
     user.set_password(password)
     user.save(update_fields=["password"])
     sessions_end_all(user=user)
-    actor = Actor(kind="user", id=str(user.pk), name=user.email, role=user.roles_text(), address=address)
+    actor = Actor(kind="user", id=str(user.pk), name=user.email, role=user.roles_text(), address=address, agent=agent)
     after = {"link_by": invitation.invited_by}
     audit_record(actor=actor, action="user.password", subject_kind="user", subject_id=user.pk, subject_name=user.email, after=after)
     invitation.delete()

@@ -1,4 +1,5 @@
-"""Around every view: note that a session is used, and keep what was typed into a form whose session had ended.
+"""Around every view: note that a session is used, audit what is handed out as a file, and keep what was typed into a form whose
+session had ended.
 
 A POST that would be answered with *go and sign in* is answered with the sign-in page itself, which carries what was sent,
 signed and compressed, through signing in. Nothing of it is stored on the server, and nothing is done with it until the
@@ -13,6 +14,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render, resolve_url
 
+from apps.accounts.audit_export import export_record
 from apps.accounts.carried import carry
 from apps.accounts.forms import SignInForm
 from apps.accounts.sessions import session_seen
@@ -30,6 +32,19 @@ class SeenMiddleware:
         response = self.get_response(request)
         if "seen" in request.session and request.user.is_authenticated and response.status_code < 500:
             session_seen(request=request)
+        return response
+
+
+class ExportMiddleware:
+    """Audits every file that is handed out to a person, whichever page makes it, before its first line leaves."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if response.status_code == 200 and response.headers.get("Content-Disposition", "").startswith("attachment"):
+            export_record(request, response)
         return response
 
 

@@ -18,7 +18,7 @@ from apps.accounts.forms import AcceptForm, OrganisationForm, PasswordForm, Prof
 from apps.accounts.invitations import InvitationGone, invitation_accept, invitation_find
 from apps.accounts.models import User
 from apps.accounts.pages import ScopedView, refusal_text
-from apps.audit.actors import Actor, client_address
+from apps.audit.actors import Actor, client_address, client_agent
 from apps.audit.services import audit_record
 from apps.ui.toasts import toast
 
@@ -157,7 +157,10 @@ class AcceptView(View):
         facts: dict[str, Any] = form.cleaned_data
         try:
             with transaction.atomic():
-                user = invitation_accept(token=token, name=facts["name"], password=facts["password"], address=client_address(request))
+                user = invitation_accept(
+                    token=token, name=facts["name"], password=facts["password"], address=client_address(request),
+                    agent=client_agent(request),
+                )  # fmt: skip
                 request.session.flush()
                 login(request, user, backend="django.contrib.auth.backends.ModelBackend")
                 sessions.session_opened(request=request, user=user)

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from apps.accounts.models import SignInAttempt, User
 from apps.accounts.sessions import session_opened
-from apps.audit.actors import Actor, client_address
+from apps.audit.actors import Actor, client_address, client_agent
 from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
 from apps.audit.rules import clean_text
@@ -52,11 +52,11 @@ def sign_in(*, request: HttpRequest, email: str, password: str) -> User:
     if wait:
         # A refused try is not a guess: it does not extend the wait.
         attempt.delete()
-        _record_failure(email=email, address=address, action="session.limit", reason="too many failed sign-ins")
+        _record_failure(request, email=email, action="session.limit", reason="too many failed sign-ins")
         raise SignInLimited(wait)
     user = authenticate(request, username=email, password=password)
     if not isinstance(user, User):
-        _record_failure(email=email, address=address, action="session.refuse", reason="wrong email or password")
+        _record_failure(request, email=email, action="session.refuse", reason="wrong email or password")
         raise SignInRefused("Email or password is wrong.")
     with transaction.atomic():
         SignInAttempt.objects.filter(email=email, address=address).delete()
@@ -109,12 +109,13 @@ def _seconds_to_wait(attempt: SignInAttempt) -> int:
 
 
 @transaction.atomic
-def _record_failure(*, email: str, address: str, action: str, reason: str) -> None:
+def _record_failure(request: HttpRequest, *, email: str, action: str, reason: str) -> None:
     """The typed email is kept only where it is somebody's: people do type their password into the wrong field."""
     user = User.objects.filter(email__iexact=email).first()
     name = user.email if user is not None else "(unknown email)"
     user_id = str(user.id) if user is not None else ""
-    actor = Actor(kind="user", id=user_id, name=name, address=address)
+    address = client_address(request)
+    actor = Actor(kind="user", id=user_id, name=name, address=address, agent=client_agent(request))
     audit_record(actor=actor, action=action, subject_kind="user", subject_id=user_id, subject_name=name, reason=reason)
     event_record(
         kind="session.refused", subject_kind="user", subject_id=user_id, subject_name=name, data={"address": address, "reason": reason}
