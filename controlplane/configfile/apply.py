@@ -188,6 +188,7 @@ class _Run:
             "gpu_prices": self.steps.gpu_price,
             "routes": self.steps.route,
             "keys": self.steps.key,
+            "key_templates": self.steps.key_template,
             "budgets": self.steps.budget,
             "limits": self.steps.limit,
             "performance_budgets": self.steps.performance_budget,
@@ -198,6 +199,7 @@ class _Run:
             "performance_budgets": self.steps.remove_performance_budget,
             "limits": self.steps.remove_limit,
             "budgets": self.steps.remove_budget,
+            "key_templates": self.steps.remove_key_template,
             "keys": self.steps.remove_key,
             "routes": self.steps.remove_route,
             "discounts": self.steps.remove_discount,
@@ -252,6 +254,8 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
         yield "providers", entry.provider
     elif kind == "keys":
         yield "teams", entry.team or entry.service.partition("/")[0]
+    elif kind == "key_templates":
+        yield "teams", entry.name
     elif kind == "budgets":
         yield from (("keys", entry.key), ("teams", entry.team or entry.service.partition("/")[0]))
         yield from (("routes", entry.route), ("providers", entry.provider))

@@ -18,6 +18,7 @@ _ONE = {
     "gpu_prices": "GPU price",
     "routes": "route",
     "keys": "key",
+    "key_templates": "key template",
     "budgets": "budget",
     "limits": "limit",
     "performance_budgets": "performance budget",

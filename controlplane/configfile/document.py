@@ -280,7 +280,24 @@ class KeyEntry(Entry, kw_only=True):
     expires_at: Moment | None = None
     priority: Literal["high", "normal", "low"] = "normal"
     explain: bool = False
+    addresses: list[str] = []
     enabled: bool = True
+    absent: bool = False
+
+
+class KeyTemplateEntry(Entry, kw_only=True):
+    """What the members of a team, whose name it has, make by themselves."""
+
+    routes: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    environments: list[Literal["production", "staging", "development"]]
+    most_keys: int = 10
+    longest_days: int | None = None
+    requests_per_minute: Amount | None = None
+    tokens_per_minute: Amount | None = None
+    tokens_per_day: Amount | None = None
+    concurrent_requests: Amount | None = None
+    budget: Dollars | None = None
+    budget_window: Literal["day", "week", "month", "quarter"] = "month"
     absent: bool = False
 
 
@@ -375,6 +392,7 @@ class Document(msgspec.Struct, kw_only=True):
     gpu_prices: list[GpuPriceEntry] = []
     routes: list[RouteEntry] = []
     keys: list[KeyEntry] = []
+    key_templates: list[KeyTemplateEntry] = []
     budgets: list[BudgetEntry] = []
     limits: list[LimitEntry] = []
     performance_budgets: list[PerformanceEntry] = []
@@ -401,6 +419,7 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     BreakerEntry,
     MirrorEntry,
     KeyEntry,
+    KeyTemplateEntry,
     BudgetEntry,
     LimitEntry,
     PerformanceEntry,

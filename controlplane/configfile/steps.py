@@ -36,7 +36,7 @@ from apps.providers.services import credential_delete, credential_set, provider_
 from apps.routes.selectors import route_named, routes_of
 from apps.routes.services import route_delete, route_ensure
 from controlplane.configfile import document as doc
-from controlplane.configfile import performance
+from controlplane.configfile import key_templates, performance
 from controlplane.configfile.references import ReferenceRefused, References
 from controlplane.configfile.routing import field_of, resilience_of_entry, spec_of_entry
 
@@ -185,6 +185,7 @@ class Steps:
             "expires_at": entry.expires_at,
             "priority": entry.priority,
             "explain": entry.explain,
+            "addresses": entry.addresses,
             "enabled": entry.enabled,
             "reason": self.reason,
         }
@@ -219,6 +220,9 @@ class Steps:
                     self.new_values["keys", entry.name] = "secret: has a new value; the old one opens nothing any more"
             key = key_update(actor=self.actor, key=key, **facts)
         self.objects["keys", str(key.pk)] = path
+
+    def key_template(self, organisation: Organisation, entry: doc.KeyTemplateEntry, path: str) -> None:
+        key_templates.entry_apply(organisation, entry, actor=self.actor, reason=self.reason)
 
     def budget(self, organisation: Organisation, entry: doc.BudgetEntry, path: str) -> None:
         scopes = [scope for scope in BUDGET_SCOPES if scope != "organisation"]
@@ -364,6 +368,9 @@ class Steps:
     def remove_budget(self, organisation: Organisation, name: str) -> None:
         for budget in budgets_of(organisation).filter(name=name):
             budget_delete(actor=self.actor, budget=budget, reason=self.reason)
+
+    def remove_key_template(self, organisation: Organisation, name: str) -> None:
+        key_templates.entry_remove(organisation, name, actor=self.actor, reason=self.reason)
 
     def remove_key(self, organisation: Organisation, name: str) -> None:
         for key in keys_of(organisation).filter(name=name):

@@ -23,6 +23,7 @@ from apps.prices.selectors import gpu_prices_of
 from apps.providers.selectors import alike_of, credentials_of, discounts_of, manual_prices_of, providers_of
 from apps.routes import choices as route_choices
 from apps.routes import selectors as routes
+from controlplane.configfile import key_templates
 from controlplane.configfile.document import (
     KEPT,
     BudgetEntry,
@@ -76,6 +77,7 @@ def document_of(organisation: Organisation) -> Document:
     ]
     document.routes = _routes(organisation, names)
     document.keys = _keys(organisation, names)
+    document.key_templates = key_templates.entries_of(organisation)
     budgets = list(budgets_of(organisation))
     spending = scope_names(organisation, budgets)
     document.budgets = [
@@ -268,6 +270,7 @@ def _keys(organisation: Organisation, names: _Names) -> list[KeyEntry]:
                 expires_at=row.expires_at,
                 priority=cast(Any, row.priority),
                 explain=row.explain,
+                addresses=list(row.addresses),
                 enabled=row.enabled,
             )
         )

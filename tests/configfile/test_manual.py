@@ -34,6 +34,7 @@ SECTIONS = (
     "### `routes[].resilience.breaker`",
     "### `routes[].resilience.mirror`",
     "### `keys`",
+    "### `key_templates`",
     "### `budgets`",
     "### `limits`",
     "### `performance_budgets`",
