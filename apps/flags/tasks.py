@@ -8,7 +8,7 @@ from uuid import UUID
 from celery import shared_task
 
 from apps.audit.errors import ServiceError
-from apps.flags import change_notices, change_upkeep, flips
+from apps.flags import change_notices, change_upkeep, flips, hearing
 from apps.publishing.errors import PublishError
 
 log = logging.getLogger("bulkhead.flags")
@@ -29,6 +29,12 @@ def flags_expire() -> None:
             change_upkeep.flag_expire(flag_id)
         except (ServiceError, PublishError) as error:
             log.warning("flags: %s could not be turned off at its expiry: %s", flag_id, error.message)
+
+
+@shared_task(name="apps.flags.tasks.proxies_hear")
+def proxies_hear() -> None:
+    """Take in what proxies tell of flags: exposures, and overrides made on their hosts."""
+    hearing.proxies_hear()
 
 
 @shared_task(name="apps.flags.tasks.flags_neglected")

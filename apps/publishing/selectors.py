@@ -187,6 +187,22 @@ def proxy_details() -> list[dict[str, object]]:
 
 
 @dataclass(frozen=True, slots=True)
+class ProxyReport:
+    """What a proxy process said last, and where it runs."""
+
+    boot_id: UUID
+    name: str
+    host: str
+    detail: dict[str, Any]
+
+
+def proxy_reports(*, since: datetime) -> list[ProxyReport]:
+    """The last heartbeat of each proxy that is not gone, or was heard of after ``since``: one query."""
+    rows = ProxyProcess.objects.filter(Q(gone_at=None) | Q(last_seen_at__gte=since)).order_by("name", "registered_at")
+    return [ProxyReport(*row) for row in rows.values_list("boot_id", "name", "host", "detail")]
+
+
+@dataclass(frozen=True, slots=True)
 class Spread:
     """How many of the proxies that are not gone run a version or a newer one."""
 
