@@ -124,6 +124,9 @@ class BudgetWindow(models.Model):
             ),
             models.CheckConstraint(condition=Q(starts_at__lt=F("ends_at")), name="budget_window_has_length"),
         ]
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["ends_at"], condition=~Q(subject=""), name="budget_window_of_user_ended"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.budget_id} from {self.starts_at:%Y-%m-%d %H:%M}"
