@@ -31,7 +31,9 @@ from apps.flags.two_person_rules import two_person_rule_add
 from apps.keys.request_services import key_request
 from apps.keys.services import key_create
 from apps.keys.wishes import Wish
-from apps.ownership.services import team_ensure
+from apps.ownership.care_services import runbook_set, sla_set
+from apps.ownership.rotation_services import rotation_override_add, rotation_set
+from apps.ownership.services import service_ensure, team_ensure
 from apps.prices.repricing import repricing_create
 from apps.prices.services import gpu_price_set
 from apps.providers.discounts import discount_set
@@ -67,6 +69,15 @@ SIGNED_IN = {
     "ui:toasts": "one's own",
     "settings:index": "goes on to one's own profile",
     "settings:profile": "one's own",
+    "settings:tokens": "one's own",
+    "api-reference": "says what there is, and nothing of what is in it",
+    "api:schema": "says what there is, and nothing of what is in it",
+    "api:nothing": "there is nothing",
+    "api:me": "one's own",
+    "api:tokens": "one's own",
+    "api:token": "one's own",
+    "api:organisations": "those one belongs to",
+    "api:organisation": "one that one belongs to; the service asks for a change",
     "publishing:undo": "the service asks for what each object takes",
     "demo:break": "the service asks",
     "demo:switch": "the service asks",
@@ -150,6 +161,13 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
     change = flip_submit(actor=actor, organisation=organisation, name=release.name, on=True, reason="soon", at=later)
     rule = two_person_rule_add(actor=actor, organisation=organisation, kind="degrade", reason="careful")
     flag_set(actor=actor, organisation=organisation, name="stop-p", kind="kill", subject_kind="provider", subject_id=provider.pk)
+    service = service_ensure(actor=actor, team=team, slug="own")
+    sla = sla_set(actor=actor, team=team, service=service, availability=99_900)
+    rotation = rotation_set(actor=actor, organisation=organisation, name="weekly", team=team)
+    stands_in = rotation_override_add(
+        actor=actor, rotation=rotation, user=member(organisation, "member"), starts_at=hour, ends_at=later + timedelta(days=1)
+    )
+    runbook = runbook_set(actor=actor, organisation=organisation, name="away", title="Away", owner=team)
     publish(actor=actor, reason="first")
     for attempts in (1, 2):
         route_update(actor=actor, route=route, max_attempts=attempts)
@@ -173,6 +191,11 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "route_id": route.pk,
         "key_id": key.pk,
         "team_id": team.pk,
+        "service_id": service.pk,
+        "sla_id": sla.pk,
+        "rotation_id": rotation.pk,
+        "override_id": stands_in.pk,
+        "runbook_id": runbook.pk,
         "asking_id": asking.pk,
         "handover_id": uuid7(),
         "number": 2,  # whose route was changed again since
@@ -180,6 +203,11 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "pk": member(organisation, email="someone@example.test").pk,
         "request_id": uuid7(),
         "token": "not-a-token",
+        "organisation": "main",
+        "flag_id": "stop-p",
+        "override_id": uuid7(),
+        "token_id": uuid7(),
+        "rest": "no/such/place",
         "flag": "stop-p",
     }
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from uuid import UUID
 
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet
 from django.utils import timezone
 
 from apps.accounts.models import Membership, Organisation, User
 from apps.ownership import choices, rules
 from apps.ownership.models import Rotation, RotationMember, RotationOverride, Team
+from apps.ui.status import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +29,38 @@ class OnCall:
     stands_in: bool = False
     covered: bool = True
 
+    @property
+    def status(self) -> Status:
+        """Whether somebody is there, for pages."""
+        return choices.ON if self.user else choices.GAP if self.covered else choices.RESTING
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """One line of what comes: a turn, a gap, or hours that are not covered. now: it holds this moment."""
+
+    starts_at: datetime
+    ends_at: datetime
+    user: User | None
+    status: Status
+    stands_in: bool
+    now: bool
+
 
 def rotations_of(organisation: Organisation, *, team: Team | None = None) -> QuerySet[Rotation]:
-    """Rotations by name with their team, members and those who stand in: four queries in all."""
+    """Rotations by name with their team, members and those who stand in, and whether each of these can be on: three queries in all."""
+    there = Membership.objects.filter(organisation=organisation, user_id=OuterRef("user_id"), user__is_active=True)
     rows = Rotation.objects.filter(organisation=organisation).select_related("team", "organisation").order_by("name")
     rows = rows.prefetch_related(
-        Prefetch("member_rows", RotationMember.objects.select_related("user").order_by("position")),
-        Prefetch("overrides", RotationOverride.objects.select_related("user").order_by("created_at", "id")),
+        Prefetch("member_rows", RotationMember.objects.select_related("user").annotate(there=Exists(there)).order_by("position")),
+        Prefetch("overrides", RotationOverride.objects.select_related("user").annotate(there=Exists(there)).order_by("created_at", "id")),
     )
     return rows if team is None else rows.filter(team=team)
+
+
+def rotation_get(organisation: Organisation, rotation_id: UUID) -> Rotation | None:
+    """One of the organisation's rotations with its people, or None."""
+    return rotations_of(organisation).filter(pk=rotation_id).first()
 
 
 def people_of(rotation: Rotation) -> dict[str, User]:
@@ -44,15 +69,9 @@ def people_of(rotation: Rotation) -> dict[str, User]:
     return {str(row.user_id): row.user for row in rows}
 
 
-def absent_of(organisation: Organisation, rotations: Iterable[Rotation]) -> frozenset[str]:
-    """Ids of their people who are disabled or belong to the organisation no more: one query."""
-    named = {pk for rotation in rotations for pk in people_of(rotation)}
-    there = Membership.objects.filter(organisation=organisation, user_id__in=named, user__is_active=True).values_list("user_id", flat=True)
-    return frozenset(named - {str(pk) for pk in there})
-
-
-def terms_of(rotation: Rotation, absent: frozenset[str] = frozenset()) -> rules.Terms:
-    """What decides who is on; from rows that ``rotations_of`` brought, no query."""
+def terms_of(rotation: Rotation) -> rules.Terms:
+    """What decides who is on; from rows that ``rotations_of`` brought, no query. People who are disabled or left are absent."""
+    rows = [*rotation.member_rows.all(), *rotation.overrides.all()]
     return rules.Terms(
         zone=rotation.zone,
         starts_on=rotation.starts_on,
@@ -62,17 +81,17 @@ def terms_of(rotation: Rotation, absent: frozenset[str] = frozenset()) -> rules.
         days=frozenset(day for day in range(7) if rotation.days & 1 << day),
         from_minute=rotation.from_minute,
         to_minute=rotation.to_minute,
-        absent=absent,
+        absent=frozenset(str(row.user_id) for row in rows if not row.there),  # type: ignore[attr-defined]
         overrides=tuple(rules.Override(row.starts_at, row.ends_at, str(row.user_id)) for row in rotation.overrides.all()),
     )
 
 
-def standing(rotations: Sequence[Rotation], *, absent: frozenset[str], at: datetime) -> list[OnCall]:
+def standing(rotations: Sequence[Rotation], *, at: datetime) -> list[OnCall]:
     """Who is on in each of these rotations at a moment, by the same order; no query."""
     found = []
     for rotation in rotations:
         people = people_of(rotation)
-        now, coming = rules.now_and_next(terms_of(rotation, absent), at)
+        now, coming = rules.now_and_next(terms_of(rotation), at)
         found.append(
             OnCall(
                 rotation=rotation,
@@ -90,9 +109,21 @@ def standing(rotations: Sequence[Rotation], *, absent: frozenset[str], at: datet
 def on_call_now(
     *, organisation: Organisation, team: Team | None = None, at: datetime | None = None, kind: str = choices.ONCALL
 ) -> list[OnCall]:
-    """Who is on call in each rotation of the organisation, or of one team, at ``at`` (default: now): five queries at most.
+    """Who is on call in each rotation of the organisation, or of one team, at ``at`` (default: now): three queries at most.
 
     A moment in the past is told by the terms of today; what they were, and who changed them, the audit keeps.
     """
     rows = list(rotations_of(organisation, team=team).filter(kind=kind))
-    return standing(rows, absent=absent_of(organisation, rows), at=at or timezone.now())
+    return standing(rows, at=at or timezone.now())
+
+
+def shifts(rotation: Rotation, *, at: datetime, days: int) -> list[Shift]:
+    """What comes in the next ``days``, without hours that are not covered; no query."""
+    people, found = people_of(rotation), []
+    for turn in rules.turns(terms_of(rotation), at, at + timedelta(days=days)):
+        if turn.person or turn.gap:
+            state = choices.ON if turn.person else choices.GAP
+            found.append(
+                Shift(turn.starts_at, turn.ends_at, people.get(turn.person), state, turn.override, turn.starts_at <= at < turn.ends_at)
+            )
+    return found

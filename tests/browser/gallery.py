@@ -62,6 +62,14 @@ OBJECTS = {
     "flags": ("flag", "/flags/", r"^/flags/(?!new/)([a-z0-9._-]+)/$"),
     "changes": ("change_id", "/changes/?show=open", r"^/changes/([0-9a-f-]{36})/$"),
     "costs": ("export_id", "/costs/reconciliation/", r"^/costs/reconciliation/([0-9a-f-]{36})/$"),
+    "ownership": ("team_id", "/ownership/teams/", r"^/ownership/teams/([0-9a-f-]{36})/$"),
+    "ownership:service": ("service_id", "/ownership/teams/{team_id}/", r"^/ownership/services/([0-9a-f-]{36})/$"),
+    "ownership:service_edit": ("service_id", "/ownership/teams/{team_id}/", r"^/ownership/services/([0-9a-f-]{36})/$"),
+    "ownership:service_sla": ("service_id", "/ownership/teams/{team_id}/", r"^/ownership/services/([0-9a-f-]{36})/$"),
+    "ownership:rotation": ("rotation_id", "/ownership/rotations/", r"^/ownership/rotations/([0-9a-f-]{36})/$"),
+    "ownership:rotation_edit": ("rotation_id", "/ownership/rotations/", r"^/ownership/rotations/([0-9a-f-]{36})/$"),
+    "ownership:runbook": ("runbook_id", "/ownership/runbooks/", r"^/ownership/runbooks/([0-9a-f-]{36})/$"),
+    "ownership:runbook_edit": ("runbook_id", "/ownership/runbooks/", r"^/ownership/runbooks/([0-9a-f-]{36})/$"),
     "settings": ("pk", "/settings/people/", r"^/settings/people/([0-9a-f-]{36})/$"),
 }
 """App, or page -> the parameter of its address, the page that lists such objects, and what a link to one looks like."""
@@ -77,6 +85,9 @@ ACTS = {
     "prices:discount_remove", "prices:gpu_remove", "prices:base_take", "prices:repricing_withdraw",
     "dashboard:spend_anomaly_acknowledge",
     "flags:delete", "changes:approve", "changes:reject", "changes:withdraw", "changes:review", "changes:rule_remove",
+    "ownership:assign", "ownership:team_people", "ownership:sla_delete", "ownership:rotation_delete", "ownership:override",
+    "ownership:override_end", "ownership:runbook_review", "ownership:runbook_delete",
+    "settings:person-team",
     "costs:reconciliation_remove", "reviews:weekly_send",
     "budgets:override_end", "budgets:override", "budgets:delete", "limits:delete", "performance:delete",
 }  # fmt: skip
@@ -95,6 +106,7 @@ ALONE = {"accounts:login": "signed out", "accounts:accept": "needs an invitation
 VIEWS = {
     "flags:detail": ("flips", "history"),
     "routes:detail": ("access", "config", "history"), "keys:detail": ("access", "connect", "history"), "publishing:version": (),
+    "ownership:team": ("people", "owns", "history"),
 }  # fmt: skip
 """Pages with tabs of their own address."""
 MORE = {
@@ -119,7 +131,8 @@ class Page:
 
 def pages() -> list[Page]:
     """Every page that a signed-in person opens with GET, from the URL configuration (Django must be set up)."""
-    return [page for page in addresses() if page.name not in ACTS | PARTS | ALONE.keys()]
+    named = ACTS | PARTS | ALONE.keys()
+    return [page for page in addresses() if page.name not in named and not page.name.startswith("api:")]  # that one is for programs
 
 
 def addresses() -> list[Page]:

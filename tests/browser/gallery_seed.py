@@ -24,6 +24,7 @@ def seed(rows: int) -> None:
     from tests.browser.gallery_changes import changes_seed
     from tests.browser.gallery_costs import costs_seed
     from tests.browser.gallery_money import money_seed
+    from tests.browser.gallery_ownership import ownership_seed
     from tests.browser.seed import EMAIL, NAUGHTY
 
     main, _ = Organisation.objects.get_or_create(slug="main", defaults={"name": "Main"})  # whose admins see the installation's pages
@@ -67,6 +68,9 @@ def seed(rows: int) -> None:
     changes_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
     changes_seed(lot, [f"flag-{at:03}" for at in range(60)], by=EMAIL)
     changes_seed(Organisation.objects.get(slug="a-little"), ["new-answers", "east-is-down"], by=EMAIL)
+    ownership_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
+    ownership_seed(lot, [f"Team {at:03}" for at in range(60)], by=EMAIL)
+    ownership_seed(Organisation.objects.get(slug="a-little"), ["Payments", "Search"], by=EMAIL)
     costs_seed(odd, _distinct(odd_names), owner=EMAIL)
     costs_seed(lot, [f"provider-{at:03}" for at in range(60)], owner=EMAIL)
     costs_seed(Organisation.objects.get(slug="a-little"), ["openai", "anthropic"], owner=EMAIL)
