@@ -138,8 +138,7 @@ class PersonView(ScopedView):
                 Entry(
                     at=event.at,
                     title=event.action,
-                    text=event.subject_name,
-                    who=event.actor_address,
+                    text=f"{event.subject_name}, from {event.actor_address}" if event.actor_address else event.subject_name,
                     url=reverse("audit:event", args=[event.seq]),
                 )
                 for event in events

@@ -21,6 +21,8 @@ from apps.ui.delta import Delta, delta
 from apps.usage.reconciliation_selectors import unreconciled
 from apps.usage.selectors import rows_of
 
+MOST = 20
+"""An e-mail names so many budgets, breaches and overdue things; the rest is counted."""
 RECONCILE_DAYS = 7
 """So many days into a month, last month's exports should have been compared."""
 
@@ -79,6 +81,24 @@ class Weekly:
         bad = f", {len(self.breaches)} breached" if self.breaches else ""
         due = f", {len(self.overdue)} overdue" if self.overdue else ""
         return " ".join(f"[Bulkhead] {self.organisation.name}: week of {self.starts}{bad}{due}".split())[:250]
+
+    @property
+    def most(self) -> str:
+        """For templates, as a slice."""
+        return f":{MOST}"
+
+    @property
+    def fullest(self) -> list[BudgetLine]:
+        """The budgets that are named: all of a few, the fullest of many."""
+        if len(self.budgets) <= MOST:
+            return self.budgets
+        return sorted(self.budgets, key=lambda line: -line.percent)[:MOST]
+
+    @property
+    def more(self) -> tuple[int, int, int]:
+        """How many budgets, breaches and overdue things are not named."""
+        budgets, breaches, overdue = (max(0, len(those) - MOST) for those in (self.budgets, self.breaches, self.overdue))
+        return budgets, breaches, overdue
 
     def rendered(self) -> tuple[str, str]:
         """(text, HTML) of the e-mail."""

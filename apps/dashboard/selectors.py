@@ -23,6 +23,7 @@ from apps.budgets.models import Lease
 from apps.dashboard import choices
 from apps.dashboard.verdict import Finding, Shipper
 from apps.keys.selectors import keys_of
+from apps.publishing.choices import proxy_reason
 from apps.publishing.selectors import FleetStatus, fleet_status, fleet_status_of
 from apps.routes.models import Route
 from apps.settlement.choices import LIVE
@@ -99,7 +100,7 @@ def fleet(status: FleetStatus | None = None) -> Fleet:
                 pid=proxy["pid"],
                 boot_id=proxy["boot_id"],
                 status=choices.proxy_state("silent" if proxy["silent"] else proxy["state"]),
-                reason=str((proxy["detail"] or {}).get("reason") or ""),
+                reason=proxy_reason(proxy["detail"]),
                 version=proxy["version"],
                 current=proxy["applied"],
                 last_seen_at=proxy["last_seen_at"],

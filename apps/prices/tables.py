@@ -24,7 +24,7 @@ BOOK: tuple[Column[BookRow], ...] = (
     Column("Output $/M", numeric=True, value=lambda row: price_text(row, "output")),
     Column("Cached input $/M", numeric=True, extra=True, value=lambda row: price_text(row, "cache_read")),
     Column("Source", value=lambda row: row.source),
-    Column("Off", value=lambda row: row.taken_off, help="What comes off now: negotiated, off-peak"),
+    Column("Off", numeric=True, value=lambda row: row.taken_off, help="What comes off now: negotiated, off-peak"),
     Column("Price version", extra=True, value=lambda row: row.label),
 )
 

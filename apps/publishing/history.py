@@ -12,7 +12,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from apps.contracts.snapshot import NEVER_ROLLED_BACK, SECTIONS
-from apps.publishing.choices import proxy_state
+from apps.publishing.choices import proxy_reason, proxy_state
 from apps.publishing.models import Version
 from apps.publishing.preview import ObjectChange, changes_of
 from apps.publishing.selectors import FleetStatus, fleet_status, version_diff, versions
@@ -76,7 +76,7 @@ def propagation(fleet: FleetStatus | None = None) -> Propagation:
             current=proxy["applied"],
             since=proxy["acked_at"],
             last_seen_at=proxy["last_seen_at"],
-            reason=str((proxy["detail"] or {}).get("reason") or ""),
+            reason=proxy_reason(proxy["detail"]),
         )
         for proxy in fleet["proxies"]
     )

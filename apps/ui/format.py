@@ -71,7 +71,10 @@ def percent(part: float, whole: float) -> str:
 
 
 def dollars(nano: int | None) -> str:
-    """Nano-dollars for tables and tiles: two decimals from a cent on, else as many as it takes to see something."""
+    """Nano-dollars for tables and tiles: two decimals from a dollar on, else four, six or as many as it takes to see something.
+
+    Whole cents have two. In even steps, so that the figures of a column stand below one another.
+    """
     if nano is None:
         return NOTHING
     if nano == 0:
@@ -80,9 +83,11 @@ def dollars(nano: int | None) -> str:
     cents = (size + NANO // 200) // (NANO // 100)
     if size >= NANO:
         return f"{sign}${cents // 100:,}.{cents % 100:02d}"
-    digits = 4 if size >= NANO // 100 else 6 if size >= NANO // 10_000 else 9
-    whole, _, part = f"{size / NANO:.{digits}f}".partition(".")
-    return f"{sign}${whole}.{part.rstrip('0').ljust(2, '0')}"
+    if size < NANO // 10_000:
+        return sign + f"${size / NANO:.9f}".rstrip("0")
+    most = 4 if size >= NANO // 100 else 6
+    digits = next(step for step in (2, 4, 6) if step == most or size % 10 ** (9 - step) == 0)
+    return f"{sign}${size / NANO:.{digits}f}"
 
 
 def dollars_exact(nano: int | None) -> str:

@@ -77,8 +77,8 @@ def seed(*, requests: int) -> None:
         boot = uuid7()
         ProxyProcess.objects.create(
             boot_id=boot, name=name, host="host-a", pid=4_000 + at, public_url="http://127.0.0.1:8080", admin_url="http://127.0.0.1:9090",
-            state=state, detail={"reason": "journal_nearly_full"} if state == "unready" else {}, version=version, acked_at=now,
-            registered_at=now - timedelta(hours=5),
+            state=state, detail={"reasons": ["journal is 97% full: is the shipper running?"]} if state == "unready" else {},
+            version=version, acked_at=now, registered_at=now - timedelta(hours=5),
             last_seen_at=now - timedelta(seconds=ago) + (timedelta(days=1) if ago < 10 else timedelta(0)),
         )  # fmt: skip
         SettlementJournal.objects.create(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -23,7 +24,7 @@ from apps.budgets import weekly_sending
 from apps.budgets.alerting import alerts_raise
 from apps.budgets.models import Budget, BudgetAlert, WeeklyReport
 from apps.budgets.services import budget_set
-from apps.budgets.weekly_content import owners_of, week_before, weekly_build
+from apps.budgets.weekly_content import MOST, owners_of, week_before, weekly_build
 from apps.budgets.weekly_sending import CLAIM, MOST_TRIES, weekly_prepare, weekly_send, weekly_send_again
 from apps.ownership.models import Team
 from tests.budgets.test_grants import Proxy, settle
@@ -93,6 +94,19 @@ def test_one_email_for_each_owner_with_their_own_figures(owned: Budget) -> None:
     [(html, kind)] = ada.alternatives
     assert kind == "text/html" and "Acme &lt;b&gt;" in html and "wall" in html and "<script" not in html
     assert ada.extra_headers["Message-ID"] != bob.extra_headers["Message-ID"]
+
+
+def test_of_many_the_fullest_are_named_and_the_rest_counted(owned: Budget, acme: Organisation) -> None:
+    weekly = weekly_build(acme, owners_of(acme)["ada@acme.test"], starts=week_before(MONDAY), now=MONDAY)
+    [line] = weekly.budgets
+    lines = [
+        replace(line, budget=Budget(pk=owned.pk, name=f"b{spent}."), standing=line.standing._replace(spent=spent))
+        for spent in range(MOST + 2)
+    ]
+    text, html = replace(weekly, budgets=lines, overdue=[f"due-{at}." for at in range(MOST + 3)]).rendered()
+    for told in (text, html):
+        assert "b2." in told and "b1." not in told and "and 2 less full" in told
+        assert "due-19." in told and "due-20." not in told and "and 3 more" in told
 
 
 def test_breaches_forecast_and_what_is_overdue(acme: Organisation, owned: Budget) -> None:

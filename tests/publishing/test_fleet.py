@@ -9,6 +9,8 @@ import pytest
 from django.db import connection
 
 from apps.audit.models import Event
+from apps.dashboard.selectors import fleet
+from apps.publishing.history import propagation
 from apps.publishing.models import ProxyProcess
 from apps.publishing.selectors import SILENT_AFTER, fleet_status
 from apps.publishing.services import proxy_gone, publish
@@ -73,3 +75,16 @@ def test_a_registration_that_arrives_after_the_end_counts_for_nothing() -> None:
     assert fleet_status()["total"] == 0
     assert ProxyProcess.objects.get().state == "gone"
     assert not Event.objects.filter(kind="proxy.gone").exists()
+
+
+def test_pages_say_why_a_proxy_is_not_ready() -> None:
+    beat(1, 0, "unready")
+    with connection.cursor() as cursor:  # as apps.proxy.process reports what its readiness() says
+        detail = '{"reasons": ["no config yet", "journal: no space left"]}'
+        cursor.execute("SELECT * FROM proxy_api.heartbeat(%s, 0, 'unready', %s)", [uuid.UUID(int=1), detail])
+    beat(2, 0)
+    assert (
+        [row.reason for row in propagation().proxies]
+        == [row.reason for row in fleet().proxies]
+        == ["no config yet; journal: no space left", ""]
+    )
