@@ -103,15 +103,16 @@ class Address(NamedTuple):
         return not self.permission or Role.VIEWER in roles_for(self.permission)
 
 
-def addresses(patterns: list[Any] | None = None, namespace: str = "") -> Iterator[Address]:
+def addresses(patterns: list[Any] | None = None, namespace: str = "", above: tuple[str, ...] = ()) -> Iterator[Address]:
     for pattern in get_resolver().url_patterns if patterns is None else patterns:
         if isinstance(pattern, URLResolver):
-            yield from addresses(pattern.url_patterns, f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace)
+            inner = f"{namespace}{pattern.namespace}:" if pattern.namespace else namespace
+            yield from addresses(pattern.url_patterns, inner, (*above, *pattern.pattern.converters))
         elif isinstance(pattern, URLPattern):
             view = getattr(pattern.callback, "view_class", pattern.callback)
             yield Address(
                 f"{namespace}{pattern.name}",
-                tuple(pattern.pattern.converters),
+                (*above, *pattern.pattern.converters),
                 getattr(view, "permission", ""),
                 getattr(view, "installation", False),
             )
