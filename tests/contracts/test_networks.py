@@ -40,8 +40,7 @@ def test_an_address_beyond_its_range_is_refused_with_both_meanings() -> None:
 def test_a_range_holds_what_the_standard_library_says(address: object, length: int) -> None:
     network = ip_network((address, min(length, 32 if ip_address(str(address)).version == 4 else 128)), strict=False)
     inside = Networks([str(network)])
-    assert inside.holds(str(address))
-    for other in ("10.1.2.3", "2001:db8::9", str(network.network_address), str(network.broadcast_address)):
+    for other in (str(address), "10.1.2.3", "2001:db8::9", str(network.network_address), str(network.broadcast_address)):
         mapped = ip_address(other)
         expected = mapped in network if mapped.version == network.version else False
         if getattr(mapped, "ipv4_mapped", None) is None:
