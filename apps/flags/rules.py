@@ -16,9 +16,10 @@ from apps.flags.choices import BY_ID, KINDS, LEVELS, SUBJECTS_OF, SWITCHES
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,78}[a-z0-9])?")
 MAX_STALE_DAYS = 3650
-MAX_SWITCH_RULES = 3_000
-"""Bytes of the rules of a flag that proxies evaluate: a flip's payload stays below 4 KB with them."""
-MAX_RELEASE_RULES = 64_000
+MAX_RULES = 64_000
+"""Bytes."""
+MAX_SWITCH = 3_500
+"""Bytes of what differs in length in a flag that proxies evaluate: a flip's payload stays below 4 KB."""
 
 
 def check_name(name: str) -> str:
@@ -71,11 +72,25 @@ def check_rules(kind: str, rules: Mapping[str, Any]) -> dict[str, Any]:
     if problems:
         more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""
         raise ServiceError(f"the rules: {'; '.join(problems[:3])}{more}", "rules")
-    bound = MAX_SWITCH_RULES if kind in SWITCHES else MAX_RELEASE_RULES
-    size = len(json.dumps(rules, separators=(",", ":"), ensure_ascii=False).encode())
-    if size > bound:
-        raise ServiceError(f"the rules are {size} bytes long: a {kind} may have {bound}; shorten its lists, or use several flags", "rules")
+    size = _size(rules)
+    if size > MAX_RULES:
+        raise ServiceError(f"the rules are {size} bytes long: at most {MAX_RULES}; shorten their lists, or use several flags", "rules")
     return dict(rules)
+
+
+def check_payload(kind: str, name: str, subject_id: str, reason: str, rules: Mapping[str, Any]) -> None:
+    """A flip ships the whole flag, and is there within a second because that is small."""
+    size = _size([name, subject_id, reason, rules])
+    if kind in SWITCHES and size > MAX_SWITCH:
+        raise ServiceError(
+            f"rules and reason are {size} bytes long together: a {kind} may have {MAX_SWITCH}, because each flip ships them to every "
+            "proxy; shorten the lists of the rules",
+            "rules",
+        )
+
+
+def _size(value: object) -> int:
+    return len(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def _switch_problems(rules: Mapping[str, Any]) -> Iterator[str]:

@@ -91,6 +91,7 @@ def flag_set(
     flag.runbook = checks.check_runbook(runbook)
     flag.expires_at = checks.check_moment(expires_at, "expires_at")
     flag.stale_after_days = checks.check_stale(stale_after_days)
+    checks.check_payload(kind, name, subject, reason, document)
     after = flag_facts(flag)
     if after == before:
         return flag
@@ -146,6 +147,7 @@ def flag_flip(
     checks.check_share(share)
     if flag is None:
         raise ServiceError(f"there is no flag {name!r}", "name")
+    checks.check_payload(flag.kind, flag.name, flag.subject_id, reason, flag.rules)
     stood = standing_of(flag)
     if not on:
         until, share, simulated_only, acknowledge = None, 100, False, False

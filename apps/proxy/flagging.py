@@ -11,9 +11,11 @@ several degradations the severest acts; what no flag acts on is the route itself
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from apps.contracts.flag_buckets import murmur3
+from apps.contracts.flag_constraints import NOW
 from apps.contracts.flag_rules import CompiledRules
 
 if TYPE_CHECKING:
@@ -193,6 +195,9 @@ def _field(exchange: Exchange, route: CompiledRoute, field: str) -> str | None:
         return None if session is None else session.decode("latin-1")
     if field == "remoteAddress":
         return exchange.request.peer or None
+    if field == NOW:
+        # the database's time, as each proxy has measured it: their own clocks may differ
+        return datetime.fromtimestamp(exchange.started_us / 1e6, UTC).isoformat()
     if field == "feature":
         return exchange.attribution[0] or None
     if field == "route":

@@ -19,6 +19,7 @@ from apps.audit.actors import Actor
 from apps.audit.registry import event_record
 from apps.audit.rules import clean_text
 from apps.audit.services import audit_record
+from apps.contracts.flag_conflicts import flag_conflicts
 from apps.contracts.snapshot import SECTIONS, Fragment, SnapshotError, decode_fragment, encode_fragment
 from apps.publishing.diff import count_changes, state_diff
 from apps.publishing.errors import PublishError
@@ -89,6 +90,8 @@ def publish(
     manifest = {**state.manifest, **dict.fromkeys(changes, number)}
     new = apply_changes(state, changes, number=number, lineage=lineage, manifest=manifest)
     new = _compiled(new, compiler, from_scratch=full)
+    if not full:
+        _refuse_conflicts(new, changes)
     return _store(actor=actor, reason=reason, restores=restores, old=state, new=new, changes=changes)
 
 
@@ -190,6 +193,13 @@ def _compiled(state: ConfigState, compiler: Compiler | None, *, from_scratch: bo
         message = f"Nothing was published. {error.section} {name}: {error.field}: {error.message}"
         raise PublishError(message, section=error.section, object_id=error.id, field=error.field) from error
     return replace(state, compiled=compiled, stale={})
+
+
+def _refuse_conflicts(state: ConfigState, changes: Changes) -> None:
+    """Raises PublishError where a flag would leave a route without a target, or do nothing, and nobody said that they know."""
+    now_ms = int(timezone.now().timestamp() * 1000)
+    for conflict in flag_conflicts(state.fragments, {section: set(objects) for section, objects in changes.items()}, now_ms):
+        raise PublishError(f"Nothing was published: {conflict.message}.", section="flags", object_id=conflict.flag, field="acknowledge")
 
 
 def _store(

@@ -191,6 +191,16 @@ def test_rules_see_what_the_request_says_and_the_key_is() -> None:
         assert world.go(headers, **body)[1] == "route_killed", field
 
 
+@pytest.mark.parametrize(("operator", "stops"), [("DATE_AFTER", False), ("DATE_BEFORE", True)])
+def test_a_rule_s_time_is_the_database_s_and_no_proxy_s_own(operator: str, stops: bool) -> None:
+    """The request came a millisecond before the moment, by the database: a proxy whose own clock is years away says the same."""
+    at = {"contextName": "currentTime", "operator": operator, "value": "2023-11-14T22:13:20.001Z"}
+    rules = {"strategies": [{"name": "default", "constraints": [at]}]}
+    world = Flagged(EAST, flags=[flag("timed", "kill", "route", "r-1", rules=rules)])
+    assert world.exchange().started_us == 1_700_000_000_000_000
+    assert (world.go()[1] == "route_killed") is stops
+
+
 def test_a_flag_that_waits_for_another() -> None:
     child = flag("child", "kill", "route", "r-1", rules={"dependencies": [{"feature": "parent"}]})
     for on, code in ((True, "route_killed"), (False, "")):

@@ -18,9 +18,9 @@ KEYS, ROUTES = 9_000, 1_000
 def flag(on: bool) -> FlagFragment:
     return FlagFragment(
         id="01890000-0000-7000-8000-000000000001",
-        name="fall back chat",
+        name="stop chat",
         organisation="o1",
-        kind="fallback",
+        kind="kill",
         subject="route",
         subject_id="r1",
         on=on,

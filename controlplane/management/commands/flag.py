@@ -24,6 +24,7 @@ from apps.flags.measuring import subject_names
 from apps.flags.models import ChangeRequest, Flag
 from apps.publishing.errors import PublishError
 from apps.publishing.services import publish
+from apps.publishing.state import head_state
 from controlplane.configfile.document import FlagEntry
 from controlplane.configfile.references import References
 from controlplane.configfile.steps import Steps
@@ -93,7 +94,7 @@ class Command(BaseCommand):
     def _list(self, organisation: Organisation, *, on: bool) -> None:
         now = timezone.now()
         flags = list(selectors.flags_on(organisation) if on else selectors.flags_of(organisation))
-        names = subject_names(flags)
+        names = subject_names(flags, head_state())
         for flag in flags:
             subject = _subject(flag, names.get(flag.subject_id, flag.subject_id))
             self.stdout.write(f"{flag.name}: {flag.kind} {subject}: {_standing(flag, now)}")
