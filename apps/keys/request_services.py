@@ -83,7 +83,7 @@ def key_request(*, actor: Actor, team: Team, wish: Wish, reason: str) -> KeyRequ
         requester_email=actor.name,
     )
     change_record(actor, "key_request.create", row, {}, {"team": team.slug, **row.facts}, row.reason)
-    transaction.on_commit(partial(telling.request_tell, str(row.pk)))
+    transaction.on_commit(partial(telling.request_tell, str(row.pk)), robust=True)
     return row
 
 
@@ -195,5 +195,5 @@ def _decide(actor: Actor, row: KeyRequest, state: str, reason: str) -> KeyReques
     action = {"approved": "key_request.approve", "rejected": "key_request.reject", "withdrawn": "key_request.withdraw"}[state]
     change_record(actor, action, row, {"state": "open"}, {"state": state, "key": str(row.key_id or "")}, row.answer)
     if state != "withdrawn":
-        transaction.on_commit(partial(telling.decision_tell, str(row.pk)))
+        transaction.on_commit(partial(telling.decision_tell, str(row.pk)), robust=True)
     return row

@@ -23,6 +23,7 @@ def seed(rows: int) -> None:
     from apps.routes.models import Route, RouteTarget
     from tests.browser.gallery_changes import changes_seed
     from tests.browser.gallery_costs import costs_seed
+    from tests.browser.gallery_keys import keys_seed
     from tests.browser.gallery_money import money_seed
     from tests.browser.gallery_ownership import ownership_seed
     from tests.browser.seed import EMAIL, NAUGHTY
@@ -71,6 +72,9 @@ def seed(rows: int) -> None:
     ownership_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
     ownership_seed(lot, [f"Team {at:03}" for at in range(60)], by=EMAIL)
     ownership_seed(Organisation.objects.get(slug="a-little"), ["Payments", "Search"], by=EMAIL)
+    keys_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
+    keys_seed(lot, [f"wished-{at:03}" for at in range(60)], by=EMAIL)
+    keys_seed(Organisation.objects.get(slug="a-little"), ["nightly-index"], by=EMAIL)
     costs_seed(odd, _distinct(odd_names), owner=EMAIL)
     costs_seed(lot, [f"provider-{at:03}" for at in range(60)], owner=EMAIL)
     costs_seed(Organisation.objects.get(slug="a-little"), ["openai", "anthropic"], owner=EMAIL)
