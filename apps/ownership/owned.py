@@ -113,6 +113,11 @@ def owner_of(*, kind: str, object_id: object) -> UUID | None:
     return Holding.objects.filter(kind=kind, object_id=str(object_id)).values_list("team_id", flat=True).first()
 
 
+def holders_of(organisation: Organisation, kind: str) -> dict[str, str]:
+    """Id of each held object of such a kind -> the slug of its team: one query."""
+    return dict(Holding.objects.filter(organisation=organisation, kind=kind).values_list("object_id", "team__slug"))
+
+
 @transaction.atomic
 def column_assign(*, actor: Actor, row: Any, team: Team | None, reason: str) -> None:
     """``Assign`` for rows with a column ``owner`` and an ``organisation``."""

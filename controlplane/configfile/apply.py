@@ -26,7 +26,7 @@ from controlplane.configfile.problems import DocumentError, Problem
 from controlplane.configfile.reading import Draft, read_document
 from controlplane.configfile.references import References, write_secret_file
 from controlplane.configfile.routing import field_of
-from controlplane.configfile.steps import Steps
+from controlplane.configfile.steps import OWNERSHIP, Steps
 from controlplane.configfile.text import read_text
 from controlplane.configfile.writing import document_of
 
@@ -182,6 +182,7 @@ class _Run:
     def tasks(self, organisation: Organisation) -> list[_Task]:
         steps: dict[str, Callable[[Organisation, Any, str], None]] = {
             "teams": self.steps.team,
+            **{kind: partial(self.steps.of_ownership, kind) for kind in OWNERSHIP},
             "credentials": self.steps.credential,
             "providers": self.steps.provider,
             "discounts": self.steps.discount,
@@ -206,6 +207,7 @@ class _Run:
             "gpu_prices": self.steps.remove_gpu_price,
             "providers": self.steps.remove_provider,
             "credentials": self.steps.remove_credential,
+            **{kind: partial(self.steps.remove_of_ownership, kind) for kind in OWNERSHIP},
         }
         tasks: list[_Task] = []
         for kind, step in steps.items():
@@ -245,6 +247,12 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
     """What an entry refers to, as (list's name, entry's name)."""
     if kind == "providers":
         yield from (("credentials", endpoint.credential) for endpoint in entry.endpoints)
+        yield "teams", entry.owner
+    elif kind == "regions":
+        yield from (("layers", owner.layer) for owner in entry.owners)
+        yield from (("teams", owner.team) for owner in entry.owners)
+    elif kind in ("rotations", "runbooks"):
+        yield "teams", entry.team if kind == "rotations" else entry.owner
     elif kind == "routes":
         yield from (("providers", target.provider) for target in [*entry.targets, *entry.fallback])
         if entry.resilience.mirror is not None:
@@ -257,7 +265,7 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
     elif kind == "key_templates":
         yield "teams", entry.name
     elif kind == "budgets":
-        yield from (("keys", entry.key), ("teams", entry.team or entry.service.partition("/")[0]))
+        yield from (("keys", entry.key), ("teams", entry.team or entry.service.partition("/")[0]), ("teams", entry.owned_by))
         yield from (("routes", entry.route), ("providers", entry.provider))
     elif kind == "limits":
         yield from (("keys", entry.key), ("teams", entry.team), ("routes", entry.route))

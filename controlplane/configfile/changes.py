@@ -12,6 +12,10 @@ from controlplane.configfile.writing import plain
 
 _ONE = {
     "teams": "team",
+    "layers": "layer",
+    "regions": "region",
+    "rotations": "rotation",
+    "runbooks": "runbook",
     "credentials": "credential",
     "providers": "provider",
     "discounts": "discount",

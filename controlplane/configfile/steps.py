@@ -36,9 +36,17 @@ from apps.providers.services import credential_delete, credential_set, provider_
 from apps.routes.selectors import route_named, routes_of
 from apps.routes.services import route_delete, route_ensure
 from controlplane.configfile import document as doc
-from controlplane.configfile import key_templates, performance
+from controlplane.configfile import key_templates, ownership, performance
 from controlplane.configfile.references import ReferenceRefused, References
 from controlplane.configfile.routing import field_of, resilience_of_entry, spec_of_entry
+
+OWNERSHIP: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
+    "layers": (ownership.layer_apply, ownership.layer_remove),
+    "regions": (ownership.region_apply, ownership.region_remove),
+    "rotations": (ownership.rotation_apply, ownership.rotation_remove),
+    "runbooks": (ownership.runbook_apply, ownership.runbook_remove),
+}
+"""Lists of ownership that stand by themselves: what applies an entry, and what removes one by its name."""
 
 
 class Steps:
@@ -67,7 +75,16 @@ class Steps:
             )
         for at, service in enumerate(entry.services):
             with _fields({"slug": f"services[{at}].name", "name": f"services[{at}].title"}):
-                service_ensure(actor=self.actor, team=team, slug=service.name, name=service.title or service.name)
+                row = service_ensure(actor=self.actor, team=team, slug=service.name, name=service.title or service.name)
+            ownership.sla_apply(team, row, service.sla, f"services[{at}].sla", actor=self.actor, reason=self.reason)
+        ownership.contacts_apply(team, entry.contacts, actor=self.actor, reason=self.reason)
+        ownership.sla_apply(team, None, entry.sla, "sla", actor=self.actor, reason=self.reason)
+
+    def of_ownership(self, kind: str, organisation: Organisation, entry: Any, path: str) -> None:
+        OWNERSHIP[kind][0](organisation, entry, actor=self.actor, reason=self.reason)
+
+    def remove_of_ownership(self, kind: str, organisation: Organisation, name: str) -> None:
+        OWNERSHIP[kind][1](organisation, name, actor=self.actor, reason=self.reason)
 
     def credential(self, organisation: Organisation, entry: doc.CredentialEntry, path: str) -> None:
         before = credentials_of(organisation).filter(name=entry.name).first()
@@ -101,6 +118,7 @@ class Steps:
             reason=self.reason,
         )
         self.objects["providers", str(provider.pk)] = path
+        ownership.owner_apply(organisation, provider, entry.owner, "owner", actor=self.actor, reason=self.reason)
         models: dict[str, list[int]] = {}
         for at, price in enumerate(entry.prices):
             models.setdefault(price.model, []).append(at)
@@ -256,6 +274,7 @@ class Steps:
                 alert_shares=entry.alerts,
                 reason=self.reason,
             )
+        ownership.owner_apply(organisation, budget, entry.owned_by, "owned_by", actor=self.actor, reason=self.reason)
         self.webhooks(budget, entry)
         self.objects["budgets", str(budget.pk)] = path
 

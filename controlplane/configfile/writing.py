@@ -18,12 +18,13 @@ from apps.contracts.pricing import percent_text
 from apps.flags.models import Flag
 from apps.flags.selectors import flags_of
 from apps.keys.selectors import keys_of
+from apps.ownership.owned import holders_of
 from apps.ownership.selectors import services, teams
 from apps.prices.selectors import gpu_prices_of
 from apps.providers.selectors import alike_of, credentials_of, discounts_of, manual_prices_of, providers_of
 from apps.routes import choices as route_choices
 from apps.routes import selectors as routes
-from controlplane.configfile import key_templates
+from controlplane.configfile import key_templates, ownership
 from controlplane.configfile.document import (
     KEPT,
     BudgetEntry,
@@ -55,6 +56,8 @@ def document_of(organisation: Organisation) -> Document:
     names = _Names()
     document = Document(organisation=organisation.slug)
     document.teams = _teams(organisation)
+    document.layers, document.regions = ownership.layers_of(organisation), ownership.regions_of(organisation)
+    document.rotations, document.runbooks = ownership.rotations_written(organisation), ownership.runbooks_of(organisation)
     document.credentials = [CredentialEntry(name=row.name, secret=row.source or KEPT) for row in credentials_of(organisation)]
     document.providers = _providers(organisation, names)
     document.discounts = [
@@ -79,7 +82,7 @@ def document_of(organisation: Organisation) -> Document:
     document.keys = _keys(organisation, names)
     document.key_templates = key_templates.entries_of(organisation)
     budgets = list(budgets_of(organisation))
-    spending = scope_names(organisation, budgets)
+    spending, owners = scope_names(organisation, budgets), holders_of(organisation, "budget")
     document.budgets = [
         BudgetEntry(
             name=row.name,
@@ -92,6 +95,7 @@ def document_of(organisation: Organisation) -> Document:
             open_when_away=row.open_when_away,
             actions=row.actions,
             owner=row.owner_email,
+            owned_by=owners.get(str(row.pk), ""),
             alerts=row.alert_shares,
             webhook=(row.webhook_source or KEPT) if row.webhook else None,
             slack_webhook=(row.slack_webhook_source or KEPT) if row.slack_webhook else None,
@@ -158,12 +162,19 @@ def _flag(row: Flag, names: _Names) -> FlagEntry:
 
 def _teams(organisation: Organisation) -> list[TeamEntry]:
     owned: dict[str, list[ServiceEntry]] = {}
+    promised, contacts = ownership.slas_of(organisation), ownership.contacts_of(organisation)
     for service in services(organisation=organisation):
         title = "" if service.name == service.slug else service.name
-        owned.setdefault(service.team.slug, []).append(ServiceEntry(name=service.slug, title=title))
+        sla = promised.get((service.team.slug, service.slug))
+        owned.setdefault(service.team.slug, []).append(ServiceEntry(name=service.slug, title=title, sla=sla))
     return [
         TeamEntry(
-            name=team.slug, title="" if team.name == team.slug else team.name, contact=team.contact_email, services=owned.get(team.slug, [])
+            name=team.slug,
+            title="" if team.name == team.slug else team.name,
+            contact=team.contact_email,
+            contacts=contacts.get(team.slug, []),
+            sla=promised.get((team.slug, "")),
+            services=owned.get(team.slug, []),
         )
         for team in teams(organisation=organisation)
     ]
@@ -196,6 +207,7 @@ def _providers(organisation: Organisation, names: _Names) -> list[ProviderEntry]
     likes: dict[str, list[LikeEntry]] = {}
     for model in alike_of(organisation):
         likes.setdefault(model.provider.name, []).append(LikeEntry(model=model.name, like=str(model.like)))
+    owners = holders_of(organisation, "provider")
     entries: list[ProviderEntry] = []
     for row in providers_of(organisation):
         names["provider", str(row.pk)] = row.name
@@ -221,6 +233,7 @@ def _providers(organisation: Organisation, names: _Names) -> list[ProviderEntry]
                 ],
                 prices=prices.get(row.name, []),
                 priced_like=likes.get(row.name, []),
+                owner=owners.get(str(row.pk), ""),
             )
         )
     return entries
@@ -335,6 +348,13 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def represent_str(self, data: str) -> yaml.Node:
+        """Text of several lines as such, where YAML can write it so."""
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def yaml_text(document: Document) -> str:
