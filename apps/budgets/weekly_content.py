@@ -103,7 +103,8 @@ class Weekly:
     def rendered(self) -> tuple[str, str]:
         """(text, HTML) of the e-mail."""
         context = {"weekly": self}
-        return render_to_string("budgets/weekly.txt", context), render_to_string("budgets/weekly.html", context)
+        text = render_to_string("budgets/weekly.txt", context) + ""  # no SafeString any more: a page that shows the text must escape it
+        return text, render_to_string("budgets/weekly.html", context)
 
 
 def week_before(now: datetime) -> date:

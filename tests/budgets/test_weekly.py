@@ -286,7 +286,7 @@ def test_pages(acme: Organisation, owned: Budget) -> None:
     with CaptureQueriesContext(connection) as queries:
         preview = viewer.get("/costs/weekly/preview/?owner=ada@acme.test").content.decode()
     assert len(queries) <= 12, "\n".join(query["sql"][:120] for query in queries)
-    assert "wall" in preview and "Acme &lt;b&gt;" in preview and "BUDGETS NOW" in preview
+    assert "wall" in preview and "Acme &lt;b&gt;, week" in preview and "Acme <b>" not in preview and "BUDGETS NOW" in preview
     assert viewer.get("/costs/weekly/preview/?owner=eve@acme.test").status_code == 404
     starts = week_before(clock.now())
     report = WeeklyReport.objects.create(
