@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Literal
 from apps.contracts.usage import Attempt, Role, Tokens
 from apps.proxy.choose import order
 from apps.proxy.dialects.openai_stream import OpenAIStream
-from apps.proxy.errors import AttemptFailed, Beaten, ClientGone, ProxyError, Refusal, Refused, SeamRefused, UpstreamAnswered, UpstreamSilent
+from apps.proxy.errors import (
+    AttemptFailed,
+    Beaten,
+    ClientGone,
+    LimitReached,
+    ProxyError,
+    Refusal,
+    Refused,
+    SeamRefused,
+    UpstreamAnswered,
+    UpstreamSilent,
+)
 from apps.proxy.flight import Ask, fly
 from apps.proxy.hedge import Race
 from apps.proxy.rescue import Sofar, Way, continuation
@@ -77,6 +88,8 @@ async def serve(exchange: Exchange, engine: Engine) -> None:
                         return
                     if exchange.first_error is None:
                         exchange.first_error = error
+                    if isinstance(error, LimitReached):  # it was not asked: were it a probe, another may be made
+                        breaker.release(engine.loop.time())
                     ruling = verdict(error)
                     if ruling.course == "answer" and isinstance(error, UpstreamAnswered):
                         engine.answer_upstream_error(exchange, error)
@@ -116,6 +129,8 @@ async def serve(exchange: Exchange, engine: Engine) -> None:
             engine.refuse(exchange, Refusal("upstream_credentials_exhausted", "dispatch", message), outcome="error")
         elif isinstance(first, UpstreamAnswered):
             engine.answer_upstream_error(exchange, first)
+        elif isinstance(first, LimitReached):
+            engine.refuse(exchange, first.refusal, outcome="error" if exchange.attempts else "refused")
         else:
             message = f"The provider could not answer: {first}." + (" No other target could either." if len(exchange.attempts) > 1 else "")
             engine.refuse(exchange, Refusal(first.code, "dispatch", message), outcome="error")
@@ -336,6 +351,9 @@ async def _carried_on(
         await fly(exchange, engine, target, "rescue", ask)
     except SeamRefused:
         return "seam"
+    except LimitReached:
+        target.state.breaker.release(engine.loop.time())
+        return "failed"
     except AttemptFailed:
         return "failed"
     except Refused:  # the rest may not be paid for: the app has its beginning, and hears that it broke off

@@ -11,6 +11,7 @@
         UpstreamSilent       a deadline passed: connect, first byte, idle, total
         UpstreamBroken       reset, refused, truncated, malformed
         SeamRefused          it answered, but not as the rest of the stream that it was to continue
+        LimitReached         a limit of its model is used up: it was not asked
       StartError         the process cannot start; the message says what to do
 
 Socket errors (``apps.proxy.http.errors.UpstreamError``) are translated to AttemptFailed in ``attempt.py`` and nowhere else.
@@ -92,6 +93,17 @@ class UpstreamSilent(AttemptFailed):
 
 class SeamRefused(AttemptFailed):
     code = "stream_interrupted"
+
+
+class LimitReached(AttemptFailed):
+    """refusal: the answer where nobody else can be asked."""
+
+    code = "rate_limit_exceeded"
+    billable = False
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
 
 
 class UpstreamBroken(AttemptFailed):

@@ -14,9 +14,10 @@ from apps.contracts.journal import MAX_OPEN_PAYLOAD
 from apps.contracts.usage import Charge, Outcome, Role, encode_bounded, encode_record
 from apps.proxy.attempt import Attempt
 from apps.proxy.context import calibrate
-from apps.proxy.errors import AttemptFailed, Beaten, ClientGone, Refusal, Refused, UpstreamAnswered, UpstreamBroken
+from apps.proxy.errors import AttemptFailed, Beaten, ClientGone, LimitReached, Refusal, Refused, UpstreamAnswered, UpstreamBroken
 from apps.proxy.http.errors import AddressRefused, ConnectFailed, ConnectTimeout, PoolExhausted, TlsFailed
 from apps.proxy.leases import Shortage
+from apps.proxy.limits import WAIT
 from apps.proxy.records import templates_of
 from apps.proxy.shortage import TOO_MANY, shortage_refusal
 from apps.proxy.verdict import verdict
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from apps.proxy.engine import Engine
     from apps.proxy.exchange import Exchange
     from apps.proxy.hedge import Race
+    from apps.proxy.limits_table import LimitTable
     from apps.proxy.records import Templates
     from apps.proxy.rescue import Way
     from apps.proxy.runtime import CompiledTarget
@@ -53,6 +55,11 @@ async def fly(
     """One attempt; returns when the app has its whole answer. Raises AttemptFailed, Refused, Beaten or ClientGone."""
     key, route = exchange.key, exchange.route
     assert key is not None and route is not None
+    limited = exchange.runtime.limits
+    if limited is not None and limited.models and role != "mirror":
+        refusal = engine.limits.admit_model(exchange, limited, target.model)
+        if refusal is not None:
+            await _wait_for_permits(exchange, engine, limited, target, refusal, hedge=race is not None and role == "hedge")
     table = exchange.runtime.spending
     spend = key.spend if table is None else table.applying(exchange, target)
     price, reserved = _priced(exchange, target, ask, spend)
@@ -199,6 +206,26 @@ async def _connect(engine: Engine, pool: Any, timeout: float) -> Any:
         if task.done() and not task.cancelled() and task.exception() is None:
             task.result().abort()
         raise
+
+
+async def _wait_for_permits(
+    exchange: Exchange, engine: Engine, limited: LimitTable, target: CompiledTarget, refusal: Refusal, *, hedge: bool
+) -> None:
+    """This process's share of a limit of the target's model is used up: others may have some to spare. Raises LimitReached, or Beaten for a
+    hedge, which waits for nothing."""
+    if hedge:
+        raise Beaten()
+    final: Refusal | None = refusal
+    if refusal is WAIT and engine.shares is not None and exchange.key is not None:
+        windows = engine.limits.windows_of(limited.models[exchange.key.organisation, target.model], limited.version)
+        task = engine.loop.create_task(engine.shares.wait(exchange, windows, more=True))
+        try:
+            final = await asyncio.shield(task)
+        except BaseException:
+            task.cancel()  # what it had taken by then is with what the request holds
+            raise
+    if final is not None:
+        raise LimitReached(final)
 
 
 async def _wait_for_room(engine: Engine, spend: Spend, amount: int) -> list[Charge] | Shortage:

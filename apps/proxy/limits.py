@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ from apps.proxy.errors import Refusal
 from apps.proxy.limits_text import rate_headers, refusal_of, too_large
 
 if TYPE_CHECKING:
+    from apps.contracts.usage import Attempt
     from apps.proxy.exchange import Exchange
     from apps.proxy.limits_table import LimitTable
 
@@ -101,6 +102,7 @@ class Window:
         "live",
         "local",
         "log",
+        "model",
         "need",
         "next_at",
         "others",
@@ -130,6 +132,8 @@ class Window:
         self.seconds = measure.window_ms / 1000
         self.resolution = self.seconds / SLOTS
         self.fair = fragment.scope != "key"
+        self.model = fragment.scope_id if fragment.scope == "model" else ""
+        """Whose calls it counts, where it is a model's."""
         self.share = self.used = self.others = 0
         self.log: deque[Entry] = deque()
         self.until = math.inf
@@ -382,11 +386,46 @@ class Limits:
         for attempt in attempts:
             used += attempt.tokens.input + attempt.tokens.output
         for window, n, entry, tenant in holds:
-            if window.tokens:
+            if window.model:
+                self._settle_model(window, n, entry, tenant, attempts, now)
+            elif window.tokens:
                 window.settle(n, entry, tenant, used, now)
             elif entry is None:
                 window.used -= n
                 tenant.used -= n
+
+    # --- a model's limits: a request may be answered by another model than its first target's ---
+
+    def admit_model(self, exchange: Exchange, table: LimitTable, model: str) -> Refusal | None:
+        """Before a target is asked: permits of its model's limits, where the request has none of them yet. WAIT as in ``admit``."""
+        for hold in exchange.holds:
+            if hold[0].model == model:
+                return None
+        windows = table.models.get((exchange.key.organisation, model), ())  # type: ignore[union-attr]
+        return self.admit_more(exchange, self.windows_of(windows, table.version)) if windows else None
+
+    def admit_more(self, exchange: Exchange, windows: tuple[Window, ...], *, last: bool = False) -> Refusal | None:
+        """``admit`` beside what the request holds already."""
+        holds, limits = exchange.holds, exchange.limits
+        exchange.holds = ()
+        refusal = self.admit(exchange, windows, last=last)
+        exchange.holds = [*holds, *exchange.holds]
+        exchange.limits = limits if refusal is not None else (*limits, *windows)
+        return refusal
+
+    def windows_of(self, fragments: Sequence[LimitFragment], version: int) -> tuple[Window, ...]:
+        """The windows of some limits, with what the config says of them now."""
+        return tuple(self.window_of(fragment, version) for fragment in fragments)
+
+    def _settle_model(self, window: Window, n: int, entry: Entry | None, tenant: Tenant, attempts: Sequence[Attempt], now: float) -> None:
+        """Of a model that was not asked, all is given back; else its own calls' tokens count."""
+        called, used = False, 0
+        for attempt in attempts:
+            if attempt.model == window.model:
+                called = True
+                used += attempt.tokens.input + attempt.tokens.output
+        if not called or window.tokens or entry is None:
+            window.settle(n, entry, tenant, used if called else 0, now)
 
     def headers(self, exchange: Exchange) -> bytes:
         """``x-ratelimit-*``, as OpenAI names them: of the limit with the least left, for requests and for tokens."""

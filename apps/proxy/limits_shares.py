@@ -99,11 +99,15 @@ class ShareKeeper:
 
     # --- a request that found its share empty ---
 
-    async def wait(self, exchange: Exchange, windows: tuple[Window, ...]) -> Refusal | None:
-        """Asks the pool, and asks again while others may have something to spare; then the request has its permits, or its refusal."""
+    async def wait(self, exchange: Exchange, windows: tuple[Window, ...], *, more: bool = False) -> Refusal | None:
+        """Asks the pool, and asks again while others may have something to spare; then the request has its permits, or its refusal.
+
+        more: beside those that it has already.
+        """
         limits = self._limits
+        admit = limits.admit_more if more else limits.admit
         if self.waiting >= MAX_WAITING:
-            return limits.admit(exchange, windows, last=True)
+            return admit(exchange, windows, last=True)
         self.waiting += 1
         try:
             loop = asyncio.get_running_loop()
@@ -116,10 +120,10 @@ class ShareKeeper:
                 # Others may have something to spare: they are told by asking again. Before an answer only what rested here is new.
                 for pause in (0.0, PAUSE_SECONDS) if synced.done() else (0.0,):
                     await asyncio.sleep(pause)
-                    refusal = limits.admit(exchange, windows)
+                    refusal = admit(exchange, windows)
                     if refusal is not WAIT:
                         return refusal
-            return limits.admit(exchange, windows, last=True)
+            return admit(exchange, windows, last=True)
         finally:
             self.waiting -= 1
 

@@ -18,9 +18,10 @@ MAX_SETS = 100_000
 
 
 class LimitTable:
-    """``sets``: (key id, route id, model) -> the windows that apply, filled as requests come."""
+    """``sets``: (key id, route id, model) -> the windows that apply, filled as requests come. models: (organisation, model) -> its limits;
+    empty where no model is limited."""
 
-    __slots__ = ("_by_scope", "fragments", "sets", "version")
+    __slots__ = ("_by_scope", "fragments", "models", "sets", "version")
 
     def __init__(self, fragments: Mapping[str, Fragment], version: int) -> None:
         """Raises CompileError."""
@@ -34,6 +35,9 @@ class LimitTable:
             if not 1 <= fragment.amount <= MAX_AMOUNT:
                 raise CompileError("limits", fragment.id, "amount", f"must be 1 to {MAX_AMOUNT}")
             self._by_scope.setdefault((fragment.organisation, fragment.scope, fragment.scope_id), []).append(fragment)
+        self.models: dict[tuple[str, str], list[LimitFragment]] = {
+            (organisation, model): found for (organisation, scope, model), found in self._by_scope.items() if scope == "model"
+        }
 
     def applying(self, key: CompiledKey, route: CompiledRoute, model: str) -> list[LimitFragment]:
         """The narrowest scope first."""

@@ -11,6 +11,7 @@ failure                                    this request                         
 silence, refused address, bad certificate  never again on the same target: next target                 failure
 silence, but the app had no more time      the same                                                    nothing
 no connection left of those it may have    next target                                                 nothing
+a limit of its model is used up            not asked: next target                                      nothing
 404                                        next target with another model or provider                  nothing
 413, or too long for the model's context   next target with a larger window                            nothing
 content filter                             the provider's answer, at once: never routed around         nothing
@@ -28,7 +29,7 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple
 
-from apps.proxy.errors import AttemptFailed, SeamRefused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
+from apps.proxy.errors import AttemptFailed, LimitReached, SeamRefused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 
 MAX_PAUSE_SECONDS = 60.0
 """A provider that asks for more is passed over: nobody waits that long for an answer."""
@@ -66,7 +67,7 @@ def verdict(error: AttemptFailed) -> Verdict:
     if isinstance(error, UpstreamSilent):
         return _NEXT if error.telling else _ELSEWHERE
     if not isinstance(error, UpstreamAnswered):
-        if isinstance(error, SeamRefused) or (isinstance(error, UpstreamBroken) and error.ours):
+        if isinstance(error, (SeamRefused, LimitReached)) or (isinstance(error, UpstreamBroken) and error.ours):
             return _ELSEWHERE
         return _AGAIN if not isinstance(error, UpstreamBroken) or error.again else _NEXT
     status = error.status

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from apps.contracts.limits import AmountError, amount_read
+from apps.contracts.snapshot import LimitFragment
+from apps.contracts.usage import Tokens
 from apps.proxy.limits import WAIT
 from apps.proxy.limits_fake import FakeBook, FakePool
 from apps.proxy.limits_shares import TTL_SECONDS, WAIT_SECONDS
@@ -218,6 +220,53 @@ def test_what_applies_is_decided_by_key_team_route_and_model() -> None:
     assert limit(None, SimpleNamespace(limits=None)) is None  # type: ignore[arg-type]
     with pytest.raises(CompileError, match="amount"):
         LimitTable({"l": fragment(amount=0)}, 1)
+
+
+def of_models(clock: Clock, **amounts: int) -> tuple[Proxy, LimitTable]:
+    """A proxy by itself, with a limit on tokens for each model; a request is admitted as one whose first target the first model is."""
+    fragments = {
+        model: LimitFragment(
+            id=model, name=model, organisation="o-1", scope="model", scope_id=model, kind="tokens_per_minute", amount=amount
+        )
+        for model, amount in amounts.items()
+    }
+    proxy = alone(clock, next(iter(fragments.values())))
+    return proxy, LimitTable(fragments, 1)
+
+
+def asked(proxy: Proxy, *calls: tuple[str, int], tokens: int = 50) -> Request:
+    """A request of at most so many tokens whose attempts used these of each model."""
+    request = Request(tokens=tokens)
+    request.key.organisation = "o-1"
+    assert proxy.admit(request) is None
+    request.attempts = [SimpleNamespace(model=model, tokens=Tokens(input=used)) for model, used in calls]
+    return request
+
+
+def test_each_models_own_calls_count_against_its_limits(clock: Clock) -> None:
+    proxy, table = of_models(clock, one=100, two=60)
+    moved = asked(proxy, ("one", 0), ("two", 7))
+    assert proxy.limits.admit_model(moved, table, "one") is None and len(moved.holds) == 1  # the step took these
+    assert proxy.limits.admit_model(moved, table, "two") is None and len(moved.holds) == 2
+    assert proxy.limits.admit_model(moved, table, "three") is None and len(moved.holds) == 2  # nothing limits it
+    windows = proxy.limits.windows
+    assert (windows["one"].used, windows["two"].used) == (50, 50)
+    stuck = asked(proxy, ("one", 9))
+    refusal = proxy.limits.admit_model(stuck, table, "two")
+    assert refusal is not None and refusal.code == "rate_limit_exceeded" and refusal.detail is not None
+    assert refusal.detail["limit"] == "two" and [hold[0].id for hold in stuck.holds] == ["one"], "what it holds already, it keeps"
+    proxy.end(moved)
+    proxy.end(stuck)
+    assert (windows["one"].used, windows["two"].used) == (9, 7)
+
+
+def test_a_model_that_was_not_asked_gets_everything_back(clock: Clock) -> None:
+    proxy, table = of_models(clock, one=100, two=60)
+    elsewhere = asked(proxy, ("three", 40))
+    assert proxy.limits.admit_model(elsewhere, table, "two") is None
+    proxy.end(elsewhere)
+    assert [window.used for window in proxy.limits.windows.values()] == [0, 0]
+    assert not LimitTable({"l": fragment(amount=1)}, 1).models
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.5", "1e3", "0", "-1", "nan", "inf", "1000000000001", "9" * 31, "１"])

@@ -113,6 +113,7 @@ class Fleet:
         self.simulator.start()
         url = self.simulator.base_url
         routes = [route("plain", [at("east", "plain")]), route("slow", [at("east", "slow")]), route("other", [at("east", "other")])]
+        routes += [route("spare", [at("east", "spare")]), route("spill", [at("east", "down"), at("east", "spare")])]
         fragments: list[Fragment] = [*lab.providers(url, url), *lab.prices(routes), *lab.keys(), *routes, *limits]
         self.proxies = [
             StandaloneProxy(fragments, folder, name=f"proxy-{n}", environ={"BULKHEAD_PROXY_REDIS_URL": redis.url}) for n in range(count)
@@ -147,6 +148,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     redis = Redis(home / "redis", log=home / "redis.log")
     redis.start()
     limits = [limit("requests_per_minute", 60, "plain"), limit("concurrent_requests", 3, "slow"), limit("requests_per_minute", 40, "other")]
+    limits.append(
+        LimitFragment(id="l-spare", name="spare", organisation=ORG, scope="model", scope_id="spare", kind="concurrent_requests", amount=1)
+    )
     fleet = Fleet(tmp_path_factory.mktemp("fleet"), redis, limits, 4)
     yield fleet
     fleet.stop()
@@ -203,6 +207,26 @@ def test_requests_at_once_are_never_leaked(fleet: Fleet) -> None:
         sock.close()
 
 
+def test_a_models_limit_counts_who_is_really_called(fleet: Fleet) -> None:
+    """A failover takes a place of the model that it goes to, on whatever proxy; without one that model is not asked."""
+    stalls = {"spare": {"faults": ["stall:where=headersx99"]}}
+    fleet.simulator.control(models={"down": {"faults": ["404x999"]}, **stalls})
+    sock = hang(fleet, 0, "spare")
+    refused = fleet.ask(1, "spare")
+    assert refused.status_code == 429 and refused.json()["bulkhead"]["limit"] == "spare" and int(refused.headers["retry-after"]) >= 1
+    failed = fleet.ask(1, "spill")  # its first target's failure is the answer
+    assert (failed.status_code, failed.headers["x-bulkhead-attempts"]) == (404, "1"), "the other one is not asked"
+    sock.close()
+    fleet.simulator.control(models={"spare": {"faults": []}})
+    until(lambda: fleet.ask(1, "spill").status_code == 200, "the place is free: the failover gets it")
+    fleet.simulator.control(models=stalls)
+    spilled = hang(fleet, 2, "spare", route="spill")
+    assert fleet.ask(3, "spare").status_code == 429, "a failover's place is one of the model's"
+    spilled.close()
+    fleet.simulator.control(models={"spare": {"faults": []}})
+    until(lambda: fleet.ask(3, "spare").status_code == 200, "its app left")
+
+
 def test_without_redis_each_keeps_its_part(fleet: Fleet) -> None:
     """Redis dies: bounded, visible, no hang; and shared again once it is back."""
     assert fleet.ask(0, "other").status_code == 200 and fleet.limits(0)["state"] == "shared"
@@ -217,16 +241,16 @@ def test_without_redis_each_keeps_its_part(fleet: Fleet) -> None:
     until(lambda: all(fleet.limits(at)["state"] == "shared" for at in range(4)), "it is shared again")
 
 
-def hang(fleet: Fleet, at: int) -> socket.socket:
+def hang(fleet: Fleet, at: int, limit: str = "slow", *, route: str = "") -> socket.socket:
     """A request that runs until its connection is closed; asked again while another proxy has the place that it needs."""
-    body = b'{"model":"slow","messages":[{"role":"user","content":"Hi"}],"max_tokens":5}'
+    body = b'{"model":"%b","messages":[{"role":"user","content":"Hi"}],"max_tokens":5}' % (route or limit).encode()
     head = f"host: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
 
     def runs() -> socket.socket | None:
         sock = socket.create_connection(("127.0.0.1", fleet.proxies[at].port), timeout=30)
         sock.sendall(f"POST /v1/chat/completions HTTP/1.1\r\n{head}\r\n\r\n".encode() + body)
         for _ in range(50):
-            if used(fleet, at, "slow"):
+            if used(fleet, at, limit):
                 return sock
             time.sleep(0.02)
         sock.close()
