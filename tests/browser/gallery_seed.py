@@ -21,6 +21,7 @@ def seed(rows: int) -> None:
     from apps.keys.models import VirtualKey
     from apps.providers.models import Endpoint, Provider
     from apps.routes.models import Route, RouteTarget
+    from apps.usage.counting import spend_count
     from tests.browser.gallery_changes import changes_seed
     from tests.browser.gallery_costs import costs_seed
     from tests.browser.gallery_keys import keys_seed
@@ -78,6 +79,7 @@ def seed(rows: int) -> None:
     costs_seed(odd, _distinct(odd_names), owner=EMAIL)
     costs_seed(lot, [f"provider-{at:03}" for at in range(60)], owner=EMAIL)
     costs_seed(Organisation.objects.get(slug="a-little"), ["openai", "anthropic"], owner=EMAIL)
+    spend_count(retention_days=2, seconds=60)  # pages of spend and the daily review read what the task counts
 
 
 def _distinct(names: list[str]) -> list[str]:
