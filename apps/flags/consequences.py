@@ -284,10 +284,12 @@ def predict(
             else:
                 cost_then += each * gained
             there = load if sum(load.first_token.values()) >= LEAST_MEASURED else elsewhere(place)
+            streams = sum(whole.first_token.values()) / whole.requests if whole.requests else 0.0
+            if not streams:
+                continue  # such answers have no first token
             if sum(there.first_token.values()) < LEAST_MEASURED:
                 untimed.add(place)
             else:
-                streams = sum(whole.first_token.values()) / whole.requests if whole.requests else 0.0
                 times_then.append((there.first_token, gained * streams / sum(there.first_token.values())))
     requests = sum(now.values())
     if not requests:

@@ -117,6 +117,16 @@ class FlagDetail:
         return what_it_does(self.flag, self.subject)
 
     @property
+    def thing(self) -> str:
+        """What is switched, as the object of a verb: ``fallback of route support``."""
+        kind = self.flag.get_kind_display().lower()
+        if self.flag.kind == "release":
+            return f"{kind} {self.flag.name}"
+        whole = self.flag.subject_kind == "organisation"
+        about = "the whole organisation" if whole else f"{self.flag.get_subject_kind_display().lower()} {self.subject}"
+        return f"{kind} to {self.flag.level} of {about}" if self.flag.kind == "degrade" else f"{kind} of {about}"
+
+    @property
     def without_fallback(self) -> bool:
         """A fallback of a route that has no other chain: it changes nothing."""
         route = self._published["routes"].get(self.flag.subject_id) if self.flag.kind == "fallback" else None

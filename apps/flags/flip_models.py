@@ -14,7 +14,7 @@ class FlagFlip(models.Model):
 
     flag: None once it is deleted; flag_name stays. subject_kind, subject_id: what it was about. simulated: of which traffic the figures
     are. version: the config version that brought it, None where no proxy saw a difference. followed_until: where the watch of it ended, at
-    the next flip of the same flag at the latest.
+    the next flip that reaches the same routes at the latest.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -133,7 +133,7 @@ class FlipView(FlagView):
         words = rule_words(rule_of(rule), team=rule.team.name if rule.team else "") if rule is not None else ""
         glass = rule is not None and may_flip and self.choice.may("breakglass.use", team=flag.owner_id or None)
         verb = f"Turn {'on' if on else 'off'}"
-        return Asked(verb, f"{verb} {flag.name}?", words, may_flip, glass)
+        return Asked(verb, f"{verb} {detail.thing}?", words, may_flip, glass)
 
     def _page(
         self, detail: FlagDetail, form: FlipForm, *, prediction: Prediction, submission: str = "", status: int = 200, **more: Any

@@ -25,10 +25,12 @@ KEPT_RAW = timedelta(hours=47)
 
 @transaction.atomic
 def flip_note(*, actor: Actor, flag: Flag, prediction: Prediction, version: Version | None, simulated: bool) -> FlagFlip:
-    """Keep what was shown to whoever flipped, in the transaction of the flip. A watch of an earlier flip of the flag ends here."""
-    now = datetime.now(UTC)
-    for earlier in FlagFlip.objects.filter(flag=flag, followed_until=None, at__gte=now - FOLLOWED - SPREADING):
-        FlagFlip.objects.filter(pk=earlier.pk).update(followed_until=now)
+    """Keep what was shown to whoever flipped, in the transaction of the flip. Watches of earlier flips that reach the same routes end here:
+    what comes from now on is not theirs alone."""
+    now, routes = datetime.now(UTC), set(prediction.routes)
+    running = FlagFlip.objects.filter(organisation_id=flag.organisation_id, followed_until=None, at__gte=now - FOLLOWED - SPREADING)
+    over = [one.pk for one in running if one.flag_id == flag.pk or routes & set(prediction_of(one).routes)]
+    FlagFlip.objects.filter(pk__in=over).update(followed_until=now)
     return FlagFlip.objects.create(
         organisation_id=flag.organisation_id,
         flag=flag,

@@ -28,7 +28,7 @@ from apps.flags.plans import NOBODY, STOPPING, Place, Plan, acts, place_of, plan
 from apps.providers.live import LiveTarget, live_targets
 from apps.publishing.state import ConfigState, head_state
 from apps.usage.covering import floor
-from apps.usage.moves import EVERYTHING, Whose, Work, work_before, work_of
+from apps.usage.moves import EVERYTHING, PAST, RECENT, Whose, Work, work_before, work_of
 
 WINDOW = timedelta(hours=1)
 SPREADING = timedelta(seconds=5)
@@ -237,7 +237,8 @@ class Question:
 
     @cached_property
     def _elsewhere(self) -> dict[Place, Load]:
-        """What each target did on all routes; times to the first token of the last days where there are too few of now."""
+        """What each target did on all routes; where it has answered too little since things are as they are, how quickly it answered in the
+        last hour, else in the last days."""
         found: dict[Place, Load] = {}
         for one in self.work:
             if one.provider:
@@ -245,9 +246,13 @@ class Question:
                 found[place] = found.get(place, Load()) + _load(one)
         wanted = {option.place for _, new in self.plans.values() for option in new.options}
         few = {place for place in wanted if sum(found.get(place, Load()).first_token.values()) < LEAST_MEASURED}
-        for one in work_before(self.scope, {place.model for place in few}, now=self.now):
-            place = Place(one.provider, one.endpoint, one.model)
-            if place in few and one.requests:
+        before = {
+            (one.route, Place(one.provider, one.endpoint, one.model)): one for one in work_before(self.scope, _models(few), now=self.now)
+        }
+        for place in few:
+            recent, past = before.get((RECENT, place)), before.get((PAST, place))
+            one = recent if recent is not None and sum(recent.first_token.values()) >= LEAST_MEASURED else past or recent
+            if one is not None and one.requests:
                 now = found.get(place, Load())
                 found[place] = Load(
                     now.requests, now.ok, now.tokens_input, now.tokens_output, now.tokens_cache_read, now.cost_nano, now.busy_us,
@@ -287,6 +292,10 @@ def _change(one: BudgetStanding, rate: float, more: float, now_ms: int) -> Budge
         ends_ms=runs_out_ms(remaining=one.remaining, per_hour=rate, now_ms=now_ms, window_ends_ms=window),
         would_end_ms=runs_out_ms(remaining=one.remaining, per_hour=rate + more, now_ms=now_ms, window_ends_ms=window),
     )
+
+
+def _models(places: Iterable[Place]) -> set[str]:
+    return {place.model for place in places}
 
 
 def _load(one: Work) -> Load:

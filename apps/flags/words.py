@@ -32,6 +32,19 @@ _OPERATORS = {
     "IN_CIDR": "is in",
     "REGEX": "matches",
 }
+_ORDER = (
+    "name",
+    "feature",
+    "id",
+    "contextName",
+    "dependencies",
+    "segments",
+    "strategies",
+    "variants",
+    "operator",
+    "parameters",
+    "constraints",
+)
 _NAMES = {"userId": "user", "sessionId": "session", "remoteAddress": "address", "appName": "app"}
 
 
@@ -52,8 +65,15 @@ class Tried:
 
 
 def rules_yaml(rules: Mapping[str, Any]) -> str:
-    """The document for a text field; empty for no rules."""
-    return str(yaml.safe_dump(dict(rules), sort_keys=False, allow_unicode=True, width=100)) if rules else ""
+    """The document for a text field, in the order in which people write one; empty for no rules."""
+    return str(yaml.safe_dump(_ordered(rules), sort_keys=False, allow_unicode=True, width=100)) if rules else ""
+
+
+def _ordered(value: Any) -> Any:
+    """Postgres keeps no order of keys."""
+    if isinstance(value, Mapping):
+        return {key: _ordered(value[key]) for key in sorted(value, key=lambda key: _ORDER.index(key) if key in _ORDER else len(_ORDER))}
+    return [_ordered(one) for one in value] if isinstance(value, list) else value
 
 
 def rules_read(text: str) -> dict[str, Any]:

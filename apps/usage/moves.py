@@ -20,6 +20,7 @@ from apps.usage.selectors import rows_of
 Whose = Literal["key_id", "team", "feature"]
 EVERYTHING = "*"
 """As a route: the whole organisation, without targets."""
+RECENT, PAST = "recent", "past"
 LOOK_BACK = timedelta(days=7)
 """How far back a target that has no traffic now is looked for."""
 
@@ -91,13 +92,18 @@ def work_of(
 
 
 def work_before(scope: Scope, models: Collection[str], *, now: datetime) -> list[Work]:
-    """What targets of these models did on all routes in the hours of ``LOOK_BACK``: one query, none without models."""
+    """What targets of these models did on all routes, as the route ``RECENT`` in the last hour and as ``PAST`` in the hours of
+    ``LOOK_BACK``: one query, none without models."""
     if not models:
         return []
+    target = "provider, endpoint, model"
+    where = "WHERE organisation = %s AND simulated = %s AND bucket >= %s AND model = ANY (%s)"
+    recent = [scope.organisation, scope.simulated, floor(now - timedelta(hours=1), 10), list(models)]
+    past = [scope.organisation, scope.simulated, floor(now - LOOK_BACK, HOUR), list(models)]
     rows = rows_of(
-        f"SELECT '', provider, endpoint, model, min(bucket), {_SUMS} FROM usage_rollup_1h WHERE organisation = %s AND simulated = %s "
-        "AND bucket >= %s AND model = ANY (%s) GROUP BY provider, endpoint, model",
-        [scope.organisation, scope.simulated, floor(now - LOOK_BACK, HOUR), list(models)],
+        f"SELECT '{RECENT}', {target}, min(bucket), {_SUMS} FROM usage_rollup_10s {where} GROUP BY {target} "
+        f"UNION ALL SELECT '{PAST}', {target}, min(bucket), {_SUMS} FROM usage_rollup_1h {where} GROUP BY {target}",
+        [*recent, *past],
     )
     return [Work(*row[:-1], _merged(row[-1])) for row in rows]
 

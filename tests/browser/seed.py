@@ -20,6 +20,7 @@ def seed(*, requests: int) -> None:
     from apps.audit.actors import Actor
     from apps.budgets.models import Budget, BudgetWindow
     from apps.contracts.identifiers import uuid7
+    from apps.flags.services import flag_set
     from apps.keys.models import VirtualKey
     from apps.providers.rules import EndpointSpec
     from apps.providers.services import provider_ensure
@@ -55,6 +56,8 @@ def seed(*, requests: int) -> None:
         provider_ensure(actor=actor, organisation=little, name=name, kind="openai", endpoints=[endpoint], simulated=True)
     targets = [TargetSpec("sim-east", "sim-model"), TargetSpec("sim-west", "sim-model")]
     route_ensure(actor=actor, organisation=little, name="demo-chat", targets=targets)
+    west = little.providers.get(name="sim-west")
+    flag_set(actor=actor, organisation=little, name="stop-sim-west", kind="kill", subject_kind="provider", subject_id=west.pk)
     if NAUGHTY.is_file():
         odd = organisations["naughty"]
         strings = [text.replace("\x00", "") for text in json.loads(NAUGHTY.read_text()) if text.strip("\x00")]

@@ -35,7 +35,7 @@ def test_the_question_says_what_would_happen(signed_in: Callable[..., Client], s
     client = signed_in("on-call")
     response = client.get("/flags/chat-fallback/on", follow=True)  # a link from a pager, without its last slash
     text = response.content.decode()
-    assert response.status_code == 200 and "Turn on chat-fallback?" in text
+    assert response.status_code == 200 and "Turn on fallback of route chat?" in text
     assert "more to <b>west/m</b>" in text and "/hour</b>" in text and "later</b>" in text
     assert "data-cancel autofocus" in text and text.count(" checked") == 0
     prediction = response.context["prediction"]

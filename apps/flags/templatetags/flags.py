@@ -26,7 +26,7 @@ def per_minute(value: float) -> str:
 @register.filter
 def at_once(value: float) -> str:
     """Requests at once on average."""
-    return compact(value) if value >= 9.95 else f"{value:.1f}" if value >= 0.95 else "less than one"
+    return compact(value) if value >= 9.95 else f"{value:.1f}" if value >= 0.95 else "fewer than one"
 
 
 @register.filter
