@@ -16,6 +16,7 @@ from apps.providers.rules import EndpointSpec
 from apps.providers.services import provider_ensure
 from apps.publishing.selectors import head_number
 from apps.publishing.services import publish
+from tests.flags.conftest import Switches
 
 
 def flag(*words: str, **options: Any) -> str:
@@ -85,3 +86,14 @@ def test_flags_are_listed_shown_made_and_changed(stop: Flag) -> None:
     assert "is set, from v" in flag("set", "slow", "--reason", "new", "--kind", "degrade", "--level", "limited")
     made = Flag.objects.get(name="slow")
     assert (made.subject_kind, made.subject_id, made.on) == ("organisation", str(made.organisation_id), False)
+
+
+def test_what_leaves_a_route_without_a_target_is_refused_unless_one_says_so(switches: Switches) -> None:
+    words = ("on", switches.stop.name, "--organisation", switches.organisation.slug, "--reason", "east burns")
+    with pytest.raises(CommandError, match="'chat' would have no target left: the flag 'stop-east'"):
+        flag(*words)
+    switches.stop.refresh_from_db()
+    assert not switches.stop.on and head_number() == 1
+    assert flag(*words, "--acknowledge") == "The flag stop-east is on, from v2 on.\n"
+    switches.stop.refresh_from_db()
+    assert switches.stop.on and switches.stop.acknowledged

@@ -121,3 +121,78 @@ def test_a_person_without_the_role_is_refused(flag: Flag, actor: Actor) -> None:
     ):
         with pytest.raises(PermissionRefused):
             call()
+
+
+IN_PRODUCTION = {
+    "strategies": [{"name": "default", "constraints": [{"contextName": "environment", "operator": "IN", "values": ["production"]}]}]
+}
+
+
+def test_everything_a_flag_says_is_checked_kept_and_published(organisation: Organisation, actor: Actor) -> None:
+    expires = datetime(2031, 1, 1, tzinfo=UTC)
+    good: dict[str, Any] = {
+        "name": "slow", "kind": "degrade", "subject_kind": "team", "subject_id": "search", "level": "limited", "rules": IN_PRODUCTION,
+        "runbook": "https://example.org/slow", "expires_at": expires, "stale_after_days": 7, "on": True, "share": 5, "simulated_only": True,
+    }  # fmt: skip
+    for changes, field in (
+        ({"level": "full"}, "level"),
+        ({"level": "broken"}, "level"),
+        ({"kind": "kill", "subject_kind": "route", "subject_id": SUBJECT}, "level"),
+        ({"subject_id": " "}, "subject_id"),
+        ({"subject_kind": "organisation", "subject_id": str(uuid4())}, "subject_id"),
+        ({"subject_kind": "provider", "subject_id": str(uuid4())}, "subject_kind"),
+        ({"rules": {"strategies": [{"name": "sometimes"}]}}, "rules"),
+        ({"rules": {"variants": [{"name": "a", "weight": 1}]}}, "rules"),
+        (
+            {"rules": {"strategies": [{"name": "default", "constraints": [{"contextName": "x", "operator": "REGEX", "value": "a"}]}]}},
+            "rules",
+        ),
+        ({"rules": {"dependencies": [{"feature": "nobody"}]}}, "rules"),
+        ({"rules": {"dependencies": [{"feature": "slow"}]}}, "rules"),
+        ({"default": "minimal"}, "default"),
+        ({"runbook": "javascript:alert(1)"}, "runbook"),
+        ({"expires_at": datetime(2031, 1, 1)}, "expires_at"),
+        ({"stale_after_days": -1}, "stale_after_days"),
+        ({"share": 101}, "share"),
+    ):
+        with pytest.raises(ServiceError) as caught:
+            services.flag_set(actor=actor, organisation=organisation, **(good | changes))
+        assert caught.value.field == field, changes
+    assert not Flag.objects.exists()
+    flag = services.flag_set(actor=actor, organisation=organisation, **good)
+    assert flag.exercised_at is not None and not flag.stale() and flag.stale(expires) and flag.expired(expires)
+    fragment = snapshot.flags.build(None)[str(flag.pk)]
+    assert isinstance(fragment, FlagFragment)
+    assert (fragment.level, fragment.rules, fragment.share, fragment.simulated_only) == ("limited", IN_PRODUCTION, 5, True)
+    services.flag_flip(actor=actor, organisation=organisation, name="slow", on=False, reason="enough")
+    flag.refresh_from_db()
+    assert (flag.share, flag.simulated_only, flag.acknowledged) == (100, False, False), "a drill goes with its flip"
+    snapshot.flags.restore(actor=actor, object_id=str(flag.pk), fragment=fragment, reason="rollback")
+    assert snapshot.flags.build(None)[str(flag.pk)] == fragment
+    flag.refresh_from_db()
+    assert (flag.runbook, flag.expires_at, flag.stale_after_days) == (good["runbook"], expires, 7), "what proxies are not told stays"
+
+
+def test_flags_depend_on_flags_that_depend_on_none(organisation: Organisation, actor: Actor) -> None:
+    def made(name: str, *parents: str, kind: str = "kill") -> Flag:
+        about = ("feature", name) if kind == "kill" else ("organisation", str(organisation.pk))
+        return services.flag_set(
+            actor=actor, organisation=organisation, name=name, kind=kind, subject_kind=about[0], subject_id=about[1],
+            rules={"dependencies": [{"feature": parent} for parent in parents]},
+        )  # fmt: skip
+
+    parent, release = made("parent"), made("release", kind="release")
+    made("child", "parent")
+    for name, parents, said in (
+        ("grandchild", ["child"], "depends on 'parent' itself"),
+        ("parent", ["child"], "wait for each other"),
+        ("other", ["release"], "proxies do not evaluate"),
+    ):
+        with pytest.raises(ServiceError, match=said):
+            made(name, *parents)
+    made("second")
+    with pytest.raises(ServiceError, match="'child' depends on it"):
+        made("parent", "second")
+    with pytest.raises(ServiceError, match="'child' depends on it"):
+        services.flag_delete(actor=actor, flag=parent)
+    assert [made("app", "release", kind="release").kind, release.kind] == ["release", "release"]
