@@ -20,13 +20,16 @@ from apps.flags import change_selectors as selectors
 from apps.flags import changes, two_person_rules
 from apps.flags.change_forms import FlipForm, RuleForm
 from apps.flags.change_tables import CHANGES
+from apps.flags.consequences import Prediction
+from apps.flags.detail import FlagDetail, flag_rows
 from apps.flags.models import ChangeRequest, TwoPersonRule
 from apps.flags.selectors import flags_of
 from apps.ownership.selectors import teams as teams_of
 from apps.publishing.editing import ActionView
 from apps.publishing.preview import change_publish
+from apps.publishing.selectors import fleet_status_of, head_state_of
 from apps.publishing.trail import trail
-from apps.publishing.wording import text_of
+from apps.publishing.wording import path_text, text_of
 from apps.ui.fragments import tagged
 from apps.ui.status import Status
 from apps.ui.tables import Chip, Empty, listing_build
@@ -118,7 +121,8 @@ class DetailView(ScopedView):
             "flag": flag,
             "state": status_of(row),
             "fields": _fields(row, told),
-            "conflicts": rules.conflicts(row.seen, told) if open_ and flag is not None else [],
+            "prediction": _prediction(request, self.choice, row) if open_ and flag is not None and flag.kind != "release" else None,
+            "conflicts": _conflicts(row, told) if open_ and flag is not None else [],
             "seen": changes.fingerprint(told) if told else "",
             "own": own,
             "may_approve": waits and may_decide and not own and flag is not None,
@@ -322,15 +326,39 @@ def _change(view: Any) -> ChangeRequest:
     return row
 
 
+def _prediction(request: HttpRequest, choice: Choice, row: ChangeRequest) -> Prediction:
+    """What the flip would do, as measured in the last hour."""
+    heard = [proxy["detail"] for proxy in fleet_status_of(request)["proxies"]]
+    flag = flag_rows(choice, clock.now()).get(pk=row.flag_id)
+    detail = FlagDetail(choice, flag, heard=heard, state=head_state_of(request))
+    return detail.question(on=row.turn_on, share=row.share, simulated_only=row.simulated_only).answer()
+
+
 def _fields(row: ChangeRequest, told: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """(field, as it stands, as it would): the flip as a difference; one that is over against how the flag stood when asked for."""
+    """(field, as it stands, as it would): the flip as a difference; one that is over against how the flag stood when asked for.
+    Empty where the flag stands so already."""
     before = told if row.state in choices.OPEN_STATES and told else row.seen
     after = {
-        "on": row.turn_on,
         "until": row.until.isoformat() if row.until else None,
         "share": row.share,
         "simulated_only": row.simulated_only,
         "acknowledged": row.acknowledged,
     }
-    changed = [name for name in after if name == "on" or before.get(name) != after[name]]
-    return [(name.replace("_", " "), text_of(name, before.get(name), {}), text_of(name, after[name], {})) for name in changed]
+    found = [("state", _on(before.get("on")), _on(row.turn_on))] if before.get("on") != row.turn_on else []
+    return found + [
+        (path_text(name), text_of(name, before.get(name), {}), text_of(name, after[name], {})) for name in _differing(before, after)
+    ]
+
+
+def _differing(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    return [name for name in after if before.get(name, after[name]) != after[name]]
+
+
+def _on(value: object) -> str:
+    return "on" if value else "off"
+
+
+def _conflicts(row: ChangeRequest, told: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(field, when the flip was asked for, now), in words."""
+    found = rules.conflicts(row.seen, told)
+    return [(path_text(each.field), text_of(each.field, each.then, {}), text_of(each.field, each.now, {})) for each in found]

@@ -21,6 +21,7 @@ from apps.flags.changes import flip_submit
 from apps.flags.models import ChangeRequest, Flag, TwoPersonRule
 from apps.flags.services import flag_set
 from apps.flags.two_person_rules import two_person_rule_add, two_person_rule_remove
+from apps.publishing.services import publish
 from tests.people import client_of, member
 
 pytestmark = pytest.mark.django_db
@@ -69,11 +70,18 @@ def test_every_page_stands_and_asks_no_more_queries_than_committed(site: Site, a
     rule = two_person_rule_add(actor=actor, organisation=site.organisation, kind="kill", environment="production")
     two_person_rule_remove(actor=actor, rule=rule, reason="was a try")
     Flag.objects.filter(pk=site.flag.pk).update(exercised_at=clock.now() - timedelta(days=99))
+    stop = flag_set(
+        actor=actor, organisation=site.organisation, name="stop", kind="kill", subject_kind="model", subject_id="m",
+    )  # fmt: skip
+    by = Actor.of_user(site.users["manager"])
+    kill = flip_submit(actor=by, organisation=site.organisation, name=stop.name, on=True, reason="m is wrong")
+    publish(actor=actor, reason="first")
     urls = {
         "list": "/changes/",
         "mine": "/changes/?show=mine",
         "history": "/changes/?show=history",
         "detail": f"/changes/{row.pk}/",
+        "detail of a switch": f"/changes/{kill.pk}/",
         "ask": "/changes/new/?flag=new-answers&on=on",
         "stale": "/changes/stale/",
         "rules": "/changes/rules/",
@@ -87,6 +95,8 @@ def test_every_page_stands_and_asks_no_more_queries_than_committed(site: Site, a
         with CaptureQueriesContext(connection) as queries:
             page = text_of(client, url)
         assert "<script>alert" not in page, url
+        if name == "detail of a switch":
+            assert "Measured over the last hour" in page
         if len(queries) > min(COUNTS[name], 12):
             rose[name] = (len(queries), [query["sql"][:160] for query in queries])
     assert rose == {}
