@@ -7,6 +7,7 @@ class FlagsConfig(AppConfig):
     def ready(self) -> None:
         from apps.audit.registry import register_kind
         from apps.flags import change_choices
+        from apps.flags.change_palette import changes_for_palette
         from apps.flags.choices import FLIP_EVENT, OVERRIDE_EVENT
         from apps.flags.neighbours import register_in_force, register_overrides
         from apps.flags.overrides import flag_told, flags_fact, host_told, hosts_fact, overrides_count, own_overrides
@@ -26,3 +27,4 @@ class FlagsConfig(AppConfig):
         register_overrides("flags", own_overrides)
         register_count("overrides", overrides_count)
         register_source("Flags", flags_for_palette)
+        register_source("Changes", changes_for_palette)

@@ -50,7 +50,7 @@ def rule_for(flag: Flag, before: rules.Standing, after: rules.Standing, *, plann
     planned: for a moment to come: how the flag stands until then is not known, so turning on counts as turning on.
     """
     turned = ("on" if after.on else "off") if planned else rules.direction(before, after)
-    alone = after.simulated_only if planned and after.on else rules.simulated_alone(before, after)
+    alone = _planned_alone(before, after) if planned else rules.simulated_alone(before, after)
     if not turned or alone:
         return None
     found = rules_in_force(flag.organisation)
@@ -58,6 +58,11 @@ def rule_for(flag: Flag, before: rules.Standing, after: rules.Standing, *, plann
         return None
     asked = rules.Asked(flag.kind, flag.subject_kind, str(flag.owner_id or ""), _environments(flag, found), turned, simulated_only=False)
     return next((row for row in found if rules.takes_two(asked, [rule_of(row)])), None)
+
+
+def _planned_alone(before: rules.Standing, after: rules.Standing) -> bool:
+    """Whether a flip to come will touch simulated traffic only: as it says itself, or as what it is to turn off stands now."""
+    return after.simulated_only if after.on else before.on and before.simulated_only
 
 
 def rule_of(row: TwoPersonRule) -> rules.Rule:

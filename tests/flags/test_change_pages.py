@@ -110,6 +110,7 @@ def test_the_tabs_tell_each_what_waits_for_them(site: Site) -> None:
         assert ("for you</span>" in text_of(site.clients[role], "/changes/badge/")) == bool(mine), role
     assert site.clients["admin"].get("/changes/?format=csv").getvalue().decode().splitlines()[1].startswith("new-answers,on,Waits for")
     assert "new-answers" in text_of(site.clients["viewer"], "/changes/")
+    assert "Turn on new-answers" in text_of(site.clients["viewer"], "/ui/palette?q=new-answ")
     assert "Clear the filters" in text_of(site.clients["viewer"], "/changes/?q=nothing-like-it")
 
 

@@ -359,6 +359,17 @@ def test_a_rule_that_is_removed_holds_on_for_a_day(flag: Flag, people: People, r
     assert isinstance(submit(flag, people["on-call"]), Flag)
 
 
+def test_turning_off_takes_two_where_the_rule_says_so(flag: Flag, people: People, actor: Actor) -> None:
+    two_person_rule_add(actor=actor, organisation=flag.organisation, turning="off")
+    at = clock.now() + HOUR
+    assert asked(flag, people["on-call"], on=False, at=at).state == choices.WAITING, "it is off, and may be on by then"
+    assert isinstance(submit(flag, people["on-call"]), Flag)
+    assert asked(flag, people["on-call"], on=False).state == choices.WAITING
+    with pytest.raises(TwoPersonsNeeded):
+        flag_delete(actor=people["admin"], flag=Flag.objects.get(pk=flag.pk))
+    assert is_on(flag)
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
