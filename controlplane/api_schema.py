@@ -19,6 +19,15 @@ from apps.accounts.pages import ScopedView
 
 PREFIX = "/api/v1/"
 ORGANISATION = "organisations/{organisation}/"
+ID_TEXT = "Its id, or its name where it has one without a slash."
+PATH_TEXTS = {
+    "number": "The version's number.",
+    "seq": "Its number in the chain.",
+    "team_id": "Its id or slug.",
+    "service_id": "Its id or slug.",
+    "region": "By its name.",
+    "layer": "By its name.",
+}
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -51,6 +60,9 @@ def failures_told(result: dict[str, Any], **_: Any) -> dict[str, Any]:
                 continue
             told.setdefault("responses", {})["default"] = answer
             headers = told.setdefault("parameters", [])
+            for row in headers:
+                if row["in"] == "path":
+                    row.setdefault("description", "Its slug." if row["name"] == "organisation" else PATH_TEXTS.get(row["name"], ID_TEXT))
             if method != "get":
                 headers.append(_header("Idempotency-Key", "Sent again with the same key within 24 hours, it is done once."))
             if method in ("put", "patch") or (method == "delete" and "get" in methods):
@@ -93,6 +105,11 @@ class Operation:
     answer: tuple[Field, ...]
     body_like: str = ""
     answer_like: str = ""
+
+    @property
+    def line(self) -> str:
+        """The first sentence of what it does."""
+        return self.text.split("\n")[0]
 
     @property
     def anchor(self) -> str:

@@ -5,8 +5,10 @@ from django.urls import include, path
 from apps.accounts.api import audit, people
 from apps.budgets.api import views as budgets
 from apps.dashboard.api import views as dashboard
+from apps.flags.api import change_views as changes
 from apps.flags.api import views as flags
 from apps.keys.api import views as keys
+from apps.ownership.api import oncall_views as oncall
 from apps.ownership.api import views as ownership
 from apps.prices.api import views as prices
 from apps.providers.api import views as providers
@@ -25,6 +27,8 @@ of_organisation = [
     path("teams/<str:team_id>/", ownership.TeamView.as_view(), name="team"),
     path("services/", ownership.ServicesView.as_view(), name="services"),
     path("services/<str:service_id>/", ownership.ServiceView.as_view(), name="service"),
+    path("on-call/", oncall.OnCallView.as_view(), name="on-call"),
+    path("owners/<str:region>/<str:layer>/", oncall.CellOwnerView.as_view(), name="owner"),
     path("providers/", providers.ProvidersView.as_view(), name="providers"),
     path("providers/<str:provider_id>/", providers.ProviderView.as_view(), name="provider"),
     path("credentials/", providers.CredentialsView.as_view(), name="credentials"),
@@ -53,6 +57,12 @@ of_organisation = [
     path("flags/", flags.FlagsView.as_view(), name="flags"),
     path("flags/<str:flag_id>/", flags.FlagView.as_view(), name="flag"),
     path("flags/<str:flag_id>/flip/", flags.FlagFlipView.as_view(), name="flag-flip"),
+    path("changes/", changes.ChangesView.as_view(), name="changes"),
+    path("changes/<uuid:change_id>/", changes.ChangeView.as_view(), name="change"),
+    path("changes/<uuid:change_id>/approve/", changes.ChangeApproveView.as_view(), name="change-approve"),
+    path("changes/<uuid:change_id>/reject/", changes.ChangeRejectView.as_view(), name="change-reject"),
+    path("changes/<uuid:change_id>/withdraw/", changes.ChangeWithdrawView.as_view(), name="change-withdraw"),
+    path("changes/<uuid:change_id>/review/", changes.ChangeReviewView.as_view(), name="change-review"),
     path("overrides/", dashboard.OverridesView.as_view(), name="overrides"),
     path("requests/", usage.RequestsView.as_view(), name="requests"),
     path("requests/<uuid:request_id>/", dashboard.RequestView.as_view(), name="request"),

@@ -208,6 +208,8 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "flag_id": "stop-p",
         "override_id": uuid7(),
         "token_id": uuid7(),
+        "region": "eu",
+        "layer": "models",
         "rest": "no/such/place",
         "flag": "stop-p",
     }

@@ -10,7 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apps.accounts.models import Organisation, User
+from apps.audit.actors import Actor
 from apps.audit.models import AuditEvent
+from apps.flags.two_person_rules import two_person_rule_add
 from apps.providers.models import Credential
 from tests.api.conftest import AGENT, Caller, caller, failure
 from tests.people import member
@@ -205,3 +207,28 @@ def test_nobody_reaches_into_another_organisation(admin: Caller, things: dict[st
         failure(olga("delete" if kind not in KEPT else "patch", f"organisations/other/{kind}/{pk}/", If_Match="*"), 404, "not_found")
     failure(olga.get("audit/"), 403, "permission_denied")
     failure(olga.get("config/"), 403, "permission_denied")
+
+
+def test_a_flip_that_takes_two_is_asked_for_by_one_and_approved_by_another(
+    admin: Caller, things: dict[str, str], organisation: Organisation, actor: Actor
+) -> None:
+    two_person_rule_add(actor=actor, organisation=organisation, turning="on", reason="it stops everybody")
+    asked = admin.post(f"{MAIN}flags/acme-off/flip/", {"on": True, "reason": "out", "acknowledge": True})
+    assert asked.status_code == 202 and asked.json()["state"] == "waiting"
+    where = f"{MAIN}changes/{asked.json()['change_request']}/"
+    assert admin.get(f"{MAIN}changes/?state=waiting").json()["items"][0]["asked_by"] == "ada@example.test"
+    failure(admin.post(f"{where}approve/", {}), 400, "invalid")  # nobody approves their own, with whatever token
+    other = caller(member(organisation, "manager", email="mia@example.test"))
+    seen = other.get(where).json()
+    done = other.post(f"{where}approve/", {"seen": seen["seen"], "reason": "agreed"})
+    assert done.status_code == 200 and done.json()["state"] == "applied" and done["Bulkhead-Config-Version"]
+    assert admin.get(f"{MAIN}flags/acme-off/").json()["on"] is True
+    failure(other.post(f"{where}approve/", {}), 400, "invalid")
+    assert failure(admin.get(f"{MAIN}changes/?state=lost"), 400, "invalid")["field"] == "state"
+
+
+def test_who_is_on_call_and_who_owns_what(admin: Caller, things: dict[str, str]) -> None:
+    assert admin.get(f"{MAIN}on-call/").json()["items"] == []
+    assert failure(admin.get(f"{MAIN}on-call/?at=soon"), 400, "invalid")["field"] == "at"
+    assert failure(admin.get(f"{MAIN}on-call/?team=nobody"), 400, "invalid")["field"] == "team"
+    failure(admin.get(f"{MAIN}owners/eu/models/"), 404, "not_found")

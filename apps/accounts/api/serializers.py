@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping
 from functools import cache
@@ -57,18 +58,29 @@ def struct_serializer(struct: type[msgspec.Struct], *, name: str = "", leave_out
 
 @cache
 def _of_struct(struct: type[msgspec.Struct], name: str, leave_out: frozenset[str]) -> type[StrictSerializer]:
-    hints = get_type_hints(struct)
+    hints, said = get_type_hints(struct), field_texts(struct)
     fields: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
         if field.name in leave_out:
             continue
         arguments: dict[str, Any] = {}
+        more = {"help_text": said[field.name]} if field.name in said else {}
         if field.default is not msgspec.NODEFAULT:
             arguments = {"required": False, "default": _plain(field.default)}
         elif field.default_factory is not msgspec.NODEFAULT:
             arguments = {"required": False, "default": field.default_factory}
-        fields[field.name] = _field(hints[field.name], arguments)
+        fields[field.name] = _field(hints[field.name], {**arguments, **more})
     return type(f"{name}Serializer", (StrictSerializer,), {"__doc__": struct.__doc__, **fields})
+
+
+def field_texts(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """What a struct's docstring says of its fields, each by a sentence that begins with its name: ``weight: share among targets.``"""
+    text = " ".join((struct.__doc__ or "").replace("``", "").split())
+    found: dict[str, str] = {}
+    for names, told in re.findall(r"(?:^|(?<=[.;] ))(\w+(?:, \w+)*): (.+?\.)(?= |$)", text):
+        known = [name for name in names.split(", ") if name in struct.__struct_fields__]
+        found |= dict.fromkeys(known, f"{told[:1].upper()}{told[1:]}")
+    return found
 
 
 def _plain(value: Any) -> Any:
