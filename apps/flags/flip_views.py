@@ -121,7 +121,7 @@ class FlipView(FlagView):
 
     def _refused(self, detail: FlagDetail, form: FlipForm, shown: Prediction, error: Exception) -> HttpResponse:
         message, field = refusal_text(error)
-        unanswered = isinstance(error, PublishError)
+        unanswered = isinstance(error, PublishError) and field == "acknowledge"
         form.add_error(field if field in form.fields else None, message)
         return self._page(detail, form, prediction=shown, may_acknowledge=unanswered and self.turn_on, status=400)
 

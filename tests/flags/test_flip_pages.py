@@ -12,11 +12,9 @@ from django.test import Client
 from django.utils import timezone
 
 from apps.audit.actors import Actor
-from apps.flags import flip_views
 from apps.flags.flips import flip_measure, flips_measure, outcome_now
 from apps.flags.models import ChangeRequest, Flag, FlagFlip, TwoPersonRule
 from apps.flags.services import flag_flip
-from apps.publishing.errors import PublishError
 from apps.publishing.selectors import head_number
 from tests.flags.conftest import Switches
 
@@ -108,19 +106,13 @@ def test_a_session_that_ended_loses_nothing(signed_in: Callable[..., Client], sw
     assert not Flag.objects.get(name="chat-fallback").on
 
 
-def test_what_publishing_refuses_is_asked_again_with_i_know(
-    signed_in: Callable[..., Client], switches: Switches, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_route_left_without_a_target_takes_saying_so(signed_in: Callable[..., Client], switches: Switches) -> None:
     client = signed_in()
     form = asked(client, "/flags/stop-east/on/")
-
-    def refuse(**_: object) -> None:
-        raise PublishError("the route chat would have no target left", section="routes", object_id="r")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(flip_views, "change_publish", refuse)
-        refused = client.post("/flags/stop-east/on/", {**form, **REASON}).content.decode()
-    assert "no target left" in refused and 'name="acknowledge"' in refused and 'value="east is down"' in refused
+    refused = client.post("/flags/stop-east/on/", {**form, **REASON})
+    text = refused.content.decode()
+    assert refused.status_code == 400 and 'name="acknowledge"' in text and 'value="east is down"' in text
+    assert not Flag.objects.get(name="stop-east").on and not FlagFlip.objects.exists()
     assert client.post("/flags/stop-east/on/", {**form, **REASON, "acknowledge": "on"}).status_code == 302
     assert Flag.objects.get(name="stop-east").acknowledged
 
