@@ -27,6 +27,7 @@ from apps.usage.requests import request_page
 
 LAST = 10
 EVENTS = 30
+ROUTES = 50
 TABS = (("use", "Use"), ("access", "Routes and limits"), ("connect", "Connect"), ("history", "History"))
 
 
@@ -124,6 +125,11 @@ class KeyDetail:
     def routes(self) -> list[tuple[KnownRoute, bool]]:
         """Every route of the organisation, with whether the key may use it."""
         return [(route, allowed(self.key, route)) for route in routes_known(self.choice.organisation)]
+
+    @property
+    def routes_first(self) -> list[tuple[KnownRoute, bool]]:
+        """So many routes as a page shows, those first that the key may use."""
+        return sorted(self.routes, key=lambda pair: not pair[1])[:ROUTES]
 
     @property
     def unknown_routes(self) -> list[str]:

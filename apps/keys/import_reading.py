@@ -154,7 +154,9 @@ def _take(row: KeyRow, column: str, given: Any) -> None:
         raise ServiceError(f'{column} is a text, a whole number or true and false: amounts of money are texts, such as "12.50"', column)
     text = given.strip()
     if column == "name":
-        row.name = rules.check_name(text) if text else ""
+        row.name = text[:80] if text.isprintable() else ""  # also a wrong one: the report names its row by it
+        if text:
+            rules.check_name(text)
     elif not text:
         return
     elif column in ("team", "service"):

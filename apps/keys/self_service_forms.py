@@ -27,7 +27,7 @@ class WallsMixin(forms.Form):
     """A number for each kind of limit, and a budget with its window; empty: none."""
 
     budget = forms.CharField(required=False, max_length=40, label="Budget in dollars", help_text="A wall: what does not fit is refused.")
-    budget_window = forms.ChoiceField(required=False, choices=choices.WINDOWS, initial="month", label="Per")
+    budget_window = forms.ChoiceField(required=False, choices=choices.WINDOWS, initial="month", label="Window of the budget")
 
     def add_limits(self) -> None:
         """The fields of limits, whatever kinds there are."""
@@ -70,6 +70,8 @@ class AskForm(KeyForm, WallsMixin):
         del self.fields["priority"], self.fields["explain"]
         owner = self.fields["service"]
         owner.required, owner.label = True, "Team"
+        self.fields["all_routes"].help_text = "Every route that the team's template has, where you make the key by yourself."
+        self.fields["expires_at"].help_text = "Empty: as late as the team's template allows, or never."
         owner.choices = [("", "Choose the team that the key is of"), *list(cast(Any, owner).choices)[1:]]  # type: ignore[attr-defined]
         self.add_limits()
         first, last = ["service", "name", "environment", "reason"], ["budget", "budget_window"]
@@ -195,12 +197,16 @@ class KeysFileForm(forms.Form):
     content = forms.CharField(required=False, widget=forms.HiddenInput, strip=False)
     reason = forms.CharField(required=False, max_length=2_000, label="Reason", help_text="Kept in the audit with every key.")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["file"].required = not self.data.get("content")
+
     def clean(self) -> dict[str, Any]:
         values: dict[str, Any] = super().clean() or {}
         file = values.get("file")
-        if file is None and not values.get("content"):
-            self.add_error("file", "Choose a file first.")
-        elif file is not None and file.size > MOST_BYTES:
+        if "file" in self.errors:
+            return values
+        if file is not None and file.size > MOST_BYTES:
             self.add_error("file", "The file is larger than 1 MB: use manage.py import-keys, which takes larger ones.")
         elif file is not None:
             values["bytes"] = file.read()
@@ -236,7 +242,7 @@ def bounds_words(row: KeyTemplate) -> Iterator[str]:
     yield "every route" if "*" in row.routes else f"routes {', '.join(row.routes[:5])}" + (" and more" if len(row.routes) > 5 else "")
     yield f"for at most {row.longest_days} days" if row.longest_days else "without an end"
     for kind, amount in cast(Mapping[Any, int], row.limits).items():
-        yield f"{amount} {MEASURES[kind].words}"
+        yield f"{amount:,} {MEASURES[kind].words}"
     if row.budget_nano:
         yield f"${dollars_text(row.budget_nano)} per {row.budget_window}"
 

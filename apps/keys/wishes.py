@@ -109,7 +109,7 @@ def outside(bounds: Bounds | None, wish: Wish, *, keys: int, now: datetime) -> l
         found.append(f"it lives longer than {bounds.longest_days} days")
     for kind, most in bounds.limits.items():
         if wish.limits.get(kind, most) > most:
-            found.append(f"{wish.limits[kind]} {MEASURES[cast(LimitKind, kind)].words}: at most {most}")
+            found.append(f"{wish.limits[kind]:,} {MEASURES[cast(LimitKind, kind)].words}: at most {most:,}")
     if bounds.budget_nano is not None and wish.budget_nano:
         if wish.budget_window != bounds.budget_window:
             found.append(f"a budget per {wish.budget_window}: the template has one per {bounds.budget_window}")
@@ -164,4 +164,4 @@ def of_json(name: str, facts: Mapping[str, Any]) -> Wish:
 
 def limit_words(limits: Mapping[str, int]) -> list[str]:
     """``60 requests per minute`` and so on."""
-    return [f"{amount} {MEASURES[cast(LimitKind, kind)].words}" for kind, amount in limits.items()]
+    return [f"{amount:,} {MEASURES[cast(LimitKind, kind)].words}" for kind, amount in limits.items()]
