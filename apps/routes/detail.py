@@ -36,7 +36,7 @@ from apps.usage.targets import TargetTraffic, traffic_by_target
 HOUR = timedelta(hours=1)
 FAILURES = 10
 EVENTS = 30
-KEYS = 200
+KEYS = 50
 TABS = (("traffic", "Traffic"), ("access", "Keys and limits"), ("config", "Config"), ("history", "History"))
 
 

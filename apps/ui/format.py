@@ -71,7 +71,7 @@ def percent(part: float, whole: float) -> str:
 
 
 def dollars(nano: int | None) -> str:
-    """Nano-dollars for tables and tiles: two decimals from a dollar on, else four, six or as many as it takes to see something.
+    """Nano-dollars for tables and tiles: two decimals from a dollar on, else four, six, eight or nine: as many as it takes.
 
     Whole cents have two. In even steps, so that the figures of a column stand below one another.
     """
@@ -83,10 +83,8 @@ def dollars(nano: int | None) -> str:
     cents = (size + NANO // 200) // (NANO // 100)
     if size >= NANO:
         return f"{sign}${cents // 100:,}.{cents % 100:02d}"
-    if size < NANO // 10_000:
-        return sign + f"${size / NANO:.9f}".rstrip("0")
-    most = 4 if size >= NANO // 100 else 6
-    digits = next(step for step in (2, 4, 6) if step == most or size % 10 ** (9 - step) == 0)
+    most = 4 if size >= NANO // 100 else 6 if size >= NANO // 10_000 else 9
+    digits = next(step for step in (2, 4, 6, 8, 9) if step == most or size % 10 ** (9 - step) == 0)
     return f"{sign}${size / NANO:.{digits}f}"
 
 

@@ -26,6 +26,7 @@ from apps.keys.request_services import key_request
 from apps.keys.template_services import key_template_set
 from apps.keys.wishes import Wish
 from apps.ownership.models import Service, Team
+from apps.routes.models import Route
 from apps.usage.models import UsageRequest
 from tests.dashboard.generate import usage_generate
 
@@ -122,6 +123,9 @@ def test_the_page_shows_use_budgets_and_how_to_call(signed_in: Callable[..., Cli
     assert "demo-embed" in body(client, f"/keys/{key.pk}/?tab=connect")
     access = body(client, f"/keys/{key.pk}/?tab=access")
     assert "Named here and not there" in access and "later" in access
+    Route.objects.bulk_create(Route(organisation=demo, name=f"a-{at:02}") for at in range(60))
+    access = body(client, f"/keys/{key.pk}/?tab=access")
+    assert access.index("demo-embed") < access.index("a-00") and "a-59" not in access and "50 of 62 routes" in access
     viewer = body(signed_in("viewer"), f"/keys/{key.pk}/")
     assert "Replace secret" not in viewer and 'id="revoke"' not in viewer
 
