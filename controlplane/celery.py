@@ -41,6 +41,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "performance budgets": {"task": "apps.budgets.tasks.performance_watch", "schedule": 60.0},
     "scheduled flips": {"task": "apps.flags.tasks.changes_run", "schedule": 5.0},
     "what proxies tell of flags": {"task": "apps.flags.tasks.proxies_hear", "schedule": 10.0},
+    "old exposures": {"task": "apps.flags.tasks.exposures_forget", "schedule": 3600.0},
     "expired flags": {"task": "apps.flags.tasks.flags_expire", "schedule": 60.0},
     "neglected flags": {"task": "apps.flags.tasks.flags_neglected", "schedule": 3600.0},
     "what came of flips": {"task": "apps.flags.tasks.flips_measure", "schedule": 60.0},

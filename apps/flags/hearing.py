@@ -20,10 +20,12 @@ from apps.audit.services import audit_record
 from apps.contracts.overrides import Override, overrides_in
 from apps.contracts.reports import exposures_in
 from apps.flags.choices import OVERRIDE_EVENT
-from apps.flags.models import Flag, FlagExposureMark, HostOverride
+from apps.flags.models import Flag, FlagExposure, FlagExposureMark, HostOverride
 from apps.publishing.selectors import ProxyReport, proxy_reports
 
 HEARING_LOCK = 4_611_686_018_427_387_012
+KEPT = timedelta(days=90)
+"""How long counts by the minute are kept."""
 LAST_WORDS = timedelta(days=1)
 """A proxy that is gone is listened to for so long: what it counted last may not be taken yet."""
 
@@ -38,6 +40,11 @@ def proxies_hear(*, now: datetime | None = None) -> tuple[int, int]:
                 return 0, 0
         told = proxy_reports(since=now - LAST_WORDS)
         return _exposures(told, now), _overrides(told, now)
+
+
+def exposures_forget(*, now: datetime | None = None) -> int:
+    """Delete what is older than ``KEPT``; how many rows."""
+    return FlagExposure.objects.filter(minute__lt=(now or timezone.now()) - KEPT).delete()[0]
 
 
 def _exposures(told: list[ProxyReport], now: datetime) -> int:

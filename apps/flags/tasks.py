@@ -37,6 +37,12 @@ def proxies_hear() -> None:
     hearing.proxies_hear()
 
 
+@shared_task(name="apps.flags.tasks.exposures_forget")
+def exposures_forget() -> None:
+    """Delete counts that are older than they are kept."""
+    hearing.exposures_forget()
+
+
 @shared_task(name="apps.flags.tasks.flags_neglected")
 def flags_neglected() -> None:
     """Tell owners of flags that nobody exercises."""

@@ -194,7 +194,7 @@ def _field(exchange: Exchange, route: CompiledRoute, field: str) -> str | None:
         session = exchange.request.headers.get(SESSION)
         return None if session is None else session.decode("latin-1")
     if field == "remoteAddress":
-        return exchange.request.peer or None
+        return exchange.engine.authenticator.client_of(exchange.request) or None
     if field == NOW:
         # the database's time, as each proxy has measured it: their own clocks may differ
         return datetime.fromtimestamp(exchange.started_us / 1e6, UTC).isoformat()

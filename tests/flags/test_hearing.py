@@ -12,7 +12,7 @@ from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
 from apps.audit.models import AuditEvent, Event
 from apps.contracts.identifiers import uuid7
-from apps.flags.hearing import proxies_hear
+from apps.flags.hearing import exposures_forget, proxies_hear
 from apps.flags.models import Flag, FlagExposure, HostOverride
 from apps.flags.services import flag_set
 from apps.publishing.models import ProxyProcess
@@ -47,6 +47,8 @@ def test_what_came_on_top_is_counted_once_per_minute(flag: Flag) -> None:
     ProxyProcess.objects.filter(pk=two.pk).update(gone_at=NOW, detail={"exposures": [[id, 4, 0]]})
     assert proxies_hear(now=NOW + timedelta(minutes=1)) == (7, 0), "a proxy that is gone had its last words"
     assert counted(flag) == {("on", 30): 6, ("off", 30): 2, ("on", 31): 7}
+    assert exposures_forget(now=NOW + timedelta(days=90, minutes=1)) == 2
+    assert counted(flag) == {("on", 31): 7}
 
 
 def override(organisation: Organisation, **changes: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from apps.contracts.flag_buckets import murmur3
 from apps.contracts.identifiers import uuid7_bytes
+from apps.contracts.networks import Networks
 from apps.contracts.snapshot import FlagFragment, KeyFragment, Resilience, RouteFragment, Switch, Target
 from apps.contracts.tokens import token_digest
 from apps.proxy.assembly import LEVELS
@@ -41,7 +42,14 @@ class Flagged(Spent):
 
     def __init__(self, *targets: Target, flags: list[FlagFragment], used: dict[str, int | None] | None = None, **more: Any) -> None:
         extra = more.pop("more", [])
+        self.authenticator = Authenticator(b"pepper", more.pop("trusted", None))
         super().__init__(*targets, used=used or {}, more=[*flags, *extra], **more)
+
+    @property
+    def engine(self) -> Any:
+        found = super().engine
+        found.authenticator = self.authenticator
+        return found
 
     def go(self, headers: dict[bytes, bytes] | None = None, **fields: Any) -> tuple[list[str], str, tuple[str, ...]]:
         """(providers in order, the refusal's code, flags that acted)."""
@@ -189,6 +197,13 @@ def test_rules_see_what_the_request_says_and_the_key_is() -> None:
         headers = {b"x-bulkhead-feature": b"search", b"x-bulkhead-session": b"s-1", b"x-bulkhead-tags": b"a,b"}
         body: dict[str, Any] = {"user": "u-7", "stream": True, "metadata": {"plan": "gold", "team": "not theirs"}}
         assert world.go(headers, **body)[1] == "route_killed", field
+
+
+def test_an_address_is_the_clients_where_a_trusted_proxy_tells_it() -> None:
+    near = {"strategies": [{"name": "remoteAddress", "parameters": {"IPs": "10.1.0.0/16"}}]}
+    for trusted, stops in ((None, False), (Networks(["127.0.0.1"]), True)):
+        world = Flagged(EAST, flags=[flag("near", "kill", "route", "r-1", rules=near)], trusted=trusted)
+        assert (world.go({b"x-forwarded-for": b"10.1.2.3"})[1] == "route_killed") is stops
 
 
 @pytest.mark.parametrize(("operator", "stops"), [("DATE_AFTER", False), ("DATE_BEFORE", True)])

@@ -11,6 +11,7 @@ from apps.proxy.errors import Refusal
 
 if TYPE_CHECKING:
     from apps.proxy.exchange import Exchange
+    from apps.proxy.http.types import Request
     from apps.proxy.runtime import CompiledKey, Runtime
 
 STEP = "authenticate"
@@ -49,6 +50,12 @@ class Authenticator:
             return found
         exchange.key = found
         return None
+
+    def client_of(self, request: Request) -> str:
+        """The client's address as far as it is known, empty where it is not: told by a proxy before ours only where that one is trusted."""
+        if self._trusted is None:
+            return request.peer
+        return client_address(request.peer, request.headers.get(b"x-forwarded-for", b"").decode("latin-1"), self._trusted)
 
     def key_of(self, headers: dict[bytes, bytes], runtime: Runtime, peer: str = "") -> CompiledKey | Refusal:
         """peer: the address of the connection's other end; a key that is bound to addresses opens nothing without one."""
