@@ -14,7 +14,7 @@ from tests.launcher.conftest import wait_for
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not FULL, reason="whole instances with four proxies: make accept"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.xdist_group("accept"),
 ]
 
