@@ -47,7 +47,7 @@ def test_what_came_on_top_is_counted_once_per_minute(flag: Flag) -> None:
     ProxyProcess.objects.filter(pk=two.pk).update(gone_at=NOW, detail={"exposures": [[id, 4, 0]]})
     assert proxies_hear(now=NOW + timedelta(minutes=1)) == (7, 0), "a proxy that is gone had its last words"
     assert counted(flag) == {("on", 30): 6, ("off", 30): 2, ("on", 31): 7}
-    assert exposures_forget(now=NOW + timedelta(days=90, minutes=1)) == 2
+    assert exposures_forget(now=NOW + timedelta(days=90, seconds=30)) == 2
     assert counted(flag) == {("on", 31): 7}
 
 
