@@ -50,6 +50,20 @@ class Load:
             blended([(self.first_token, 1.0), (other.first_token, 1.0)]),
         )
 
+    def times(self, factor: float) -> Load:
+        """As many times that."""
+        return Load(
+            self.requests * factor,
+            self.ok * factor,
+            self.tokens_input * factor,
+            self.tokens_output * factor,
+            self.tokens_cache_read * factor,
+            self.cost_nano * factor,
+            self.busy_us * factor,
+            blended([(self.first_token, factor)]),
+            self.each_us,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RouteCase:

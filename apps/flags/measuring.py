@@ -28,7 +28,7 @@ from apps.flags.plans import NOBODY, STOPPING, Place, Plan, acts, place_of, plan
 from apps.providers.live import LiveTarget, live_targets
 from apps.publishing.state import ConfigState, head_state
 from apps.usage.covering import floor
-from apps.usage.moves import EVERYTHING, PAST, RECENT, Whose, Work, work_before, work_of
+from apps.usage.moves import EVERYTHING, LATELY, PAST, RECENT, VOLUME, Whose, Work, work_before, work_of
 
 WINDOW = timedelta(hours=1)
 SPREADING = timedelta(seconds=5)
@@ -193,10 +193,11 @@ class Question:
         if self.end - self.begin < SHORTEST:
             gaps.append("It was flipped a moment ago: too little was measured since.")
             return Prediction(minutes=0, requests=0, routes=sorted(self.plans), gaps=gaps)
-        first = min((one.first for one in self.work if one.route != EVERYTHING), default=self.begin)
+        first = min((one.first for one in self.work if one.route not in (EVERYTHING, VOLUME)), default=self.begin)
         minutes = max((self.end - max(first, self.begin)).total_seconds(), 10.0) / 60
+        asked = sum(one.requests for one in self.work if one.route in self.plans)
         found = predict(
-            self._cases(),
+            self._cases(self._steadier(asked, minutes)),
             minutes=minutes,
             price=lambda place: self.config.price(place, self.now_ms),
             elsewhere=lambda place: self._elsewhere.get(place, Load()),
@@ -205,9 +206,19 @@ class Question:
             caps=self.config.most_at_once(),
             gaps=gaps,
         )
-        return msgspec.structs.replace(found, budgets=self._budgets(found))
+        asked = asked if self.whose is None else found.requests
+        return msgspec.structs.replace(found, requests=asked, budgets=self._budgets(found))
 
-    def _cases(self) -> list[RouteCase]:
+    def _steadier(self, asked: float, minutes: float) -> float:
+        """By how much to scale what was measured in a short while since the last flip: how many requests come does not hang on who answers
+        them, and a quarter of an hour says that better than a minute."""
+        lately = next((one for one in self.work if one.route == VOLUME), None)
+        if lately is None or not asked or minutes * 60 >= LATELY.total_seconds():
+            return 1.0
+        seconds = (floor(self.end, 60) - lately.first).total_seconds()
+        return lately.requests / seconds * minutes * 60 / asked if seconds > minutes * 60 and lately.requests else 1.0
+
+    def _cases(self, factor: float) -> list[RouteCase]:
         flag = self.flip.flag
         reach = self.flip.share / 100 if self.flip.on else 1.0
         if self.flip.on and self.flip.simulated_only and not self.scope.simulated:
@@ -216,7 +227,7 @@ class Question:
         for one in self.work:
             loads = by_route.setdefault(one.route, {})
             place = Place(one.provider, one.endpoint, one.model) if one.provider else NOBODY
-            loads[place] = loads.get(place, Load()) + _load(one)
+            loads[place] = loads.get(place, Load()) + _load(one).times(factor)
         if self.whose is not None:
             return self._part(by_route, reach)
         stay = self.flip.on and flag.kind == "kill" and flag.subject in ("provider", "model")

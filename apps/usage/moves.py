@@ -18,8 +18,9 @@ from apps.usage.covering import HOUR, MINUTE, floor
 from apps.usage.selectors import rows_of
 
 Whose = Literal["key_id", "team", "feature"]
-EVERYTHING = "*"
-"""As a route: the whole organisation, without targets."""
+EVERYTHING, VOLUME = "*", "*routes"
+"""As a route: the whole organisation; the routes that were asked for together over the last quarter of an hour. Both without targets."""
+LATELY = timedelta(minutes=15)
 RECENT, PAST = "recent", "past"
 LOOK_BACK = timedelta(days=7)
 """How far back a target that has no traffic now is looked for."""
@@ -70,7 +71,8 @@ def work_of(
     """By route and target in whole buckets of ``[start, end)``, within the last two days: one query.
 
     routes: their names, None for all. models: also whatever other routes sent to these. whose: only one key's (its id), team's or
-    feature's requests, in buckets of a minute. whole: also what the organisation did altogether, as the route ``EVERYTHING``.
+    feature's requests, in buckets of a minute. whole: also ``EVERYTHING`` over the same range and, of
+    named routes, ``VOLUME`` up to its end.
     """
     table, step, condition = ("usage_rollup_10s", 10, "") if whose is None else ("usage_rollup_1m", MINUTE, f"AND {whose[0]} = %s")
     given: list[object] = [scope.organisation, scope.simulated, floor(start, step), end, *([whose[1]] if whose else [])]
@@ -87,6 +89,13 @@ def work_of(
             "AND simulated = %s AND seconds = 10 AND dimension = '' AND bucket >= %s AND bucket < %s HAVING count(*) > 0"
         )
         given += given[:4]
+        if routes is not None:
+            sql += (
+                f" UNION ALL SELECT '{VOLUME}', '', '', '', min(bucket), {_WHOLE} FROM usage_summary WHERE organisation = %s AND "
+                "simulated = %s AND seconds = 60 AND dimension = 'route' AND bucket >= %s AND bucket < %s AND value = ANY (%s) "
+                "HAVING count(*) > 0"
+            )
+            given += [scope.organisation, scope.simulated, floor(end - LATELY, MINUTE), floor(end, MINUTE), list(routes)]
     rows = rows_of(sql, given)
     return [Work(*row[:-1], _merged(row[-1])) for row in rows]
 

@@ -50,7 +50,7 @@ def minutes_text(minutes: float) -> str:
 @register.filter
 def seconds_text(seconds: float) -> str:
     """``40 s``, ``4 min 10 s``."""
-    return duration(max(0.0, float(round(seconds))) * 1e6) if seconds >= 10 else f"{max(0, round(seconds))}{THIN}s"
+    return duration(float(round(seconds)) * 1e6) if seconds >= 60 else f"{max(0, round(seconds))}{THIN}s"
 
 
 @register.filter
