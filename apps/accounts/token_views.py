@@ -28,7 +28,7 @@ class TokenForm(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choices = [("", "Nothing"), (READ, "Read"), (WRITE, "Read and write")]
+        choices = [("", "None"), (READ, "Read"), (WRITE, "Write")]
         for area in AREAS:
             self.fields[f"scope-{area.name}"] = forms.ChoiceField(label=area.label, choices=choices, required=False)
 

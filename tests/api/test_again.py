@@ -19,7 +19,7 @@ KEYS = "organisations/main/keys/"
 NEW = {"name": "once"}
 
 
-def test_the_same_again_gives_the_same_answer_with_the_secret(admin: Caller, things: dict[str, str]) -> None:
+def test_the_same_again_gives_the_same_answer_with_the_secret(admin: Caller) -> None:
     first = admin.post(KEYS, NEW, Idempotency_Key="a")
     again = admin.post(KEYS, NEW, Idempotency_Key="a")
     assert first.status_code == again.status_code == 201 and first.content == again.content
@@ -31,7 +31,7 @@ def test_the_same_again_gives_the_same_answer_with_the_secret(admin: Caller, thi
     assert first.json()["secret"] not in kept.body and first.json()["secret"] not in str(kept.headers)
 
 
-def test_another_body_under_the_same_key_is_a_mistake(admin: Caller, things: dict[str, str]) -> None:
+def test_another_body_under_the_same_key_is_a_mistake(admin: Caller) -> None:
     admin.post(KEYS, NEW, Idempotency_Key="a")
     failure(admin.post(KEYS, {"name": "twice"}, Idempotency_Key="a"), 409, "idempotency_mismatch")
     failure(admin("delete", f"{KEYS}once/", If_Match="*", Idempotency_Key="a"), 409, "idempotency_mismatch")
@@ -39,14 +39,12 @@ def test_another_body_under_the_same_key_is_a_mistake(admin: Caller, things: dic
     assert failure(admin.post(KEYS, {"name": "x"}, Idempotency_Key="k" * 201), 400, "invalid")["field"] == "Idempotency-Key"
 
 
-def test_another_caller_has_keys_of_their_own(admin: Caller, things: dict[str, str], ada: User) -> None:
+def test_another_caller_has_keys_of_their_own(admin: Caller, ada: User) -> None:
     assert admin.post(KEYS, NEW, Idempotency_Key="a").status_code == 201
     assert failure(caller(ada, name="other").post(KEYS, NEW, Idempotency_Key="a"), 400, "invalid")["field"] == "name"
 
 
-def test_what_was_refused_or_broke_is_done_when_it_is_sent_again(
-    admin: Caller, things: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_refused_or_broke_is_done_when_it_is_sent_again(admin: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     failure(admin.post(KEYS, {"name": "once", "priority": "extreme"}, Idempotency_Key="a"), 400, "invalid")
     real = preview.publish
 
@@ -60,7 +58,7 @@ def test_what_was_refused_or_broke_is_done_when_it_is_sent_again(
     assert admin.post(KEYS, NEW, Idempotency_Key="a").status_code == 201
 
 
-def test_answers_are_forgotten_after_a_day(admin: Caller, things: dict[str, str]) -> None:
+def test_answers_are_forgotten_after_a_day(admin: Caller) -> None:
     admin.post(KEYS, NEW, Idempotency_Key="a")
     StoredAnswer.objects.update(at=timezone.now() - timedelta(hours=25))
     assert failure(admin.post(KEYS, NEW, Idempotency_Key="a"), 400, "invalid")["field"] == "name"

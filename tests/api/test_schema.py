@@ -49,7 +49,7 @@ def test_no_secret_is_in_any_answer_but_of_what_was_just_made() -> None:
             assert "secret" not in told or (row.method == "post" and "/keys/" in row.path), row
 
 
-def test_programs_get_openapi_and_people_a_page(admin: Caller, ada: User, things: dict[str, str]) -> None:
+def test_programs_get_openapi_and_people_a_page(admin: Caller, ada: User) -> None:
     document = admin.get("schema/").json()
     assert document["openapi"].startswith("3.") and "personalToken" in document["components"]["securitySchemes"]
     failure(Caller().get("schema/"), 401, "not_authenticated")
