@@ -7,10 +7,10 @@ class BudgetsConfig(AppConfig):
     def ready(self) -> None:
         from apps.audit.registry import register_kind
         from apps.budgets.choices import ALERT_EVENT, OVERRUN_EVENT
+        from apps.budgets.key_walls import key_walls_create
         from apps.budgets.limit_selectors import limits_applying
         from apps.budgets.performance_choices import EVENTS
         from apps.budgets.selectors import budget_bars
-        from apps.budgets.key_walls import key_walls_create
         from apps.keys.neighbours import register_budgets, register_limits, register_walls
 
         register_kind(ALERT_EVENT, "Budget alert", tone="warning", description="A threshold of a budget's window was reached.")

@@ -14,6 +14,7 @@ from apps.audit.errors import ServiceError
 from apps.audit.services import audit_record
 from apps.budgets import rules
 from apps.budgets.models import Budget, BudgetOverride
+from apps.budgets.ownership import budget_owner
 from apps.contracts.money import dollars_text
 
 LONGEST = timedelta(days=92)
@@ -27,7 +28,7 @@ def override_grant(
 
     approver: e-mail address of somebody who may change the organisation's budgets. One override at a time.
     """
-    permission_require(actor=actor, action="budget.change", organisation=budget.organisation)
+    permission_require(actor=actor, action="budget.change", organisation=budget.organisation, team=budget_owner(budget))
     row = Budget.objects.select_for_update().get(pk=budget.pk)
     if row.deleted_at is not None:
         raise ServiceError("the budget is deleted: nothing is walled in any more", None)
@@ -55,7 +56,7 @@ def override_grant(
 @transaction.atomic
 def override_end(*, actor: Actor, override: BudgetOverride, reason: str = "") -> None:
     """End an override before its time. What was spent under it stays spent. A second time changes nothing."""
-    permission_require(actor=actor, action="budget.change", organisation=override.budget.organisation)
+    permission_require(actor=actor, action="budget.change", organisation=override.budget.organisation, team=budget_owner(override.budget))
     row = BudgetOverride.objects.select_for_update().select_related("budget").get(pk=override.pk)
     if row.ended_at is not None or row.expires_at <= clock.now():
         return
@@ -67,7 +68,9 @@ def override_end(*, actor: Actor, override: BudgetOverride, reason: str = "") ->
 
 def _approver(budget: Budget, email: str) -> str:
     person = User.objects.filter(email__iexact=email.strip(), is_active=True).first() if email.strip() else None
-    if person is None or not permitted(actor=Actor.of_user(person), action="budget.change", organisation=budget.organisation):
+    if person is None or not permitted(
+        actor=Actor.of_user(person), action="budget.change", organisation=budget.organisation, team=budget_owner(budget)
+    ):
         raise ServiceError(f"{email.strip()[:60]!r} may not allow this: name an admin of the organisation by e-mail address", "approver")
     return str(person.email)
 

@@ -22,8 +22,10 @@ from apps.audit.services import audit_record, change_record
 from apps.budgets import choices, rules
 from apps.budgets.choices import OVERRUN_EVENT
 from apps.budgets.models import Budget
+from apps.budgets.ownership import budget_owner
 from apps.budgets.scoping import scope_resolve
 from apps.contracts.money import MAX_NANO, dollars_text
+from apps.ownership.owned import holding_move
 from apps.providers.vault import decrypt, encrypt
 from apps.publishing.services import section_touch
 
@@ -69,8 +71,9 @@ def budget_set(
     below it, and proxies are asked to give back. A changed scope, window or time zone is another wall: the old budget is
     deleted and a new one of the same name starts counting from zero. Raises ServiceError.
     """
-    permission_require(actor=actor, action="budget.change", organisation=organisation)
     name = rules.check_name(name)
+    held = Budget.objects.filter(organisation=organisation, name=name, deleted_at=None).first()
+    permission_require(actor=actor, action="budget.change", organisation=organisation, team=budget_owner(held) if held else None)
     wanted = Budget(
         organisation=organisation,
         name=name,
@@ -92,6 +95,8 @@ def budget_set(
         now = None
     if now is None:
         wanted.save(force_insert=True)
+        if held is not None:
+            holding_move(kind="budget", before=held.pk, after=wanted.pk)
         change_record(actor, "budget.create", wanted, {}, budget_facts(wanted), reason)
         section_touch(section="budgets", ids=[wanted.pk])
         return wanted
@@ -112,7 +117,7 @@ def budget_webhooks_set(
 
     sources: by field, the reference that a document took the address from; without one it is not known.
     """
-    permission_require(actor=actor, action="budget.change", organisation=budget.organisation)
+    permission_require(actor=actor, action="budget.change", organisation=budget.organisation, team=budget_owner(budget))
     row = Budget.objects.select_for_update().get(pk=budget.pk)
     changed, sourced = {}, []
     for field, url in (("webhook", webhook), ("slack_webhook", slack_webhook)):
@@ -135,7 +140,7 @@ def budget_webhooks_set(
 @transaction.atomic
 def budget_delete(*, actor: Actor, budget: Budget, reason: str = "") -> None:
     """Lift a wall. Its windows stay readable; proxies are held to it until the next publish reaches them. A second time changes nothing."""
-    permission_require(actor=actor, action="budget.change", organisation=budget.organisation)
+    permission_require(actor=actor, action="budget.change", organisation=budget.organisation, team=budget_owner(budget))
     row = Budget.objects.select_for_update().get(pk=budget.pk)
     if row.deleted_at is not None:
         return

@@ -113,10 +113,7 @@ def _list(rows: list[str]) -> str:
 
 def _item(rows: list[str]) -> str:
     below = next((at for at, row in enumerate(rows) if at and _ITEM.match(row)), len(rows))
-    text = " ".join(row.strip() for row in rows[:below])
-    for written, sign in (("[ ] ", "☐ "), ("[x] ", "☑ "), ("[X] ", "☑ ")):
-        if text.startswith(written):
-            text = sign + text[len(written) :]
+    text = _boxed(" ".join(row.strip() for row in rows[:below]))
     inner = ""
     if below < len(rows):
         flat = [row for row in rows[below:] if row.strip()]
@@ -126,7 +123,15 @@ def _item(rows: list[str]) -> str:
 
 def _unmarked(row: str) -> str:
     item = _ITEM.match(row)
-    return item[3] if item else row.strip()
+    return _boxed(item[3]) if item else row.strip()
+
+
+def _boxed(text: str) -> str:
+    """An item's text, its box drawn."""
+    for written, sign in (("[ ] ", "☐ "), ("[x] ", "☑ "), ("[X] ", "☑ ")):
+        if text.startswith(written):
+            return sign + text[len(written) :]
+    return text
 
 
 def _table(rows: list[str]) -> str:

@@ -113,6 +113,11 @@ def owner_of(*, kind: str, object_id: object) -> UUID | None:
     return Holding.objects.filter(kind=kind, object_id=str(object_id)).values_list("team_id", flat=True).first()
 
 
+def holding_move(*, kind: str, before: object, after: object) -> None:
+    """An object took another's place: who owned that one owns it. In the caller's transaction, which audits the change."""
+    Holding.objects.filter(kind=kind, object_id=str(before)).update(object_id=str(after))
+
+
 def holders_of(organisation: Organisation, kind: str) -> dict[str, str]:
     """Id of each held object of such a kind -> the slug of its team: one query."""
     return dict(Holding.objects.filter(organisation=organisation, kind=kind).values_list("object_id", "team__slug"))

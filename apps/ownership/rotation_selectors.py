@@ -18,12 +18,12 @@ from apps.ui.status import Status
 
 @dataclass(frozen=True, slots=True)
 class OnCall:
-    """One rotation at one moment. user: None is a gap, or (``covered`` False) hours that it does not cover. until: how long this holds.
-    next_user, next_at: who comes then, None where nobody else does. stands_in: by an override."""
+    """One rotation at one moment. user: None is a gap, or (``covered`` False) hours that it does not cover. until: how long this holds,
+    None: until somebody changes it. next_user, next_at: who comes then, None where nobody else does. stands_in: by an override."""
 
     rotation: Rotation
     user: User | None
-    until: datetime
+    until: datetime | None
     next_user: User | None
     next_at: datetime | None
     stands_in: bool = False
@@ -37,10 +37,10 @@ class OnCall:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """One line of what comes: a turn, a gap, or hours that are not covered. now: it holds this moment."""
+    """One line of what comes: a turn or a gap. ends_at: None beyond what was looked at. now: it holds this moment."""
 
     starts_at: datetime
-    ends_at: datetime
+    ends_at: datetime | None
     user: User | None
     status: Status
     stands_in: bool
@@ -91,12 +91,13 @@ def standing(rotations: Sequence[Rotation], *, at: datetime) -> list[OnCall]:
     found = []
     for rotation in rotations:
         people = people_of(rotation)
-        now, coming = rules.now_and_next(terms_of(rotation), at)
+        terms = terms_of(rotation)
+        now, coming = rules.now_and_next(terms, at)
         found.append(
             OnCall(
                 rotation=rotation,
                 user=people.get(now.person),
-                until=now.ends_at,
+                until=now.ends_at if now.ends_at < at + rules.horizon(terms) else None,
                 next_user=people.get(coming.person) if coming else None,
                 next_at=coming.starts_at if coming else None,
                 stands_in=now.override,
@@ -119,11 +120,11 @@ def on_call_now(
 
 def shifts(rotation: Rotation, *, at: datetime, days: int) -> list[Shift]:
     """What comes in the next ``days``, without hours that are not covered; no query."""
-    people, found = people_of(rotation), []
-    for turn in rules.turns(terms_of(rotation), at, at + timedelta(days=days)):
+    people, found, end = people_of(rotation), [], at + timedelta(days=days)
+    for turn in rules.turns(terms_of(rotation), at, end):
         if turn.person or turn.gap:
+            until = turn.ends_at if turn.ends_at < end else None
             state = choices.ON if turn.person else choices.GAP
-            found.append(
-                Shift(turn.starts_at, turn.ends_at, people.get(turn.person), state, turn.override, turn.starts_at <= at < turn.ends_at)
-            )
+            now = turn.starts_at <= at < turn.ends_at
+            found.append(Shift(turn.starts_at, until, people.get(turn.person), state, turn.override, now))
     return found

@@ -23,6 +23,8 @@ from apps.publishing.trail import trail
 from apps.ui.toasts import toast
 
 AHEAD_DAYS = 35
+SHOWN = 12
+"""Stretches that a rotation's page lists; its gaps are looked for as far as ``AHEAD_DAYS``."""
 _FIELDS = {"minute": "time", "from_minute": "from_time", "to_minute": "to_time", "members": "people"}
 """The service's names of fields that the form calls otherwise."""
 
@@ -80,7 +82,8 @@ def rotation_page(
         "choice": choice,
         "rotation": rotation,
         "found": found,
-        "coming": coming,
+        "coming": coming[:SHOWN],
+        "more": max(len(coming) - SHOWN, 0),
         "gaps": [shift for shift in coming if shift.user is None],
         "ahead_days": AHEAD_DAYS,
         "members": list(rotation.member_rows.all()),

@@ -83,7 +83,7 @@ _ROTATIONS: tuple[Column[OnCall], ...] = (
     Column("Rotation", "name", value=lambda row: row.rotation.name),
     Column("For", "team", value=lambda row: row.rotation.team.name if row.rotation.team else "the whole organisation"),
     Column("Now", "now", value=_person),
-    Column("Until", "until", value=lambda row: row.until.isoformat(timespec="minutes")),
+    Column("Until", "until", value=lambda row: row.until.isoformat(timespec="minutes") if row.until else ""),
     Column("Next", "next", value=lambda row: row.next_user.email if row.next_user else ""),
     Column("Kind", "kind", extra=True, value=lambda row: choices.ROTATION_KINDS[row.rotation.kind]),
 )

@@ -230,6 +230,8 @@ def team_page(view: OneTeam, request: HttpRequest, team: Any, form: MemberForm |
     if tab == "overview":
         slas = {row.service_id: row for row in Sla.objects.filter(team=team).select_related("team", "service")}
         context["on_call"] = on_call_now(organisation=choice.organisation, team=team)
+        if choice.may("rotation.change", team=team.pk):
+            context["create_url"] = f"{reverse('ownership:rotation_create')}?team={team.pk}"
         context["contacts"] = [(choices.CONTACT_KINDS[row["kind"]], row) for row in team.reached]
         context["sla"] = slas.get(None)
         context["services"] = [(row, slas.get(row.pk)) for row in Service.objects.filter(team=team)]

@@ -18,7 +18,7 @@ from apps.ownership.models import Cell, Contact, Layer, Region, Runbook, Service
 from apps.ownership.owned import holding_assign
 from apps.ownership.rotation_selectors import rotations_of
 from apps.ownership.rotation_services import rotation_delete, rotation_set
-from apps.ownership.selectors import team_get
+from apps.ownership.selectors import runbook_get, team_get
 from controlplane.configfile import document as doc
 
 _SLA = {"ttft_ms": "first_token", "ttft_warn_ms": "first_token_warn", "ttft_page_ms": "first_token_page"}
@@ -207,6 +207,17 @@ def rotations_written(organisation: Organisation) -> list[doc.RotationEntry]:
         )
         for row in rotations_of(organisation)
     ]
+
+
+def runbook_id(organisation: Organisation, written: str) -> str:
+    """What a flag keeps of its runbook: the id where the document names one of ours, else what is written (an address, an id)."""
+    row = runbook_get(organisation=organisation, reference=written) if written else None
+    return str(row.pk) if row is not None else written
+
+
+def runbook_names(organisation: Organisation) -> dict[str, str]:
+    """Id -> name, for what flags keep."""
+    return {str(pk): name for pk, name in Runbook.objects.filter(organisation=organisation).values_list("pk", "name")}
 
 
 def runbooks_of(organisation: Organisation) -> list[doc.RunbookEntry]:

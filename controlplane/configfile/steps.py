@@ -359,7 +359,7 @@ class Steps:
                 acknowledge=entry.acknowledge,
                 owner=_team(organisation, entry.owner, "owner"),
                 purpose=entry.purpose,
-                runbook=entry.runbook,
+                runbook=ownership.runbook_id(organisation, entry.runbook),
                 expires_at=entry.expires,
                 stale_after_days=entry.stale_after_days,
             )

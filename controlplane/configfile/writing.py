@@ -57,6 +57,7 @@ def document_of(organisation: Organisation) -> Document:
     document = Document(organisation=organisation.slug)
     document.teams = _teams(organisation)
     document.layers, document.regions = ownership.layers_of(organisation), ownership.regions_of(organisation)
+    names |= {("runbook", pk): name for pk, name in ownership.runbook_names(organisation).items()}
     document.rotations, document.runbooks = ownership.rotations_written(organisation), ownership.runbooks_of(organisation)
     document.credentials = [CredentialEntry(name=row.name, secret=row.source or KEPT) for row in credentials_of(organisation)]
     document.providers = _providers(organisation, names)
@@ -154,7 +155,7 @@ def _flag(row: Flag, names: _Names) -> FlagEntry:
         acknowledge=row.acknowledged,
         owner=row.owner.slug if row.owner else "",
         purpose=row.purpose,
-        runbook=row.runbook,
+        runbook=names.get(("runbook", row.runbook), row.runbook),
         expires=row.expires_at,
         stale_after_days=row.stale_after_days,
     )

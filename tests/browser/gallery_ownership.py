@@ -77,7 +77,8 @@ def ownership_seed(organisation: Organisation, names: Sequence[str], *, by: str)
         Sla.objects.create(team=team, availability=99_900)
         if at % 2:
             Sla.objects.create(team=team, service=service, availability=99_950, ttft_ms=800, ttft_warn_ms=900, ttft_page_ms=2000)
-        TeamMembership.objects.create(membership=belongs, team_id=team.pk, team_slug=team.slug, role=("admin", "on-call", "member")[at % 3])
+        if at < 4:
+            TeamMembership.objects.create(membership=belongs, team_id=team.pk, team_slug=team.slug, role=("admin", "on-call")[at % 2])
         rotation = Rotation.objects.create(
             organisation=organisation, team=team if at % 4 else None, kind=choices.CHAOS if at % 4 == 0 else choices.ONCALL, name=slug,
             zone="Europe/Berlin", starts_on=date(2026, 1, 5), minute=540, every_days=(7, 1, 14)[at % 3],

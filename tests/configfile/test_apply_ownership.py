@@ -9,6 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from apps.accounts.models import Organisation
+from apps.flags.models import Flag
 from apps.ownership.models import Cell, Layer, Rotation, Runbook, Sla, Team
 from apps.ownership.owned import owner_of
 from tests.people import member
@@ -56,6 +57,8 @@ providers:
   - name: upstream
     owner: payments
     endpoints: [{base_url: "https://api.example.com/v1", region: eu-west}]
+flags:
+  - {name: all-off, kind: kill, feature: chat, owner: payments, runbook: away}
 budgets:
   - {name: wall, scope: organisation, window: day, limit: 10, owned_by: payments}
 """
@@ -96,9 +99,10 @@ def test_all_of_it_is_applied_and_exported_as_it_was(organisation: Organisation,
     assert (rotation.starts_on.isoformat(), rotation.minute, rotation.days, rotation.to_minute) == ("2026-03-04", 630, 31, 1020)
     assert owner_of(kind="provider", object_id=organisation.providers.get().pk) == team.pk  # type: ignore[attr-defined]
     assert owner_of(kind="budget", object_id=organisation.budgets.get().pk) == team.pk  # type: ignore[attr-defined]
+    assert Flag.objects.get().runbook == str(Runbook.objects.get().pk)
     assert run(path, DOCUMENT) == "nothing changes\n"
     written = exported()
-    assert "  text: |-\n    # Look\n" in written
+    assert "  text: |-\n    # Look\n" in written and "runbook: away" in written
     assert run(path, written) == "nothing changes\n"
 
 

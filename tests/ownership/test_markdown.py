@@ -22,7 +22,7 @@ CLASSES = {"code", "scroll", "table"}
         ("# Provider away", "<h2>Provider away</h2>"),
         ("one\ntwo\n\nthree", "<p>one\ntwo</p>\n<p>three</p>"),
         ("1. Look\n2. Flip `support`", "<ol><li>Look</li><li>Flip <code>support</code></li></ol>"),
-        ("- [ ] ask\n- [x] done\n  - below", "<ul><li>☐ ask</li><li>☑ done<ul><li>below</li></ul></li></ul>"),
+        ("- [ ] ask\n- [x] done\n  - [ ] below", "<ul><li>☐ ask</li><li>☑ done<ul><li>☐ below</li></ul></li></ul>"),
         ("3. third", '<ol start="3"><li>third</li></ol>'),
         ("> **stop** and *think*", "<blockquote><p><strong>stop</strong> and <em>think</em></p></blockquote>"),
         ("a\n---\nb", "<p>a</p>\n<hr>\n<p>b</p>"),

@@ -106,6 +106,11 @@ def test_what_follows_for_those_in_the_owning_team(
     provider_update(actor=admin, provider=provider, enabled=False)
     with pytest.raises(PermissionRefused):
         provider_update(actor=lead, provider=provider, enabled=True)
+    wall = {"actor": lead, "organisation": organisation, "scope": "organisation", "scope_id": organisation.pk, "limit_nano": 10**9}
+    assert budget_set(**wall, name="wall", window="week").name == "wall", "another window is another budget, and still the team's"  # type: ignore[arg-type]
+    assert budget_set(**wall | {"limit_nano": 2 * 10**9}, name="wall", window="week").limit_nano == 2 * 10**9  # type: ignore[arg-type]
+    with pytest.raises(PermissionRefused, match=r"budget\.change"):
+        budget_set(**wall, name="another", window="day")  # type: ignore[arg-type]
     with pytest.raises(PermissionRefused):
         route_switch(actor=actor_of(search, Role.ADMIN), route=route, target=TARGET, reason="not mine")
     given = owner_assign(actor=lead, organisation=organisation, things=[("route", things["route"])], team=search)

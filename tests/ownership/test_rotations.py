@@ -45,7 +45,7 @@ def test_who_is_on_now_and_next(payments: Team, search: Team, people: list[User]
     rotation(payments, people[:1], name="chaos", kind="chaos-lead")
     assert len(on_call_now(organisation=payments.organisation, at=at(2026, 3, 4))) == 1
     (lead,) = on_call_now(organisation=payments.organisation, kind="chaos-lead", at=at(2026, 3, 4))
-    assert lead.user == people[0] and lead.next_user is None
+    assert (lead.user, lead.next_user, lead.until) == (people[0], None, None), "alone, until somebody changes it"
 
 
 def test_somebody_who_left_leaves_a_gap(payments: Team, people: list[User]) -> None:

@@ -25,7 +25,7 @@ class OnCallSerializer(serializers.Serializer[Any]):
     person = serializers.EmailField(source="user.email", allow_null=True, help_text="null: a gap, or hours that it does not cover.")
     covered = serializers.BooleanField(help_text="false: hours that it does not cover.")
     stands_in = serializers.BooleanField(help_text="By an override.")
-    until = serializers.DateTimeField()
+    until = serializers.DateTimeField(allow_null=True, help_text="null: until somebody changes it.")
     next_person = serializers.EmailField(source="next_user.email", allow_null=True)
     next_at = serializers.DateTimeField(allow_null=True)
 
