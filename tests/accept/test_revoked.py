@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from hashlib import sha256
 
@@ -46,13 +47,27 @@ def codes(one: Instance, key: str, *, calls: int = 12) -> set[str]:
 def test_a_revoked_key_is_refused_by_every_proxy(instance: Instance, capsys: pytest.CaptureFixture[str]) -> None:
     key = instance.new_key("to-be-revoked")
     assert codes(instance, key) == {"ok"}
-    done = instance.command("shell", "-c", REVOKE.format(name="to-be-revoked"))
-    at = float(next(line.split()[1] for line in done.splitlines() if line.startswith("at ")))
-    wait_for(lambda: codes(instance, key, calls=4) == {"key_revoked"}, what="some proxies refuse the key")
-    seen = time.time() - at
+    taken: list[float] = []  # when a call was sent that still got its answer
+    stop = threading.Event()
+
+    def calls() -> None:
+        while not stop.is_set():
+            sent = time.time()
+            if codes(instance, key, calls=1) == {"ok"}:
+                taken.append(sent)
+
+    caller = threading.Thread(target=calls)
+    caller.start()
+    try:
+        done = instance.command("shell", "-c", REVOKE.format(name="to-be-revoked"))
+        wait_for(lambda: codes(instance, key, calls=4) == {"key_revoked"}, what="the proxies refuse the key")
+    finally:
+        stop.set()
+        caller.join()
     assert codes(instance, key, calls=40) == {"key_revoked"}
+    at = float(next(line.split()[1] for line in done.splitlines() if line.startswith("at ")))
     with capsys.disabled():
-        print(f"\nrevoked: refused by all that were asked {seen * 1000:.0f} ms after the publish returned")
+        print(f"\nrevoked: the last call that was taken was sent {(max(taken) - at) * 1000:+.0f} ms from when the publish returned")
 
 
 def test_a_key_of_another_gateway_opens_with_the_secret_that_it_has(instance: Instance) -> None:

@@ -22,6 +22,7 @@ from apps.publishing.models import Version
 from apps.publishing.services import publish
 from apps.routes.models import Route
 from controlplane.configfile.problems import DocumentError
+from controlplane.launcher.cli import command_named
 from controlplane.litellm.bring import Brought, bring
 from controlplane.litellm.notes import Notes
 from controlplane.litellm.people import people
@@ -271,3 +272,8 @@ def test_deployments_of_one_address_and_credential_are_one_provider() -> None:
         ("openai-api", "https://api.openai.com/v1", "openai-api"),
         ("openai-eu", "https://eu.example.test/v1", "openai-eu"),
     ]
+
+
+def test_the_command_is_found_by_both_spellings() -> None:
+    assert command_named(["manage.py", "import-litellm", "my-config.yaml"]) == ["manage.py", "import_litellm", "my-config.yaml"]
+    assert command_named(["manage.py", "--help"]) == ["manage.py", "--help"] and command_named(["manage.py"]) == ["manage.py"]
