@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
-from apps.flags.models import Flag
+from apps.flags.models import ChangeRequest, Flag
 from apps.flags.services import flag_set
 from apps.providers.rules import EndpointSpec
 from apps.providers.services import provider_ensure
@@ -97,3 +99,19 @@ def test_what_leaves_a_route_without_a_target_is_refused_unless_one_says_so(swit
     assert flag(*words, "--acknowledge") == "The flag stop-east is on, from v2 on.\n"
     switches.stop.refresh_from_db()
     assert switches.stop.on and switches.stop.acknowledged
+
+
+def test_a_flip_is_scheduled_from_the_command_line(stop: Flag) -> None:
+    day = (timezone.now() + timedelta(days=3)).date()
+    said = flag("on", "stop-east", "--reason", "they move", "--at", f"{day}T12:00", "--zone", "Asia/Tokyo", "--for", "2h")
+    assert said == f"The flag stop-east goes on at {day} 03:00 UTC, scheduled: a worker does it.\n"
+    row = ChangeRequest.objects.get()
+    assert row.until is not None and row.at is not None and row.until - row.at == timedelta(hours=2) and row.zone == "Asia/Tokyo"
+    for words, says in (
+        (("--at", "tomorrow"), "is no time"),
+        (("--at", "2020-01-01T00:00"), "the time has passed"),
+        (("--at", f"{day}T12:00", "--zone", "Mars"), "is no time zone"),
+    ):
+        with pytest.raises(CommandError, match=says):
+            flag("on", "stop-east", "--reason", "x", *words)
+    assert not Flag.objects.get(pk=stop.pk).on

@@ -19,6 +19,7 @@ from apps.accounts.selectors import organisation_get
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.flags import selectors
+from apps.flags.change_rules import moment_in
 from apps.flags.changes import flip_submit
 from apps.flags.measuring import subject_names
 from apps.flags.models import ChangeRequest, Flag
@@ -61,6 +62,8 @@ class Command(BaseCommand):
         on.add_argument("--acknowledge", action="store_true", help="even if it leaves a route without a target")
         off = word("off", "Switch a flag off in every proxy.", reason=True)
         for flip in (on, off):
+            flip.add_argument("--at", help="not now but then, such as 2027-01-31T09:00; a worker does it")
+            flip.add_argument("--zone", default="UTC", help="in which time zone that is, such as Europe/Berlin (default: UTC)")
             flip.add_argument("--break-glass", action="store_true", help="do alone what takes two; it is reviewed afterwards")
         made = word("set", "Make a flag, or change what is given; how it stands stays as it is.", reason=True)
         for field in _FIELDS:
@@ -88,7 +91,7 @@ class Command(BaseCommand):
                 version = publish(actor=Actor.command("flag"), reason=options["reason"])
         except (ServiceError, PublishError) as error:
             raise CommandError(error.message) from error
-        published = f", from v{version.number} on" if version else "" if told.endswith(WAITS) else "; it was so already"
+        published = f", from v{version.number} on" if version else "" if told.endswith((WAITS, SCHEDULED)) else "; it was so already"
         self.stdout.write(f"{told}{published}.")
 
     def _list(self, organisation: Organisation, *, on: bool) -> None:
@@ -109,7 +112,8 @@ class Command(BaseCommand):
 
     def _flip(self, organisation: Organisation, options: dict[str, Any]) -> str:
         on = options["word"] == "on"
-        until = timezone.now() + lasting_read(options["lasting"]) if on and options["lasting"] else None
+        at = _moment(options["at"], options["zone"]) if options["at"] else None
+        until = (at or timezone.now()) + lasting_read(options["lasting"]) if on and options["lasting"] else None
         done = flip_submit(
             actor=Actor.command("flag"),
             organisation=organisation,
@@ -121,7 +125,11 @@ class Command(BaseCommand):
             simulated_only=bool(on and options["simulated"]),
             acknowledge=bool(on and options["acknowledge"]),
             break_glass=options["break_glass"],
+            at=at,
+            zone=options["zone"],
         )
+        if isinstance(done, ChangeRequest) and done.state == "scheduled":
+            return f"The flag {options['name']} goes {options['word']} at {at:%Y-%m-%d %H:%M} UTC{SCHEDULED}"
         if isinstance(done, ChangeRequest) and done.state != "applied":
             return f"The flag {options['name']} is as it was: {done.rule or 'this takes two'}. {WAITS}"
         ends = f" until {until:%Y-%m-%d %H:%M:%S} UTC" if until else ""
@@ -158,6 +166,7 @@ class Command(BaseCommand):
 
 
 WAITS = "Somebody else approves it on the page of changes, or do it alone with --break-glass"
+SCHEDULED = ", scheduled: a worker does it"
 SUBJECTS = ("route", "provider", "key", "model", "feature", "team", "region")
 
 
@@ -168,6 +177,15 @@ def lasting_read(text: str) -> timedelta:
     if lasting is None or lasting > MAX_FOR:
         raise CommandError(f"--for {text!r} is no time: write 30m, 2h or 1d, at most 365d")
     return lasting
+
+
+def _moment(text: str, zone: str) -> datetime:
+    """A wall clock's time in a zone. Raises ServiceError, also for a time that the zone skips."""
+    try:
+        local = datetime.fromisoformat(text)
+    except ValueError:
+        raise ServiceError(f"--at {text!r} is no time: write a day and a time, such as 2027-01-31T09:00") from None
+    return local if local.tzinfo is not None else moment_in(local, zone)
 
 
 def _rules(where: str) -> Any:
