@@ -26,7 +26,10 @@ class ModelLine(msgspec.Struct):
 
 
 class RequestLine(msgspec.Struct):
-    """One request: the id we gave it, the id it came with (``x-bulkhead-request-id``, else ``x-request-id``)."""
+    """One request: the id we gave it, the id it came with (``x-bulkhead-request-id``, else ``x-request-id``).
+
+    begun_at: when its head had been read, seconds since the epoch by this machine's clock.
+    """
 
     id: str
     request_id: str
@@ -37,6 +40,7 @@ class RequestLine(msgspec.Struct):
     input_tokens: int
     output_tokens: int
     cost_nano: int
+    begun_at: float = 0.0
 
 
 class Bill:

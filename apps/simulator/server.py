@@ -132,6 +132,7 @@ class Simulator(App):
             input_tokens=0,
             output_tokens=0,
             cost_nano=0,
+            begun_at=time.time(),
         )
         self.bill.begin()
 

@@ -1,0 +1,150 @@
+"""A fallback flipped from the browser, again and again under load: how long from the click until every proxy sends its requests elsewhere.
+
+By the simulated providers' clock, which is this machine's, as the browser's is. 10,000 keys and 1,000 routes are in the config meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps.simulator.harness import SimulatorServer
+from tests.accept.conftest import FULL, MATERIAL, SERVICE, Instance, summary_of
+from tests.browser.conftest import BROWSERS, FLAGS, LONG_MS
+from tests.launcher.conftest import ROOT, clean_environment, wait_for
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1_800),
+    pytest.mark.skipif(not FULL, reason="fifty flips under load take minutes: make accept (BULKHEAD_ACCEPT=1)"),
+]
+
+FLIPS, KEYS, ROUTES, SPEED = 50, 10_000, 1_000, 8.0
+PROVIDER = """\
+- name: {name}
+  simulated: true
+  allow_private_addresses: true
+  endpoints:
+  - base_url: {url}
+  prices:
+  - model: m
+    input: '0.15'
+    output: '0.6'
+"""
+
+
+@pytest.fixture
+def sides() -> Iterator[tuple[SimulatorServer, SimulatorServer]]:
+    with SimulatorServer("flip-a", process=True) as a, SimulatorServer("flip-b", process=True) as b:
+        for server in (a, b):
+            server.control(server={"first_byte_ms": {"kind": "fixed", "value": 20}, "tokens_per_event": 20, "tokens_per_second": 4_000})
+        yield a, b
+
+
+def document(a: SimulatorServer, b: SimulatorServer) -> str:
+    many = "".join(f"- name: many-{n:04d}\n  targets:\n  - provider: flip-a\n    model: m\n" for n in range(ROUTES - 1))
+    return (
+        f"organisation: demo\nproviders:\n{PROVIDER.format(name='flip-a', url=a.base_url)}{PROVIDER.format(name='flip-b', url=b.base_url)}"
+        "routes:\n- name: flips\n  targets:\n  - provider: flip-a\n    model: m\n  fallback:\n  - provider: flip-b\n    model: m\n"
+        f"{many}keys:\n- name: flips\n  service: {SERVICE}\n  secret: file:flips.key\n"
+        "flags:\n- name: flips-fallback\n  kind: fallback\n  route: flips\n  on: false\n  purpose: Another provider answers.\n"
+        "budgets:\n- name: demo-day\n  scope: organisation\n  window: day\n  limit: 100000\n"
+    )
+
+
+def test_fifty_flips_from_the_browser(
+    make_instance: Any, sides: tuple[SimulatorServer, SimulatorServer], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    browser_path = next((path for name in (os.environ.get("BULKHEAD_CHROMIUM"), *BROWSERS) if name and (path := shutil.which(name))), None)
+    trace = MATERIAL / "traces" / "azure" / "AzureLLMInferenceTrace_conv.csv"
+    if browser_path is None or not trace.is_file():
+        pytest.skip(f"LOUD SKIP: it takes Chromium and the Azure trace at {trace}")
+    one: Instance = make_instance("--proxies", "4")
+    one.apply(document(*sides))
+    keys = tmp_path / "keys.csv"
+    keys.write_text("name,sha256\n" + "".join(f"many-{n:05d},{sha256(b'%d' % n).hexdigest()}\n" for n in range(KEYS)))
+    one.command("import_keys", str(keys), "--organisation", "demo", timeout=600)
+    wait_for(lambda: len({state.get("config_version") for state in one.readiness().values()}) == 1, what="all have the same config")
+    key = (one.data_dir / "flips.key").read_text().strip()
+    options = ("--speed", str(SPEED), "--key", key, "--model", "flips", "--mixed", "--json")
+    replay = subprocess.Popen(
+        [sys.executable, str(ROOT / "manage.py"), "replay", str(trace), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=ROOT,
+        env={**clean_environment(), "BULKHEAD_DATA_DIR": str(one.data_dir)},
+    )
+    try:
+        wait_for(lambda: sides[0].bill(seen=False)["requests"] > 50, what="the load has begun", seconds=300)
+        clicks = flip(one, browser_path)
+        assert replay.poll() is None, "the load ended before the flips did"
+        replay.send_signal(signal.SIGINT)
+        output, _ = replay.communicate(timeout=300)
+    finally:
+        replay.kill()
+    summary = summary_of(output)
+    with capsys.disabled():
+        print("\n", {name: summary[name] for name in ("sent", "ok", "failed")})
+        took = seconds_until_the_last(one, sides, clicks)
+        print(f"{len(took)} flips, click to the last proxy's first rerouted request: median {took[len(took) // 2] * 1000:.0f} ms,")
+        print(f"worst {took[-1] * 1000:.0f} ms; all: {[round(each * 1000) for each in took]}")
+    assert summary["failed"] == 0 and summary["ok"] > 1_000
+    assert len(took) == 2 * FLIPS
+    assert took[-1] < 1.0
+
+
+def flip(one: Instance, browser_path: str) -> list[tuple[float, bool]]:
+    """(when the button was clicked, whether on) for each flip, there and back."""
+    from playwright.sync_api import sync_playwright
+
+    web, clicks = one.facts["web_url"], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=list(FLAGS), timeout=LONG_MS)
+        tab = browser.new_page(viewport={"width": 390, "height": 800})
+        tab.set_default_timeout(LONG_MS)
+        tab.goto(f"{web}/")
+        tab.get_by_label("Email").fill(one.facts["login"]["email"])
+        tab.get_by_label("Password").fill(one.facts["login"]["password"])
+        tab.get_by_role("button", name="Sign in").click()
+        tab.wait_for_url(f"{web}/")
+        tab.goto(f"{web}/flags/?org=demo")
+        tab.add_init_script("addEventListener('click', () => localStorage.setItem('clicked', Date.now()), true)")
+        for on in (True, False) * FLIPS:
+            tab.goto(f"{web}/flags/flips-fallback/{'on' if on else 'off'}/")
+            tab.get_by_role("textbox", name="More, or another reason").fill("a drill")
+            tab.get_by_role("button", name="Turn on" if on else "Turn off").click()
+            tab.wait_for_url("**/flags/flips-fallback/?version=*")
+            clicks.append((float(tab.evaluate("localStorage.getItem('clicked')")) / 1000, on))
+            time.sleep(1.2)  # so that each proxy has requests of its own to send elsewhere
+        browser.close()
+    return clicks
+
+
+def seconds_until_the_last(one: Instance, sides: tuple[SimulatorServer, SimulatorServer], clicks: list[tuple[float, bool]]) -> list[float]:
+    """For each flip, from the click until the first request that the last of the proxies sent to the other side; sorted."""
+    lines = [{line["id"]: line["begun_at"] for line in side.bill()["seen"]} for side in sides]
+    ids = len(lines[0]) + len(lines[1])
+    statement = "SELECT upstream_request_id, proxy FROM usage_request WHERE model = 'm' AND provider LIKE 'flip-%%'"
+    wait_for(lambda: len(one.query(statement)) >= ids, what="everything is settled", seconds=120)
+    proxies = dict(one.query(statement))
+    took = []
+    for number, (clicked, on) in enumerate(clicks):
+        until = clicks[number + 1][0] if number + 1 < len(clicks) else clicked + 60
+        first: dict[str, float] = {}
+        for id, at in lines[on].items():
+            if clicked <= at < until and id in proxies:
+                first[proxies[id]] = min(at, first.get(proxies[id], at))
+        assert len(first) == 4, f"flip {number}: requests of {len(first)} proxies only"
+        took.append(max(first.values()) - clicked)
+    return sorted(took)
