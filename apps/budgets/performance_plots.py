@@ -11,7 +11,7 @@ from apps.budgets import performance_rules as rules
 from apps.budgets.models import PerformanceBudget
 from apps.budgets.performance_measure import Step
 from apps.contracts.money import NANO
-from apps.ui.plots import Plot, at, theme
+from apps.ui.plots import DOLLARS, Plot, at, theme
 
 
 def measured_plot(budget: PerformanceBudget, steps: Sequence[Step], *, start: datetime, end: datetime) -> Plot:
@@ -38,7 +38,7 @@ def measured_plot(budget: PerformanceBudget, steps: Sequence[Step], *, start: da
     if budget.warn_percent < 100:
         data.append(_level("Warning", warn / divisor, "var(--warn)", "dot", start, end, f"{prefix}%{{y:.4~r}}{unit}"))
     layout = theme(unit=unit, start=start, end=end)
-    layout["yaxis"] |= {"tickprefix": prefix}
+    layout["yaxis"] |= DOLLARS if prefix else {}
     return Plot(
         name="performance",
         title=metric.label,

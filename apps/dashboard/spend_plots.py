@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from apps.contracts.money import NANO, dollars_text
-from apps.ui.plots import Plot, at, theme
+from apps.ui.plots import DOLLARS, Plot, at, theme
 from apps.usage.forecast import Forecast, Kept
 from apps.usage.spend import midnight
 
@@ -78,7 +78,7 @@ def _plot(
 ) -> Plot:
     half = timedelta(hours=12)
     layout = theme(unit="", start=midnight(first) - half, end=midnight(last) + half, bargap=0.25, showlegend=len(data) > 1)
-    layout["yaxis"] |= {"tickprefix": "$"}
+    layout["yaxis"] |= DOLLARS
     layout["xaxis"] |= {"fixedrange": True}
     return Plot(
         name=name,
