@@ -38,7 +38,8 @@ def measured_plot(budget: PerformanceBudget, steps: Sequence[Step], *, start: da
     if budget.warn_percent < 100:
         data.append(_level("Warning", warn / divisor, "var(--warn)", "dot", start, end, f"{prefix}%{{y:.4~r}}{unit}"))
     layout = theme(unit=unit, start=start, end=end)
-    layout["yaxis"] |= DOLLARS if prefix else {}
+    if prefix:
+        layout["yaxis"] |= DOLLARS
     return Plot(
         name="performance",
         title=metric.label,
