@@ -204,12 +204,12 @@ def _subject(flag: Flag, name: str) -> str:
 
 def _standing(flag: Flag, now: datetime) -> str:
     """In words: on or off, since what, until when, and what is odd about it."""
-    words = ["on" if flag.in_force(now) else "off"]
+    words = ["off"]
     if flag.in_force(now):
-        words += [f"({flag.reason})"] if flag.reason else []
+        words = [f"on ({flag.reason})" if flag.reason else "on"]
         words += [f"until {flag.until:%Y-%m-%d %H:%M:%S} UTC"] if flag.until else []
         words += [f"for {flag.share} percent"] if flag.share < 100 else []
         words += ["simulated routes only"] if flag.simulated_only else []
     words += ["stale: not exercised for long"] if flag.stale(now) else []
     words += [f"expired on {flag.expires_at:%Y-%m-%d}"] if flag.expired(now) and flag.expires_at else []
-    return ", ".join(words) if len(words) > 2 else " ".join(words)
+    return ", ".join(words)
