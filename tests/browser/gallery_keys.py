@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 STATES = ("open", "approved", "rejected", "withdrawn")
 
@@ -43,4 +44,4 @@ def keys_seed(organisation: object, names: list[str], *, by: str) -> None:
     if key is not None:
         VirtualKey.objects.filter(pk=key.pk).update(addresses=["192.0.2.0/24", "2001:db8::/32"])
         for kind, expires_at in (("new", None), ("old", now + timedelta(days=3))):
-            KeyDigest.objects.create(digest=f"{kind}-{key.pk}"[:64], key=key, expires_at=expires_at)
+            KeyDigest.objects.create(digest=sha256(f"{kind} {key.pk}".encode()).hexdigest(), key=key, expires_at=expires_at)
