@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from apps.contracts.pricing import Price, price_at
+from apps.contracts.pricing import WHOLE, Price, price_at
 from apps.contracts.snapshot import DiscountFragment, PriceFragment, PriceVersion
 
 DAY_MS = 86_400_000
@@ -41,7 +41,8 @@ class Tariff:
                 Price(version)
                 edges.update((version.valid_from_ms, NEVER if version.valid_to_ms is None else version.valid_to_ms))
             for discount in layer.discounts:
-                Price(layer.versions[0], negotiated=discount.discount)
+                if not 0 <= discount.discount <= WHOLE:  # nothing else of a discount is refused: a Price for each of many takes long
+                    Price(layer.versions[0], negotiated=discount.discount)
                 edges.update((discount.valid_from_ms, NEVER if discount.valid_to_ms is None else discount.valid_to_ms))
         self._edges = sorted(edges)
         self._from, self._to = 1, 0
