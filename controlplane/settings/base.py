@@ -143,6 +143,7 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_CLASSES": ["apps.accounts.api.throttling.CallerThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_METADATA_CLASS": None,  # OPTIONS is a wrong method, as on pages: the schema says what there is
     "EXCEPTION_HANDLER": "apps.accounts.api.errors.exception_handler",
     "URL_FORMAT_OVERRIDE": None,  # ``?format=`` is the exports' own
     "DATETIME_FORMAT": "iso-8601",

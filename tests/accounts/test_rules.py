@@ -104,18 +104,26 @@ def test_commands_and_own_parts_are_not_asked(other: Organisation) -> None:
         assert all(permitted(actor=actor, action=action, organisation=other) for action in PERMISSIONS)
 
 
-def doors() -> list[Address]:
-    """One page of each permission that pages ask for, and of each way to ask."""
-    pages = [address for address in ADDRESSES if address.permission and not address.name.startswith("api:")]
-    return list({(address.permission, address.installation): address for address in pages}.values())
+def doors(*, api: bool = False) -> list[Address]:
+    """One page, or one address of the API, of each permission that these ask for, and of each way to ask."""
+    asked = [address for address in ADDRESSES if address.permission and address.name.startswith("api:") == api]
+    return list({(address.permission, address.installation): address for address in asked}.values())
 
 
 def opens(client: Client, address: Address) -> bool:
-    """Whether the page lets the person in. OPTIONS: no page takes it, so whoever is let in gets *wrong method* and nothing is done."""
-    url = reverse(address.name, kwargs={name: 1 if name in {"number", "seq"} else uuid7() for name in address.arguments})
-    status = client.options(url).status_code
+    """Whether the address lets the person in. OPTIONS: none takes it, so whoever is let in gets *wrong method* and nothing is done."""
+    given = {"number": 1, "seq": 1, "organisation": "main"}
+    status = client.options(reverse(address.name, kwargs={name: given.get(name) or uuid7() for name in address.arguments})).status_code
     assert status in {403, 405}, (address, status)
     return status == 405
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_the_api_opens_by_the_table(role: Role, main: Organisation) -> None:
+    client = client_of(member(main, role.value))
+    assert doors(api=True)
+    for address in doors(api=True):
+        assert opens(client, address) == (role in PERMISSIONS[address.permission].organisation), address
 
 
 @pytest.mark.parametrize("role", list(Role))
