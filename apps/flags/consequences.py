@@ -19,6 +19,8 @@ from apps.flags.plans import NOBODY, Option, Place, Plan
 
 LEAST_MEASURED = 20
 """So many times to the first token are enough to name a p95."""
+FINE = 1_000
+"""Parts of a request that weighted histograms are counted in: a tail must not weigh more for being rounded up."""
 WITHIN = 0.15
 """A prediction that is off by no more than this was right."""
 
@@ -242,7 +244,7 @@ def blended(parts: Iterable[tuple[Mapping[int, float], float]]) -> dict[int, flo
 
 def p95(histogram: Mapping[int, float]) -> float | None:
     """The p95 of a histogram whose counts need not be whole; None where too little was measured."""
-    return quantile({index: max(1, round(count)) for index, count in histogram.items()}, 0.95) if histogram else None
+    return quantile({index: round(count * FINE) for index, count in histogram.items()}, 0.95)
 
 
 def predict(
@@ -297,7 +299,9 @@ def predict(
                 unpriced.add(place)
             else:
                 cost_then += each * gained
-            there = load if sum(load.first_token.values()) >= LEAST_MEASURED else elsewhere(place)
+            # whoever answers few of a route's requests answers what others failed first, and is timed with their failures
+            usual = load.requests * 2 >= whole.requests and sum(load.first_token.values()) >= LEAST_MEASURED
+            there = load if usual else elsewhere(place)
             streams = sum(whole.first_token.values()) / whole.requests if whole.requests else 0.0
             if not streams:
                 continue  # such answers have no first token

@@ -248,15 +248,20 @@ class Question:
 
     @cached_property
     def _elsewhere(self) -> dict[Place, Load]:
-        """What each target did on all routes; where it has answered too little since things are as they are, how quickly it answered in the
-        last hour, else in the last days."""
+        """What each target did on all routes; where it has answered little since things are as they are, how quickly it did in the last
+        hour, else in the last days."""
         found: dict[Place, Load] = {}
         for one in self.work:
             if one.provider:
                 place = Place(one.provider, one.endpoint, one.model)
                 found[place] = found.get(place, Load()) + _load(one)
         wanted = {option.place for _, new in self.plans.values() for option in new.options}
-        few = {place for place in wanted if sum(found.get(place, Load()).first_token.values()) < LEAST_MEASURED}
+        busiest = max((load.requests for load in found.values()), default=0.0)
+        few = {
+            place
+            for place in wanted
+            if (now := found.get(place, Load())).requests * 5 < busiest or sum(now.first_token.values()) < LEAST_MEASURED
+        }
         before = {
             (one.route, Place(one.provider, one.endpoint, one.model)): one for one in work_before(self.scope, _models(few), now=self.now)
         }

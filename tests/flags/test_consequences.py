@@ -22,7 +22,19 @@ from apps.contracts.snapshot import (
     Switch,
     Target,
 )
-from apps.flags.consequences import Line, Load, Outcome, RouteCase, compared, moved, predict, runs_out_ms, shares
+from apps.flags.consequences import (
+    Line,
+    Load,
+    Outcome,
+    RouteCase,
+    blended,
+    compared,
+    moved,
+    p95,
+    predict,
+    runs_out_ms,
+    shares,
+)
 from apps.flags.plans import NOBODY, Option, Place, Plan, acts, plan
 
 EAST, WEST, SPARE = Place("east", "main", "m"), Place("west", "main", "m"), Place("spare", "main", "s")
@@ -150,6 +162,13 @@ def test_a_fallback_moves_everything_and_says_what_it_costs() -> None:
     assert found.ttft_now == pytest.approx(100_000, rel=0.02) and found.ttft_then == pytest.approx(250_000, rel=0.02)
     assert west.most_at_once == 16 and west.at_once == pytest.approx(700 * 0.5 / 600)
     assert found.gaps == [] and [one.target for one in found.gaining] == ["west/m"]
+
+
+def test_a_long_tail_weighs_no_more_for_being_weighted() -> None:
+    """A thousand answers of which one in twenty-five is late, each at a moment of its own, weighted to a tenth."""
+    tail = {index_of(1_000_000 + late * 50_000): 1 for late in range(40)}
+    whole = {index_of(100_000): 960, **tail}
+    assert p95(whole) == p95(blended([(whole, 0.1)])) == pytest.approx(100_000, rel=0.02)
 
 
 def test_what_is_not_known_is_said_and_not_guessed() -> None:
