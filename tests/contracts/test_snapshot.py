@@ -34,6 +34,8 @@ def strategy(node: msgspec.inspect.Type) -> st.SearchStrategy[object]:
             return st.integers(-(2**63), 2**63 - 1)
         case msgspec.inspect.NoneType():
             return st.none()
+        case msgspec.inspect.AnyType():  # rules of flags: whatever JSON holds
+            return st.one_of(TEXT, st.booleans(), st.integers(-(2**53), 2**53), st.lists(TEXT, max_size=3))
         case msgspec.inspect.LiteralType(values=values):
             return st.sampled_from(values)
         case msgspec.inspect.VarTupleType(item_type=item):
