@@ -206,7 +206,6 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "token": "not-a-token",
         "organisation": "main",
         "flag_id": "stop-p",
-        "override_id": uuid7(),
         "token_id": uuid7(),
         "region": "eu",
         "layer": "models",

@@ -106,6 +106,7 @@ PERMISSIONS: dict[str, Row] = {
     "price.change": _ADMINS,
     "route.change": _OWNING_ADMINS,
     "key.create": _row(*_LEAD, team=_WORK),
+    "playground.use": _row(*_RUN, team=_WORK),
     "key.change": _OWNING_MANAGERS,
     "key.import": _ADMINS,
     "key.reveal": _ADMINS,

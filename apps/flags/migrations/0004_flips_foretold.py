@@ -9,37 +9,43 @@ import apps.contracts.identifiers
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0005_personal_tokens'),
-        ('flags', '0003_changes_that_wait'),
+        ("accounts", "0005_personal_tokens"),
+        ("flags", "0003_changes_that_wait"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='FlagFlip',
+            name="FlagFlip",
             fields=[
-                ('id', models.UUIDField(default=apps.contracts.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('flag_name', models.CharField(max_length=80)),
-                ('subject_kind', models.CharField(max_length=12)),
-                ('subject_id', models.CharField(max_length=256)),
-                ('turn_on', models.BooleanField()),
-                ('share', models.PositiveSmallIntegerField(default=100)),
-                ('simulated_only', models.BooleanField(default=False)),
-                ('simulated', models.BooleanField()),
-                ('reason', models.CharField(max_length=300)),
-                ('by', models.CharField(max_length=500)),
-                ('at', models.DateTimeField()),
-                ('version', models.BigIntegerField(null=True)),
-                ('predicted', models.JSONField()),
-                ('measured', models.JSONField(null=True)),
-                ('followed_until', models.DateTimeField(null=True)),
-                ('flag', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='flips', to='flags.flag')),
-                ('organisation', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='flips', to='accounts.organisation')),
+                ("id", models.UUIDField(default=apps.contracts.identifiers.uuid7, editable=False, primary_key=True, serialize=False)),
+                ("flag_name", models.CharField(max_length=80)),
+                ("subject_kind", models.CharField(max_length=12)),
+                ("subject_id", models.CharField(max_length=256)),
+                ("turn_on", models.BooleanField()),
+                ("share", models.PositiveSmallIntegerField(default=100)),
+                ("simulated_only", models.BooleanField(default=False)),
+                ("simulated", models.BooleanField()),
+                ("reason", models.CharField(max_length=300)),
+                ("by", models.CharField(max_length=500)),
+                ("at", models.DateTimeField()),
+                ("version", models.BigIntegerField(null=True)),
+                ("predicted", models.JSONField()),
+                ("measured", models.JSONField(null=True)),
+                ("followed_until", models.DateTimeField(null=True)),
+                ("flag", models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="flips", to="flags.flag")),
+                (
+                    "organisation",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="flips", to="accounts.organisation"),
+                ),
             ],
             options={
-                'ordering': ['-at', '-id'],
-                'indexes': [models.Index(fields=['flag', '-at'], name='flag_flip_of_flag'), models.Index(fields=['organisation', '-at'], name='flag_flip_listed'), models.Index(condition=models.Q(('measured__isnull', True)), fields=['at'], name='flag_flip_unmeasured')],
+                "ordering": ["-at", "-id"],
+                "indexes": [
+                    models.Index(fields=["flag", "-at"], name="flag_flip_of_flag"),
+                    models.Index(fields=["organisation", "-at"], name="flag_flip_listed"),
+                    models.Index(condition=models.Q(("measured__isnull", True)), fields=["at"], name="flag_flip_unmeasured"),
+                ],
             },
         ),
     ]
