@@ -431,6 +431,8 @@ class Engine:
         if exchange.attempts:  # whose error it is
             first = exchange.attempts[0]
             head += b"x-bulkhead-target: %b\r\n" % header_text(f"{first.provider}/{first.endpoint}/{first.model}")
+        if route.flags:
+            head += b"x-bulkhead-flags: %b\r\n" % header_text(",".join(route.flags))
         return head
 
     def _sent(self, exchange: Exchange) -> None:

@@ -79,6 +79,11 @@ def test_duplicate_text_in_content_is_no_duplicate_key(client: httpx.Client) -> 
     assert post(client, text).status_code == 200
 
 
+def test_a_refusal_names_the_flag_that_acted(client: httpx.Client) -> None:
+    answer = post(client, json.dumps({**CHAT, "model": "killed"}).encode())
+    assert answer.headers["x-bulkhead-flags"] == "stop-r" and answer.json()["bulkhead"]["flags"] == ["stop-r"]
+
+
 def test_an_unknown_model_lists_what_the_key_may_use(proxy: StandaloneProxy) -> None:
     answer = httpx.post(f"{proxy.url}/v1/chat/completions", json={**CHAT, "model": "embed"}, headers={"authorization": f"Bearer {NARROW}"})
     assert (answer.status_code, error(answer)["param"]) == (404, "model")
