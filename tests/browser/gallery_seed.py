@@ -27,7 +27,7 @@ def seed(rows: int) -> None:
     from tests.browser.gallery_keys import keys_seed
     from tests.browser.gallery_money import money_seed
     from tests.browser.gallery_ownership import ownership_seed
-    from tests.browser.seed import EMAIL, NAUGHTY
+    from tests.browser.seed import EMAIL, NAUGHTY, shows
 
     main, _ = Organisation.objects.get_or_create(slug="main", defaults={"name": "Main"})  # whose admins see the installation's pages
     Membership.objects.get_or_create(user=User.objects.get(email=EMAIL), organisation=main, defaults={"role": "admin"})
@@ -52,7 +52,7 @@ def seed(rows: int) -> None:
     )
     odd = Organisation.objects.get(slug="naughty")
     strings = [text.replace("\x00", "") for text in json.loads(NAUGHTY.read_text())] if NAUGHTY.is_file() else []
-    odd_names = list(dict.fromkeys(["W" * 300, "ﷺ" * 300, "many words " * 27, *(text for text in strings if text)]))
+    odd_names = list(dict.fromkeys(["W" * 300, "ﷺ" * 300, "many words " * 27, *(text for text in strings if shows(text))]))
     for text in odd_names:
         most = {model: model._meta.get_field("name").max_length or 300 for model in (Provider, Route, VirtualKey)}
         provider = Provider.objects.filter(organisation=odd, name=text[: most[Provider]]).first() or Provider.objects.create(

@@ -15,6 +15,11 @@ EMAIL, PASSWORD = "ada@example.test", "a long password for tests 1815"
 NAUGHTY = Path(__file__).resolve().parents[2] / ".." / "shared" / "material" / "vectors" / "blns" / "blns.json"
 
 
+def shows(name: str) -> bool:
+    """Whether anything of a name can be seen: one of blanks alone is refused everywhere, and a link to it could not be read."""
+    return any(sign.isprintable() and not sign.isspace() for sign in name)
+
+
 def seed(*, requests: int) -> None:
     from apps.accounts.models import Membership, Organisation, User
     from apps.audit.actors import Actor
@@ -62,7 +67,9 @@ def seed(*, requests: int) -> None:
         odd = organisations["naughty"]
         strings = [text.replace("\x00", "") for text in json.loads(NAUGHTY.read_text()) if text.strip("\x00")]
         ids = keys(odd, *(f"{text[:70]} {at}" for at, text in enumerate(strings)))
-        Route.objects.bulk_create(Route(organisation=odd, name=text[:120]) for text in dict.fromkeys(text[:120] for text in strings))
+        Route.objects.bulk_create(
+            Route(organisation=odd, name=text[:120]) for text in dict.fromkeys(text[:120] for text in strings) if shows(text)
+        )
         usage_generate(organisation=odd, count=len(strings) * 2, over=timedelta(minutes=30), routes=strings, providers=strings, keys=ids)
 
     Version.objects.bulk_create(
