@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from hashlib import sha256
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from apps.contracts.env import SettingError
+from apps.contracts.identifiers import uuid7
 from apps.contracts.networks import Networks
+from apps.contracts.passes import LIFETIME_MS, new_pass
 from apps.contracts.snapshot import KeyFragment
 from apps.contracts.tokens import SECRET_PRESENT, SECRET_REPLACED, token_digest
 from apps.proxy.compiler import CompileError, compile_config
@@ -116,3 +120,52 @@ def test_records_say_which_of_two_secrets_opened_the_key() -> None:
         assert usage_template("chat", found, both.tables[ORG]["chat"], both, "proxy-1").flags == [flag]
     alone = compile_config(table(key(digests=[new])), version=1)
     assert usage_template("chat", asked(alone, b"token-new"), None, alone, "proxy-1").flags == []
+
+
+BODY = b'{"model": "chat"}'
+ID = str(uuid7())
+
+
+class Passing:
+    """What the step needs of an exchange: its request, and a place for the key."""
+
+    def __init__(self, token: str, body: bytes = BODY) -> None:
+        self.request = SimpleNamespace(headers={b"authorization": b"Bearer " + token.encode()}, peer="198.51.100.1", body=body)
+        self.key: Any = None
+
+
+def lent(fragment: KeyFragment, *, body: bytes = BODY, ago_ms: int = 0) -> tuple[Any, Any]:
+    """What a pass to the key gets: the refusal or None, and the key it opened."""
+    made = int(time.time() * 1000) - ago_ms
+    exchange = Passing(new_pass(PEPPER, key_id=ID, body=BODY, now_ms=made), body)
+    refusal = Authenticator(PEPPER)(exchange, compile_config(table(fragment), version=1))  # type: ignore[arg-type]
+    return refusal, exchange.key
+
+
+def test_a_pass_opens_its_key_as_it_is_may_explain_and_asks_for_no_address() -> None:
+    old = digest(b"token-two")
+    refusal, opened = lent(
+        key(
+            id=ID,
+            routes=["chat"],
+            team="core",
+            addresses=["192.0.2.0/24"],
+            digests=[old, digest(b"token-one")],
+            digests_until_ms={old: FAR},
+        )
+    )
+    assert refusal is None and (opened.id, opened.name, opened.team, opened.allowed) == (ID, "app", "core", frozenset(["chat"]))
+    assert opened.explain and opened.secret == "" and opened.expires_at_ms is None
+    refusal, opened = lent(key(id=ID, digests=[], hashes=[sha256(b"foreign").hexdigest()]))
+    assert refusal is None and opened.id == ID
+
+
+def test_a_pass_is_refused_as_its_key_would_be() -> None:
+    assert lent(key(id=ID, state="revoked"))[0].code == "key_revoked"
+    assert lent(key(id=ID, enabled=False))[0].code == "key_disabled"
+    assert lent(key(id=ID, expires_at_ms=1))[0].code == "key_expired"
+
+
+def test_a_pass_for_another_body_too_late_or_to_no_key_opens_nothing() -> None:
+    for refusal, opened in (lent(key(id=ID), body=b"other"), lent(key(id=ID), ago_ms=2 * LIFETIME_MS), lent(key(id=str(uuid7())))):
+        assert refusal.code == "invalid_api_key" and opened is None
