@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.dashboard import spend_views, views
+from apps.dashboard import playground_views, spend_views, views
 from apps.dashboard.views import panel_view
 
 app_name = "dashboard"
@@ -24,6 +24,8 @@ urlpatterns = [
     path("spend/anomalies/<uuid:anomaly_id>/acknowledge/", spend_views.AcknowledgeView.as_view(), name="spend_anomaly_acknowledge"),
     path("spend/budgets/", panel_view("budgets"), name="budgets"),
     path("spend/cost/", panel_view("cost"), name="cost"),
+    path("playground/", playground_views.PlaygroundView.as_view(), name="playground"),
+    path("playground/told/", playground_views.ToldView.as_view(), name="playground_told"),
     path("proxies/", panel_view("proxies"), name="proxies"),
     path("healthz", views.healthz, name="healthz"),
 ]

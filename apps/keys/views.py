@@ -90,6 +90,7 @@ class DetailView(KeyView):
             "tab": tab,
             "tabs": [(label, self.url if value == "use" else f"{self.url}?tab={value}", value == tab, None) for value, label in shown],
             "may_change": may("key.change", team=team_of(detail.key) or NO_TEAM) and not detail.revoked,
+            "may_play": may("playground.use", team=team_of(detail.key) or NO_TEAM) and not detail.revoked,
             "may_revoke": may("key.revoke", team=team_of(detail.key) or NO_TEAM) and not detail.revoked,
             "since": _since(detail.key.created_at),
         }

@@ -53,7 +53,7 @@ class ListView(ScopedView):
         return render(request, "routes/list.html", context)
 
 
-ACTS = {"change": "route.change", "switch": "route.switch", "force": "breaker.force"}
+ACTS = {"change": "route.change", "switch": "route.switch", "force": "breaker.force", "play": "playground.use"}
 """What a route's page offers, by the name of its template's ``may_...``."""
 
 

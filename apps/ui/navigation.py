@@ -117,6 +117,7 @@ RAIL: tuple[Job, ...] = (
                 words="upstreams endpoints credentials prices",
             ),
             Place("Keys", "keys:list", "keys", "key.view", also=("keys:*", "dashboard:keys"), key="k", words="tokens requests templates"),
+            Place("Playground", "dashboard:playground", "flask", "playground.use", key="y", words="chat try ask dry run explain stream"),
         ),
     ),
     Job(

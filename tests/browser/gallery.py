@@ -96,7 +96,7 @@ PARTS = {
     "keys:first_request", "routes:spread", "publishing:propagation", "demo:progress", "ui:catalogue_live", "ui:toasts",
     "flags:watch", "flags:spread", "changes:badge", "ofrep:flag", "ofrep:flags",
     "costs:focus", "costs:showback", "limits:use", "budgets:subjects",
-    "dashboard:verdict", "dashboard:now", "performance:verdict", "dashboard:healthz",
+    "dashboard:playground_told", "dashboard:verdict", "dashboard:now", "performance:verdict", "dashboard:healthz",
 }  # fmt: skip
 """Parts of pages that stand on those pages, and addresses for machines."""
 SOMETIMES = {"demo:remove"}

@@ -13,6 +13,7 @@ from apps.publishing.models import Version
 from apps.routes import selectors
 from apps.routes.models import Route
 from apps.routes.rules import TargetSpec
+from tests.people import client_of, member
 
 
 def fields(**changes: Any) -> dict[str, Any]:
@@ -108,6 +109,31 @@ def test_somebody_elses_change_in_between_is_shown_and_nothing_is_lost(signed_in
     text = answer.content.decode()
     assert answer.status_code == 409 and "It changed while you were editing" in text
     assert "more patience" in text and "typed-by-me" in text
+
+
+def test_two_people_edit_one_route_and_the_second_sees_whose_change_and_what_differs(demo: Organisation, route: Route) -> None:
+    url = f"/routes/{route.pk}/edit/"
+    ada, ben = (client_of(member(demo, email=f"{name}@example.test")) for name in ("ada", "ben"))
+    of_ada, of_ben = ada.get(url), ben.get(url)
+    mine = fields(max_attempts="5", aliases="of-ada")
+    review = ada.post(url, {**mine, **controls(of_ada)})
+    # Ben reviews before Ada publishes, and publishes after her: what he reviewed is no longer the difference.
+    theirs = fields(max_attempts="2", aliases="of-ben")
+    reviewed_by_ben = ben.post(url, {**theirs, **controls(of_ben)})
+    assert reviewed_by_ben.context["review"] is not None
+    assert ada.post(url, {**mine, **controls(review), "publish": "1", "reason": "providers hiccup"}).status_code == 302
+    late = ben.post(url, {**theirs, **controls(reviewed_by_ben), "publish": "1", "reason": "fewer is cheaper"})
+    text = late.content.decode()
+    assert late.status_code == 409 and "It changed while you were editing" in text
+    assert "ada@example.test" in text and "providers hiccup" in text  # whose change, and why
+    assert "<b>max attempts</b>: <del>3</del> → <ins>5</ins>" in text and "<ins>of-ada</ins>" in text  # and what differs
+    assert "of-ben" in text and Route.objects.get(pk=route.pk).max_attempts == 5  # nothing typed is lost, nothing of Ada's overwritten
+    again = ben.post(url, {**theirs, **controls(late)})
+    shown = again.content.decode()
+    assert again.context["review"] is not None and "of-ada" in shown and "of-ben" in shown  # the difference from what is there now
+    assert ben.post(url, {**theirs, **controls(again), "publish": "1", "reason": "we spoke"}).status_code == 302
+    saved = Route.objects.get(pk=route.pk)
+    assert (saved.max_attempts, selectors.aliases(saved)) == (2, ["of-ben"])
 
 
 def test_wrong_input_is_named_beside_its_field(signed_in: Callable[..., Client], route: Route) -> None:
