@@ -76,7 +76,7 @@ def schedule() -> dict[str, dict[str, Any]]:
     }
 
 
-app = Celery("bulkhead")
+app = Celery("bulkhead", task_cls="controlplane.task:AwayTask")
 app.conf.update(
     broker_url=env.redis_url(),
     result_backend=None,

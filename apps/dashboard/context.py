@@ -16,11 +16,11 @@ from apps.ui.navigation import may_of, rail_for
 
 
 def bar(request: HttpRequest) -> dict[str, Any]:
-    """``bar_choice``, ``bar_fleet``, ``rail``, ``outages``: what is away, and ``overrides``: what is on, for the page's top."""
+    """``bar_choice``, ``bar_fleet``, ``rail``, ``outages``: what is away, and ``in_force``: what is on, for the page's top."""
     return {
         "bar_choice": SimpleLazyObject(lambda: scope_choose(request)),
         "bar_fleet": SimpleLazyObject(lambda: fleet_of(request)),
-        "overrides": SimpleLazyObject(lambda: in_force_of(request)),
+        "in_force": SimpleLazyObject(lambda: in_force_of(request)),
         "outages": SimpleLazyObject(lambda: outages(fleet_of(request), redis_state())),
         "rail": SimpleLazyObject(lambda: rail_for(may_of(request))),
     }

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-
 from celery import shared_task
-from django.db import OperationalError
 
 from apps.providers import checks, watch
-
-log = logging.getLogger(__name__)
 
 
 @shared_task(name="apps.providers.tasks.providers_check", ignore_result=True)
@@ -21,8 +16,4 @@ def providers_check() -> dict[str, str]:
 @shared_task(name="apps.providers.tasks.targets_watch", ignore_result=True)
 def targets_watch() -> int:
     """Record openings and closings of breakers and refused credentials; returns how many are new."""
-    try:
-        return watch.targets_watch()
-    except OperationalError as error:  # the database is away: proxies report what is open again and again
-        log.warning("targets were not looked at: %s", error)
-        return 0
+    return watch.targets_watch()
