@@ -38,8 +38,8 @@ def overflow(tab: Any) -> int:
     return int(tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
-LOOKS = [(1440, "light", "a-lot"), (390, "dark", "a-little"), (390, "light", "nothing")]
-LONG_LOOKS = [(390, "dark", "a-lot"), (1440, "dark", "a-little"), (390, "light", "a-little")]
+LOOKS = [(390, "dark", "a-little"), (390, "light", "nothing")]
+LONG_LOOKS = [(1440, "light", "a-lot"), (390, "dark", "a-lot"), (1440, "dark", "a-little"), (390, "light", "a-little")]
 CHECKED = {("light", "a-lot"): ("overview", "requests"), ("dark", "a-little"): ("spend", "proxies")}
 """Where axe-core looks, by scheme and organisation."""
 

@@ -30,7 +30,7 @@ def site(session_postgres: Postgres, template_database: str, tmp_path_factory: p
         yield served
 
 
-@pytest.mark.parametrize(("width", "scheme", "axe"), [(390, "dark", True), *([(1440, "light", True)] if WHOLE else [])])
+@pytest.mark.parametrize(("width", "scheme", "axe"), [(390, "dark", WHOLE), *([(1440, "light", True)] if WHOLE else [])])
 def test_pages_hold_and_nothing_is_blocked(open_tab: Callable[..., Any], site: Any, width: int, scheme: str, axe: bool) -> None:
     watched = open_tab(width=width, scheme=scheme)
     for name, path in PAGES.items():
@@ -44,7 +44,7 @@ def test_pages_hold_and_nothing_is_blocked(open_tab: Callable[..., Any], site: A
     for name, path in ERRORS.items():
         watched.tab.goto(f"{site.url}{path}")
         watched.shot(f"{name}-{width}-{scheme}")
-        assert overflow(watched.tab) <= 0 and serious(watched.tab) == [], name
+        assert overflow(watched.tab) <= 0 and not (axe and serious(watched.tab)), name
 
 
 def test_a_session_is_lost_in_the_middle_of_a_form_and_no_text_with_it(open_tab: Callable[..., Any], site: Any) -> None:

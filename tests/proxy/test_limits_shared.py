@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import time
@@ -207,6 +208,7 @@ def test_requests_at_once_are_never_leaked(fleet: Fleet) -> None:
         sock.close()
 
 
+@pytest.mark.skipif(not os.environ.get("BULKHEAD_ACCEPT"), reason="places come back by time, half a minute: make accept")
 def test_a_models_limit_counts_who_is_really_called(fleet: Fleet) -> None:
     """A failover takes a place of the model that it goes to, on whatever proxy; without one that model is not asked."""
     stalls = {"spare": {"faults": ["stall:where=headersx99"]}}
