@@ -9,7 +9,7 @@ PYTHON ?=
 PYTHONS := /usr/bin/python3.11 /usr/bin/python3.12 /usr/bin/python3.13 python3.11 python3.12 python3.13 python3 python
 VENV := .venv/bin
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
 
 # Usual in containers, and right for a program that starts once. Here it would compile Django anew for every process.
 unexport PYTHONDONTWRITEBYTECODE

@@ -72,10 +72,11 @@ def models_with_prices(models: QuerySet[ProviderModel]) -> QuerySet[ProviderMode
 
 
 def prices_in_force(prices: Iterable[Price]) -> list[Price]:
-    """The rows that count: a person's prices hide the book's, replaced ones are left out; oldest first."""
+    """The rows that count: a person's prices hide the book's, replaced ones are left out; oldest first, and of those that
+    begin together always in the same order: what is published must not differ because the database gave rows in another one."""
     rows = [row for row in prices if row.retired_at is None]
     manual = [row for row in rows if row.source == choices.SOURCE_MANUAL]
-    return sorted(manual or rows, key=lambda row: row.valid_from.timestamp() if row.valid_from else float("-inf"))
+    return sorted(manual or rows, key=lambda row: (row.valid_from.timestamp() if row.valid_from else float("-inf"), row.region, row.pk))
 
 
 def price_spec(row: Price) -> PriceSpec:

@@ -13,7 +13,11 @@ from apps.simulator.harness import SimulatorServer
 from tests.accept.conftest import FULL, MATERIAL, ROOT, Instance, summary_of
 from tests.launcher.conftest import clean_environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(not FULL, reason="a trace under which a region goes down takes a while: make accept"),
+]
 
 PROVIDER = """- name: region-{name}
   simulated: true

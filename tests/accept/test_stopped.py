@@ -13,7 +13,12 @@ from tests.accept import ledger
 from tests.accept.conftest import FULL, Instance
 from tests.accept.load import Crowd
 
-pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.kill,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(not FULL, reason="it waits for what must not happen: make accept"),
+]
 
 
 def test_a_stopped_proxy_is_not_declared_dead(instance: Instance) -> None:

@@ -155,6 +155,7 @@ def test_settled_and_held_never_exceed_the_limit(instance: Instance) -> None:
     ledger.check_logs(one)
 
 
+@pytest.mark.skipif(not FULL, reason="the one with kills asks for more; to the last dollar: make accept")
 def test_without_kills_the_spend_is_the_providers_bill(instance: Instance) -> None:
     one, dollars = instance, "1.00" if FULL else "0.10"
     limit = int(float(dollars) * NANO)

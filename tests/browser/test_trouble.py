@@ -71,6 +71,7 @@ def test_without_a_proxy_every_page_says_so_and_since_when(open_tab: Callable[..
     assert tab.get_by_role("alert").filter(has_text="No proxy has been heard of").count() == 0
 
 
+@pytest.mark.skipif(not WHOLE, reason="tests/routes/test_edit.py has it without a browser: make accept")
 def test_the_second_of_two_tabs_that_edit_one_route_keeps_its_text_and_sees_the_first(open_tab: Callable[..., Any], site: Any) -> None:
     first, second = open_tab(), open_tab()
     for tab in (first.tab, second.tab):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from apps.audit.models import AuditEvent
 from apps.prices.models import BookRefresh, GpuPrice, Repricing
 from apps.providers.models import Discount, Price, Provider, ProviderModel
 from apps.providers.prices import model_ensure
+from apps.providers.selectors import prices_in_force
 from apps.publishing.models import Version
 from apps.publishing.services import publish
 from controlplane.configfile.apply import apply_file
@@ -238,3 +240,11 @@ routes:
     )
     apply_file(actor=actor, path=path, organisation="main")
     assert not Discount.objects.exists() and not GpuPrice.objects.exists() and ProviderModel.objects.get(name="new").like is None
+
+
+def test_prices_that_begin_together_are_published_in_one_order(local: Provider) -> None:
+    """However the database gives its rows: else a config that nobody changed would be published anew."""
+    model = ProviderModel.objects.create(provider=local, name="tie")
+    rows = [Price(model=model, version="v", source="manual", region=region, input=1, output=1) for region in ("", "eu", "us")]
+    for order in itertools.permutations(rows):
+        assert [row.region for row in prices_in_force(order)] == ["", "eu", "us"]
