@@ -303,7 +303,7 @@ class Steps:
         scope = named[0] if named else "organisation"
         scope_id: object = {
             "key": lambda: key_named(organisation, entry.key).pk,
-            "team": lambda: _team_named(organisation, entry.team).pk,
+            "team": lambda: _team_of(organisation, entry.team).pk,
             "route": lambda: route_named(organisation, entry.route).pk,
             "model": lambda: entry.model,
             "organisation": lambda: organisation.pk,
@@ -429,12 +429,6 @@ def _team(organisation: Organisation, slug: str, field: str) -> Team | None:
     team = team_get(organisation=organisation, slug=slug)
     if team is None:
         raise ServiceError(f"there is no team {slug!r}: add it under teams", field)
-    return team
-
-
-def _team_named(organisation: Organisation, slug: str) -> Team:
-    team = _team(organisation, slug, "team")
-    assert team is not None
     return team
 
 

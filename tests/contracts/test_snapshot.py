@@ -42,8 +42,6 @@ def strategy(node: msgspec.inspect.Type) -> st.SearchStrategy[object]:
             return st.lists(strategy(item), max_size=3).map(tuple)
         case msgspec.inspect.ListType(item_type=item):
             return st.lists(strategy(item), max_size=3)
-        case msgspec.inspect.VarTupleType(item_type=item):
-            return st.lists(strategy(item), max_size=3).map(tuple)
         case msgspec.inspect.DictType(key_type=key, value_type=value):
             return st.dictionaries(strategy(key), strategy(value), max_size=3)
         case msgspec.inspect.UnionType(types=types):
