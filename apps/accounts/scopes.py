@@ -33,6 +33,7 @@ AREAS: tuple[Area, ...] = (
     Area("routes", "Routes and breakers", ("route", "breaker")),
     Area("keys", "Virtual keys", ("key", "key_template")),
     Area("budgets", "Budgets and limits", ("budget", "limit", "performance_budget", "anomaly", "weekly")),
+    Area("alerts", "Alerts, SLOs and silences", ("alert", "alert_rule", "slo", "silence", "provider_note")),
     Area("flags", "Flags and changes that wait", ("flag", "change", "breakglass")),
     Area(
         "ownership", "Teams, services, on-call and runbooks", ("ownership", "team", "team_member", "service", "sla", "rotation", "runbook")

@@ -37,6 +37,7 @@ INSTALLED_APPS = [
     "apps.flags",
     "apps.routes",
     "apps.settlement",
+    "apps.alerts",
     "apps.dashboard",
     "controlplane",
     "controlplane.demo",
