@@ -118,3 +118,7 @@ class UpstreamBroken(AttemptFailed):
         self.billable = sent
         self.again = again
         self.ours = ours
+
+
+class SettleError(RuntimeError):
+    """Charges settled twice, never reserved, or at a negative cost: a programming error in the caller."""

@@ -272,8 +272,8 @@ class Window:
             return
         wants = []
         for tenant in self.tenants.values():
-            asked = self.asked_lately(tenant.asked, tenant.asked_before, now) if self.seconds else tenant.used + tenant.asked
-            wants.append((max(tenant.used, asked), tenant))
+            asked = self.asked_lately(tenant.asked, tenant.asked_before, now) if self.seconds else float(tenant.used + tenant.asked)
+            wants.append((max(float(tenant.used), asked), tenant))
         share = max(self.share, 1)
         self.contended = len(wants) > 1 and sum(want for want, _ in wants) > share
         if not self.contended:
@@ -282,7 +282,7 @@ class Window:
         wants.sort(key=_want)
         for want, tenant in wants:
             part = left / count
-            tenant.quota = max(1, math.ceil(min(want * FAIR_HEADROOM + 1, part) if count > 1 else left))
+            tenant.quota = float(max(1, math.ceil(min(want * FAIR_HEADROOM + 1, part) if count > 1 else left)))
             left -= min(want * FAIR_HEADROOM + 1, part)
             count -= 1
 

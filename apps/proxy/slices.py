@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from apps.contracts.leases import LeaseState
 from apps.contracts.usage import Charge
+from apps.proxy.errors import SettleError
 
 IDLE_SECONDS = 2.0
 """After this long without a reservation a slice is given back."""
@@ -30,10 +31,6 @@ LINGER_MS = 5_000
 
 NEVER = 2**62
 log = logging.getLogger("bulkhead.leases")
-
-
-class SettleError(RuntimeError):
-    """Charges settled twice, never reserved, or at a negative cost: a programming error in the caller."""
 
 
 class Slice:
@@ -171,6 +168,12 @@ class Slices(ABC):
                 watched = True
         if watched:
             self._serve_soon()
+
+    # --- for people ---------------------------------------------------------------------------------------------------
+
+    def held(self) -> list[tuple[str, int, int, int]]:
+        """(budget, held, of that available, of that reserved by running requests) of each slice in its window, in nano-dollars."""
+        return [(lease.budget, lease.available + lease.reserved, lease.available, lease.reserved) for lease in list(self._current.values())]
 
     # --- what the database says ---------------------------------------------------------------------------------------
 

@@ -10,9 +10,10 @@ import pytest
 
 from apps.contracts.leases import WAIT_SECONDS, LeaseReturn, LeaseState, LeaseWant
 from apps.contracts.usage import Charge
+from apps.proxy.errors import SettleError
 from apps.proxy.leases import PATIENCE_SECONDS, Leases, Shortage
 from apps.proxy.leases_fake import FakeLeaseBook
-from apps.proxy.slices import AHEAD_SECONDS, IDLE_SECONDS, SettleError
+from apps.proxy.slices import AHEAD_SECONDS, IDLE_SECONDS
 from tests.proxy.virtual_time import VirtualLoop
 
 EPOCH_MS = 1_700_000_000_000 // 86_400_000 * 86_400_000
