@@ -1,4 +1,4 @@
-"""What proxies report of targets in their heartbeats' ``detail``: live breaker states, and what happened lately.
+"""What proxies report in their heartbeats' ``detail``: live breaker states, what happened lately, and how they stand themselves.
 
 A target's key is ``<organisation id>/<provider>/<endpoint>/<model>``; only the model may hold further slashes. Whoever reads ignores what
 it does not understand: a newer proxy may say more.
@@ -15,6 +15,7 @@ MAX_TARGETS = 50
 MAX_EVENTS = 40
 MAX_EXPOSURES = 200
 """Flags whose exposures a proxy tells: those met most."""
+MAX_QUEUES = 20
 OPENED, CLOSED, REFUSED = "opened", "closed", "refused"
 """Kinds of events: a breaker opened, it closed, the provider refused its credential."""
 STATES = ("closed", "half_open", "open", "forced_closed", "forced_open")
@@ -51,6 +52,34 @@ class TargetEvent(msgspec.Struct, frozen=True, omit_defaults=True):
         return found
 
 
+class QueueReport(msgspec.Struct, frozen=True, array_like=True):
+    """A route's or target's cap. subject: ``route:<name>`` or ``target:<provider>/<endpoint>/<model>``. waiting: the most that waited at
+    once in the last ten seconds. wait_p95_ms: of the last minute; None: nobody had to wait."""
+
+    organisation: str
+    subject: str
+    running: int
+    waiting: int
+    wait_p95_ms: float | None = None
+
+
+class GaugesReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How a proxy stands. waiting, wait_p95_ms: of all its queues, as in ``QueueReport``. journal_fill: 0 to 1. lease_room_nano: of
+    budgets, what it holds and may still reserve. queues: at most ``MAX_QUEUES``, the longest first."""
+
+    running: int
+    waiting: int
+    wait_p95_ms: float | None = None
+    journal_fill: float = 0.0
+    lease_room_nano: int = 0
+    queues: list[QueueReport] = []
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-able."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        return found
+
+
 class Place(NamedTuple):
     """A key taken apart."""
 
@@ -74,6 +103,14 @@ def targets_in(detail: Mapping[str, Any]) -> list[TargetReport]:
 def events_in(detail: Mapping[str, Any]) -> list[TargetEvent]:
     """The events that a heartbeat reports; what cannot be read is left out."""
     return _read(detail.get("events"), TargetEvent, MAX_EVENTS)
+
+
+def gauges_in(detail: Mapping[str, Any]) -> GaugesReport | None:
+    """How a proxy says that it stands; None where it says nothing that can be read."""
+    try:
+        return msgspec.convert(detail.get("gauges"), GaugesReport)
+    except msgspec.ValidationError:
+        return None
 
 
 def exposures_in(detail: Mapping[str, Any]) -> dict[tuple[str, str], int]:

@@ -238,7 +238,10 @@ async def _queue(exchange: Exchange, engine: Engine, slots: Slots, what: str) ->
     try:
         if waiter is None:
             raise Shed(slots.retry_after())
-        await waiter
+        try:
+            await waiter
+        finally:
+            slots.waited(engine.loop.time() - now)
     except (Shed, QueueTimeout) as error:
         seconds = error.retry_after_seconds
         message = f"Too much is asked of {what} at once: {slots.running} run, {slots.waiting} wait. Try again in {seconds} s."

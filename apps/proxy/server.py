@@ -12,6 +12,7 @@ import msgspec
 from apps.contracts.errors import CODES, error_body
 from apps.contracts.usage import UsageRecord, decode_record, full_record_start
 from apps.proxy.errors import Refusal
+from apps.proxy.feedback import FeedbackDesk
 
 if TYPE_CHECKING:
     from apps.proxy.engine import Engine
@@ -28,11 +29,12 @@ _REQUESTS = "/v1/requests/"
 class PublicApp:
     """Called by the HTTP layer with each request."""
 
-    __slots__ = ("_engine", "_one_search", "_store")
+    __slots__ = ("_engine", "_feedback", "_one_search", "_store")
 
     def __init__(self, engine: Engine, store: Store | None) -> None:
         self._engine = engine
         self._store = store
+        self._feedback = FeedbackDesk(engine)
         self._one_search = asyncio.Lock()
 
     def __call__(self, request: Request, reply: Reply) -> None:
@@ -57,6 +59,11 @@ class PublicApp:
                 self._request(request, reply, path[len(_REQUESTS) :])
             else:
                 self._wrong_method(reply, "GET")
+        elif path == "/v1/feedback":
+            if request.method == "POST":
+                self._say(request, reply)
+            else:
+                self._wrong_method(reply, "POST")
         elif path == "/healthz":
             if request.method in ("GET", "HEAD"):
                 reply.send(200, JSON, b'{"status":"ok"}')
@@ -65,7 +72,7 @@ class PublicApp:
         else:
             message = (
                 f"There is nothing at {path[:200]!r}. The proxy serves /v1/chat/completions, /v1/embeddings, "
-                "/v1/models and /v1/requests/{id}."
+                "/v1/models, /v1/requests/{id} and /v1/feedback."
             )
             self._refuse(reply, Refusal("not_found", "address", message))
 
@@ -108,6 +115,15 @@ class PublicApp:
         engine.background.add(task)
         task.add_done_callback(engine.background.discard)
 
+    def _say(self, request: Request, reply: Reply) -> None:
+        engine = self._engine
+        key = engine.authenticator.key_of(request.headers, engine.holder.current, request.peer)
+        found = key if isinstance(key, Refusal) else self._feedback.take(key, request)
+        if isinstance(found, Refusal):
+            self._refuse(reply, found)
+        else:
+            reply.send(202, JSON, found)
+
     async def _look_up(self, reply: Reply, id: UUID, key_id: str, missing: Refusal) -> None:
         """In the database; what is not settled yet is in the journal of the process that served it, if that is this one."""
         engine, away = self._engine, False
@@ -140,6 +156,8 @@ class PublicApp:
         head = JSON if code.retry else JSON + b"x-should-retry: false\r\n"
         if code.status == 401:
             head += b"www-authenticate: Bearer\r\n"
+        if refusal.detail is not None and (seconds := refusal.detail.get("retry_after_seconds")) is not None:
+            head += b"retry-after: %d\r\n" % seconds
         version = self._engine.holder.current.version
         reply.send(
             code.status, head, error_body(refusal.code, refusal.message, param=refusal.param, step=refusal.step, config_version=version)

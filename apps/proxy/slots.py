@@ -34,6 +34,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Generator
 from typing import Any
 
+from apps.contracts import histogram
 from apps.proxy.driver import Waiter
 from apps.proxy.errors import ProxyError
 
@@ -111,6 +112,7 @@ class Slots:
         "running",
         "shed",
         "waiting",
+        "waits",
     )
 
     def __init__(self, limit: int, queue_size: int) -> None:
@@ -120,6 +122,8 @@ class Slots:
         self.waiting = 0
         self.shed = 0
         self.expired = 0
+        self.waits: dict[int, int] = {}
+        """How long those waited who had to, served or not: a histogram (``apps.contracts.histogram``, microseconds)."""
         self._room = limit or sys.maxsize
         self._queues: dict[int, OrderedDict[SlotWaiter, None]] = {}
         """By priority, each in order of arrival; none is empty."""
@@ -179,6 +183,10 @@ class Slots:
             self.shed += 1
             worst.fail(Shed(self.retry_after()))
         return waiter
+
+    def waited(self, seconds: float) -> None:
+        """Somebody's wait is over, however it ended."""
+        histogram.add(self.waits, seconds * 1e6)
 
     def sweep(self, now: float) -> None:
         """Ends the waits whose deadline has passed. Call it some twenty times a second."""
@@ -252,6 +260,8 @@ class Bulkheads:
 
     def __init__(self) -> None:
         self._slots: dict[str, Slots] = {}
+        self._past_waits: dict[int, int] = {}
+        """Of bulkheads that are forgotten: what was counted stays counted."""
 
     def of(self, name: str, limit: int, queue_size: int) -> Slots:
         """Not for the hot path: keep what it returns."""
@@ -265,11 +275,23 @@ class Bulkheads:
     def keep(self, names: Collection[str]) -> None:
         """Forget all others, those that nobody uses any more: requests of an older config may still hold slots."""
         for name in [name for name, slots in self._slots.items() if name not in names and not slots.running and not slots.waiting]:
-            del self._slots[name]
+            histogram.merge(self._past_waits, self._slots.pop(name).waits)
 
     def sweep(self, now: float) -> None:
         for slots in tuple(self._slots.values()):
             slots.sweep(now)
+
+    def items(self) -> list[tuple[str, Slots]]:
+        """Every bulkhead by name, in no order."""
+        return list(self._slots.items())
+
+    def waits(self) -> dict[int, int]:
+        """How long requests waited in all of them together (``Slots.waits``)."""
+        both = dict(self._past_waits)
+        for slots in self._slots.values():
+            if slots.waits:
+                histogram.merge(both, slots.waits)
+        return both
 
     def view(self) -> list[dict[str, object]]:
         """JSON-able: for /metrics and the admin port."""

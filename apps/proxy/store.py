@@ -69,6 +69,8 @@ class Store:
         """The version this proxy runs: what the next heartbeat acknowledges."""
         self.state = "starting"
         self.detail: dict[str, Any] = {}
+        self.gauges: Callable[[], dict[str, Any]] = dict
+        """What each heartbeat says beside ``detail``, as it is at that moment: it changes all the time and hurries no heartbeat."""
         self.identity: dict[str, Any] = {}
         self.on_config: Callable[[int], None] = lambda head: None
         self.on_recall: Callable[[int], None] = lambda window: None
@@ -135,7 +137,7 @@ class Store:
             self._boot,
             self.version,
             self.state,
-            _encode(self.detail).decode(),
+            _encode({**self.detail, **self.gauges()}).decode(),
         )
         after = time.time_ns()
         now_ms, head = rows[0]

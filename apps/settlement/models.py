@@ -81,3 +81,27 @@ class SettlementReject(models.Model):
 
     def __str__(self) -> str:
         return f"{self.boot_id} {self.segment}:{self.offset}"
+
+
+class SettlementShipper(models.Model):
+    """A shipper, one for each host and journal directory, as it last said: where it is scraped, and how far behind it is.
+
+    id: host and directory. metrics_url: empty where it serves no metrics. seen_at: when, by the database's clock. It says so every ten
+    seconds while Postgres answers: an old row is a shipper that died, or cannot reach Postgres.
+    """
+
+    id = models.TextField(primary_key=True)
+    host = models.TextField()
+    pid = models.IntegerField()
+    metrics_url = models.TextField(default="")
+    state = models.TextField()
+    lag_ms = models.BigIntegerField(default=0)
+    records = models.BigIntegerField(default=0)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "settlement_shipper"
+        ordering: ClassVar[list[str]] = ["host", "id"]
+
+    def __str__(self) -> str:
+        return self.id

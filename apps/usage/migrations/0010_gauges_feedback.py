@@ -49,6 +49,7 @@ CREATE TABLE usage_feedback (
     CHECK (state <> 'kept' OR (started_at IS NOT NULL AND simulated IS NOT NULL AND route IS NOT NULL AND variant IS NOT NULL))
 );
 CREATE INDEX usage_feedback_kept ON usage_feedback (organisation, simulated, started_at) WHERE state = 'kept';
+CREATE INDEX usage_feedback_age ON usage_feedback (started_at) WHERE state = 'kept';
 CREATE INDEX usage_feedback_waiting ON usage_feedback (received_at) WHERE state <> 'kept';
 COMMENT ON TABLE usage_feedback IS 'What apps say of answers they got, once for each request and key (apps/usage/feedback.py)';
 """

@@ -1,0 +1,95 @@
+"""Reads of feedback: what was said of one request, and how answers of each route and variant were received."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from apps.accounts.scope import Scope
+from apps.usage.selectors import rows_of
+
+MOST_OUTCOMES = 10
+"""Outcomes told apart for each route and variant; the rest is ``other``."""
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackSaid:
+    """What one key said of a request. score: -1 to 1. client_ms: how long the user waited, as the app measured it. None: not said."""
+
+    key_id: str
+    said_at: datetime
+    score: float | None
+    reason: str | None
+    outcome: str | None
+    tags: Sequence[str]
+    client_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFeedback:
+    """How answers of a route were received; variant: of a split, empty outside one.
+
+    given: requests that anything was said of, as often as keys said it. scored, good, bad: with a score, one above and one below zero.
+    score: their mean. client_ms, total_ms: medians over those whose user's wait was told: that wait, and what the same requests took
+    here. outcomes: by name, the most frequent first.
+    """
+
+    route: str
+    variant: str
+    given: int
+    scored: int
+    good: int
+    bad: int
+    score: float | None
+    waits: int
+    client_ms: float | None
+    total_ms: float | None
+    outcomes: dict[str, int] = field(default_factory=dict)
+
+
+def feedback_of(*, organisation: str, request_id: UUID) -> list[FeedbackSaid]:
+    """What was said of a request of this organisation, the latest first. One query."""
+    rows = rows_of(
+        "SELECT key_id, to_timestamp(said_us / 1e6), score, reason, outcome, tags, client_ms FROM usage_feedback "
+        "WHERE request_id = %s AND organisation = %s AND state = 'kept' ORDER BY said_us DESC, key_id",
+        [request_id, organisation],
+    )
+    return [
+        FeedbackSaid(key, at, score, reason, outcome, json.loads(tags) if tags else [], client)
+        for key, at, score, reason, outcome, tags, client in rows
+    ]
+
+
+def feedback_by_route(scope: Scope, start: datetime, end: datetime, *, route: str | None = None) -> list[RouteFeedback]:
+    """Feedback on requests of a range, by route and variant, the most first; of one route alone where it is named. Two queries."""
+    where = "organisation = %s AND simulated = %s AND state = 'kept' AND started_at >= %s AND started_at < %s"
+    parameters: list[Any] = [scope.organisation, scope.simulated, start, end]
+    if route is not None:
+        where += " AND route = %s"
+        parameters.append(route)
+    rows = rows_of(
+        "SELECT route, variant, count(*), count(score), count(*) FILTER (WHERE score > 0), count(*) FILTER (WHERE score < 0), avg(score), "
+        "count(client_ms), percentile_cont(0.5) WITHIN GROUP (ORDER BY client_ms), "
+        "percentile_cont(0.5) WITHIN GROUP (ORDER BY total_us) FILTER (WHERE client_ms IS NOT NULL) / 1000 "
+        f"FROM usage_feedback WHERE {where} GROUP BY route, variant ORDER BY count(*) DESC, route, variant",
+        parameters,
+    )
+    outcomes: dict[tuple[str, str], Counter[str]] = {}
+    for name, variant, outcome, count in rows_of(
+        f"SELECT route, variant, outcome, count(*) FROM usage_feedback WHERE {where} AND outcome IS NOT NULL GROUP BY 1, 2, 3", parameters
+    ):
+        outcomes.setdefault((name, variant), Counter())[outcome] = count
+    return [RouteFeedback(*row, _named(outcomes.get((row[0], row[1]), Counter()))) for row in rows]
+
+
+def _named(counts: Counter[str]) -> dict[str, int]:
+    told = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    found = dict(told[:MOST_OUTCOMES])
+    rest = sum(count for _, count in told[MOST_OUTCOMES:])
+    return {**found, OTHER: found.get(OTHER, 0) + rest} if rest else found
