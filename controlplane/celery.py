@@ -36,6 +36,8 @@ ROUTES: dict[str, dict[str, str]] = {
 }
 
 SCHEDULE: dict[str, dict[str, Any]] = {
+    "alerts": {"task": "apps.alerts.tasks.alerts_evaluate", "schedule": 15.0},
+    "old alerts": {"task": "apps.alerts.tasks.alerts_forget", "schedule": 3600.0},
     "budgets": {"task": "apps.budgets.tasks.budgets_watch", "schedule": 30.0},
     "weekly e-mails": {"task": "apps.budgets.tasks.weekly_watch", "schedule": 600.0},
     "performance budgets": {"task": "apps.budgets.tasks.performance_watch", "schedule": 60.0},

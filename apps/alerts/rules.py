@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from apps.alerts.choices import (
-    ABOVE,
     ACKNOWLEDGED,
     BELOW,
     CRITICAL,
@@ -198,12 +197,10 @@ class Telling:
 
     told: bool = False
     quiet: str = ""
-    """``silenced`` or ``inhibited``; empty: nothing."""
+    """``silenced``, ``inhibited``, or another word for a reason that is no event by itself; empty: nothing."""
 
 
-def telling(
-    before: Telling, happened: tuple[str, ...], *, quiet: str, severity: str, fired: bool
-) -> tuple[Telling, list[tuple[str, bool]]]:
+def telling(before: Telling, happened: tuple[str, ...], *, quiet: str, fired: bool) -> tuple[Telling, list[tuple[str, bool]]]:
     """What people are told of: each event with whether it is muted, after those that follow from silences and worse alerts.
 
     quiet: what keeps people from being told now. fired: the episode is out after what happened. Whoever was told that something fired is
@@ -213,7 +210,7 @@ def telling(
     told = before.told
     over = any(kind in ("resolved", "cleared") for kind in happened)
     began = any(kind in ("fired", "worsened") for kind in happened)
-    if quiet and quiet != before.quiet and fired and not over:
+    if quiet in ("silenced", "inhibited") and quiet != before.quiet and fired and not over:
         events.append((quiet, True))
     for kind in happened:
         if kind in ("fired", "worsened"):
@@ -248,20 +245,3 @@ def matches(matcher: Mapping[str, object], *, rule: str, subject: str, severity:
         return False
     of = said.get("labels", {})
     return not isinstance(of, Mapping) or all(str(labels.get(name, "")) == str(value) for name, value in of.items())
-
-
-__all__ = [
-    "ABOVE",
-    "UNMEASURED",
-    "Before",
-    "Episode",
-    "Judgement",
-    "Telling",
-    "Terms",
-    "acknowledged",
-    "hold_of",
-    "level_of",
-    "matches",
-    "step",
-    "telling",
-]

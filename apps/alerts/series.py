@@ -95,7 +95,8 @@ class Sample:
 
     value: None where nothing was measured; ``missing`` says why. expected: something should have been measured. samples: how many
     measurements it rests on. bad: of a share, how many went wrong. baseline: what is usual; ``learning``: not known for this hour of the
-    week yet, the day before stands in. evidence: what a page shows beside it, JSON-able.
+    week yet, the day before stands in. level, threshold: where the source judges by itself, as SLOs are. evidence: what a page shows
+    beside it, JSON-able.
     """
 
     value: float | None
@@ -105,6 +106,8 @@ class Sample:
     learning: bool = False
     missing: str = ""
     expected: bool = False
+    level: str | None = None
+    threshold: float | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -18,7 +18,7 @@ from apps.alerts.events import event_add
 from apps.alerts.models import Alert, ProviderNote, Silence
 from apps.alerts.rule_checks import check_matcher, check_note, check_until
 from apps.alerts.rule_services import rule_create, rule_delete, rule_update, slo_create, slo_delete, slo_update
-from apps.alerts.rules import matches
+from apps.alerts.silencing import silences_alert
 from apps.audit.errors import ServiceError
 from apps.audit.services import audit_record
 from apps.ownership.owned import owner_of
@@ -165,14 +165,6 @@ def silence_end(*, actor: Actor, silence: Silence, reason: str = "", now: dateti
         reason=check_note(reason),
     )
     return row
-
-
-def silences_alert(silence: Silence, alert: Alert) -> bool:
-    """Whether a silence is about an alert, whenever it holds; the alert's rule is read already."""
-    if silence.alert_id is not None:
-        return silence.alert_id == alert.pk
-    rule = alert.rule
-    return matches(silence.matcher, rule=rule.name, subject=alert.subject, severity=alert.severity, labels={**rule.labels, "by": alert.by})
 
 
 @transaction.atomic
