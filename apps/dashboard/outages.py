@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from apps.alerts.selectors import EvaluationHealth
 from apps.dashboard.redis_watch import RedisState
 from apps.dashboard.selectors import Fleet
 from apps.ui.status import Tone
@@ -20,8 +21,9 @@ class Outage:
     since: datetime | None
 
 
-def outages(fleet: Fleet, redis: RedisState) -> list[Outage]:
-    """Redis that does not answer, proxies of which not one is heard, limits that are not shared. A proxy that never was is no outage."""
+def outages(fleet: Fleet, redis: RedisState, evaluation: EvaluationHealth | None = None) -> list[Outage]:
+    """Redis that does not answer, proxies of which not one is heard, limits that are not shared, alerts that nobody evaluates. A proxy
+    that never was is no outage, and neither are alerts that never were evaluated."""
     found: list[Outage] = []
     if fleet.proxies and all(proxy.status.value == "silent" for proxy in fleet.proxies):
         text = (
@@ -36,6 +38,14 @@ def outages(fleet: Fleet, redis: RedisState) -> list[Outage]:
             " itself. Start Redis again; DATA_DIR/log/redis.log says why it ended."
         )
         found.append(Outage("warn", "Redis does not answer", text, redis.since))
+    if evaluation is not None and not evaluation.well:
+        text = (
+            "No alert can fire until they are: is a Celery worker running, and beat? DATA_DIR/log says why it ended. The last hour is"
+            f" made up for when it is back.{f' The last try failed: {evaluation.error}' if evaluation.error else ''}"
+        )
+        stopped = evaluation.status.value == "stopped"
+        title = "Alert rules are not evaluated" if stopped else "Alert rules are evaluated late"
+        found.append(Outage("bad" if stopped else "warn", title, text, evaluation.finished_at))
     alone = [proxy.name for proxy in fleet.proxies if proxy.limits_local and proxy.status.value != "silent"]
     if alone:
         text = (

@@ -13,7 +13,7 @@ from statistics import median
 
 from apps.accounts.scope import Scope
 from apps.usage.covering import HOUR, floor
-from apps.usage.measures import COUNTS, HISTOGRAMS, Latency, Totals, latency_of
+from apps.usage.measures import COUNTS, Latency, Totals, latency_of
 from apps.usage.selectors import rows_of
 
 WEEKS = 4
@@ -80,15 +80,7 @@ def usual_of(scope: Scope, dimension: str, subjects: Sequence[str], *, at: datet
 def _learn(scope: Scope, dimension: str, subjects: Sequence[str], at: datetime) -> dict[str, Usual]:
     weeks, day = same_hours(at), day_before(at)
     hours = sorted({hour for each in weeks.values() for hour in each} | set(day))
-    sums = ", ".join(COUNTS)
-    by_subject: dict[str, dict[datetime, dict[str, float]]] = {}
-    for value, bucket, *counts, total, first_token in rows_of(
-        f"SELECT value, bucket, {sums}, {HISTOGRAMS} FROM usage_summary WHERE organisation = %s AND simulated = %s AND seconds = %s "
-        f"AND dimension = %s AND bucket = ANY (%s) AND value = ANY (%s) GROUP BY value, bucket, {sums}",
-        [scope.organisation, scope.simulated, HOUR, dimension, hours, list(subjects)],
-    ):
-        figures = _figures(Totals(*counts), latency_of(total), latency_of(first_token))
-        by_subject.setdefault(value, {})[bucket.astimezone(UTC)] = figures
+    by_subject = _hours(scope, dimension, subjects, "bucket = ANY (%s)", [hours])
     found = {}
     for subject, measured in by_subject.items():
         learned = {name for figures in measured.values() for name in figures}
@@ -104,6 +96,29 @@ def _learn(scope: Scope, dimension: str, subjects: Sequence[str], at: datetime) 
                     learning.add(name)
         if values:
             found[subject] = Usual(values, frozenset(learning))
+    return found
+
+
+def hour_figures(
+    scope: Scope, dimension: str, subjects: Sequence[str], *, since: datetime, until: datetime
+) -> dict[str, dict[datetime, dict[str, float]]]:
+    """Figures of every hour of a range, by subject and hour: one query."""
+    return _hours(scope, dimension, subjects, "bucket >= %s AND bucket < %s", [since, until])
+
+
+def _hours(
+    scope: Scope, dimension: str, subjects: Sequence[str], where: str, parameters: Sequence[object]
+) -> dict[str, dict[datetime, dict[str, float]]]:
+    sums = ", ".join(COUNTS)
+    histograms = "nullif(h_total::text, '{}'), nullif(h_first_token::text, '{}')"
+    found: dict[str, dict[datetime, dict[str, float]]] = {}
+    for value, bucket, *counts, total, first_token in rows_of(
+        f"SELECT value, bucket, {sums}, {histograms} FROM usage_summary WHERE organisation = %s AND simulated = %s AND seconds = %s "
+        f"AND dimension = %s AND {where} AND value = ANY (%s)",
+        [scope.organisation, scope.simulated, HOUR, dimension, *parameters, list(subjects)],
+    ):
+        figures = _figures(Totals(*counts), latency_of(total), latency_of(first_token))
+        found.setdefault(value, {})[bucket.astimezone(UTC)] = figures
     return found
 
 

@@ -96,7 +96,7 @@ def counted_in(scope: Scope, slos: Sequence[Slo], starts: Mapping[int, datetime]
             for name in starts:
                 row = rows.get((name, slo.subject))
                 if row is not None:
-                    found[slo.pk][name] = _counted(slo, *row)
+                    found[slo.pk][name] = counted_of(slo, *row)
     return found
 
 
@@ -109,7 +109,8 @@ def counted_by(scope: Scope, slos: Sequence[Slo], at: datetime) -> dict[UUID, di
     return found
 
 
-def _counted(slo: Slo, total: int, bad: int, h_total: str | None, h_first_token: str | None) -> Counted:
+def counted_of(slo: Slo, total: int, bad: int, h_total: str | None, h_first_token: str | None) -> Counted:
+    """What an SLO counts of some rows: sums, and histograms that were joined with commas."""
     if slo.indicator == AVAILABILITY:
         return Counted(int(total or 0), int(bad or 0))
     return slower(h_first_token if slo.indicator == TTFT else h_total, (slo.threshold_ms or 0) * 1_000)

@@ -1,0 +1,53 @@
+"""Traffic by the minute for tests of alerts, settled as the shipper does, and evaluation by a clock of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from apps.accounts.models import Organisation
+from apps.alerts.evaluation import SETTLES, Evaluated, evaluate
+from apps.alerts.models import Alert
+from apps.contracts.usage import Outcome, UsageRecord
+from tests.budgets.performance_usage import request, settle
+
+NOON = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
+"""A Wednesday."""
+
+
+def minute(n: int) -> datetime:
+    """The end of the n-th minute after noon."""
+    return NOON + timedelta(minutes=n)
+
+
+def requests(
+    organisation: Organisation, first: int, last: int, *, ok: int = 0, failed: int = 0, route: str = "chat", us: int = 400_000
+) -> Iterator[UsageRecord]:
+    """So many in each of the minutes that end from ``minute(first)`` to ``minute(last)``."""
+    for n in range(first, last + 1):
+        for place in range(ok + failed):
+            outcome: Outcome = "ok" if place < ok else "error"
+            at = minute(n) - timedelta(seconds=59 - place * 58 / max(1, ok + failed))
+            yield request(organisation, at, route=route, outcome=outcome, first_token_us=us, gap_us=0, tokens=2)
+
+
+def traffic(
+    organisation: Organisation, first: int, last: int, *, ok: int = 0, failed: int = 0, route: str = "chat", us: int = 400_000
+) -> None:
+    """The same, settled."""
+    settle(requests(organisation, first, last, ok=ok, failed=failed, route=route, us=us))
+
+
+def judged(organisation: Organisation, until: int) -> Evaluated:
+    """Evaluate up to the end of ``minute(until)``."""
+    return evaluate(minute(until) + SETTLES, organisations=[organisation])
+
+
+def told(alert: Alert) -> list[str]:
+    """What people are told of an alert, in order."""
+    return list(alert.events.filter(muted=False).order_by("id").values_list("kind", flat=True))
+
+
+def happened(alert: Alert) -> list[tuple[int, str]]:
+    """(minute, what happened) of an alert."""
+    return [(int((event.at - NOON).total_seconds() // 60), event.kind) for event in alert.events.order_by("id")]
