@@ -11,4 +11,5 @@ SECTIONS: dict[str, str] = {
     "budgets": "apps.budgets.snapshot.budgets",
     "flags": "apps.flags.snapshot.flags",
     "limits": "apps.budgets.limit_snapshot.limits",
+    "captures": "apps.usage.capture_snapshot.captures",
 }

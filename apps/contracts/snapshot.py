@@ -413,6 +413,23 @@ class LimitFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     amount: int
 
 
+class CaptureFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """Whose requests are kept as redacted samples: a share of a route's, or the next ones of a key.
+
+    route, key: the id of one of the two. percent: of the route's requests. left, until_ms: so many of the key's, until a moment
+    (milliseconds since the epoch). patterns: (kind, template) of what the organisation wants taken out beside what always is
+    (``apps.contracts.redaction``).
+    """
+
+    organisation: str
+    route: str = ""
+    key: str = ""
+    percent: float = 0.0
+    left: int = 0
+    until_ms: int = 0
+    patterns: tuple[tuple[str, str], ...] = ()
+
+
 SECTIONS: dict[str, type[Fragment]] = {
     "providers": ProviderFragment,
     "credentials": CredentialFragment,
@@ -423,10 +440,12 @@ SECTIONS: dict[str, type[Fragment]] = {
     "budgets": BudgetFragment,
     "flags": FlagFragment,
     "limits": LimitFragment,
+    "captures": CaptureFragment,
 }
 """Every section, in the order in which it is compiled."""
 
-NEVER_ROLLED_BACK = frozenset({"keys", "credentials"})
+NEVER_ROLLED_BACK = frozenset({"keys", "credentials", "captures"})
+"""A revoked key stays revoked, and what was captured once is not captured again, because config of another day comes back."""
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {name: msgspec.json.Decoder(kind) for name, kind in SECTIONS.items()}

@@ -108,6 +108,8 @@ class Attempt(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     charges: list[Charge] = msgspec.field(default_factory=list)
     upstream_request_id: str = ""
     role: Role = "first"
+    number: int = 0
+    """Which attempt of its request it was, in the order in which they were begun: by it, its span is named."""
 
 
 class UsageRecord(msgspec.Struct, array_like=True, kw_only=True, tag="usage", gc=False):
@@ -152,6 +154,8 @@ class UsageRecord(msgspec.Struct, array_like=True, kw_only=True, tag="usage", gc
     bytes_out: int = 0
     proxy: str = ""
     """Boot id of the proxy process."""
+    trace: bytes = b""
+    """Of the caller's trace, its id, its span and its flags (``apps.contracts.traceparent.trace_unpack``); empty where it sent none."""
 
 
 class OpenRecord(msgspec.Struct, array_like=True, kw_only=True, tag="open", gc=False):

@@ -48,6 +48,7 @@ class Attempt(Waiter):
         "first_token_ns",
         "headers",
         "held",
+        "number",
         "paused",
         "pieces",
         "price",
@@ -92,6 +93,7 @@ class Attempt(Waiter):
         self.first_byte_ns = 0
         self.first_token_ns = 0
         self.role: Role = "first"
+        self.number = 0
         self.race: Race | None = None
         """With other attempts of the same request: it must claim the answer before it gives any of it."""
         self.closed = False
@@ -283,6 +285,7 @@ class Attempt(Waiter):
         record.charges = self.charges
         if self.role != "first":
             record.role = self.role
+            record.number = self.number
         upstream_id = self.headers.get(b"x-request-id")
         if upstream_id is not None:
             record.upstream_request_id = upstream_id[:128].decode("latin-1")

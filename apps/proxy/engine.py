@@ -17,6 +17,7 @@ from apps.contracts.errors import CODES, error_body
 from apps.contracts.identifiers import uuid7_bytes, uuid_text
 from apps.contracts.journal import MAX_PAYLOAD
 from apps.contracts.money import NANO, dollars_text
+from apps.contracts.traceparent import trace_accept, trace_unpack
 from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_bounded, encode_record, tokens_total
 from apps.proxy.attempt import Attempt, constant_head, error_code_of, header_text
 from apps.proxy.breaker import Breakers
@@ -41,6 +42,7 @@ from apps.proxy.state import States
 from apps.proxy.steps.authenticate import Authenticator
 
 if TYPE_CHECKING:
+    from apps.proxy.capture import Recorder
     from apps.proxy.holder import Holder
     from apps.proxy.http.types import Reply, Request
     from apps.proxy.journal import Journal
@@ -97,6 +99,8 @@ class Engine:
         self.offset_us = 0
         """Database time minus this host's, microseconds, as last measured."""
         self.mirrors = Mirrors()
+        self.recorder: Recorder | None = None
+        """Keeps samples where config asks for them; None: there is nowhere to keep them."""
         self.idempotency = Idempotency(hash_key, shared, boot_id)
         self._steps = steps(authenticator)
         self._pools: dict[Origin, Pool] = {}
@@ -114,9 +118,13 @@ class Engine:
             if refusal is not None:
                 break
         headers = request.headers
-        if not request.plain and EXPLAIN in headers:
-            self._explain(exchange, refusal)
-            return
+        if not request.plain:
+            traceparent = headers.get(b"traceparent")
+            if traceparent is not None:
+                exchange.trace = trace_accept(traceparent, headers.get(b"tracestate"))
+            if EXPLAIN in headers:
+                self._explain(exchange, refusal)
+                return
         if refusal is not None:
             if refusal is WAIT:
                 self._wait_for_permits(exchange)
@@ -300,6 +308,8 @@ class Engine:
                     head += b"%b: %b\r\n" % (name, value)
         self._sent(exchange)
         exchange.reply.send(200, head, body)
+        if exchange.runtime.captures is not None and self.recorder is not None:
+            self.recorder.take(exchange, 200, body)
         if exchange.route.resilience.mirror is not None:  # type: ignore[union-attr]
             self.mirrors.reflect(exchange, self, body)
 
@@ -308,6 +318,8 @@ class Engine:
         self._write(exchange, "ok", 200)
         self._sent(exchange)
         exchange.reply.finish(rest)
+        if exchange.runtime.captures is not None and self.recorder is not None:
+            self.recorder.take(exchange, 200, None)
         if exchange.route.resilience.mirror is not None:  # type: ignore[union-attr]
             self.mirrors.reflect(exchange, self, None)
 
@@ -323,6 +335,8 @@ class Engine:
         self._sent(exchange)
         exchange.reply.write(event)
         exchange.reply.abort()
+        if exchange.runtime.captures is not None and self.recorder is not None:
+            self.recorder.take(exchange, 200, None)
 
     def answer_upstream_error(self, exchange: Exchange, error: UpstreamAnswered) -> None:
         """The provider's own error, as it said it."""
@@ -345,6 +359,8 @@ class Engine:
         if exchange.limits:
             head += self.limits.headers(exchange)
         exchange.reply.send(status, head, body)
+        if exchange.runtime.captures is not None and self.recorder is not None:
+            self.recorder.take(exchange, status, body)
 
     def refuse(self, exchange: Exchange, refusal: Refusal, *, outcome: Outcome) -> None:
         """A refusal or failure after admission to the journal."""
@@ -358,7 +374,10 @@ class Engine:
 
     def crashed(self, exchange: Exchange, error: BaseException) -> None:
         """A fault of ours inside a request: the app still gets an answer, the record is still written."""
-        log.error("request %s failed inside the proxy", exchange.request_id, exc_info=error)
+        known = {"request_id": exchange.request_id}
+        if exchange.trace is not None:
+            known["trace_id"] = exchange.trace.trace_id.hex()
+        log.error("request %s failed inside the proxy", exchange.request_id, exc_info=error, extra=known)
         if exchange.answered:
             return
         refusal = Refusal("internal_error", "dispatch", "The proxy failed on this request. It has been logged under this request id.")
@@ -412,6 +431,8 @@ class Engine:
         if exchange.limits:
             head += self.limits.headers(exchange)
         exchange.reply.send(code.status, head, body)
+        if exchange.runtime.captures is not None and self.recorder is not None:
+            self.recorder.take(exchange, code.status, body)
 
     def _plain_head(self, exchange: Exchange) -> bytes:
         request_id = exchange.request_id.encode()
@@ -484,6 +505,8 @@ class Engine:
         record.upstream_us = exchange.upstream_ns // 1000
         record.bytes_in = len(request.body)
         record.bytes_out = exchange.bytes_out
+        if exchange.trace is not None:
+            record.trace = exchange.trace.packed()
         payload = encode_record(record)
         if len(payload) > MAX_PAYLOAD:
             payload = encode_bounded(record)
@@ -519,6 +542,10 @@ class Engine:
         for name in UsageRecord.__struct_fields__:
             view[name] = getattr(record, name)
         view["id"] = uuid_text(record.id)
+        trace = trace_unpack(view.pop("trace"))
+        view["trace_id"] = trace.trace_id.hex() if trace is not None else None
+        view["parent_span"] = trace.parent.hex() if trace is not None else None
+        view["trace_sampled"] = trace.sampled if trace is not None else None
         view["cost_usd"] = dollars_text(record.cost_nano)
         view["tokens"] = {name: getattr(record.tokens, name) for name in Tokens.__struct_fields__}
         view["attempts"] = [

@@ -12,6 +12,7 @@ from apps.contracts.usage import Charge, Kind
 from apps.proxy.errors import AttemptFailed, ClientGone, Refusal
 
 if TYPE_CHECKING:
+    from apps.contracts.traceparent import TraceContext
     from apps.proxy.attempt import Attempt
     from apps.proxy.choose import Choice
     from apps.proxy.driver import Driver
@@ -67,6 +68,7 @@ class Exchange:
         "streaming",
         "templates",
         "total",
+        "trace",
         "unbounded",
         "upstream_ns",
         "usage_asked",
@@ -135,6 +137,8 @@ class Exchange:
         """Attempts begun, open records written."""
         self.streaming: Attempt | None = None
         """The attempt whose stream the app was given last."""
+        self.trace: TraceContext | None = None
+        """The caller's, which upstreams are told and the record keeps; None where it sent none."""
         self.total = 0.0
         """Seconds from its arrival that the request may take."""
         self.priority = 1

@@ -11,6 +11,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from apps.contracts.journal import MAX_OPEN_PAYLOAD
+from apps.contracts.traceparent import attempt_span
 from apps.contracts.usage import Charge, Outcome, Role, encode_bounded, encode_record
 from apps.proxy.attempt import Attempt
 from apps.proxy.context import calibrate
@@ -81,6 +82,7 @@ async def fly(
     closed = left = False
     if role != "first":
         attempt.role = role
+        attempt.number = exchange.opens
         if ask is not None:
             attempt.continue_with(ask.watch)
     if race is not None:
@@ -99,7 +101,12 @@ async def fly(
         body = target.dialect.body(exchange, target) if ask is None else ask.body
         engine.in_flight.add(attempt)
         attempt.sent_ns = perf_counter_ns()
-        connection.send(b"%b%d\r\n\r\n%b" % (target.request_heads[exchange.kind], len(body), body), attempt, replay_safe=False)
+        if exchange.trace is None:
+            data = b"%b%d\r\n\r\n%b" % (target.request_heads[exchange.kind], len(body), body)
+        else:
+            traced = exchange.trace.head(attempt_span(exchange.id, attempt.number))
+            data = b"%b%d\r\n%b\r\n%b" % (target.request_heads[exchange.kind], len(body), traced, body)
+        connection.send(data, attempt, replay_safe=False)
         await attempt
         watch = attempt.watch
         if watch is not None:

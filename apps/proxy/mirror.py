@@ -105,6 +105,7 @@ class Mirrors:
         shadow.input_bound, shadow.max_output, shadow.n = exchange.input_bound, exchange.max_output, exchange.n
         shadow.cap_injected, shadow.unbounded = exchange.cap_injected, exchange.unbounded
         shadow.total, shadow.priority, shadow.plan = exchange.total, 2, (target,)
+        shadow.trace = exchange.trace
         feature, tags, user, metadata = exchange.attribution
         shadow.attribution = (feature, tags, user, {**metadata, "bulkhead.mirror_of": exchange.request_id})
         if exchange.stream:

@@ -27,13 +27,16 @@ import uvicorn
 import uvloop
 from cryptography.fernet import Fernet
 
+from apps.contracts.captures import SPOOL
 from apps.contracts.env import Reader, SettingError
 from apps.contracts.identifiers import uuid7
 from apps.contracts.leases import LeaseState
+from apps.contracts.logs import logs_configure
 from apps.contracts.networks import NetworkError, Networks
 from apps.contracts.snapshot import SnapshotError
 from apps.proxy import lastgood
 from apps.proxy.admin import AdminApp
+from apps.proxy.capture import Recorder
 from apps.proxy.compiled import in_use
 from apps.proxy.compiler import CompileError
 from apps.proxy.engine import Engine
@@ -87,6 +90,7 @@ class ProxySettings:
     redis_url: str
     overrides_dir: Path
     trusted_proxies: Networks | None = None
+    capture_dir: Path
 
     @classmethod
     def read(cls, environ: dict[str, str] | None = None) -> ProxySettings:
@@ -113,6 +117,7 @@ class ProxySettings:
             redis_url=_redis_url(read),
             overrides_dir=read.path("BULKHEAD_OVERRIDES_DIR", str(data / "proxy" / "overrides")),
             trusted_proxies=_trusted(read),
+            capture_dir=read.path("BULKHEAD_CAPTURE_DIR", str(data / SPOOL)),
         )
 
 
@@ -315,11 +320,13 @@ async def serve(settings: ProxySettings) -> None:
     keeper = engine.shares = ShareKeeper(engine.limits, pool, store.proxies_live if store is not None else None)
     prober = Prober(engine.states.breakers, engine.states.find, engine.pool, loop.time)
     overrides = Overrides(settings.overrides_dir, holder, now_ms)
+    recorder = engine.recorder = Recorder(settings.capture_dir, fernet, now_ms)
     overrides.load()
     token = secrets.token_urlsafe(24)
     _announce(settings, admin, boot_id, token)
     admin_app = AdminApp(engine, store, boot_id=boot_id, name=settings.name, overrides=overrides, token=token)
-    background = [loop.create_task(work) for work in (journal.run(), engine.sweep(), leases.run(), prober.run(), keeper.run())]
+    works = (journal.run(), engine.sweep(), leases.run(), prober.run(), keeper.run(), recorder.run())
+    background = [loop.create_task(work) for work in works]
     if hints is not None:
         background.append(loop.create_task(hints.run()))
 
@@ -463,9 +470,6 @@ async def _unused_app(scope: Any, receive: Any, send: Any) -> None:
 
 
 def main() -> int:
-    logging.basicConfig(
-        level=os.environ.get("BULKHEAD_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-    )
     try:
         settings = ProxySettings.read()
     except SettingError as error:
@@ -478,6 +482,7 @@ def main() -> int:
             runner.run(serve(settings))
     except StartError as error:
         print(f"proxy: {error}", file=sys.stderr)
+        logs_configure("proxy")
         return 1
     except KeyboardInterrupt:
         pass

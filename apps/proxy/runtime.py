@@ -22,6 +22,7 @@ from apps.contracts.snapshot import (
 )
 from apps.contracts.tariff import Tariff
 from apps.contracts.tokens import SECRET_PRESENT, SECRET_REPLACED
+from apps.proxy.capture_table import capture_table
 from apps.proxy.context import family_bytes_per_token
 from apps.proxy.dialects import DIALECTS, Dialect
 from apps.proxy.limits_table import limit_table
@@ -326,7 +327,7 @@ class CompiledKey:
 class Runtime:
     """One config version, compiled. Never changed after it is built; a request keeps the one it started with."""
 
-    __slots__ = ("fragments", "good_until_ms", "keys", "limits", "relief", "spending", "tables", "version", "wildcards")
+    __slots__ = ("captures", "fragments", "good_until_ms", "keys", "limits", "relief", "spending", "tables", "version", "wildcards")
 
     def __init__(
         self, version: int, fragments: Fragments, keys: dict[bytes, CompiledKey], tables: dict[str, dict[str, CompiledRoute]]
@@ -341,6 +342,8 @@ class Runtime:
         """Organisation id -> (what a name must begin with, route), the longest first."""
         self.limits = limit_table(fragments.get("limits", {}), version)
         """None: nothing is limited. Raises CompileError."""
+        self.captures = capture_table(fragments.get("captures", {}))
+        """None: nobody's requests are kept. Raises CompileError."""
         table = spend_table(fragments.get("budgets", {}))
         self.spending = table if table is not None and table.finer else None
         """None: no budget is for less than a key's whole traffic. Raises CompileError."""

@@ -15,12 +15,16 @@ from django.db import models
 from django.db.models import F, Q
 
 from apps.contracts.identifiers import uuid7
+from apps.usage.capture_models import CapturePatterns, CaptureRule, CaptureSample
 from apps.usage.choices import ANOMALY_KINDS
 from apps.usage.documents import attempt_of_columns
 from apps.usage.fields import ChargesField, DocumentField
 from apps.usage.reconciliation_models import ProviderExport, ProviderExportLine
 
 __all__ = [
+    "CapturePatterns",
+    "CaptureRule",
+    "CaptureSample",
     "ProviderExport",
     "ProviderExportLine",
     "Rollup",
@@ -39,7 +43,8 @@ class UsageRequest(models.Model):
     ``model`` are those of the attempt that answered, or of the last one, and so are ``region`` to ``charges`` (lease, reserved
     nano-dollars, in turn). ``attempts`` gives every attempt (``apps.usage.documents.AttemptDocument``); stored it is NULL for no
     attempt and for a single one that the columns tell, which ``from_db``, and ``usage_attempts(usage_request)`` in SQL, make whole.
-    ``first_token_us`` is -1 where no token came.
+    ``first_token_us`` is -1 where no token came. ``trace_id`` (32 hex digits), ``parent_span`` (16) and ``trace_sampled`` are those of the
+    caller's trace, NULL where it sent none (``apps.contracts.traceparent``).
     """
 
     pk = models.CompositePrimaryKey("started_at", "id")
@@ -93,6 +98,9 @@ class UsageRequest(models.Model):
     bytes_in = models.BigIntegerField()
     bytes_out = models.BigIntegerField()
     proxy = models.TextField()
+    trace_id = models.TextField(null=True)
+    parent_span = models.TextField(null=True)
+    trace_sampled = models.BooleanField(null=True)
 
     class Meta:
         managed = False

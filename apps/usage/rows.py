@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from apps.contracts.money import MAX_NANO
+from apps.contracts.traceparent import trace_unpack
 from apps.contracts.usage import Attempt, Charge, UsageRecord
 from apps.usage.documents import attempts_json
 
@@ -27,7 +28,8 @@ NUMBERS = (
 )  # fmt: skip
 TEXTS = ('"user"', "input_hash", "upstream_request_id")
 DOCUMENTS = ("tags", "metadata", "flags", "attempts")
-COLUMNS = ("id", *CONSTANTS, *NUMBERS, *TEXTS, *DOCUMENTS, "charges")
+TRACE = ("trace_id", "parent_span", "trace_sampled")
+COLUMNS = ("id", *CONSTANTS, *NUMBERS, *TEXTS, *DOCUMENTS, "charges", *TRACE)
 COPY = f"COPY usage_request ({', '.join(COLUMNS)}) FROM STDIN (FORMAT binary)"
 SIGNATURE = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
@@ -41,6 +43,7 @@ _POSTGRES_EPOCH_US = 946_684_800_000_000
 """2000-01-01, from which Postgres counts."""
 _NULL = b"\xff\xff\xff\xff"
 _EMPTY = bytes(4)
+_UNTRACED = _NULL * len(TRACE)
 _INT8_OID = 20
 
 _json = msgspec.json.Encoder().encode
@@ -83,6 +86,7 @@ def row(r: UsageRecord, a: Attempt, shared: bytes) -> bytes:
             _document(_json(r.flags)) if r.flags else _NULL,
             _NULL if documents is None else _document(documents),
             _charges(a.charges) if a.charges else _NULL,
+            _trace(r.trace) if r.trace else _UNTRACED,
         )
     )  # fmt: skip
 
@@ -95,6 +99,14 @@ def _text(text: str) -> bytes:
 def _document(text: bytes) -> bytes:
     """``jsonb``: a version byte, then JSON text."""
     return _length(len(text) + 1) + b"\x01" + text
+
+
+def _trace(packed: bytes) -> bytes:
+    """Trace id, the caller's span, whether it records the trace."""
+    trace = trace_unpack(packed)
+    if trace is None:
+        return _UNTRACED
+    return b"".join((_text(trace.trace_id.hex()), _text(trace.parent.hex()), _length(1), b"\x01" if trace.sampled else b"\x00"))
 
 
 def _charges(charges: list[Charge]) -> bytes:

@@ -101,5 +101,5 @@ def test_what_does_not_fit_is_refused_with_section_and_field(section: str, body:
     assert says in str(refused.value)
 
 
-def test_secrets_and_keys_are_never_rolled_back() -> None:
-    assert set(SECTIONS) >= NEVER_ROLLED_BACK == {"keys", "credentials"}
+def test_secrets_keys_and_captures_are_never_rolled_back() -> None:
+    assert set(SECTIONS) >= NEVER_ROLLED_BACK == {"keys", "credentials", "captures"}

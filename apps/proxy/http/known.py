@@ -14,7 +14,7 @@ from apps.proxy.http.types import Request
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,8})(?=[ \t]*\r\n)", re.IGNORECASE)
 _OPTIONAL = frozenset((b"transfer-encoding", b"expect", b"upgrade", b"trailer"))
-_LOOKED_FOR = frozenset((b"content-encoding", b"idempotency-key"))
+_LOOKED_FOR = frozenset((b"content-encoding", b"idempotency-key", b"traceparent"))
 _MOST_DIGITS = 8
 PATIENCE = 2
 """Heads in a row that differ from the one before; then this client's heads are not looked at any more."""

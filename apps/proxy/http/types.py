@@ -51,7 +51,7 @@ class Request:
         self.http_10 = http_10
         self.plain = plain
         """Known to carry no header that steps look for besides the key: a JSON body as it is, nothing of ``x-bulkhead-*``, no
-        idempotency."""
+        idempotency, no trace."""
 
 
 class Gone(Protocol):
