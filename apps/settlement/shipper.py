@@ -23,6 +23,7 @@ from apps.contracts.journal import LOCK_NAME, NEW_PREFIX
 from apps.settlement import services
 from apps.settlement.choices import DRAINED
 from apps.settlement.tail import JournalTail
+from apps.settlement.watchdogs import Watchdogs
 
 log = logging.getLogger("bulkhead.shipper")
 
@@ -93,6 +94,7 @@ class Shipper:
         self._error = ""
         self.lag_ms = 0
         self._damaged: dict[str, float] = {}
+        self.watchdogs = Watchdogs()
         self._unreadable_names: set[str] = set()
 
     def run(self, stop: threading.Event) -> None:
@@ -154,6 +156,7 @@ class Shipper:
             if self._unfolded:
                 due = services.rollups_fold() > 0
                 self._unfolded = due
+        self.watchdogs.look(now)
         self._status_write()
         return read, due
 
@@ -307,6 +310,7 @@ class Shipper:
             "at_ms": time.time_ns() // 1_000_000,
             "state": self._state,
             "error": self._error,
+            "warnings": self.watchdogs.warnings,
             "records": self.records,
             "lag_ms": self._lag(),
             "journals": [
