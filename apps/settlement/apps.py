@@ -6,7 +6,10 @@ class SettlementConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.audit.registry import register_kind
+        from apps.settlement.presence import lag_samples
+        from apps.usage.sampling import register_source
 
+        register_source("settlement", lag_samples)
         register_kind(
             "journal.torn",
             "Usage records lost",

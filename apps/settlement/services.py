@@ -17,7 +17,7 @@ import datetime as dt
 import socket
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -28,14 +28,17 @@ from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
 from apps.audit.services import audit_record
 from apps.budgets import services as budgets
+from apps.contracts.feedback import encode_feedback
 from apps.contracts.journal import FIRST_OFFSET
 from apps.contracts.usage import OpenRecord, RecordError, UsageRecord, decode_record, encode_record
 from apps.publishing import services as publishing
 from apps.settlement.choices import DRAINED, LIVE, WRITTEN_OFF
 from apps.settlement.models import SettlementJournal, SettlementOpen, SettlementReject
 from apps.settlement.tail import Ending, JournalTail, Prune, Rejected
+from apps.settlement.tally import tally_add
 from apps.settlement.unknown import unknown_record
 from apps.usage import services as usage
+from apps.usage.feedback import feedback_store
 from apps.usage.rollups import Cells
 from apps.usage.rows import cleaned
 
@@ -49,13 +52,18 @@ class WatermarkMoved(Exception):
 
 @dataclass(slots=True)
 class Settled:
-    """What one transaction did. lag_ms: how long the oldest of its records had waited. fold_seconds: spent on the rollups' tables."""
+    """What one transaction did. lag_ms: how long the oldest of its records had waited. fold_seconds: spent on the rollups' tables.
+    stored: its records, for who derives more from them once they are committed."""
 
     records: int = 0
     unknown: int = 0
     rejected: int = 0
     lag_ms: int = 0
     fold_seconds: float = 0.0
+    stored: Sequence[UsageRecord] = ()
+    feedback: int = 0
+    tally: Cells = field(default_factory=dict)
+    """What it counted, by (organisation, simulated, route, provider, model): for metrics."""
 
 
 def journal_adopt(*, directory_name: str, name: str, started_us: int) -> SettlementJournal:
@@ -101,6 +109,7 @@ def batch_settle(*, tails: Sequence[JournalTail], ended: Sequence[JournalTail] =
         plan = _settle_all(tails, unknowns, records, careful=True, fold=fold)
     for tail, prune in plan.prunes:
         tail.settled(prune)
+    plan.settled.stored = records
     return plan.settled
 
 
@@ -128,9 +137,10 @@ def _settle_all(tails: Sequence[JournalTail], unknowns: _Unknowns, records: list
         rejected: list[tuple[UsageRecord, str]] = []
         cells = None
         if careful:
-            rejected = _store_carefully(cursor, records)
+            rejected = _store_carefully(cursor, records, settled.tally)
         else:
             cells = _store(cursor, records, keep=not fold)
+            tally_add(settled.tally, cells)  # now: a fold adds to them what other batches have left
         if fold:
             started = time.monotonic()
             with connection.wrap_database_errors:
@@ -140,10 +150,12 @@ def _settle_all(tails: Sequence[JournalTail], unknowns: _Unknowns, records: list
             found, unreadable = unknowns.get(tail.boot_id, ([], []))
             _watermark_advance(cursor, tail, prune, settled.lag_ms, unknown=len(found), ended=tail.boot_id in unknowns)
             _opens_carry(tail, prune)
-            _reject(tail.boot_id, [*tail.taken.rejected, *unreadable])
+            unsaid = _feedback_store(cursor, tail)
+            _reject(tail.boot_id, [*tail.taken.rejected, *unreadable, *unsaid])
+            settled.feedback += len(tail.taken.feedback) - len(unsaid)
             settled.records += len(tail.taken.records) + len(found)
             settled.unknown += len(found)
-            settled.rejected += len(tail.taken.rejected) + len(unreadable)
+            settled.rejected += len(tail.taken.rejected) + len(unreadable) + len(unsaid)
         for tail, _ in prunes:
             mine = {id(record) for record in (*tail.taken.records, *unknowns.get(tail.boot_id, ((), ()))[0])}
             _reject(tail.boot_id, [Rejected(*tail.start, encode_record(record), error) for record, error in rejected if id(record) in mine])
@@ -198,8 +210,8 @@ def _store(cursor: Any, records: list[UsageRecord], *, keep: bool) -> Cells:
     return cells
 
 
-def _store_carefully(cursor: Any, records: list[UsageRecord]) -> list[tuple[UsageRecord, str]]:
-    """Store what can be stored, cleaned of what Postgres has no form for; returns the rest with its errors."""
+def _store_carefully(cursor: Any, records: list[UsageRecord], tally: Cells) -> list[tuple[UsageRecord, str]]:
+    """Store what can be stored, cleaned of what Postgres has no form for, and add it to ``tally``; returns the rest with its errors."""
     pairs = [(record, cleaned(record)) for record in records]
     _known_days.clear()
     usage.partitions_ensure(cursor=cursor, days=sorted({usage.record_day(clean) for _, clean in pairs}))
@@ -208,7 +220,7 @@ def _store_carefully(cursor: Any, records: list[UsageRecord]) -> list[tuple[Usag
     def store(part: list[tuple[UsageRecord, UsageRecord]]) -> None:
         try:
             with transaction.atomic():
-                _store(cursor, [clean for _, clean in part], keep=True)
+                cells = _store(cursor, [clean for _, clean in part], keep=True)
         except UNSTORABLE as error:
             if len(part) == 1:
                 failed.append((part[0][0], str(error).strip()))
@@ -216,9 +228,29 @@ def _store_carefully(cursor: Any, records: list[UsageRecord]) -> list[tuple[Usag
             middle = len(part) // 2
             store(part[:middle])
             store(part[middle:])
+        else:
+            tally_add(tally, cells)
 
     store(pairs)
     return failed
+
+
+def _feedback_store(cursor: Any, tail: JournalTail) -> list[Rejected]:
+    """Keep what apps said; returns what Postgres has no form for: it must not hold up anybody's records."""
+    said, rejected = tail.taken.feedback, []
+    if not said:
+        return []
+    try:
+        with transaction.atomic():
+            feedback_store(cursor=cursor, records=said)
+    except UNSTORABLE:
+        for record in said:
+            try:
+                with transaction.atomic():
+                    feedback_store(cursor=cursor, records=[record])
+            except UNSTORABLE as error:
+                rejected.append(Rejected(*tail.start, encode_feedback(record), str(error).strip()))
+    return rejected
 
 
 def _watermark_advance(cursor: Any, tail: JournalTail, prune: Prune, lag_ms: int, *, unknown: int, ended: bool) -> None:

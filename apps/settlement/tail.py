@@ -25,6 +25,7 @@ from pathlib import Path
 
 import msgspec
 
+from apps.contracts.feedback import FeedbackRecord
 from apps.contracts.journal import (
     FIRST_OFFSET,
     HEADER,
@@ -57,7 +58,7 @@ class _Open(msgspec.Struct, array_like=True, tag="open"):
     id: bytes
 
 
-_decode = msgspec.msgpack.Decoder(_Open | UsageRecord).decode
+_decode = msgspec.msgpack.Decoder(_Open | UsageRecord | FeedbackRecord).decode
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class Taken:
     """What was read since the last commit, and not settled yet."""
 
     records: list[UsageRecord] = field(default_factory=list)
+    feedback: list[FeedbackRecord] = field(default_factory=list)
     closed_carried: list[bytes] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     frames: int = 0
@@ -228,6 +230,9 @@ class JournalTail:
                         else:
                             known.append((number, bytes(payload)))
                         opened_here += 1
+                    elif type(record) is FeedbackRecord:
+                        taken.feedback.append(record)
+                        rows -= 1
                     else:
                         for segment, _ in opens.pop(record.id, ()):
                             if segment == number:
@@ -252,6 +257,8 @@ class JournalTail:
             return  # it was set aside when it was settled
         if type(record) is _Open:
             self._opened(record.id, number, bytes(payload))
+            return
+        if isinstance(record, FeedbackRecord):
             return
         for segment, _ in self.opens.pop(record.id, ()):
             self._open_counts[segment] -= 1

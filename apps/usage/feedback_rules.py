@@ -1,7 +1,8 @@
 """How two pieces of feedback of one key on one request become one: field by field, the later word counts. Pure.
 
 ``merged`` is commutative, associative and idempotent, so it does not matter in which order journals are settled, or how often an app
-repeats itself. The SQL in ``apps.usage.feedback`` does the same to what is stored.
+repeats itself. The SQL in ``apps.usage.feedback`` does the same to what is stored (but that of two words of the same microsecond the
+one that is stored already stays).
 """
 
 from __future__ import annotations

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
+
+from django.db.models import JSONField
+from django.db.models.expressions import RawSQL
 
 from apps.accounts.scope import Scope
 from apps.usage.selectors import rows_of
@@ -36,8 +37,8 @@ class RouteFeedback:
     """How answers of a route were received; variant: of a split, empty outside one.
 
     given: requests that anything was said of, as often as keys said it. scored, good, bad: with a score, one above and one below zero.
-    score: their mean. client_ms, total_ms: medians over those whose user's wait was told: that wait, and what the same requests took
-    here. outcomes: by name, the most frequent first.
+    score: their mean. waits: how often the user's wait was told; client_us, total_us: medians over those, of that wait and of what the
+    same requests took here. outcomes: by name, the most frequent first.
     """
 
     route: str
@@ -48,21 +49,35 @@ class RouteFeedback:
     bad: int
     score: float | None
     waits: int
-    client_ms: float | None
-    total_ms: float | None
+    client_us: float | None
+    total_us: float | None
     outcomes: dict[str, int] = field(default_factory=dict)
 
 
-def feedback_of(*, organisation: str, request_id: UUID) -> list[FeedbackSaid]:
-    """What was said of a request of this organisation, the latest first. One query."""
-    rows = rows_of(
-        "SELECT key_id, to_timestamp(said_us / 1e6), score, reason, outcome, tags, client_ms FROM usage_feedback "
-        "WHERE request_id = %s AND organisation = %s AND state = 'kept' ORDER BY said_us DESC, key_id",
-        [request_id, organisation],
-    )
+TOLD = RawSQL(
+    "(SELECT jsonb_agg(jsonb_build_object('key_id', said.key_id, 'said_us', said.said_us, 'score', said.score, 'reason', said.reason, "
+    "'outcome', said.outcome, 'tags', said.tags, 'client_ms', said.client_ms) ORDER BY said.said_us DESC, said.key_id) "
+    "FROM usage_feedback AS said WHERE said.request_id = usage_request.id AND said.organisation = usage_request.organisation "
+    "AND said.state = 'kept')",
+    [],
+    output_field=JSONField(null=True),
+)
+"""What was said of a request, to come with its row."""
+
+
+def feedback_told(told: Sequence[Mapping[str, Any]] | None) -> list[FeedbackSaid]:
+    """``TOLD`` of one request, the latest first."""
     return [
-        FeedbackSaid(key, at, score, reason, outcome, json.loads(tags) if tags else [], client)
-        for key, at, score, reason, outcome, tags, client in rows
+        FeedbackSaid(
+            key_id=row["key_id"],
+            said_at=datetime.fromtimestamp(row["said_us"] / 1e6, UTC),
+            score=row["score"],
+            reason=row["reason"],
+            outcome=row["outcome"],
+            tags=row["tags"] or [],
+            client_ms=row["client_ms"],
+        )
+        for row in told or ()
     ]
 
 
@@ -75,8 +90,8 @@ def feedback_by_route(scope: Scope, start: datetime, end: datetime, *, route: st
         parameters.append(route)
     rows = rows_of(
         "SELECT route, variant, count(*), count(score), count(*) FILTER (WHERE score > 0), count(*) FILTER (WHERE score < 0), avg(score), "
-        "count(client_ms), percentile_cont(0.5) WITHIN GROUP (ORDER BY client_ms), "
-        "percentile_cont(0.5) WITHIN GROUP (ORDER BY total_us) FILTER (WHERE client_ms IS NOT NULL) / 1000 "
+        "count(client_ms), percentile_cont(0.5) WITHIN GROUP (ORDER BY client_ms) * 1000, "
+        "percentile_cont(0.5) WITHIN GROUP (ORDER BY total_us) FILTER (WHERE client_ms IS NOT NULL) "
         f"FROM usage_feedback WHERE {where} GROUP BY route, variant ORDER BY count(*) DESC, route, variant",
         parameters,
     )

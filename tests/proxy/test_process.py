@@ -10,11 +10,16 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from uuid import UUID
 
 import httpx
+import msgspec
 import pytest
 import trustme
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from apps.contracts.feedback import FeedbackRecord
+from apps.contracts.journal import FIRST_OFFSET, read_frames
 from apps.contracts.snapshot import Endpoint, KeyFragment, ProviderFragment, RouteFragment, Target
 from apps.proxy import lastgood
 from apps.simulator.harness import SimulatorServer
@@ -164,6 +169,10 @@ def test_the_admin_port(proxy: StandaloneProxy) -> None:
         "bulkhead_journal_fill_ratio",
     ):
         assert name in text
+    answer = httpx.get(f"{proxy.admin_url}/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"}, timeout=60)
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    told = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    assert told["bulkhead_requests"].type == "counter" and told["bulkhead_request_duration_seconds"].unit == "seconds"
     assert httpx.get(f"{proxy.url}/metrics").status_code == 404, "the admin's addresses are not on the public port"
     assert httpx.post(f"{proxy.admin_url}/readyz").status_code == 405
     assert httpx.get(f"{proxy.admin_url}/nowhere").status_code == 404
@@ -213,3 +222,30 @@ def test_an_upstream_over_tls_is_verified(tmp_path: Path) -> None:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(5)
+
+
+def test_feedback_is_journalled_and_answered_at_once(proxy: StandaloneProxy) -> None:
+    with httpx.Client(base_url=proxy.url, headers=HEADERS, timeout=60) as client:
+        id = client.post("/v1/chat/completions", json={"model": "nothing-of-the-kind"}).headers["x-bulkhead-request-id"]
+        told = {"request_id": id, "thumb": "down", "reason": "slow", "outcome": "escalated", "tags": ["mobile"]}
+        answer = client.post("/v1/feedback", json=told, headers={"x-bulkhead-client-ms": "1500"})
+        assert (answer.status_code, answer.json()) == (202, {"object": "bulkhead.feedback", "request_id": id, "status": "accepted"})
+        refused = client.post("/v1/feedback", json={"request_id": id, "score": 7})
+        assert refused.status_code == 400 and refused.headers["x-should-retry"] == "false"
+        error = refused.json()
+        assert (error["error"]["code"], error["error"]["param"], error["error"]["type"]) == (
+            "invalid_field",
+            "score",
+            "invalid_request_error",
+        )
+        assert "-1 (bad) to 1 (good)" in error["error"]["message"] and error["bulkhead"]["step"] == "feedback"
+        assert client.get("/v1/feedback").status_code == 405
+        assert client.post("/v1/feedback", content=b"x", headers={"content-encoding": "gzip"}).status_code == 415
+        assert client.post("/v1/feedback", json=told, headers={"authorization": "Bearer bk-nobody"}).status_code == 401
+    found = [frame for path in sorted(proxy.journal_dir.glob("*/*.seg")) for frame, _ in read_frames(path.read_bytes(), FIRST_OFFSET)]
+    said = [msgspec.msgpack.decode(frame, type=FeedbackRecord) for frame in found if b"feedback" in bytes(frame[:16])]
+    [mine] = [one for one in said if one.request == UUID(id).bytes]
+    assert (mine.score, mine.reason, mine.outcome, mine.tags, mine.client_ms) == (-1.0, "slow", "escalated", ["mobile"], 1500)
+    assert mine.organisation == ORG and mine.key_id
+    text = httpx.get(f"{proxy.admin_url}/metrics", timeout=60).text
+    assert float(text.split("\nbulkhead_feedback_total ")[1].split()[0]) >= 1

@@ -11,7 +11,8 @@ def _empty() -> None:
     from django.db import connection
 
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE usage_request, usage_rollup_10s, usage_rollup_1m, usage_rollup_1h, usage_rollup_pending, usage_summary")
+        tables = "usage_request, usage_rollup_10s, usage_rollup_1m, usage_rollup_1h, usage_rollup_pending, usage_summary, usage_feedback"
+        cursor.execute(f"TRUNCATE {tables}")
 
 
 @pytest.fixture
