@@ -87,6 +87,8 @@ PERMISSIONS: dict[str, Row] = {
     "team.view": _EVERYONE,
     "ownership.view": _EVERYONE,
     "config.view": _EVERYONE,
+    "capture.view": _EVERYONE,
+    "sample.view": _row(*_RUN, Role.AUDITOR),
     "audit.view": _READERS,
     "audit.export": _READERS,
     # what the on-call does: each is undone as fast as it is done
@@ -112,6 +114,9 @@ PERMISSIONS: dict[str, Row] = {
     "key.create": _row(*_LEAD, team=_WORK),
     "playground.use": _row(*_RUN, team=_WORK),
     "key.change": _OWNING_MANAGERS,
+    # a key whose secret one was shown, while it lies inside the bounds of the team that owns it
+    "own_key.rotate": _row(*_LEAD, team=_WORK),
+    "own_key.revoke": _row(*_RUN, team=_WORK),
     "key.import": _ADMINS,
     "key.reveal": _ADMINS,
     "key_template.change": _MANAGERS,
@@ -119,15 +124,23 @@ PERMISSIONS: dict[str, Row] = {
     "limit.change": _MANAGERS,
     "anomaly.acknowledge": _row(*_RUN),
     "alert_rule.change": _OWNING_MANAGERS,
+    "alert_channel.change": _OWNING_MANAGERS,
+    "alert_channel.own": _MEMBERS,
+    "notification_policy.change": _OWNING_MANAGERS,
     "slo.change": _OWNING_MANAGERS,
     "performance_budget.change": _MANAGERS,
     "reconciliation.change": _MANAGERS,
     "weekly.send": _MANAGERS,
+    "saved_view.share": _MEMBERS,
+    "saved_view.remove": _OWNING_MANAGERS,
+    "capture.change": _MANAGERS,
     "flag.change": _OWNING_MANAGERS,
     "config.publish": _ADMINS,
+    "config.override": _MANAGERS,
     "config.rollback": _ADMINS,
     # people and ownership
     "team.change": _OWNING_MANAGERS,
+    "team.delete": _MANAGERS,
     "team_member.change": _row(Role.ADMIN, team=_LEAD),
     "service.change": _OWNING_MANAGERS,
     "ownership.change": _OWNING_MANAGERS,
@@ -139,6 +152,7 @@ PERMISSIONS: dict[str, Row] = {
     "user.change": _ADMINS,
     "organisation.change": _ADMINS,
     "installation.view": _READERS,
+    "retention.change": _ADMINS,
 }
 
 

@@ -28,19 +28,23 @@ class Area:
 
 
 AREAS: tuple[Area, ...] = (
-    Area("usage", "Requests, usage and spend", ("overview", "request", "usage")),
+    Area("usage", "Requests, usage and spend", ("overview", "request", "usage", "saved_view")),
     Area("providers", "Providers, credentials and prices", ("provider", "credential", "price", "reconciliation")),
     Area("routes", "Routes and breakers", ("route", "breaker")),
-    Area("keys", "Virtual keys", ("key", "key_template")),
+    Area("keys", "Virtual keys", ("key", "own_key", "key_template")),
     Area("budgets", "Budgets and limits", ("budget", "limit", "performance_budget", "anomaly", "weekly")),
-    Area("alerts", "Alerts, SLOs and silences", ("alert", "alert_rule", "slo", "silence", "provider_note")),
+    Area(
+        "alerts",
+        "Alerts, SLOs and silences",
+        ("alert", "alert_rule", "slo", "silence", "provider_note", "alert_channel", "notification_policy"),
+    ),
     Area("flags", "Flags and changes that wait", ("flag", "change", "breakglass")),
     Area(
         "ownership", "Teams, services, on-call and runbooks", ("ownership", "team", "team_member", "service", "sla", "rotation", "runbook")
     ),
     Area("config", "Config versions", ("config",)),
     Area("audit", "Audit", ("audit",)),
-    Area(ADMINISTRATION, "People, organisations and the installation", ("user", "organisation", "installation")),
+    Area(ADMINISTRATION, "People, organisations and the installation", ("user", "organisation", "installation", "retention")),
 )
 """In the order in which pages offer them."""
 

@@ -120,7 +120,7 @@ def minute_judge(organisation: Organisation, at: datetime, *, sources: Mapping[S
             AlertRule.objects.filter(organisation=organisation, enabled=True, deleted_at=None).select_related("slo", "owner").order_by("pk")
         )
         open_ones = list(
-            Alert.objects.select_for_update(of=("self",))
+            Alert.objects.select_for_update(of=("self",), no_key=True)
             .filter(organisation=organisation)
             .exclude(state=choices.RESOLVED)
             .select_related("rule__owner", "organisation")

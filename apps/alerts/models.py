@@ -1,5 +1,7 @@
 """Rules, the alerts that they raise, SLOs, silences, what a person said of a provider, and how far evaluation has come.
 
+How people are told is ``channel_models``.
+
 Written by ``services`` (people, audited) and ``evaluation`` (the machine). An alert is an *episode*: from the minute in which its rule
 first held for a subject to the one in which it was over. Times are UTC and the data's own: of the minute that was judged, not of the
 clock of whoever judged it.
@@ -14,7 +16,33 @@ from django.db import models
 from django.db.models import Q
 
 from apps.alerts import choices
+from apps.alerts.channel_models import (
+    AlertChannel,
+    Delivery,
+    EscalationStep,
+    Notification,
+    NotificationAlert,
+    NotificationPolicy,
+    Unreachable,
+)
 from apps.contracts.identifiers import uuid7
+
+__all__ = [
+    "Alert",
+    "AlertChannel",
+    "AlertEvaluation",
+    "AlertEvent",
+    "AlertRule",
+    "Delivery",
+    "EscalationStep",
+    "Notification",
+    "NotificationAlert",
+    "NotificationPolicy",
+    "ProviderNote",
+    "Silence",
+    "Slo",
+    "Unreachable",
+]
 
 
 class AlertRule(models.Model):

@@ -122,7 +122,7 @@ def alert_silence(
         permission_require(actor=actor, action="silence.change", organisation=organisation)
         said = check_matcher(matcher)
         silence = Silence(organisation=organisation, matcher=said, starts_at=at, until=end, reason=text, by=actor.name[:500])
-        open_ones = Alert.objects.select_for_update(of=("self",)).select_related("rule").filter(organisation=organisation)
+        open_ones = Alert.objects.select_for_update(of=("self",), no_key=True).select_related("rule").filter(organisation=organisation)
         found = [row for row in open_ones.exclude(state=choices.RESOLVED).order_by("pk") if silences_alert(silence, row)]
     silence.save(force_insert=True)
     audit_record(
@@ -225,7 +225,7 @@ def provider_note_end(*, actor: Actor, note: ProviderNote, reason: str = "", now
 def _locked(actor: Actor, alert: Alert, action: str) -> Alert:
     """The alert's row, locked, where the person may."""
     permission_require(actor=actor, action=action, organisation=alert.organisation, team=alert.rule.owner_id)
-    rows = Alert.objects.select_for_update(of=("self",)).select_related("rule__owner", "organisation")
+    rows = Alert.objects.select_for_update(of=("self",), no_key=True).select_related("rule__owner", "organisation")
     return rows.get(pk=alert.pk)
 
 

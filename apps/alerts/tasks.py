@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from celery import shared_task
+from uuid import UUID
 
-from apps.alerts import evaluation
+from celery import shared_task
+from django.utils import timezone as clock
+
+from apps.alerts import deliveries, escalation, evaluation, reachability
 
 
 @shared_task(name="apps.alerts.tasks.alerts_evaluate")
@@ -17,3 +20,26 @@ def alerts_evaluate() -> None:
 def alerts_forget() -> None:
     """Delete alerts that are over for very long."""
     evaluation.alerts_forget()
+    deliveries.deliveries_forget()
+
+
+@shared_task(name="apps.alerts.tasks.alerts_tell")
+def alerts_tell() -> None:
+    """Carry on what is told, then hand out every message that is due, one task each: a slow receiver holds up its own only."""
+    now = clock.now()
+    escalation.notifications_run(now)
+    deliveries.deliveries_recover(now)
+    for delivery_id in deliveries.deliveries_due(now):
+        delivery_send.delay(str(delivery_id))
+
+
+@shared_task(name="apps.alerts.tasks.delivery_send")
+def delivery_send(delivery_id: str) -> None:
+    """Hand one message over, unless somebody did."""
+    deliveries.delivery_send(UUID(delivery_id))
+
+
+@shared_task(name="apps.alerts.tasks.reachability_watch")
+def reachability_watch() -> None:
+    """Look whether somebody can be reached on every rotation."""
+    reachability.reachability_watch()

@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from apps.accounts.scope import scope_choose
+from apps.alerts.bar import gaps_shown
 from apps.alerts.health import evaluation_health_of
 from apps.dashboard.outages import outages
 from apps.dashboard.redis_watch import redis_state
@@ -22,6 +23,6 @@ def bar(request: HttpRequest) -> dict[str, Any]:
         "bar_choice": SimpleLazyObject(lambda: scope_choose(request)),
         "bar_fleet": SimpleLazyObject(lambda: fleet_of(request)),
         "in_force": SimpleLazyObject(lambda: in_force_of(request)),
-        "outages": SimpleLazyObject(lambda: outages(fleet_of(request), redis_state(), evaluation_health_of(request))),
+        "outages": SimpleLazyObject(lambda: outages(fleet_of(request), redis_state(), evaluation_health_of(request), gaps_shown(request))),
         "rail": SimpleLazyObject(lambda: rail_for(may_of(request))),
     }

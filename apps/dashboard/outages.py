@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from apps.alerts.reachability import Gap
 from apps.alerts.selectors import EvaluationHealth
 from apps.dashboard.redis_watch import RedisState
 from apps.dashboard.selectors import Fleet
@@ -21,7 +23,7 @@ class Outage:
     since: datetime | None
 
 
-def outages(fleet: Fleet, redis: RedisState, evaluation: EvaluationHealth | None = None) -> list[Outage]:
+def outages(fleet: Fleet, redis: RedisState, evaluation: EvaluationHealth | None = None, gaps: Sequence[Gap] = ()) -> list[Outage]:
     """Redis that does not answer, proxies of which not one is heard, limits that are not shared, alerts that nobody evaluates. A proxy
     that never was is no outage, and neither are alerts that never were evaluated."""
     found: list[Outage] = []
@@ -32,6 +34,10 @@ def outages(fleet: Fleet, redis: RedisState, evaluation: EvaluationHealth | None
         )
         last = max(proxy.last_seen_at for proxy in fleet.proxies)
         found.append(Outage("bad", "No proxy has been heard of", text, last))
+    if gaps:
+        said = " ".join(f"{gap.rotation}: {gap.why}" for gap in gaps[:3])
+        text = f"{said} What fires goes to the next step of its escalation at once: see Ownership, On call, and Alerts, Channels."
+        found.append(Outage("bad", f"Nobody can be reached on {len(gaps)} rotation{'' if len(gaps) == 1 else 's'}", text, None))
     if redis.away:
         text = (
             "Apps' requests go on: no proxy needs it. Background work waits, such as probes, roll-ups and upkeep, and catches up by"

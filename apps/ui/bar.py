@@ -34,6 +34,7 @@ class Count:
 
 _NONE: dict[str, Count] = {
     "overrides": Count(0, "override in force", "overrides in force", "flags"),
+    "alerts": Count(0, "open alert", "open alerts", "alerts", tone="bad"),
     "incidents": Count(0, "open incident", "open incidents", "incidents", tone="bad"),
 }
 _tellers: dict[str, Callable[[HttpRequest], Count]] = {}

@@ -1,0 +1,1 @@
+"""The API: alerts, rules, SLOs, silences, channels."""
