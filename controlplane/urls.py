@@ -22,6 +22,7 @@ urlpatterns = [
     path("", include("apps.budgets.review_urls")),
     path("", include("apps.usage.cost_urls")),
     path("", include("apps.dashboard.urls")),
+    path("", include("apps.dashboard.capture_urls")),
     path("", include("apps.ownership.urls")),
     path("", include("apps.flags.urls")),
     path("", include("apps.flags.change_urls")),

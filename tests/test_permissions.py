@@ -50,6 +50,7 @@ from apps.usage.reconciliation_services import provider_export_import
 from tests.people import client_of, member
 
 PUBLIC = {
+from apps.usage.capture_services import capture_route_set
     "accounts:login": "how else could one sign in",
     "accounts:logout": "does nothing for somebody who is not signed in",
     "accounts:accept": "the link is the secret",
@@ -227,6 +228,9 @@ def let_in(client: Client, things: dict[str, Any], chosen: list[Address], *, ref
         for method in (client.get, client.post):
             response = method(url_of(address, things), TYPED, follow=follow)
             to_sign_in = response.status_code == 302 and response["Location"].startswith("/login/?next=/")
+        "capture_id": capture_route_set(
+            actor=actor, organisation=organisation, route_id=str(route.pk), route_name=route.name, percent=1.0
+        ).pk,
             if response.status_code not in {405, *refusals} and not (to_sign_in and 401 in refusals):
                 found.append(f"{method.__name__} {address.name}: {response.status_code}")
     return found

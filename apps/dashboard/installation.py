@@ -20,7 +20,7 @@ from apps.audit.checking import chain_checked
 from apps.contracts.env import Reader
 from apps.dashboard.redis_watch import redis_state
 from apps.dashboard.selectors import fleet_of, shipper_said
-from apps.dashboard.verdict import LAG_BAD_MS, LAG_WARNS_MS, SHIPPER_SILENT
+from apps.dashboard.verdict import LAG_BAD_MS, LAG_WARNS_MS, SHIPPER_SILENT, Traces
 from apps.ui.format import bytes_text, duration
 from apps.ui.status import Status, worst
 from apps.usage.covering import MINUTE_DAYS
@@ -98,6 +98,7 @@ def _running(request: HttpRequest, now: datetime) -> Iterator[Fact]:
         tone = BAD if said.lag_ms > LAG_BAD_MS or said.state == "failing" else WARN if said.lag_ms > LAG_WARNS_MS else GOOD
         todo = "" if tone is GOOD else said.error or "It works through a backlog; if it does not shrink, look at PostgreSQL's load."
         behind = f"{duration(said.lag_ms * 1000)} behind" if said.lag_ms else "up to date"
+        yield _traces(said.traces)
         yield Fact("Shipper", tone, f"{said.state}, {behind}", todo)
     check = chain_checked()
     if check is None:
@@ -119,6 +120,17 @@ def _running(request: HttpRequest, now: datetime) -> Iterator[Fact]:
         )
     elif check is not None:
         yield Fact("Audit chain", GOOD, f"unbroken up to no. {check.head}")
+
+def _traces(said: Traces | None) -> Fact:
+    """Whether requests are exported as traces, as the shipper of this host tells."""
+    if said is None:
+        return Fact("Traces", INFO, "not exported (BULKHEAD_TRACES_URL)")
+    done = f"{said.exported:,} requests exported to {said.target}, {said.dropped:,} dropped"
+    if said.failing:
+        return Fact("Traces", WARN, f"{done}; failing: {said.failing}", "Look at the collector: what waits too long is dropped.")
+    todo = "More was chosen than is exported in time: keep less (BULKHEAD_TRACES_KEEP, BULKHEAD_TRACES_SHARE_PERCENT)."
+    return Fact("Traces", WARN if said.dropped else GOOD, done, todo if said.dropped else "")
+
 
 
 def _stores() -> Iterator[Fact]:

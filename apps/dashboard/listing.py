@@ -28,12 +28,12 @@ CSV_PART = 1_000
 PARAMETERS: dict[str, str] = {
     "route": "route", "provider": "provider", "key": "key_id", "outcome": "outcome", "code": "error_code", "status": "status",
     "stream": "stream", "feature": "feature", "user": "user", "tag": "tag", "model": "model", "min_ms": "min_ms",
-    "team": "team", "service": "service", "region": "region", "without": "without",
+    "team": "team", "service": "service", "region": "region", "without": "without", "trace": "trace_id", "input": "input_hash",
 }  # fmt: skip
 LABELS = {
     "route": "Route", "provider": "Provider", "key": "Key", "outcome": "Outcome", "code": "Error code", "status": "Status",
     "stream": "Streamed", "feature": "Feature", "user": "User", "tag": "Tag", "model": "Model", "min_ms": "Took at least",
-    "team": "Team", "service": "Service", "region": "Region", "without": "Without",
+    "team": "Team", "service": "Service", "region": "Region", "without": "Without", "trace": "Trace", "input": "Input",
 }  # fmt: skip
 TYPED = {
     "status": "429 or 5xx", "feature": "", "user": "", "tag": "", "model": "", "team": "", "service": "", "region": "", "min_ms": "ms",

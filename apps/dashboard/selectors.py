@@ -21,7 +21,7 @@ from apps.audit.models import Event
 from apps.audit.registry import EventKind, kinds
 from apps.budgets.models import Lease
 from apps.dashboard import choices
-from apps.dashboard.verdict import Finding, Shipper
+from apps.dashboard.verdict import Finding, Shipper, Traces
 from apps.keys.selectors import keys_of
 from apps.publishing.choices import proxy_reason
 from apps.publishing.selectors import FleetStatus, fleet_status, fleet_status_of
@@ -247,6 +247,8 @@ def shipper_said() -> Shipper:
     try:
         found = json.loads((Path(settings.DATA_DIR) / "run" / "shipper.json").read_text())
         at = datetime.fromtimestamp(found["at_ms"] / 1000, UTC)
-        return Shipper(at, str(found["state"]), str(found.get("error") or ""), int(found.get("lag_ms") or 0))
+        told = found.get("traces")
+        traces = Traces(str(told["target"]), int(told["exported"]), int(told["dropped"]), str(told["failing"])) if told else None
+        return Shipper(at, str(found["state"]), str(found.get("error") or ""), int(found.get("lag_ms") or 0), traces)
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return Shipper()

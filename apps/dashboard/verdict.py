@@ -47,6 +47,16 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Traces:
+    """What became of the requests whose traces were to be exported. ``failing``: why the collector does not get them now."""
+
+    target: str
+    exported: int
+    dropped: int
+    failing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Shipper:
     """What the shipper of this host says of itself (``DATA_DIR/run/shipper.json``); ``at`` None: it has said nothing."""
 
@@ -54,6 +64,7 @@ class Shipper:
     state: str = ""
     error: str = ""
     lag_ms: int = 0
+    traces: Traces | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from apps.accounts.scope import Choice, scoped
+from apps.dashboard.finding import found_at
 from apps.dashboard.listing import DEFAULT_FROM, Listing, csv_header, csv_rows
 from apps.dashboard.panels import PANELS, Panel, Reads, strips
 from apps.dashboard.request_page import request_page_data
@@ -122,15 +123,12 @@ overview = pages_view(
 def requests(request: HttpRequest, *, choice: Choice) -> HttpResponseBase:
     """The list of requests; everything it shows is in its URL. An id in ``q`` goes to that request."""
     if wanted := request.GET.get("q", "").strip():
-        try:
-            return redirect("dashboard:request", request_id=UUID(wanted))
-        except ValueError:
-            pass
+        return redirect(found_at(choice.scope, wanted, request.GET))
     time_range = from_query(request.GET, default_from=DEFAULT_FROM)
     listing = Listing(choice, time_range, request.GET)
     if request.GET.get("format") == "csv" and not listing.unusable:
         return csv_response("bulkhead-requests.csv", csv_header(), csv_rows(listing))
-    context = {"listing": listing, "rows": listing.rows, "range": time_range, "presets": PRESETS, "choice": choice, "asked": wanted}
+    context = {"listing": listing, "rows": listing.rows, "range": time_range, "presets": PRESETS, "choice": choice}
     if request.htmx:  # type: ignore[attr-defined]
         return _tagged(request, render(request, "dashboard/request_rows.html", context))
     return render(request, "dashboard/requests.html", context)

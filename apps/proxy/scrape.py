@@ -49,6 +49,7 @@ class Scrape:
             *self._queues(),
             *self._money(),
             *self._mirrors(),
+            *self._samples(),
             *self._shares(),
         ]
         return [*found, folded_family(foldings)]
@@ -74,6 +75,15 @@ class Scrape:
             gauge("bulkhead_limits_shared", "1 while limits are shared with the other proxies through Redis.", int(not engine.limits.away)),
             gauge("bulkhead_limits_proxies", "Proxies among which limits are shared, as last known.", engine.limits.proxies),
         ]
+
+    def _samples(self) -> list[Family]:
+        """What became of requests that somebody wanted captured."""
+        recorder = self._engine.recorder
+        if recorder is None:
+            return []
+        counts = (("dropped", recorder.dropped), ("written", recorder.written))
+        text = "Samples of requests that somebody asked for: written to the spool, or dropped because it or the queue was full."
+        return [Family("bulkhead_captured_samples", "counter", text, [Sample((("result", name),), count) for name, count in counts])]
 
     def _breakers(self) -> list[Family]:
         rows = self._engine.states.breakers.view(self._engine.loop.time())

@@ -45,9 +45,10 @@ _Key = tuple[str, bool, str, str, str]
 
 
 class ShipperMetrics:
-    """Counts in the shipper's thread, told in the scraper's. name_of: an organisation's short name by its id, asked while counting."""
+    """Counts in the shipper's thread, told in the scraper's. name_of: an organisation's short name by its id, asked while counting.
+    most: combinations told apart."""
 
-    def __init__(self, name_of: Callable[[str], str]) -> None:
+    def __init__(self, name_of: Callable[[str], str], *, most: int = MOST_SERIES) -> None:
         self._name_of = name_of
         self._lock = threading.Lock()
         self._sums: Cells = {}
@@ -57,7 +58,7 @@ class ShipperMetrics:
         """(organisation, simulated, provider, role, outcome) of attempts beyond a request's first."""
         self._exemplars: dict[_Key, Exemplar] = {}
         self._names: dict[str, str] = {}
-        self._series = Folding("series", MOST_SERIES)
+        self._series = Folding("series", most)
         self._codes = Folding("error_type", MOST_CODES)
         self.records = self.unknown = self.rejected = self.feedback = self.batches = 0
 
@@ -101,9 +102,9 @@ class ShipperMetrics:
             (organisation, simulated, route, provider, model),
             (organisation, simulated, OTHER, OTHER, OTHER),
         ):
-            if place in self._sums or len(self._sums) < MOST_SERIES:
+            if place in self._sums or len(self._sums) < self._series.most:
                 return place
-            if len(self._series.folded) < MOST_SERIES * 10:
+            if len(self._series.folded) < self._series.most * 10:
                 self._series.folded.add("\0".join(map(str, place)))
         return OTHER, simulated, OTHER, OTHER, OTHER
 

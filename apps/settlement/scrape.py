@@ -14,6 +14,8 @@ from apps.contracts.exposition import Family, rendered
 log = logging.getLogger("bulkhead.shipper")
 
 READ_SECONDS = 10.0
+POLL_SECONDS = 0.1
+"""How soon it notices that it is to stop."""
 
 
 class ScrapePort:
@@ -21,7 +23,7 @@ class ScrapePort:
 
     def __init__(self, host: str, port: int, families: Callable[[], list[Family]]) -> None:
         self._server = _Server((host, port), _handler(families))
-        self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(POLL_SECONDS,), name="metrics", daemon=True)
 
     @property
     def url(self) -> str:

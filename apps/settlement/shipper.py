@@ -15,15 +15,21 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import Error, InterfaceError, OperationalError, connection
 
 from apps.contracts.journal import LOCK_NAME, NEW_PREFIX
-from apps.settlement import services
+from apps.settlement import presence, services
 from apps.settlement.choices import DRAINED
 from apps.settlement.tail import JournalTail
 from apps.settlement.watchdogs import Watchdogs
+
+if TYPE_CHECKING:
+    from apps.contracts.exposition import Family
+    from apps.settlement.metrics import ShipperMetrics
+    from apps.settlement.tracing import Traces
 
 log = logging.getLogger("bulkhead.shipper")
 
@@ -77,14 +83,21 @@ class HostLock:
 
 
 class Shipper:
-    """Settles every journal below ``root``. ``status``: file that says how it goes, rewritten every second."""
+    """Settles every journal below ``root``. ``status``: file that says how it goes, rewritten every second. ``traces``: exports what is
+    settled; None: nobody wants it. ``metrics``: counts what is settled. ``metrics_url``: where that is scraped, for who lists it."""
 
-    def __init__(self, root: Path, *, status: Path | None = None) -> None:
+    def __init__(
+        self, root: Path, *, status: Path | None = None, traces: Traces | None = None, metrics: ShipperMetrics | None = None
+    ) -> None:
         self.root = root
+        self.traces = traces
+        self.metrics = metrics
+        self.metrics_url = ""
         self.records = 0
         self._status = status
         self._tails: dict[str, JournalTail] = {}
         self._discovered_at = self._death_checked_at = self._status_at = 0.0
+        self._said_at = -presence.SEEN_SECONDS
         self._batch_at: float | None = None
         self._fold_at = 0.0
         self._unfolded = True
@@ -158,6 +171,7 @@ class Shipper:
                 self._unfolded = due
         self.watchdogs.look(now)
         self._status_write()
+        self._say(now)
         return read, due
 
     # -- inside ---------------------------------------------------------------------------------------------
@@ -195,6 +209,10 @@ class Shipper:
             least, most = FOLD_SECONDS
             self._fold_at = time.monotonic() + min(max(settled.fold_seconds / FOLD_SHARE, least), most)
         self._unfolded = True
+        if self.traces is not None:
+            self.traces.offer(settled.stored)
+        if self.metrics is not None:
+            self.metrics.count(settled)
         self.records += settled.records
         self.lag_ms = settled.lag_ms
         if settled.rejected:
@@ -300,6 +318,31 @@ class Shipper:
         self._failures = 0
         self._state, self._error = "running", ""
 
+    def _say(self, now: float) -> None:
+        """Tells Postgres, now and then, that this shipper is there and how far it is behind."""
+        if now - self._said_at >= presence.SEEN_SECONDS:
+            presence.shipper_say(
+                directory=str(self.root),
+                pid=os.getpid(),
+                metrics_url=self.metrics_url,
+                state=self._state,
+                lag_ms=self._lag(),
+                records=self.records,
+            )
+            self._said_at = now
+
+    def families(self) -> list[Family]:
+        """What it says to who scrapes it, in their thread."""
+        assert self.metrics is not None
+        tails = list(self._tails.values())
+        return self.metrics.families(
+            state=self._state,
+            lag_ms=self._lag(),
+            journals=len(tails),
+            opens=sum(len(tail.opens) for tail in tails),
+            traces=self.traces.state() if self.traces is not None else None,
+        )
+
     def _status_write(self, *, force: bool = False) -> None:
         now = time.monotonic()
         if self._status is None or not (force or now - self._status_at >= STATUS_SECONDS):
@@ -313,6 +356,7 @@ class Shipper:
             "warnings": self.watchdogs.warnings,
             "records": self.records,
             "lag_ms": self._lag(),
+            "metrics_url": self.metrics_url,
             "journals": [
                 {
                     "boot_id": t.boot_id,
@@ -323,6 +367,7 @@ class Shipper:
                 }
                 for t in self._tails.values()
             ],
+            "traces": self.traces.state() if self.traces is not None else None,
         }
         try:
             self._status.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -333,7 +378,7 @@ class Shipper:
             log.warning("the status file %s cannot be written: %s", self._status, error.strerror)
 
     def _lag(self) -> int:
-        oldest = min(_ends(self._tails.values()), default=None)
+        oldest = min(_ends(list(self._tails.values())), default=None)
         return self.lag_ms if oldest is None else max(self.lag_ms, time.time_ns() // 1_000_000 - oldest)
 
 

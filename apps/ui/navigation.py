@@ -223,6 +223,14 @@ ACTIONS: tuple[Action, ...] = (
     Action("Create a key", "keys:create", "plus", "key.change", "new add virtual"),
     Action("Ask for a key", "keys:ask", "keys", "key.request", "new make self-service team template request"),
     Action("Import keys", "keys:import", "inbox", "key.import", "bulk csv json hashes secrets"),
+            Place(
+                "Capture",
+                "captures:list",
+                "shield",
+                "capture.view",
+                also=("captures:*",),
+                words="samples content redaction prompts privacy",
+            ),
     Action("Set a budget", "budgets:create", "plus", "budget.change", "new add wall money spend"),
     Action("Estimate a month", "budgets:estimate", "spend", "budget.view", "estimator cost self-hosted gpu break-even forecast"),
     Action("Set a limit", "limits:create", "plus", "limit.change", "new add rate tokens requests per minute"),
@@ -251,6 +259,8 @@ _asker: Callable[[HttpRequest], May] | None = None
 
 def register_asker(asker: Callable[[HttpRequest], May]) -> None:
     """Names who knows what the person of a request may do; called once, by the app that chooses scopes, in its ``ready()``."""
+    Action("Capture a route's requests", "captures:route", "shield", "capture.change", "sample content debug redacted"),
+    Action("Capture a key's next requests", "captures:key", "shield", "capture.change", "sample content debug redacted"),
     global _asker
     _asker = asker
 

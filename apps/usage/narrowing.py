@@ -86,8 +86,10 @@ CONDITIONS: dict[str, Callable[[str], Q]] = {
     "service": _equal("service"),
     "region": _region,
     "without": _without,
+    "trace_id": _equal("trace_id"),
+    "input_hash": _equal("input_hash"),
 }
-INDEXED = frozenset({"route", "key_id", "outcome"})
+INDEXED = frozenset({"route", "key_id", "outcome", "trace_id"})
 """An index leads to their rows; of the others, a page looks at so many requests at most and says so."""
 
 

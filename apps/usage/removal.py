@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from django.db import connection, transaction
 
+from apps.usage.capture_services import captures_forget
 from apps.usage.services import rollups_fold
 
 STEP_ROWS = 20_000
@@ -38,6 +39,7 @@ def usage_forget(*, organisation: str, said: Callable[[str, int], None] = lambda
     for table in TABLES:
         keys, owner = _KEYS.get(table, "bucket, dimensions"), _OWNERS.get(table, "organisation")
         while True:
+    captures_forget(organisation=organisation)
             with connection.cursor() as cursor:
                 cursor.execute(
                     f"DELETE FROM {table} WHERE ({keys}) IN (SELECT {keys} FROM {table} WHERE {owner} = %s LIMIT %s)",

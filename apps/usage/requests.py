@@ -191,7 +191,12 @@ def request_get(request_id: UUID) -> UsageRequest | None:
         bounds = {"started_at__gte": made - timedelta(days=1), "started_at__lt": made + timedelta(days=1)}
     except (ValueError, OverflowError, OSError):
         return None
-    return UsageRequest.objects.filter(id=request_id, **bounds).first()
+    return UsageRequest.objects.filter(id=request_id, **bounds).annotate(feedback_told=TOLD).first()
+
+
+def trace_known(scope: Scope, trace_id: str) -> bool:
+    """Whether any request of a scope belongs to a caller's trace (32 hex digits): one query, by the index."""
+    return UsageRequest.objects.filter(trace_id=trace_id, organisation=scope.organisation, simulated=scope.simulated).exists()
 
 
 def request_neighbours(record: UsageRequest) -> tuple[UUID | None, UUID | None]:

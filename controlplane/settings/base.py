@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from csp.constants import NONCE
 
-from controlplane import env
+from apps.contracts.logs import form_read
+from controlplane import env, logs
 
 BASE_DIR = env.BASE_DIR
 DATA_DIR = env.data_dir()
@@ -161,15 +162,4 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "controlplane.api_schema.failures_told"],
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"request": {"()": "apps.ui.requestid.RequestIdFilter"}},
-    "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(request_id)s%(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain", "filters": ["request"]}},
-    "root": {"handlers": ["console"], "level": env.read.text("BULKHEAD_LOG_LEVEL", "INFO")},
-    "loggers": {
-        "httpx": {"level": "WARNING"},  # one line per provider check is noise
-        "django.server": {"level": "WARNING"},
-    },
-}
+LOGGING = logs.configured(env.read.text("BULKHEAD_LOG_LEVEL", "INFO"), form_read(env.read))

@@ -87,7 +87,7 @@ ACTS = {
     "flags:delete", "changes:approve", "changes:reject", "changes:withdraw", "changes:review", "changes:rule_remove",
     "ownership:assign", "ownership:team_people", "ownership:sla_delete", "ownership:rotation_delete", "ownership:override",
     "ownership:override_end", "ownership:runbook_review", "ownership:runbook_delete",
-    "settings:person-team",
+    "ownership:team_delete", "settings:person-team", "captures:end", "captures:sample",
     "costs:reconciliation_remove", "reviews:weekly_send",
     "budgets:override_end", "budgets:override", "budgets:delete", "limits:delete", "performance:delete",
 }  # fmt: skip
@@ -111,7 +111,7 @@ VIEWS = {
 """Pages with tabs of their own address."""
 MORE = {
     "errors:404": "/nothing-is-here/",
-    "dashboard:requests-none": "/requests/?q=nothing-matches-this",
+    "dashboard:requests-none": "/requests/?user=nothing-matches-this",
     "ui:catalogue-dark": "/ui/?scheme=dark",
     "flags:list-none": "/flags/?q=nothing-matches-this",
     "routes:list-none": "/routes/?q=nothing-matches-this",

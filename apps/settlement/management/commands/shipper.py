@@ -5,20 +5,27 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import gc
-import logging
 import signal
-import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cryptography.fernet import Fernet
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.db.backends.signals import connection_created
 
+from apps.contracts.captures import SPOOL
 from apps.contracts.env import Reader
+from apps.settlement.captures import CaptureSpool
+from apps.settlement.metrics import ShipperMetrics
+from apps.settlement.presence import organisation_name
+from apps.settlement.scrape import ScrapePort
 from apps.settlement.shipper import HostLock, Shipper, ShipperBusy
 from controlplane import env
+
+if TYPE_CHECKING:
+    from apps.settlement.tracing import Traces
 
 
 class Command(BaseCommand):
@@ -33,7 +40,6 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="settle what is there and exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
@@ -51,9 +57,58 @@ class Command(BaseCommand):
         gc.set_threshold(200_000, 20, 100)
         if options["once"]:
             stop.set()
-        Shipper(root, status=env.data_dir() / "run" / "shipper.json").run(stop)
+        traces, captures = self._traces(), self._captures()
+        shipper = Shipper(root, status=env.data_dir() / "run" / "shipper.json", traces=traces, metrics=ShipperMetrics(organisation_name))
+        port = None if options["once"] else self._scrape_port(shipper)
+        shipper.run(stop)
+        if port is not None:
+            port.stop()
+        if captures is not None:
+            captures.stop()
+        if traces is not None:
+            traces.stop()
         connection.close()
         lock.release()
+
+    def _traces(self) -> Traces | None:
+        """What exports traces, started; None where no collector is named: its libraries are megabytes that nobody then needs."""
+        if not Reader().text("BULKHEAD_TRACES_URL", ""):
+            return None
+        from apps.settlement.tracing import Traces
+
+        traces = Traces.of_settings(Reader())
+        if traces is not None:
+            traces.start()
+        return traces
+
+    def _captures(self) -> CaptureSpool | None:
+        """What takes captured samples to Postgres, started; None where there is no key that could open them."""
+        sealing = env.secret("BULKHEAD_SEAL_KEY", "seal_key")
+        if sealing is None:
+            return None
+        try:
+            key = Fernet(sealing)
+        except ValueError:
+            self.stderr.write("BULKHEAD_SEAL_KEY is no Fernet key (32 random bytes in url-safe base64): captured samples wait until it is")
+            return None
+        spool = CaptureSpool(Reader().path("BULKHEAD_CAPTURE_DIR", str(env.data_dir() / SPOOL)), key)
+        spool.start()
+        return spool
+
+    def _scrape_port(self, shipper: Shipper) -> ScrapePort:
+        """Serves /metrics, where BULKHEAD_SHIPPER_METRICS_HOST and _PORT say."""
+        host = Reader().text("BULKHEAD_SHIPPER_METRICS_HOST", "127.0.0.1")
+        number = Reader().integer("BULKHEAD_SHIPPER_METRICS_PORT", 0)
+        try:
+            port = ScrapePort(host, number, shipper.families)
+        except (OSError, OverflowError) as error:
+            raise CommandError(
+                f"the shipper cannot serve its metrics on {host}:{number}: {error}; set BULKHEAD_SHIPPER_METRICS_HOST and "
+                "BULKHEAD_SHIPPER_METRICS_PORT to an address that is free (port 0: any)"
+            ) from error
+        shipper.metrics_url = port.url
+        port.start()
+        return port
 
     def _take(self, lock: HostLock, stop: threading.Event, *, wait: bool) -> bool:
         told = False

@@ -1,0 +1,65 @@
+"""How the control plane's processes log: through structlog's context into the lines of ``apps.contracts.logs``.
+
+Whatever handles a request or a task binds what it knows (``structlog.contextvars.bind_contextvars``); every line written meanwhile,
+by anyone's logger, carries it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from celery.signals import task_postrun, task_prerun
+
+from apps.contracts.logs import JsonLines
+
+
+def formatter(process: str = "") -> JsonLines:
+    """For Django's ``LOGGING``. ``process``: which one it is; from the command line where not given."""
+    return JsonLines(process or process_name(sys.argv), structlog.contextvars.get_contextvars)
+
+
+def process_name(argv: Sequence[str]) -> str:
+    """``web``, ``worker``, ``beat``, or the command of ``manage.py``."""
+    program = Path(argv[0]) if argv else Path("python")
+    module = program.parent.name if program.name == "__main__.py" else program.name
+    if module == "uvicorn":
+        return "web"
+    if module == "celery":
+        return next((name for name in ("worker", "beat") if name in argv), "celery")
+    return argv[1] if module == "manage.py" and len(argv) > 1 else module
+
+
+@task_prerun.connect
+def _task_begins(task_id: str = "", task: Any = None, **rest: Any) -> None:
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(task_id=task_id, task=getattr(task, "name", ""))
+
+
+@task_postrun.connect
+def _task_ends(**rest: Any) -> None:
+    structlog.contextvars.clear_contextvars()
+
+
+def configured(level: str, form: str) -> Mapping[str, Any]:
+    """Django's ``LOGGING``. form: ``json`` or ``text``."""
+    plain = {"format": "%(asctime)s %(levelname)s %(name)s: %(request_id)s%(message)s"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"request": {"()": "apps.ui.requestid.RequestIdFilter"}},
+        "formatters": {"lines": {"()": "controlplane.logs.formatter"} if form == "json" else plain},
+        "handlers": {
+            "console": {"class": "logging.StreamHandler", "formatter": "lines", "filters": [] if form == "json" else ["request"]},
+        },
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            "httpx": {"level": "WARNING"},  # one line per provider check is noise
+            "django.server": {"level": "WARNING"},
+            "uvicorn": {"handlers": ["console"], "level": "WARNING", "propagate": False},  # else it writes lines of its own form
+            "uvicorn.error": {"handlers": [], "propagate": True},
+        },
+    }
