@@ -17,14 +17,13 @@ from django.db import connection
 from django.http import HttpRequest
 
 from apps.audit.checking import chain_checked
-from apps.contracts.env import Reader
 from apps.dashboard.redis_watch import redis_state
 from apps.dashboard.selectors import fleet_of, shipper_said
 from apps.dashboard.verdict import LAG_BAD_MS, LAG_WARNS_MS, SHIPPER_SILENT, Traces
 from apps.ui.format import bytes_text, duration
 from apps.ui.status import Status, worst
 from apps.usage.covering import MINUTE_DAYS
-from apps.usage.tasks import RETENTION_DAYS
+from apps.usage.retention import retention
 
 DISK_WARNS, DISK_BAD = 0.15, 0.05
 """Share of the data directory's disk that is free."""
@@ -98,8 +97,8 @@ def _running(request: HttpRequest, now: datetime) -> Iterator[Fact]:
         tone = BAD if said.lag_ms > LAG_BAD_MS or said.state == "failing" else WARN if said.lag_ms > LAG_WARNS_MS else GOOD
         todo = "" if tone is GOOD else said.error or "It works through a backlog; if it does not shrink, look at PostgreSQL's load."
         behind = f"{duration(said.lag_ms * 1000)} behind" if said.lag_ms else "up to date"
-        yield _traces(said.traces)
         yield Fact("Shipper", tone, f"{said.state}, {behind}", todo)
+        yield _traces(said.traces)
     check = chain_checked()
     if check is None:
         yield Fact(
@@ -121,6 +120,7 @@ def _running(request: HttpRequest, now: datetime) -> Iterator[Fact]:
     elif check is not None:
         yield Fact("Audit chain", GOOD, f"unbroken up to no. {check.head}")
 
+
 def _traces(said: Traces | None) -> Fact:
     """Whether requests are exported as traces, as the shipper of this host tells."""
     if said is None:
@@ -130,7 +130,6 @@ def _traces(said: Traces | None) -> Fact:
         return Fact("Traces", WARN, f"{done}; failing: {said.failing}", "Look at the collector: what waits too long is dropped.")
     todo = "More was chosen than is exported in time: keep less (BULKHEAD_TRACES_KEEP, BULKHEAD_TRACES_SHARE_PERCENT)."
     return Fact("Traces", WARN if said.dropped else GOOD, done, todo if said.dropped else "")
-
 
 
 def _stores() -> Iterator[Fact]:
@@ -173,11 +172,12 @@ def _size(directory: Path) -> int:
 
 
 def _retention() -> Iterator[Fact]:
-    days = Reader().integer("BULKHEAD_USAGE_RETENTION_DAYS", RETENTION_DAYS, minimum=1)
-    yield Fact("Requests, one by one", INFO, f"{days} days (BULKHEAD_USAGE_RETENTION_DAYS)")
-    yield Fact("Totals by the minute", INFO, f"{MINUTE_DAYS} days")
-    yield Fact("Totals by the hour and day, config history, audit", INFO, "for good")
-    yield Fact("Content of requests", INFO, "never stored; only a fingerprint of the input")
+    kept = retention()
+    yield Fact("Requests, one by one", INFO, f"{kept.request_days} days")
+    yield Fact("Totals by the minute", INFO, f"{kept.minute_days} days; pages draw {MINUTE_DAYS} of them by the minute")
+    yield Fact("Totals by the hour", INFO, f"{kept.hour_days} days")
+    yield Fact("Totals by the day, config history, audit", INFO, "for good")
+    yield Fact("Content of requests", INFO, "only a fingerprint of the input, but for what Capture keeps for its days")
 
 
 def _versions() -> Iterator[Fact]:

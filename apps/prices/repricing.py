@@ -23,13 +23,12 @@ from apps.accounts.selectors import permission_require
 from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
 from apps.audit.services import audit_record
-from apps.contracts.env import Reader
 from apps.contracts.money import MAX_NANO, dollars_text
 from apps.contracts.usage import TokenDetails, Tokens
 from apps.prices.choices import DONE, FAILED, PENDING, REPRICED_EVENT, WITHDRAWN
 from apps.prices.models import Repricing, RepricingLine
 from apps.prices.selectors import Tariffs
-from apps.usage.tasks import RETENTION_DAYS
+from apps.usage.retention import retention
 
 if TYPE_CHECKING:
     from apps.audit.actors import Actor
@@ -79,7 +78,7 @@ def repricing_create(
         raise ServiceError("the period ends before it starts", "ends_at")
     if ends_at > now:
         raise ServiceError("the period is not over: only what has been booked can be priced again", "ends_at")
-    oldest = now - timedelta(days=Reader().integer("BULKHEAD_USAGE_RETENTION_DAYS", RETENTION_DAYS, minimum=1))
+    oldest = now - timedelta(days=retention().request_days)
     if starts_at < oldest:
         raise ServiceError(f"requests are kept since {oldest:%Y-%m-%d}: begin there", "starts_at")
     # Two at once could overlap unseen: re-pricings of one organisation take turns.

@@ -15,7 +15,7 @@ from apps.contracts.histogram import SCALE, ZERO
 from apps.contracts.usage import Attempt, UsageRecord
 from apps.usage import rows
 from apps.usage.documents import serving_attempt
-from apps.usage.rollups import OUTCOME_PLACES, Cell, Cells, cell_new, spread
+from apps.usage.rollups import ATTEMPT_MARK, OUTCOME_PLACES, Cell, Cells, cell_new, failure_count, spread
 
 CHUNK_ROWS = 250
 """Rows handed over at once: Postgres stores them while the next ones are made."""
@@ -26,7 +26,7 @@ MOST_GROUPS = 20_000
 class _Group:
     """What requests of one sort share."""
 
-    __slots__ = ("bucket", "cell", "cells", "columns", "dimensions", "errors", "place", "spaced", "timed")
+    __slots__ = ("bucket", "cell", "cells", "classes", "columns", "dimensions", "errors", "place", "spaced", "timed")
 
     def __init__(self, r: UsageRecord, a: Attempt) -> None:
         self.columns = rows.constants(r, a)
@@ -35,6 +35,9 @@ class _Group:
         )  # fmt: skip
         self.place = OUTCOME_PLACES[r.outcome]
         self.errors = int(a.outcome == "error")
+        code = r.error_code or r.outcome
+        failed = (code,) if r.outcome in ("error", "refused", "unknown") else ()
+        self.classes = (*failed, f"{ATTEMPT_MARK}{code}") if self.errors else failed
         self.timed = r.outcome in ("ok", "error")
         self.spaced = r.stream and r.outcome == "ok" and not r.estimated
         self.bucket = 0
@@ -80,12 +83,14 @@ def encoded(records: Iterable[UsageRecord], cells: Cells) -> Iterator[bytes]:
                 if cell is None:
                     cell = cells[key] = cell_new()
                 group.bucket, group.cells, group.cell = bucket, cells, cell
-            n, h_total, h_first_token, h_gap = group.cell
+            n, h_total, h_first_token, h_gap, classes = group.cell
             if len(attempts) > 1:
                 spread(cells, r, bucket, serving, n)
             t = r.tokens
             n[0] += 1
             n[group.place] += 1
+            for name in group.classes:
+                failure_count(classes, name)
             if r.estimated:
                 n[6] += 1
             if attempts:

@@ -60,13 +60,19 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One step of a series: ``seconds`` from ``at``; fewer than the step's where it is not over yet."""
+    """One step of a series: ``seconds`` from ``at``; fewer than the step's where it is not over yet.
+
+    gap, classes: gaps between tokens and failures by class (``apps.usage.rollups.Cell``), where they were asked for
+    (``apps.usage.detail``).
+    """
 
     at: datetime
     seconds: float
     totals: Totals = field(default_factory=Totals)
     total: Latency = field(default_factory=Latency)
     first_token: Latency = field(default_factory=Latency)
+    gap: Latency = field(default_factory=Latency)
+    classes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,7 @@ class Series:
     """A range in steps, without holes: a step without traffic is a point of zeros.
 
     ``totals``, ``total``, ``first_token`` are of ``[start, end)`` exactly; the first point is a whole step, which may begin before.
+    ``gap``, ``classes``: as of its points.
     """
 
     start: datetime
@@ -93,10 +100,19 @@ class Series:
     totals: Totals
     total: Latency
     first_token: Latency
+    gap: Latency = field(default_factory=Latency)
+    classes: dict[str, int] = field(default_factory=dict)
 
 
-HISTOGRAMS = ", ".join(f"string_agg({name}::text, ',') FILTER (WHERE {name} <> '{{}}')" for name in ("h_total", "h_first_token"))
+def joined(*columns: str) -> str:
+    """SQL that joins documents ``{key: count}`` with commas, for ``latency_of`` and ``classes_of``."""
+    return ", ".join(f"string_agg({name}::text, ',') FILTER (WHERE {name} <> '{{}}')" for name in columns)
+
+
+HISTOGRAMS = joined("h_total", "h_first_token")
+DETAILS = joined("h_total", "h_first_token", "h_gap", "classes")
 _decode = msgspec.json.Decoder(list[dict[int, int]]).decode
+_decode_classes = msgspec.json.Decoder(list[dict[str, int]]).decode
 
 
 def latency_of(texts: str | None) -> Latency:
@@ -115,3 +131,12 @@ def latency_of(texts: str | None) -> Latency:
         while len(found) < len(ranks) and seen >= ranks[len(found)]:
             found.append(midpoint(index))
     return Latency(*found, count=total)
+
+
+def classes_of(texts: str | None) -> dict[str, int]:
+    """Failures by class, of documents that were joined with commas; the most frequent first."""
+    found: dict[str, int] = {}
+    for one in _decode_classes(f"[{texts}]") if texts else ():
+        for name, count in one.items():
+            found[name] = found.get(name, 0) + count
+    return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))

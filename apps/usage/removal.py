@@ -12,7 +12,8 @@ from apps.usage.services import rollups_fold
 STEP_ROWS = 20_000
 TABLES = (
     "usage_request", "usage_summary", "usage_rollup_10s", "usage_rollup_1m", "usage_rollup_1h", "usage_spend", "usage_spend_counted",
-    "usage_spendforecast", "usage_spendanomaly",
+    "usage_spendforecast", "usage_spendanomaly", "usage_feedback", "usage_gauge",
+    "usage_feature",
 )  # fmt: skip
 _KEYS = {
     "usage_request": "id, started_at",
@@ -21,6 +22,9 @@ _KEYS = {
     "usage_spend_counted": "organisation, simulated, bucket",
     "usage_spendforecast": "id",
     "usage_spendanomaly": "id",
+    "usage_feedback": "request_id, key_id",
+    "usage_gauge": "name, organisation, subject, bucket",
+    "usage_feature": "organisation, day, feature",
 }
 
 _OWNERS = {"usage_spendforecast": "organisation_id", "usage_spendanomaly": "organisation_id"}
@@ -35,11 +39,11 @@ def usage_forget(*, organisation: str, said: Callable[[str, int], None] = lambda
     with transaction.atomic(), connection.cursor() as cursor:
         while rollups_fold(cursor=cursor):
             pass
+    captures_forget(organisation=organisation)
     deleted = dict.fromkeys(TABLES, 0)
     for table in TABLES:
         keys, owner = _KEYS.get(table, "bucket, dimensions"), _OWNERS.get(table, "organisation")
         while True:
-    captures_forget(organisation=organisation)
             with connection.cursor() as cursor:
                 cursor.execute(
                     f"DELETE FROM {table} WHERE ({keys}) IN (SELECT {keys} FROM {table} WHERE {owner} = %s LIMIT %s)",

@@ -44,16 +44,29 @@ _ATTEMPTS, _ATTEMPT_ERRORS, _TOKENS = 7, 8, 9
 MOST = 2**55
 """A delta's counter is cut here ($36 million, or as many tokens, in one second): one nonsensical figure of a provider must not make a
 sum overflow. The request keeps what was reported."""
+ATTEMPT_MARK = "~"
+"""Before the class of an attempt that failed, whatever became of its request."""
+MOST_CLASSES = 40
+"""Classes of failures told apart in one cell."""
+OTHER_CLASS = "other"
 _json = msgspec.json.Encoder().encode
 
-Cell = tuple[list[int], dict[int, int], dict[int, int], dict[int, int]]
-"""Counters in the order of COUNTERS, then the histograms in that of HISTOGRAMS."""
+Cell = tuple[list[int], dict[int, int], dict[int, int], dict[int, int], dict[str, int]]
+"""Counters in the order of COUNTERS, the histograms in that of HISTOGRAMS, then failures by class: the error code of requests that were
+not answered, and ``~`` with that of attempts that failed. Only the summaries keep the classes."""
 Cells = dict[tuple[Any, ...], Cell]
 """By ``(bucket of ten seconds, *WIDE)`` as ``apps.usage.batch`` sums them; ``tiers`` keys them by the bucket's start in microseconds."""
 
 
 def cell_new() -> Cell:
-    return _ZERO.copy(), {}, {}, {}
+    return _ZERO.copy(), {}, {}, {}, {}
+
+
+def failure_count(classes: dict[str, int], name: str) -> None:
+    """Count one failure; of more classes than ``MOST_CLASSES`` all further ones are ``OTHER_CLASS``, or its attempts' twin."""
+    if name not in classes and len(classes) >= MOST_CLASSES:
+        name = f"{ATTEMPT_MARK}{OTHER_CLASS}" if name.startswith(ATTEMPT_MARK) else OTHER_CLASS
+    classes[name] = classes.get(name, 0) + 1
 
 
 def spread(cells: Cells, r: UsageRecord, bucket: int, serving: int, home: list[int]) -> None:
@@ -65,9 +78,12 @@ def spread(cells: Cells, r: UsageRecord, bucket: int, serving: int, home: list[i
             bucket, r.organisation, r.simulated, r.route, a.provider, a.endpoint, a.model, r.key_id, r.team, r.service, r.feature,
             r.environment,
         )  # fmt: skip
-        n = cells.setdefault(key, cell_new())[0]
+        cell = cells.setdefault(key, cell_new())
+        n = cell[0]
         n[_ATTEMPTS] += 1
-        n[_ATTEMPT_ERRORS] += a.outcome == "error"
+        if a.outcome == "error":
+            n[_ATTEMPT_ERRORS] += 1
+            failure_count(cell[4], f"{ATTEMPT_MARK}{a.error_code or 'error'}")
         t = a.tokens
         for slot, count in enumerate((t.input, t.output, t.cache_read, t.cache_write, t.reasoning, a.cost_nano), start=_TOKENS):
             n[slot] += count
@@ -76,6 +92,7 @@ def spread(cells: Cells, r: UsageRecord, bucket: int, serving: int, home: list[i
 
 _Key = tuple[int, str, bool, str, str, str, str, str, str, str, str, str]
 _decode_cells = msgspec.msgpack.Decoder(list[tuple[_Key, Cell]]).decode
+_decode_classless = msgspec.msgpack.Decoder(list[tuple[_Key, tuple[list[int], dict[int, int], dict[int, int], dict[int, int]]]]).decode
 _decode_gapless = msgspec.msgpack.Decoder(list[tuple[_Key, tuple[list[int], dict[int, int], dict[int, int]]]]).decode
 _encode_cells = msgspec.msgpack.Encoder().encode
 
@@ -86,17 +103,20 @@ def cells_encode(cells: Cells) -> bytes:
 
 
 def cells_add(cells: Cells, encoded: bytes) -> None:
-    """Add what ``cells_encode`` made, or made before there was a histogram of gaps."""
+    """Add what ``cells_encode`` made, or made before there were classes of failures, or a histogram of gaps."""
     try:
-        _merge(cells, iter(_decode_cells(encoded)))
+        cells_merge(cells, iter(_decode_cells(encoded)))
     except msgspec.ValidationError:
-        _merge(cells, ((key, (*cell, {})) for key, cell in _decode_gapless(encoded)))
+        try:
+            cells_merge(cells, ((key, (*cell, {})) for key, cell in _decode_classless(encoded)))
+        except msgspec.ValidationError:
+            cells_merge(cells, ((key, (*cell, {}, {})) for key, cell in _decode_gapless(encoded)))
 
 
 def _bounded(cell: Cell) -> Cell:
     n = cell[0]
     if max(n) > MOST or min(n) < -MOST:
-        return [max(-MOST, min(count, MOST)) for count in n], cell[1], cell[2], cell[3]
+        return [max(-MOST, min(count, MOST)) for count in n], *cell[1:]
     return cell
 
 
@@ -113,21 +133,30 @@ def tiers(cells: Cells) -> dict[str, Cells]:
 
 def _regrouped(items: Iterator[tuple[tuple[Any, ...], Cell]]) -> Cells:
     result: Cells = {}
-    _merge(result, items)
+    cells_merge(result, items)
     return result
 
 
-def _merge(into: Cells, items: Iterator[tuple[tuple[Any, ...], Cell]]) -> None:
-    for key, (n, h_total, h_first_token, h_gap) in items:
+def cells_merge(into: Cells, items: Iterator[tuple[tuple[Any, ...], Cell]]) -> None:
+    """Add cells in place; what is added is copied."""
+    for key, (n, h_total, h_first_token, h_gap, classes) in items:
         known = into.get(key)
         if known is None:
-            into[key] = (n.copy(), h_total.copy(), h_first_token.copy(), h_gap.copy())
+            into[key] = (n.copy(), h_total.copy(), h_first_token.copy(), h_gap.copy(), classes.copy())
             continue
         known[0][:] = map(int.__add__, known[0], n)
         merge(known[1], h_total)
         merge(known[2], h_first_token)
         if h_gap:
             merge(known[3], h_gap)
+        if classes:
+            classes_merge(known[4], classes)
+
+
+def classes_merge(into: dict[str, int], other: dict[str, int]) -> None:
+    """Add another's failures by class in place."""
+    for name, count in other.items():
+        into[name] = into.get(name, 0) + count
 
 
 DELTA = "usage_rollup_delta"
@@ -187,7 +216,7 @@ def _escaped(text: str) -> str:
 def delta_lines(by_tier: dict[str, Cells]) -> Iterator[str]:
     """Lines of ``COPY_DELTA`` for all tiers (``tiers``)."""
     for tier, rows in by_tier.items():
-        for (bucket, *dimensions), (n, h_total, h_first_token, h_gap) in rows.items():
+        for (bucket, *dimensions), (n, h_total, h_first_token, h_gap, _) in rows.items():
             if max(n) > MOST or min(n) < -MOST:
                 n = [max(-MOST, min(count, MOST)) for count in n]
             counters = "\t".join(map(str, n))

@@ -16,7 +16,8 @@ from apps.accounts.scope import Scope
 from apps.usage.covering import DAY, HOUR, MINUTE, Segment, aligned, ceil, cover, floor, step_for
 from apps.usage.measures import HISTOGRAMS, SUMS, Group, Latency, Point, Series, Totals, latency_of
 
-Dimension = Literal["route", "provider", "key_id"]
+Dimension = Literal["route", "provider", "endpoint", "model", "key_id", "team"]
+"""An endpoint's value is ``<provider>/<endpoint>`` (``apps.usage.summaries.endpoint_value``)."""
 EVERYTHING: Literal[""] = ""
 SETTLING_SECONDS = 5
 """A step younger than this is left out of a series."""
@@ -30,12 +31,12 @@ def rows_of(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tup
 
 WHERE = "organisation = %s AND simulated = %s AND seconds = %s AND dimension = %s AND bucket >= %s AND bucket < %s"
 _BUCKETS = "ARRAY(SELECT generate_series(%s::timestamptz, %s::timestamptz - interval '1 second', make_interval(secs => %s)))"
-_WHERE_VALUES = (
+WHERE_VALUES = (
     f"organisation = %s AND simulated = %s AND seconds = %s AND dimension = %s AND bucket = ANY ({_BUCKETS}) AND value = ANY (%s)"
 )
 
 
-def _covered(
+def covered(
     scope: Scope, segments: Sequence[Segment], dimensions: Sequence[str], values: Sequence[str] | None = None
 ) -> tuple[str, list[Any]]:
     """The rows of ``usage_summary`` in some segments, as SQL for FROM, and its parameters. One index range each; of some values
@@ -48,7 +49,7 @@ def _covered(
                 parts.append(f"SELECT * FROM usage_summary WHERE {WHERE}")
                 parameters += [*owner, segment.start, segment.end]
             else:
-                parts.append(f"SELECT * FROM usage_summary WHERE {_WHERE_VALUES}")
+                parts.append(f"SELECT * FROM usage_summary WHERE {WHERE_VALUES}")
                 parameters += [*owner, segment.start, segment.end, segment.seconds, list(values)]
     return f"({' UNION ALL '.join(parts)}) AS covered", parameters
 
@@ -84,7 +85,7 @@ def traffic_series(
     first, until = floor(start, step), max(min(end, now), start)
     where = [scope.organisation, scope.simulated, bucket, dimension, first, until, bucket, [value]]
     place = f"date_bin('{step} seconds', bucket, 'epoch'::timestamptz)"
-    sql = f"SELECT {place}, {SUMS} FROM usage_summary WHERE {_WHERE_VALUES} GROUP BY 1"
+    sql = f"SELECT {place}, {SUMS} FROM usage_summary WHERE {WHERE_VALUES} GROUP BY 1"
     counts = {at: Totals(*sums) for at, *sums in rows_of(sql, where)}
     latencies = _step_latencies(scope, step, place, where, counts) if latency else {}
     points, at, nothing = [], first, (Latency(), Latency())
@@ -122,7 +123,7 @@ def _step_latencies(
         return found
     if len(_known_steps) + len(missing) > MOST_KNOWN_STEPS:
         _known_steps.clear()
-    sql = f"SELECT {place}, sum(requests)::bigint, {HISTOGRAMS} FROM usage_summary WHERE {_WHERE_VALUES} AND {place} = ANY (%s) GROUP BY 1"
+    sql = f"SELECT {place}, sum(requests)::bigint, {HISTOGRAMS} FROM usage_summary WHERE {WHERE_VALUES} AND {place} = ANY (%s) GROUP BY 1"
     for at, requests, total, first_token in rows_of(sql, [*where, missing]):
         found[at] = (latency_of(total), latency_of(first_token))
         _known_steps[keys[at]] = (requests, *found[at])
@@ -144,7 +145,7 @@ def traffic_by(
     """
     now = now or datetime.now(UTC)
     start, end = aligned(start, end, now=now)
-    source, parameters = _covered(scope, cover(start, end, now=now), (EVERYTHING, *dimensions))
+    source, parameters = covered(scope, cover(start, end, now=now), (EVERYTHING, *dimensions))
     found: dict[str, list[Group]] = {EVERYTHING: [], **{name: [] for name in dimensions}}
     rows = rows_of(
         f"SELECT dimension, value, {SUMS}, {HISTOGRAMS} FROM {source} GROUP BY dimension, value ORDER BY sum(requests) DESC, value",
@@ -174,7 +175,7 @@ def traffic_of(
         return []
     now = now or datetime.now(UTC)
     start, end = aligned(start, end, now=now)
-    source, parameters = _covered(scope, cover(start, end, now=now), (dimension,), values)
+    source, parameters = covered(scope, cover(start, end, now=now), (dimension,), values)
     wanted = HISTOGRAMS if latency else "NULL, NULL"
     rows = rows_of(f"SELECT value, {SUMS}, {wanted} FROM {source} GROUP BY value ORDER BY sum(requests) DESC, value", parameters)
     return [Group(value, Totals(*sums), latency_of(total), latency_of(first_token)) for value, *sums, total, first_token in rows]
@@ -184,7 +185,7 @@ def values_seen(scope: Scope, start: datetime, end: datetime, *, limit: int = 20
     """The routes, providers and keys that a range has traffic of, for its filters: one query over whole hours or days."""
     width = HOUR if end - start <= timedelta(days=2) else DAY
     names: tuple[Dimension, ...] = ("route", "provider", "key_id")
-    source, parameters = _covered(scope, [Segment(width, floor(start, width), ceil(end, width))], names)
+    source, parameters = covered(scope, [Segment(width, floor(start, width), ceil(end, width))], names)
     found: dict[Dimension, list[str]] = {name: [] for name in names}
     for name, value in rows_of(f"SELECT DISTINCT dimension, value FROM {source} ORDER BY 1, 2", parameters):
         if value and len(found[name]) < limit:

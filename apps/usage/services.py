@@ -10,7 +10,7 @@ import psycopg
 from django.db import DataError, OperationalError, connection, transaction
 
 from apps.contracts.usage import UsageRecord
-from apps.usage import batch, rollups, rows, summaries
+from apps.usage import batch, features, rollups, rows, summaries
 
 LIVE_ROLLUP_HOURS = 48
 """How long the ten-second rollup is kept."""
@@ -19,6 +19,8 @@ LOCK_SECONDS = 2
 """How long a partition's removal waits for readers; the next run tries again."""
 MINUTE_DAYS = 8
 """How long summaries of a minute and of ten minutes are kept; older ranges begin and end at whole hours."""
+HOUR_WIDTHS = (3_600, 10_800)
+"""Widths of summaries that go with the totals by the hour; those of a day are kept for good."""
 FOLD_ROWS = 200
 """Pending batches folded at once."""
 STALE_SECONDS = 30
@@ -83,7 +85,7 @@ def rollups_fold(*, cursor: Any, cells: rollups.Cells | None = None) -> int:
     for (encoded,) in pending:
         rollups.cells_add(cells, bytes(encoded))
     if cells:
-        by_tier = rollups.tiers(cells)
+        by_tier = rollups.tiers(features.features_bound(cells, cursor=cursor))
         summed = summaries.delta_json(by_tier)
         cursor.execute(rollups.CREATE_DELTA)
         cursor.execute(rollups.CLEAR_DELTA)  # at COMMIT it is empty anyway; a second call in this transaction must not add twice
@@ -116,9 +118,18 @@ def partitions_ensure(*, cursor: Any, days: Sequence[int]) -> None:
         cursor.execute("SELECT usage_partition_ensure(%s)", [dt.date(1970, 1, 1) + dt.timedelta(days=day)])
 
 
-def partitions_maintain(*, days_ahead: int = 3, retention_days: int, today: dt.date | None = None) -> tuple[list[str], list[str]]:
+def partitions_maintain(
+    *,
+    days_ahead: int = 3,
+    retention_days: int,
+    minute_days: int | None = None,
+    hour_days: int | None = None,
+    today: dt.date | None = None,
+) -> tuple[list[str], list[str]]:
     """Make the partitions from yesterday to ``days_ahead`` days from now, drop those older than the retention.
 
+    minute_days, hour_days: how long totals by the minute and by the hour are kept: as long as the requests, and for good, where not given.
+    Two runs at once do no harm: each step takes what the other has left.
     ``today``: the UTC day to go by, the database's where not given. Returns the names made and dropped. A partition that a
     long query holds is left for the next run. A record that comes later than its partition's end gets that day's partition again
     (``partitions_ensure``) and stays until the next run. Raises ValueError for a retention below one day.
@@ -142,8 +153,18 @@ def partitions_maintain(*, days_ahead: int = 3, retention_days: int, today: dt.d
         oldest = partition_name(today - dt.timedelta(days=retention_days))
         old = [name for (name,) in cursor.fetchall() if name < oldest]
     dropped = [name for name in old if _partition_drop(name)]
-    _minutes_drop(before=dt.datetime.combine(today - dt.timedelta(days=retention_days), dt.time(), tzinfo=dt.UTC))
+    _delete_in_steps("usage_rollup_1m", _midnight(today - dt.timedelta(days=minute_days or retention_days)))
+    if hour_days is not None:
+        oldest_hour = _midnight(today - dt.timedelta(days=hour_days))
+        _delete_in_steps("usage_rollup_1h", oldest_hour)
+        for seconds in HOUR_WIDTHS:
+            _summaries_drop(seconds, oldest_hour)
+    features.features_forget(before=today - dt.timedelta(days=features.KEPT_DAYS))
     return made, dropped
+
+
+def _midnight(day: dt.date) -> dt.datetime:
+    return dt.datetime.combine(day, dt.time(), tzinfo=dt.UTC)
 
 
 def partition_name(day: dt.date) -> str:
@@ -159,10 +180,6 @@ def _partition_drop(name: str) -> bool:
     except OperationalError:
         return False
     return True
-
-
-def _minutes_drop(*, before: dt.datetime) -> int:
-    return _delete_in_steps("usage_rollup_1m", before)
 
 
 def rollups_compact(*, keep_hours: int = LIVE_ROLLUP_HOURS) -> int:

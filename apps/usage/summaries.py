@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from apps.contracts.histogram import merge
-from apps.usage.rollups import COUNTERS, Cell, timestamp
+from apps.usage.rollups import COUNTERS, Cell, classes_merge, timestamp
 
 EVERYTHING = ""
 """The dimension of rows that hold all traffic of their bucket."""
@@ -37,11 +37,13 @@ _PLACES = tuple(COUNTERS.index(name) for name in SUMMED)
 _encode = msgspec.json.Encoder().encode
 
 _KEY = ("organisation", "simulated", "seconds", "dimension", "bucket", "value")
-_NAMES = ", ".join((*_KEY, *SUMMED, "h_total", "h_first_token"))
+DOCUMENTS = ("h_total", "h_first_token", "h_gap", "classes")
+"""Columns that are ``{key: count}`` and merged by adding: three histograms, and failures by class (``apps.usage.rollups.Cell``)."""
+_NAMES = ", ".join((*_KEY, *SUMMED, *DOCUMENTS))
 _RECORD = (
     "organisation text, simulated boolean, seconds integer, dimension text, bucket timestamptz, value text, "
     + ", ".join(f"{name} bigint" for name in SUMMED)
-    + ", h_total jsonb, h_first_token jsonb"
+    + "".join(f", {name} jsonb" for name in DOCUMENTS)
 )
 ADD = (
     f"INSERT INTO usage_summary AS kept ({_NAMES}) SELECT {_NAMES} FROM jsonb_to_recordset(%s::jsonb) AS delta ({_RECORD}) "
@@ -49,10 +51,19 @@ ADD = (
     + ", ".join(f"{name} = kept.{name} + excluded.{name}" for name in SUMMED)
     + "".join(
         f", {name} = CASE excluded.{name} WHEN '{{}}' THEN kept.{name} ELSE usage_histogram_merge(kept.{name}, excluded.{name}) END"
-        for name in ("h_total", "h_first_token")
+        for name in DOCUMENTS
     )
 )
 """Adds a batch's deltas (one parameter, ``delta_json``), in the order of the key: two shippers never wait in a circle."""
+
+DIMENSIONS = ("route", "provider", "endpoint", "model", "key_id", "team")
+"""What rows that are not of ``EVERYTHING`` are told apart by."""
+
+
+def endpoint_value(provider: str, endpoint: str) -> str:
+    """An endpoint's value: its name is unique only in its provider. Empty where no target was called."""
+    return f"{provider}/{endpoint}" if provider else ""
+
 
 _Sums = dict[tuple[Any, ...], Cell]
 
@@ -60,11 +71,19 @@ _Sums = dict[tuple[Any, ...], Cell]
 def _added(sums: _Sums, key: tuple[Any, ...], cell: Cell) -> None:
     known = sums.get(key)
     if known is None:
-        sums[key] = (cell[0].copy(), cell[1].copy(), cell[2].copy(), {})
+        sums[key] = _copied(cell)
         return
     known[0][:] = map(int.__add__, known[0], cell[0])
     merge(known[1], cell[1])
     merge(known[2], cell[2])
+    if cell[3]:
+        merge(known[3], cell[3])
+    if cell[4]:
+        classes_merge(known[4], cell[4])
+
+
+def _copied(cell: Cell) -> Cell:
+    return cell[0].copy(), cell[1].copy(), cell[2].copy(), cell[3].copy(), cell[4].copy()
 
 
 def summaries(tier: dict[str, dict[tuple[Any, ...], Cell]]) -> Iterator[tuple[tuple[Any, ...], Cell]]:
@@ -74,13 +93,16 @@ def summaries(tier: dict[str, dict[tuple[Any, ...], Cell]]) -> Iterator[tuple[tu
     """
     everything: _Sums = {}
     each: _Sums = {}
-    for (bucket, organisation, simulated, route, provider, *_), cell in tier["10s"].items():
+    for (bucket, organisation, simulated, route, provider, endpoint, model), cell in tier["10s"].items():
         _added(everything, (organisation, simulated, EVERYTHING, bucket, ""), cell)
         minute = bucket // 60_000_000 * 60_000_000
         _added(each, (organisation, simulated, "route", minute, route), cell)
         _added(each, (organisation, simulated, "provider", minute, provider), cell)
-    for (minute, organisation, simulated, _route, _provider, _endpoint, _model, key_id, *_), cell in tier["1m"].items():
+        _added(each, (organisation, simulated, "endpoint", minute, endpoint_value(provider, endpoint)), cell)
+        _added(each, (organisation, simulated, "model", minute, model), cell)
+    for (minute, organisation, simulated, _route, _provider, _endpoint, _model, key_id, team, *_), cell in tier["1m"].items():
         _added(each, (organisation, simulated, "key_id", minute, key_id), cell)
+        _added(each, (organisation, simulated, "team", minute, team), cell)
     yield from _widened(everything, SECONDS_ALL)
     yield from _widened(each, SECONDS_EACH)
 
@@ -101,7 +123,7 @@ def _widened(finest: _Sums, widths: Iterable[int]) -> Iterator[tuple[tuple[Any, 
                     continue
                 if key not in owned:
                     owned.add(key)
-                    wider[key] = (known[0].copy(), known[1].copy(), known[2].copy(), {})
+                    wider[key] = _copied(known)
                 _added(wider, key, cell)
             sums = wider
         for (organisation, simulated, dimension, bucket, value), cell in sums.items():
@@ -116,9 +138,9 @@ def delta_json(tier: dict[str, dict[tuple[Any, ...], Cell]]) -> str:
     for (organisation, simulated, seconds, dimension, bucket, value), cell in found:
         body = bodies.get(id(cell))
         if body is None:
-            counts, h_total, h_first_token, _ = cell  # gaps between tokens are read from the rollups
+            counts = cell[0]
             sums: dict[str, Any] = {name: max(-MOST, min(counts[place], MOST)) for name, place in zip(SUMMED, _PLACES, strict=True)}
-            sums["h_total"], sums["h_first_token"] = h_total, h_first_token
+            sums.update(zip(DOCUMENTS, cell[1:], strict=True))
             body = bodies[id(cell)] = _encode(sums).decode()[1:]
         key = {"organisation": organisation, "simulated": simulated, "seconds": seconds, "dimension": dimension}
         key["bucket"], key["value"] = timestamp(bucket), value

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from apps.contracts.env import Reader
-from apps.usage import anomalies, counting, forecasting, services
-
-RETENTION_DAYS = 90
-"""Default of ``BULKHEAD_USAGE_RETENTION_DAYS``."""
+from apps.usage import anomalies, capture_services, counting, feedback, forecasting, gauges, sampling, services, storage
+from apps.usage.retention import retention
 
 
 @shared_task(name="apps.usage.tasks.partitions_maintain")
 def partitions_maintain() -> None:
-    """Partitions ahead of time, old ones away (``BULKHEAD_USAGE_RETENTION_DAYS``)."""
-    services.partitions_maintain(retention_days=Reader().integer("BULKHEAD_USAGE_RETENTION_DAYS", RETENTION_DAYS, minimum=1))
+    """Partitions ahead of time; what is past its retention away; then how much room everything takes."""
+    kept = retention()
+    services.partitions_maintain(retention_days=kept.request_days, minute_days=kept.minute_days, hour_days=kept.hour_days)
+    storage.storage_sample()
 
 
 @shared_task(name="apps.usage.tasks.rollups_compact")
@@ -27,7 +26,7 @@ def rollups_compact() -> None:
 @shared_task(name="apps.usage.tasks.spend_count")
 def spend_count() -> None:
     """Count the hours whose requests are not all counted yet, for the pages of spend."""
-    counting.spend_count(retention_days=Reader().integer("BULKHEAD_USAGE_RETENTION_DAYS", RETENTION_DAYS, minimum=1))
+    counting.spend_count(retention_days=retention().request_days)
 
 
 @shared_task(name="apps.usage.tasks.forecasts_keep")
@@ -40,3 +39,28 @@ def forecasts_keep() -> None:
 def runaways_keep() -> None:
     """Keys that spend out of proportion to their own history."""
     anomalies.runaways_keep()
+
+
+@shared_task(name="apps.usage.tasks.gauges_sample")
+def gauges_sample() -> None:
+    """Queues, breakers, lag and leases, as they are now."""
+    sampling.gauges_sample()
+
+
+@shared_task(name="apps.usage.tasks.gauges_forget")
+def gauges_forget() -> None:
+    """Gauges older than they are kept away."""
+    gauges.gauges_forget()
+
+
+@shared_task(name="apps.usage.tasks.feedback_match")
+def feedback_match() -> None:
+    """Feedback that came before its request was settled finds it; what has none, and what is past its time, goes."""
+    feedback.feedback_match(retention_days=retention().request_days)
+
+
+@shared_task(name="apps.usage.tasks.captures_finish")
+def captures_finish() -> None:
+    """Captures of keys that are full or over, and samples whose time is over."""
+    capture_services.captures_finish()
+    capture_services.samples_expire()

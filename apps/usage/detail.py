@@ -1,0 +1,147 @@
+"""Everything that is told of one thing over time: counts, three latencies, failures by class; and which things there are.
+
+Read from the summaries, as ``apps.usage.selectors`` does and with its scopes; a dimension's values may be several that belong together
+(the endpoints of a region). Steps are wider than there, because a dashboard draws many plots of one series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from apps.accounts.scope import Scope
+from apps.usage.covering import DAY, HOUR, MINUTE, MINUTE_DAYS, aligned, cover, floor
+from apps.usage.measures import COUNTS, DETAILS, SUMS, Group, Latency, Point, Series, Totals, classes_of, latency_of
+from apps.usage.selectors import EVERYTHING, SETTLING_SECONDS, WHERE_VALUES, Dimension, covered, rows_of, traffic_of
+
+STEPS = (
+    (3 * HOUR, MINUTE, MINUTE), (10 * HOUR, MINUTE, 300), (26 * HOUR, 600, 600), (8 * DAY, HOUR, HOUR), (40 * DAY, 10_800, 21_600),
+)  # fmt: skip
+"""Up to so many seconds of range: the width of the summaries to read, and of a step. Longer ones: days."""
+RANKS: dict[str, str] = {
+    "requests": "sum(requests)", "failed": "sum(error + unknown)", "attempt_errors": "sum(attempt_errors)", "spend": "sum(cost_nano)",
+}  # fmt: skip
+"""What decides which values are told apart."""
+MOST_VALUES = 100
+
+
+def traffic_detail(
+    scope: Scope,
+    start: datetime,
+    end: datetime,
+    *,
+    dimension: Dimension | Literal[""] = EVERYTHING,
+    values: Sequence[str] = ("",),
+    now: datetime | None = None,
+) -> Series:
+    """One range of some values of a dimension together, by step and as a whole: two queries, none without values."""
+    now = now or datetime.now(UTC)
+    start, end = aligned(start, end, now=now)
+    bucket, step = _step_for(start, end, now=now)
+    first, until = floor(start, step), max(min(end, now), start)
+    if not values:
+        return Series(start, end, timedelta(seconds=step), list(_points({}, first, until, step)), Totals(), Latency(), Latency())
+    source, parameters = covered(scope, cover(start, end, now=now), (dimension,), values)
+    [whole] = rows_of(f"SELECT {SUMS}, {DETAILS} FROM {source}", parameters)
+    place = f"date_bin('{step} seconds', bucket, 'epoch'::timestamptz)"
+    rows = rows_of(
+        f"SELECT {place}, {SUMS}, {DETAILS} FROM usage_summary WHERE {WHERE_VALUES} GROUP BY 1",
+        [scope.organisation, scope.simulated, bucket, dimension, first, until, bucket, list(values)],
+    )
+    found = {at: _point(at, step, *measured) for at, *measured in rows}
+    summed = _point(first, step, *whole)
+    return Series(
+        start=start,
+        end=end,
+        step=timedelta(seconds=step),
+        points=list(_points(found, first, until, step)),
+        totals=summed.totals,
+        total=summed.total,
+        first_token=summed.first_token,
+        gap=summed.gap,
+        classes=summed.classes,
+    )
+
+
+def _step_for(start: datetime, end: datetime, *, now: datetime) -> tuple[int, int]:
+    """(width of the summaries to read, seconds of a step): at most 200 steps up to 40 days."""
+    length = (end - start).total_seconds()
+    bucket, step = next(((bucket, step) for most, bucket, step in STEPS if length <= most), (DAY, DAY))
+    least = HOUR if start < now - timedelta(days=MINUTE_DAYS) else MINUTE
+    return max(bucket, least), max(step, least)
+
+
+def _point(at: datetime, seconds: float, *measured: Any) -> Point:
+    """measured: a row of SUMS and DETAILS."""
+    *sums, total, first_token, gap, classes = measured
+    counts = Totals(*(number or 0 for number in sums))
+    return Point(at, seconds, counts, latency_of(total), latency_of(first_token), latency_of(gap), classes_of(classes))
+
+
+def _points(found: Mapping[datetime, Point], first: datetime, until: datetime, step: int) -> Iterator[Point]:
+    """Every step, those without traffic too; one that has only begun says nothing yet, because records take a second or two to arrive."""
+    at = first
+    while at < until:
+        seconds = min(step, (until - at).total_seconds())
+        if seconds == step or seconds >= max(SETTLING_SECONDS, step / 4):
+            yield replace(found.get(at, Point(at, step)), seconds=seconds)
+        at += timedelta(seconds=step)
+
+
+@dataclass(frozen=True, slots=True)
+class Busiest:
+    """The values of a dimension that are told apart, and what all the others did together. others: how many those are."""
+
+    groups: list[Group]
+    rest: Totals = field(default_factory=Totals)
+    others: int = 0
+
+
+def traffic_busiest(
+    scope: Scope,
+    start: datetime,
+    end: datetime,
+    dimension: Dimension,
+    *,
+    by: str = "requests",
+    most: int = MOST_VALUES,
+    now: datetime | None = None,
+) -> Busiest:
+    """A range by one dimension, the first by ``by`` (a name of ``RANKS``) told apart: two queries, however many values there are.
+
+    ``rest`` is what is needed for the rows to add up to the range; nobody can read the quantiles of what is not told apart.
+    """
+    now = now or datetime.now(UTC)
+    start, end = aligned(start, end, now=now)
+    source, parameters = covered(scope, cover(start, end, now=now), (dimension,))
+    rows = rows_of(
+        f"WITH each AS (SELECT value, {_NAMED}, {RANKS[by]} AS rank FROM {source} GROUP BY value), "
+        "placed AS (SELECT *, row_number() OVER (ORDER BY rank DESC, value) AS place FROM each) "
+        f"SELECT CASE WHEN place <= %s THEN value END, count(*), {SUMS} FROM placed GROUP BY 1 ORDER BY min(place)",
+        [*parameters, most],
+    )
+    told = [value for value, *_ in rows if value is not None]
+    groups = {group.value: group for group in traffic_of(scope, start, end, dimension, told, now=now)}
+    rest = next(((Totals(*sums), count) for value, count, *sums in rows if value is None), (Totals(), 0))
+    return Busiest([groups[value] for value in told if value in groups], *rest)
+
+
+def traffic_grouped(
+    scope: Scope, start: datetime, end: datetime, dimension: Dimension, groups: Mapping[str, str], *, now: datetime | None = None
+) -> list[Group]:
+    """A range by groups of values (value -> its group), the busiest first: one query. Values that are in no group are left out."""
+    now = now or datetime.now(UTC)
+    start, end = aligned(start, end, now=now)
+    source, parameters = covered(scope, cover(start, end, now=now), (dimension,), list(groups))
+    rows = rows_of(
+        f"SELECT told.name, {SUMS}, {DETAILS} FROM {source} JOIN unnest(%s::text[], %s::text[]) AS told (value, name) USING (value) "
+        f"GROUP BY told.name ORDER BY sum(requests) DESC, told.name",
+        [*parameters, list(groups), list(groups.values())],
+    )
+    points = ((name, _point(start, 0, *measured)) for name, *measured in rows)
+    return [Group(name, point.totals, point.total, point.first_token) for name, point in points]
+
+
+_NAMED = ", ".join(f"sum({name})::bigint AS {name}" for name in COUNTS)
