@@ -37,6 +37,12 @@ def running() -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def public_url() -> str:
+    """Where people reach the dashboard, without a slash at its end: ``BULKHEAD_PUBLIC_URL``, else that of the instance running on our data
+    directory, else empty: then messages carry no links. Read anew each time, because workers start before the instance is up."""
+    return read.text("BULKHEAD_PUBLIC_URL", str(running().get("web_url", ""))).rstrip("/")
+
+
 def database_url() -> str:
     """``DATABASE_URL`` (or ``BULKHEAD_DATABASE_URL``), else that of the instance running on our data directory, else empty."""
     return os.environ.get("DATABASE_URL") or os.environ.get("BULKHEAD_DATABASE_URL") or str(running().get("database_url", ""))
@@ -100,6 +106,11 @@ def mail() -> dict[str, Any]:
         "EMAIL_TIMEOUT": 10,
         "DEFAULT_FROM_EMAIL": read.text("BULKHEAD_MAIL_FROM", f"bulkhead@{parts.hostname}"),
     }
+
+
+def metrics_token() -> bytes:
+    """What opens ``/metrics`` of the web process to other hosts (``BULKHEAD_METRICS_TOKEN`` or its ``_FILE``); empty: nothing does."""
+    return read.secret("BULKHEAD_METRICS_TOKEN", "") if _named("BULKHEAD_METRICS_TOKEN") else b""
 
 
 def _named(name: str) -> bool:

@@ -27,6 +27,8 @@ urlpatterns = [
     path("", include("apps.flags.urls")),
     path("", include("apps.flags.change_urls")),
     path("", include("apps.flags.ofrep_urls")),
+    path("", include("apps.alerts.urls")),
+    path("", include("controlplane.metrics.urls")),
     path("demo/", include("controlplane.demo.urls")),
     path("settings/api/", ApiPageView.as_view(), name="api-reference"),
     path("api/v1/", include("controlplane.api_urls")),

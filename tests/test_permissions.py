@@ -14,10 +14,17 @@ import pytest
 from django.test import Client
 from django.urls import get_resolver, reverse
 from django.urls.resolvers import URLPattern, URLResolver
+from msgspec import to_builtins
 
 from apps.accounts.models import Organisation
 from apps.accounts.rules import Role, roles_for
 from apps.accounts.services import organisation_ensure
+from apps.alerts.channel_checks import StepWords
+from apps.alerts.channel_models import Delivery
+from apps.alerts.channel_services import channel_create, channel_test
+from apps.alerts.models import Alert
+from apps.alerts.policy_services import policy_set
+from apps.alerts.services import alert_silence, provider_note_set, rule_create, slo_create
 from apps.audit.actors import Actor
 from apps.audit.models import AuditEvent
 from apps.budgets.limit_choices import KINDS
@@ -25,13 +32,16 @@ from apps.budgets.limit_services import limit_set
 from apps.budgets.performance_services import performance_budget_set
 from apps.budgets.services import budget_set
 from apps.contracts.identifiers import uuid7
+from apps.dashboard.models import SavedView
 from apps.flags.changes import flip_submit
 from apps.flags.services import flag_set
 from apps.flags.two_person_rules import two_person_rule_add
 from apps.keys.request_services import key_request
 from apps.keys.services import key_create
+from apps.keys.template_services import key_template_set
 from apps.keys.wishes import Wish
 from apps.ownership.care_services import runbook_set, sla_set
+from apps.ownership.map_services import layer_set, region_set
 from apps.ownership.rotation_services import rotation_override_add, rotation_set
 from apps.ownership.services import service_ensure, team_ensure
 from apps.prices.repricing import repricing_create
@@ -41,22 +51,26 @@ from apps.providers.models import ProviderModel
 from apps.providers.prices import prices_set
 from apps.providers.rules import EndpointSpec, PriceSpec
 from apps.providers.services import credential_set, provider_ensure
+from apps.publishing.managed import Listed, managed_set
 from apps.publishing.services import publish
 from apps.routes.rules import TargetSpec
 from apps.routes.services import route_ensure, route_update
 from apps.usage.anomaly_rules import KeyEvidence
+from apps.usage.capture_services import capture_route_set
 from apps.usage.models import SpendAnomaly
 from apps.usage.reconciliation_services import provider_export_import
+from controlplane.configfile.document import LimitEntry
 from tests.people import client_of, member
 
 PUBLIC = {
-from apps.usage.capture_services import capture_route_set
     "accounts:login": "how else could one sign in",
     "accounts:logout": "does nothing for somebody who is not signed in",
     "accounts:accept": "the link is the secret",
     "ui:theme": "sets a cookie",
     "ui:zone": "sets a cookie",
     "dashboard:healthz": "for load balancers; tells no more than whether it works",
+    "metrics:scrape": "a token opens it, or this host",
+    "metrics:targets": "a token opens it, or this host",
     "ofrep:flag": "a virtual key opens it",
     "ofrep:flags": "a virtual key opens it",
 }
@@ -170,6 +184,24 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         actor=actor, rotation=rotation, user=member(organisation, "member"), starts_at=hour, ends_at=later + timedelta(days=1)
     )
     runbook = runbook_set(actor=actor, organisation=organisation, name="away", title="Away", owner=team)
+    view = SavedView.objects.create(organisation=organisation, owner=member(organisation, "manager"), name="v", path="/dashboards/")
+    region = region_set(actor=actor, organisation=organisation, name="eu-north")
+    layer = layer_set(actor=actor, organisation=organisation, name="models")
+    template = key_template_set(actor=actor, team=team, routes=["*"], environments=["staging"], most_keys=1)
+    listed = Listed("limit", str(limit.pk), "limits", "l", to_builtins(LimitEntry(name="l", kind=limit.kind, amount=9)))
+    managed_set(actor=actor, organisation=organisation, document="bulkhead.yaml", listed=[listed], by="ops", version=None)
+    mark = organisation.managed_things.get()  # type: ignore[attr-defined]
+    watched = rule_create(actor=actor, organisation=organisation, name="walled", title="Walled", series="error_rate", warn="1%")
+    alert = Alert.objects.create(
+        organisation=organisation, rule=watched, fingerprint="walled", state="firing", severity="warning", started_at=hour, fired_at=hour,
+        judged_at=hour,
+    )  # fmt: skip
+    slo = slo_create(actor=actor, organisation=organisation, name="walled", title="W", indicator="availability", objective="99")
+    silence = alert_silence(actor=actor, alert=alert, until=later, reason="a test")
+    note = provider_note_set(actor=actor, provider=provider, state="down", text="walled")
+    channel, _ = channel_create(actor=actor, organisation=organisation, name="walled", kind="email", address="walled@example.test")
+    policy = policy_set(actor=actor, organisation=organisation, name="walled", steps=[StepWords(0, "on-call")])
+    Delivery.objects.filter(pk=channel_test(actor=actor, channel=channel).pk).update(state="failed")
     publish(actor=actor, reason="first")
     for attempts in (1, 2):
         route_update(actor=actor, route=route, max_attempts=attempts)
@@ -189,6 +221,11 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "rule_id": rule.pk,
         "key": release.name,
         "dimension": "team",
+        "kind": "team",
+        "thing": "route",
+        "object_id": route.pk,
+        "panel": "traffic",
+        "view_id": view.pk,
         "performance_id": performance.pk,
         "route_id": route.pk,
         "key_id": key.pk,
@@ -198,12 +235,27 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "rotation_id": rotation.pk,
         "override_id": stands_in.pk,
         "runbook_id": runbook.pk,
+        "region_id": region.pk,
+        "layer_id": layer.pk,
+        "template_id": template.pk,
+        "mark_id": mark.pk,
         "asking_id": asking.pk,
+        "alert_id": alert.pk,
+        "alert_rule_id": watched.pk,
+        "slo_id": slo.pk,
+        "silence_id": silence.pk,
+        "note_id": note.pk,
+        "channel_id": channel.pk,
+        "policy_id": policy.pk,
+        "delivery_id": Delivery.objects.get(channel=channel).pk,
         "handover_id": uuid7(),
         "number": 2,  # whose route was changed again since
         "seq": 1,
         "pk": member(organisation, email="someone@example.test").pk,
         "request_id": uuid7(),
+        "capture_id": capture_route_set(
+            actor=actor, organisation=organisation, route_id=str(route.pk), route_name=route.name, percent=1.0
+        ).pk,
         "token": "not-a-token",
         "organisation": "main",
         "flag_id": "stop-p",
@@ -228,9 +280,6 @@ def let_in(client: Client, things: dict[str, Any], chosen: list[Address], *, ref
         for method in (client.get, client.post):
             response = method(url_of(address, things), TYPED, follow=follow)
             to_sign_in = response.status_code == 302 and response["Location"].startswith("/login/?next=/")
-        "capture_id": capture_route_set(
-            actor=actor, organisation=organisation, route_id=str(route.pk), route_name=route.name, percent=1.0
-        ).pk,
             if response.status_code not in {405, *refusals} and not (to_sign_in and 401 in refusals):
                 found.append(f"{method.__name__} {address.name}: {response.status_code}")
     return found
@@ -259,7 +308,8 @@ def test_a_viewer_changes_nothing(things: dict[str, Any], organisation: Organisa
 def test_nobody_reaches_into_another_organisation(things: dict[str, Any]) -> None:
     olga = member(Organisation.objects.create(name="Other", slug="other"), email="olga@example.test")
     client = client_of(olga)
-    nobodys = {*PUBLIC, "publishing:undo", "dashboard:spend_by"}  # a dimension is nobody's: one's own spend by it is shown
+    dimensions = {"dashboard:spend_by", "dashboard:board", "dashboard:board_panel", "dashboard:boards_panel"}
+    nobodys = {*PUBLIC, "publishing:undo", *dimensions}  # a dimension is nobody's: one's own spend and traffic by it is shown
     chosen = [address for address in ADDRESSES if address.arguments and address.name not in nobodys]
     assert let_in(client, things, chosen, refusals={403, 404}, follow=True) == []
     undone = client.post(reverse("publishing:undo", args=[things["number"]]), follow=True).content.decode()  # refused in a toast

@@ -42,6 +42,7 @@ from apps.proxy.compiler import CompileError
 from apps.proxy.engine import Engine
 from apps.proxy.errors import StartError
 from apps.proxy.exposures import Exposures
+from apps.proxy.gauges import Gauges
 from apps.proxy.hints import Hints, UrlError, checked_url
 from apps.proxy.holder import Holder
 from apps.proxy.http.limits import ServerLimits
@@ -89,8 +90,8 @@ class ProxySettings:
     private_key: str
     redis_url: str
     overrides_dir: Path
-    trusted_proxies: Networks | None = None
     capture_dir: Path
+    trusted_proxies: Networks | None = None
 
     @classmethod
     def read(cls, environ: dict[str, str] | None = None) -> ProxySettings:
@@ -116,8 +117,8 @@ class ProxySettings:
             private_key=read.text("BULKHEAD_PROXY_TLS_KEY", ""),
             redis_url=_redis_url(read),
             overrides_dir=read.path("BULKHEAD_OVERRIDES_DIR", str(data / "proxy" / "overrides")),
-            trusted_proxies=_trusted(read),
             capture_dir=read.path("BULKHEAD_CAPTURE_DIR", str(data / SPOOL)),
+            trusted_proxies=_trusted(read),
         )
 
 
@@ -319,8 +320,8 @@ async def serve(settings: ProxySettings) -> None:
         pool = RedisPool(settings.redis_url, boot_id)
     keeper = engine.shares = ShareKeeper(engine.limits, pool, store.proxies_live if store is not None else None)
     prober = Prober(engine.states.breakers, engine.states.find, engine.pool, loop.time)
-    overrides = Overrides(settings.overrides_dir, holder, now_ms)
     recorder = engine.recorder = Recorder(settings.capture_dir, fernet, now_ms)
+    overrides = Overrides(settings.overrides_dir, holder, now_ms)
     overrides.load()
     token = secrets.token_urlsafe(24)
     _announce(settings, admin, boot_id, token)
@@ -360,7 +361,9 @@ async def serve(settings: ProxySettings) -> None:
         background += [loop.create_task(store.run()), loop.create_task(follower.run()), loop.create_task(follower.keep())]
         engine.report = Report(engine.states, loop.time, now_ms)
         exposures = Exposures(holder, engine.metrics)
-        background.append(loop.create_task(_report_state(store, admin_app, hints, keeper, engine.report, overrides, exposures)))
+        gauges = Gauges(engine)
+        store.gauges = gauges.detail
+        background.append(loop.create_task(_report_state(store, admin_app, hints, keeper, engine.report, overrides, exposures, gauges)))
     # Requests leave no reference cycles behind, so the collector need not walk the config again and again.
     gc.collect()
     gc.freeze()
@@ -436,7 +439,14 @@ def _announce(settings: ProxySettings, admin: socket.socket, boot_id: str, token
 
 
 async def _report_state(
-    store: Store, admin: AdminApp, hints: Hints | None, keeper: ShareKeeper, report: Report, overrides: Overrides, exposures: Exposures
+    store: Store,
+    admin: AdminApp,
+    hints: Hints | None,
+    keeper: ShareKeeper,
+    report: Report,
+    overrides: Overrides,
+    exposures: Exposures,
+    gauges: Gauges,
 ) -> None:
     """Keeps what the next heartbeat says true; of targets, to a second, and of exposures, to ten: what they do must not become a storm of
     heartbeats."""
@@ -446,6 +456,7 @@ async def _report_state(
         if number % 100 == 0:
             flags = exposures.detail()
         if number % 10 == 0:
+            gauges.sample()
             targets = report.detail()
             told = overrides.told()
             targets |= {"overrides": told} if told else {}
@@ -471,6 +482,7 @@ async def _unused_app(scope: Any, receive: Any, send: Any) -> None:
 
 def main() -> int:
     try:
+        logs_configure("proxy")
         settings = ProxySettings.read()
     except SettingError as error:
         print(f"proxy: {error}", file=sys.stderr)
@@ -482,7 +494,6 @@ def main() -> int:
             runner.run(serve(settings))
     except StartError as error:
         print(f"proxy: {error}", file=sys.stderr)
-        logs_configure("proxy")
         return 1
     except KeyboardInterrupt:
         pass

@@ -140,13 +140,15 @@ class Scrape:
         return [*families, waits]
 
     def _money(self) -> list[Family]:
-        rows = self._engine.leases.held()
+        rows = [(budget, amounts) for budget, *amounts in self._engine.leases.held()]
         return [
-            self._summed(name, "gauge", text, self._budgets, ((row[0], row[at] / 1e9) for row in rows), "dollars")
-            for at, name, text in (
-                (1, "bulkhead_lease_held_dollars", "Slice of a budget that this process holds and has not spent."),
-                (2, "bulkhead_lease_available_dollars", "Of that, what new requests may reserve."),
-                (3, "bulkhead_lease_reserved_dollars", "Of that, what running requests have reserved."),
+            self._summed(name, "gauge", text, self._budgets, ((budget, amounts[at] / 1e9) for budget, amounts in rows), "dollars")
+            for at, (name, text) in enumerate(
+                (
+                    ("bulkhead_lease_held_dollars", "Slice of a budget that this process holds and has not spent."),
+                    ("bulkhead_lease_available_dollars", "Of that, what new requests may reserve."),
+                    ("bulkhead_lease_reserved_dollars", "Of that, what running requests have reserved."),
+                )
             )
         ]
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from apps.accounts.scope import Scope
 from apps.contracts.identifiers import uuid7_unix_ms
 from apps.usage.covering import HOUR, floor
+from apps.usage.feedback_selectors import TOLD
 from apps.usage.models import UsageRequest
 from apps.usage.narrowing import condition, scans
 from apps.usage.selectors import WHERE, rows_of
@@ -182,7 +183,8 @@ def request_rows(
 
 
 def request_get(request_id: UUID) -> UsageRequest | None:
-    """One request with everything known of it, whatever its scope: the caller checks who may see it.
+    """One request with everything known of it, whatever its scope: the caller checks who may see it. ``feedback_told``: what apps said
+    of it (``apps.usage.feedback_selectors.feedback_told``).
 
     The id's own time selects the partitions; a host whose clock was off is found within a day.
     """

@@ -58,6 +58,7 @@ OBJECTS = {
     "budgets": ("budget_id", "/budgets/", r"^/budgets/([0-9a-f-]{36})/$"),
     "limits": ("limit_id", "/limits/", r"^/limits/([0-9a-f-]{36})/$"),
     "performance": ("performance_id", "/performance-budgets/", r"^/performance-budgets/([0-9a-f-]{36})/$"),
+    "dashboard:board": ("kind", "/dashboards/", r"^/dashboards/(\w+)/$"),
     "dashboard:spend_by": ("dimension", "/spend/by/", r"^/spend/by/(\w+)/$"),
     "flags": ("flag", "/flags/", r"^/flags/(?!new/)([a-z0-9._-]+)/$"),
     "changes": ("change_id", "/changes/?show=open", r"^/changes/([0-9a-f-]{36})/$"),
@@ -66,10 +67,16 @@ OBJECTS = {
     "ownership:service": ("service_id", "/ownership/teams/{team_id}/", r"^/ownership/services/([0-9a-f-]{36})/$"),
     "ownership:service_edit": ("service_id", "/ownership/teams/{team_id}/", r"^/ownership/services/([0-9a-f-]{36})/$"),
     "ownership:service_sla": ("service_id", "/ownership/teams/{team_id}/", r"^/ownership/services/([0-9a-f-]{36})/$"),
+    "ownership:sla": ("sla_id", "/ownership/teams/{team_id}/", r"^/ownership/slas/([0-9a-f-]{36})/$"),
     "ownership:rotation": ("rotation_id", "/ownership/rotations/", r"^/ownership/rotations/([0-9a-f-]{36})/$"),
     "ownership:rotation_edit": ("rotation_id", "/ownership/rotations/", r"^/ownership/rotations/([0-9a-f-]{36})/$"),
     "ownership:runbook": ("runbook_id", "/ownership/runbooks/", r"^/ownership/runbooks/([0-9a-f-]{36})/$"),
     "ownership:runbook_edit": ("runbook_id", "/ownership/runbooks/", r"^/ownership/runbooks/([0-9a-f-]{36})/$"),
+    "alerts": ("alert_id", "/alerts/?show=all", r"^/alerts/([0-9a-f-]{36})/$"),
+    **dict.fromkeys(("alerts:rule", "alerts:rule_edit"), ("alert_rule_id", "/alerts/rules/", r"^/alerts/rules/([0-9a-f-]{36})/$")),
+    **dict.fromkeys(("alerts:slo", "alerts:slo_edit"), ("slo_id", "/alerts/slos/", r"^/alerts/slos/([0-9a-f-]{36})/$")),
+    "alerts:channel_edit": ("channel_id", "/alerts/channels/", r"^/alerts/channels/([0-9a-f-]{36})/edit/$"),
+    "alerts:policy_edit": ("policy_id", "/alerts/routing/", r"^/alerts/routing/([0-9a-f-]{36})/edit/$"),
     "settings": ("pk", "/settings/people/", r"^/settings/people/([0-9a-f-]{36})/$"),
 }
 """App, or page -> the parameter of its address, the page that lists such objects, and what a link to one looks like."""
@@ -83,20 +90,25 @@ ACTS = {
     "settings:person-password-link", "settings:person-remove", "demo:break", "demo:switch", "demo:undo", "demo:traffic",
     "ui:theme", "ui:zone", "ui:catalogue_try", "audit:check", "providers:credential_remove",
     "prices:discount_remove", "prices:gpu_remove", "prices:base_take", "prices:repricing_withdraw",
-    "dashboard:spend_anomaly_acknowledge",
+    "dashboard:spend_anomaly_acknowledge", "dashboard:saved_view_delete",
     "flags:delete", "changes:approve", "changes:reject", "changes:withdraw", "changes:review", "changes:rule_remove",
     "ownership:assign", "ownership:team_people", "ownership:sla_delete", "ownership:rotation_delete", "ownership:override",
     "ownership:override_end", "ownership:runbook_review", "ownership:runbook_delete",
     "ownership:team_delete", "settings:person-team", "captures:end", "captures:sample",
     "costs:reconciliation_remove", "reviews:weekly_send",
+    "alerts:acknowledge", "alerts:silence", "alerts:resolve", "alerts:note", "alerts:silence_end", "alerts:note_end",
+    "alerts:rule_switch", "alerts:rule_delete", "alerts:slo_delete", "alerts:channel_test", "alerts:channel_delete",
+    "alerts:policy_delete", "alerts:delivery_again",
     "budgets:override_end", "budgets:override", "budgets:delete", "limits:delete", "performance:delete",
 }  # fmt: skip
 """Addresses that act when sent to by POST: they have no page, or only their refusal."""
 PARTS = {
     "keys:first_request", "routes:spread", "publishing:propagation", "demo:progress", "ui:catalogue_live", "ui:toasts",
-    "flags:watch", "flags:spread", "changes:badge", "ofrep:flag", "ofrep:flags",
+    "routes:standing", "ownership:of", "flags:watch", "flags:spread", "changes:badge", "ofrep:flag", "ofrep:flags",
     "costs:focus", "costs:showback", "limits:use", "budgets:subjects",
+    "dashboard:boards_panel", "dashboard:board_panel",
     "dashboard:playground_told", "dashboard:verdict", "dashboard:now", "performance:verdict", "dashboard:healthz",
+    "metrics:scrape", "metrics:targets",
 }  # fmt: skip
 """Parts of pages that stand on those pages, and addresses for machines."""
 SOMETIMES = {"demo:remove"}
@@ -115,6 +127,7 @@ MORE = {
     "ui:catalogue-dark": "/ui/?scheme=dark",
     "flags:list-none": "/flags/?q=nothing-matches-this",
     "routes:list-none": "/routes/?q=nothing-matches-this",
+    "dashboard:board-compared": "/dashboards/?from=now-24h&compare=1d",
     "budgets:list-none": "/budgets/?q=nothing-matches-this",
     "prices:list-none": "/prices/?q=nothing-matches-this",
 }

@@ -13,6 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from apps.contracts.exposition import Family, Sample, rendered
+from apps.contracts.snapshot import BreakerPolicy
 from apps.contracts.usage import UsageRecord
 from apps.proxy.metrics import Metrics
 from apps.proxy.scrape import Scrape
@@ -49,6 +50,7 @@ def scraped(monkeypatch: pytest.MonkeyPatch, db: None) -> dict[str, set[str]]:
     metrics.count(proxy_record(error_code="upstream_error", outcome="error", status=502, flags=["variant:b"]))
     metrics.unrecorded("missing_key")
     metrics.credential_refused("o/east/main/m", 401)
+    engine.states.of("o/east/main/m", BreakerPolicy())
     engine.states.breakers.force("o/east/main/m", "open", 0.0)
     engine.states.bulkheads.of("route r-1", 1, 5)
     engine.limits.view = lambda: [{"id": "l", "share": 1, "used": 0, "refused": 0}]
@@ -58,7 +60,7 @@ def scraped(monkeypatch: pytest.MonkeyPatch, db: None) -> dict[str, set[str]]:
     first.attempts[0].outcome = first.outcome = "error"
     first.error_code = "upstream_error"
     shipper = ShipperMetrics(str)
-    shipper.count(settled(first))
+    shipper.count(settled(first, *(traffic.pair()[1] for _ in range(5))))
     web = WebMetrics()
     web.began()
     web.ended(view="a:b", method="GET", status=200, seconds=0.1)
@@ -119,7 +121,7 @@ def test_every_expression_asks_for_what_is_told(scraped: dict[str, set[str]]) ->
         wrong += [f"{title}: no process tells {name}" for name in metrics - known.keys()]
         there = set().union(*(known.get(name, set()) for name in metrics))
         wrong += [f"{title}: nothing has the label {label}" for label in labels - there]
-    assert wrong == []
+    assert wrong == [], "\n".join(wrong)
     assert len(used) > 45
 
 

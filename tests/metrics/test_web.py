@@ -97,9 +97,9 @@ def proxy(name: str, *, seconds: int = 0, version: int = 0, state: str = "ready"
     )  # fmt: skip
 
 
-def budget(actor: Actor, organisation: Organisation, name: str) -> None:
+def budget(actor: Actor, organisation: Organisation, name: str, window: str = "day") -> None:
     scope: dict[str, Any] = {"scope": "organisation", "scope_id": organisation.pk}
-    budget_set(actor=actor, organisation=organisation, name=name, window="day", limit_nano=5_000_000_000, **scope)
+    budget_set(actor=actor, organisation=organisation, name=name, limit_nano=5_000_000_000, window=window, **scope)
 
 
 @pytest.mark.django_db
@@ -131,8 +131,8 @@ def test_what_the_control_plane_knows(organisation: Organisation, actor: Actor) 
 @pytest.mark.usefixtures("quiet")
 def test_many_budgets_are_some_and_how_many_more(monkeypatch: pytest.MonkeyPatch, organisation: Organisation, actor: Actor) -> None:
     monkeypatch.setattr(installation, "MOST_BUDGETS", 1)
-    for name in ("One", "Two", "Three"):
-        budget(actor, organisation, name)
+    for name, window in (("One", "day"), ("Two", "week"), ("Three", "month")):
+        budget(actor, organisation, name, window)
     found = {family.name: family for family in installation.families()}
     [sample] = found["bulkhead_budget_limit_dollars"].samples
     assert ("budget", "One") in sample.labels and MOST_BUDGETS > 1
