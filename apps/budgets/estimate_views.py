@@ -14,7 +14,7 @@ from apps.budgets.estimates import DAYS, SAMPLE, Estimate, estimate_make, gpus_n
 from apps.budgets.services import DEFAULT_SHARES
 from apps.contracts.money import dollars_text
 from apps.keys.neighbours import routes_known
-from apps.prices.selectors import Tariffs
+from apps.prices.selectors import model_names
 from apps.publishing.editing import ScopedView
 
 MOST_OFFERED = 500
@@ -32,15 +32,15 @@ class EstimateView(ScopedView):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         organisation = self.choice.organisation
-        tariffs, routes = Tariffs(organisation), routes_known(organisation, most=MOST_OFFERED)
+        routes = routes_known(organisation, most=MOST_OFFERED)
         query = {name: text.replace("\x00", "") for name in FIELDS if (text := request.GET.get(name, "")).strip()}
         form = EstimateForm(query or None, gpus=gpus_now(organisation))
-        estimate = self._estimate(form, tariffs) if query else None
+        estimate = self._estimate(form) if query else None
         context: dict[str, Any] = {
             "choice": self.choice,
             "form": form,
             "estimate": estimate,
-            "models": sorted(f"{row.provider.name}/{row.name}" for row in tariffs.models.values())[:MOST_OFFERED],
+            "models": model_names(organisation, most=MOST_OFFERED),
             "routes": [route.name for route in routes],
             "may_change": self.choice.may("budget.change"),
             "days": DAYS,
@@ -54,11 +54,11 @@ class EstimateView(ScopedView):
             context |= {"budget": budget, "budget_fields": [*((name, budget[name]) for name in kept), *BUDGET.items()]}
         return render(request, "budgets/estimate.html", context, status=400 if form.errors else 200)
 
-    def _estimate(self, form: EstimateForm, tariffs: Tariffs) -> Estimate | None:
+    def _estimate(self, form: EstimateForm) -> Estimate | None:
         if not form.is_valid():
             return None
         try:
-            return estimate_make(self.choice.organisation, self.choice.scope, tariffs=tariffs, **form.facts())
+            return estimate_make(self.choice.organisation, self.choice.scope, **form.facts())
         except ServiceError as error:
             form.add_error(error.field if error.field in form.fields else None, str(error))
             return None

@@ -90,8 +90,7 @@ def prices_of_a_day(tariffs: Tariffs, model: str, *, now: datetime | None = None
     """What prices ``<provider>/<model>`` during the 24 hours from now, each price with the hours that it holds. Raises ServiceError."""
     now = now or datetime.now(UTC)
     provider, _, name = model.partition("/")
-    known = any(row.provider.name == provider and row.name == name for row in tariffs.models.values())
-    if not known:
+    if not tariffs.knows(provider, name):
         raise ServiceError(f"the price book has no model {model[:120]!r}: choose one of the list, as provider/model", "model")
     tariff = tariffs.of(provider, name)
     found: Counter[Price] = Counter()
@@ -167,7 +166,6 @@ def estimate_make(
     gpus: int,
     tokens_a_second: int | None,
     busy_percent: int,
-    tariffs: Tariffs | None = None,
     now: datetime | None = None,
 ) -> Estimate:
     """What was asked for, priced. route: measured instead of typed tokens; requests and model are then its own where left out.
@@ -189,7 +187,7 @@ def estimate_make(
         raise ServiceError("choose a model of the price book, as provider/model, or a route that is measured", "model")
     if gpu is not None and tokens_a_second is None:
         raise ServiceError("say how many tokens a second one replica does: nothing can be compared without", "speed")
-    prices = prices_of_a_day(tariffs or Tariffs(organisation), model, now=now)
+    prices = prices_of_a_day(Tariffs(organisation, ()), model, now=now)
     hosting = Hosting(gpu.per_hour, gpus, tokens_a_second, busy_percent) if gpu is not None and tokens_a_second is not None else None
     total_in = sum(use.input for use in uses)
     estimate = Estimate(

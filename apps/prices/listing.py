@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from apps.prices.selectors import Tariffs
+from apps.prices.selectors import Tariffs, models_priced
 from apps.providers import choices, rules
 from apps.providers.listing import routes_using
 from apps.providers.models import Discount, Price, ProviderModel
@@ -51,8 +51,8 @@ class BookRow:
 
 
 def models_found(organisation: Organisation, *, query: str = "", provider: str = "", priced: str = "") -> QuerySet[ProviderModel]:
-    """Models by provider and name. priced: ``yours``, ``book``, ``none`` or all."""
-    models = ProviderModel.objects.filter(provider__organisation=organisation).order_by("provider__name", "name")
+    """Models with their prices, by provider and name. priced: ``yours``, ``book``, ``none`` or all."""
+    models = models_priced(ProviderModel.objects.filter(provider__organisation=organisation)).order_by("provider__name", "name")
     if query:
         models = models.filter(name__icontains=query)
     if provider:
@@ -69,11 +69,10 @@ def models_found(organisation: Organisation, *, query: str = "", provider: str =
 
 
 def book_rows(models: Sequence[ProviderModel], tariffs: Tariffs, *, now: datetime | None = None) -> list[BookRow]:
-    """The rows of models that were found: no query."""
+    """The rows of models that were found and that ``tariffs`` was made of: no query, but for models priced like one priced like another."""
     now = now or datetime.now(UTC)
     rows = []
-    for found in models:
-        model = tariffs.models[found.pk]
+    for model in models:
         tariff = tariffs.of(model.provider.name, model.name)
         price = tariff.at(rules.unix_ms(now) or 0) if tariff is not None else None
         held = prices_in_force(model.prices.all())
@@ -115,10 +114,10 @@ class ModelPage:
 def model_page(organisation: Organisation, model_id: UUID, *, now: datetime | None = None) -> ModelPage | None:
     """One of the organisation's models; None where it has none of that id."""
     now = now or datetime.now(UTC)
-    tariffs = Tariffs(organisation)
-    found = tariffs.models.get(model_id)
+    found = models_priced(ProviderModel.objects.filter(provider__organisation=organisation, pk=model_id)).first()
     if found is None:
         return None
+    tariffs = Tariffs(organisation, [found])
     rows = sorted(found.prices.all(), key=lambda row: (row.retired_at is None, row.created_at), reverse=True)
     held = _now(prices_in_force(rows), now)
     tariff = tariffs.of(found.provider.name, found.name)
@@ -130,5 +129,5 @@ def model_page(organisation: Organisation, model_id: UUID, *, now: datetime | No
         now=tariff.at(rules.unix_ms(now) or 0) if tariff is not None else None,
         discounts=[row for row in tariffs.discounts if row.provider_id == found.provider_id and row.model in ("", found.name)],
         routes=list(dict.fromkeys(target.route.name for target in routes_using(found.provider, models=[found.name]))),
-        alike=sorted((row for row in tariffs.models.values() if row.like_id == found.pk), key=str),
+        alike=sorted(found.alike.select_related("provider"), key=str),
     )

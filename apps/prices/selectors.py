@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from django.db.models import F, Max, Q, QuerySet, Sum
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet, Sum
 
+from apps.contracts.snapshot import PriceFragment
 from apps.contracts.tariff import PriceBook, Tariff
 from apps.prices import choices
 from apps.prices.models import BookRefresh, GpuPrice, Repricing, RepricingLine
-from apps.providers.models import Discount, ProviderModel
+from apps.providers.choices import SOURCE_MANUAL
+from apps.providers.models import Discount, Price, Provider, ProviderModel
+from apps.providers.prices import price_id
 from apps.providers.rules import unix_ms
 from apps.providers.selectors import models_with_prices
 from apps.providers.snapshot import discount_of, page_of
@@ -26,30 +30,80 @@ if TYPE_CHECKING:
 
 
 class Tariffs:
-    """What an organisation's models cost, by the fragments that proxies would get if everything was published now: three queries at
-    once, none later. models: with provider and prices, replaced ones too, by id."""
+    """What an organisation's models cost, by the fragments that proxies would get if everything was published now.
 
-    def __init__(self, organisation: Organisation) -> None:
-        found = models_with_prices(ProviderModel.objects.filter(provider__organisation=organisation))
-        self.models: dict[UUID, ProviderModel] = {row.pk: row for row in found}
-        self._providers = {row.provider.name: str(row.provider_id) for row in self.models.values()}
-        pages = {page.id: page for row in self.models.values() if (page := page_of(row)) is not None}
-        self.discounts = list(Discount.objects.filter(organisation=organisation))
-        self._book = PriceBook(pages.get, [discount_of(row) for row in self.discounts])
+    rows: models that are shown anyway, read by ``models_priced``; without them every model is read at once, three queries. With them, one
+    query for the discounts; what else is asked for, or what a model is priced like, is read when it is needed, two queries each time.
+    """
+
+    def __init__(self, organisation: Organisation, rows: Iterable[ProviderModel] | None = None) -> None:
+        self._organisation, self._whole = organisation, rows is None
+        self.providers: list[str] = []
+        """Names of the providers that have a model."""
+        self._provider_ids: dict[str, str] = {}
+        self.discounts: list[Discount] = []
+        self._read_providers()
+        self.models: dict[UUID, ProviderModel] = {}
+        """Those that were read, with provider and prices, replaced ones too."""
+        self._pages: dict[str, PriceFragment | None] = {}
+        self._take(models_with_prices(ProviderModel.objects.filter(provider__organisation=organisation)) if rows is None else rows)
+        self._book = PriceBook(self._page, [discount_of(row) for row in self.discounts])
         self._made: dict[tuple[str, str, str], Tariff | None] = {}
 
-    @property
-    def providers(self) -> list[str]:
-        """Names of the providers that have a model."""
-        return sorted(self._providers)
+    def _read_providers(self) -> None:
+        """Providers and discounts in one query."""
+        fields = ("id", "name", "model", "discount", "valid_from", "valid_to")
+        rows = Provider.objects.filter(Exists(ProviderModel.objects.filter(provider=OuterRef("pk"))), organisation=self._organisation)
+        columns = ("pk", "name", *(f"discounts__{field}" for field in fields))
+        for pk, name, *facts in rows.order_by("name", "discounts__name").values_list(*columns):
+            if name not in self._provider_ids:
+                self._provider_ids[name] = str(pk)
+                self.providers.append(name)
+            if facts[0] is not None:
+                given = dict(zip(fields, facts, strict=True))
+                self.discounts.append(Discount(organisation_id=self._organisation.pk, provider_id=pk, **given))
+
+    def _take(self, rows: Iterable[ProviderModel]) -> None:
+        for row in rows:
+            self.models[row.pk] = row
+            self._pages[price_id(row)] = page_of(row)
+            if row.like is not None and not self._whole and price_id(row.like) not in self._pages:
+                self._pages[price_id(row.like)] = page_of(row.like)
+
+    def _page(self, page_id: str) -> PriceFragment | None:
+        """The page with an id; read where it is not known yet."""
+        if page_id not in self._pages and not self._whole:
+            provider, _, name = page_id.partition("/")
+            self._pages[page_id] = None
+            self._take(models_priced(ProviderModel.objects.filter(provider=provider, name=name)))
+        return self._pages.get(page_id)
+
+    def knows(self, provider: str, model: str) -> bool:
+        """Whether the provider of this name has this model, priced or not."""
+        own = self._provider_ids.get(provider)
+        if own is None:
+            return False
+        self._page(f"{own}/{model}")
+        return f"{own}/{model}" in {price_id(row) for row in self.models.values()}
 
     def of(self, provider: str, model: str, region: str = "") -> Tariff | None:
         """The tariff of a model of the provider with this name; None where nothing ever prices it."""
         key = (provider, model, region)
         if key not in self._made:
-            own = self._providers.get(provider)
+            own = self._provider_ids.get(provider)
             self._made[key] = self._book.tariff(f"{own}/{model}", region) if own else None
         return self._made[key]
+
+
+def models_priced(models: QuerySet[ProviderModel]) -> QuerySet[ProviderModel]:
+    """Models as ``Tariffs`` reads them: with provider and prices, and those of the model that each is priced like."""
+    return models_with_prices(models).prefetch_related("like__prices")
+
+
+def model_names(organisation: Organisation, *, most: int) -> list[str]:
+    """The first models of an organisation as ``provider/model``, by name: one query."""
+    rows = ProviderModel.objects.filter(provider__organisation=organisation).order_by("provider__name", "name")
+    return [f"{provider}/{name}" for provider, name in rows.values_list("provider__name", "name")[:most]]
 
 
 def gpu_prices_of(organisation: Organisation) -> QuerySet[GpuPrice]:
@@ -136,20 +190,35 @@ class Unpriced(NamedTuple):
     tokens: int
 
 
+_BARE = f"""
+    SELECT used.provider, used.model, used.attempts, used.tokens, found.like_id IS NULL
+    FROM (
+        SELECT provider, model, sum(attempts) AS attempts, sum(tokens_input + tokens_output) AS tokens FROM usage_rollup_1h
+        WHERE organisation = %(organisation)s AND simulated = %(simulated)s AND bucket >= %(since)s GROUP BY provider, model
+        HAVING sum(cost_nano) = 0 AND sum(tokens_input + tokens_output) > 0
+    ) AS used
+    JOIN {Provider._meta.db_table} AS owner ON owner.organisation_id = %(organisation)s::uuid AND owner.name = used.provider
+    JOIN {ProviderModel._meta.db_table} AS found ON found.provider_id = owner.id AND found.name = used.model
+    WHERE NOT EXISTS (
+        SELECT FROM {Price._meta.db_table} AS own WHERE own.model_id = found.id AND own.retired_at IS NULL AND own.region = ''
+          AND (own.valid_from IS NULL OR own.valid_from <= %(now)s) AND (own.valid_to IS NULL OR own.valid_to > %(now)s)
+          AND (own.source = %(manual)s OR NOT EXISTS (
+            SELECT FROM {Price._meta.db_table} AS other
+            WHERE other.model_id = found.id AND other.retired_at IS NULL AND other.source = %(manual)s))
+    )
+    ORDER BY used.attempts DESC
+"""
+
+
 def unpriced_traffic(scope: Scope, tariffs: Tariffs, *, days: int = UNPRICED_DAYS, now: datetime | None = None) -> list[Unpriced]:
-    """Models that nothing prices now and that were used lately, booked at nothing, the busiest first: one query. Only what was booked at
-    nothing is looked up in the book: thousands of prices are compiled for nobody's question."""
+    """Models that nothing prices now and that were used lately, booked at nothing, the busiest first: one query; what is priced like
+    another model and was booked at nothing all the same is looked up in the book."""
     now = now or datetime.now(UTC)
     at = unix_ms(now) or 0
-    rows = rows_of(
-        "SELECT provider, model, sum(attempts), sum(tokens_input + tokens_output) FROM usage_rollup_1h "
-        "WHERE organisation = %s AND simulated = %s AND bucket >= %s GROUP BY provider, model "
-        "HAVING sum(cost_nano) = 0 AND sum(tokens_input + tokens_output) > 0 ORDER BY 3 DESC",
-        [scope.organisation, scope.simulated, now - timedelta(days=days)],
-    )
-    known = {(row.provider.name, row.name) for row in tariffs.models.values()}
-    bare = [row for row in rows if row[:2] in known and ((tariff := tariffs.of(*row[:2])) is None or tariff.at(at) is None)]
-    return [Unpriced(provider, model, int(attempts), int(tokens)) for provider, model, attempts, tokens in bare]
+    asked = {"organisation": scope.organisation, "simulated": scope.simulated, "since": now - timedelta(days=days), "now": now}
+    rows = rows_of(_BARE, {**asked, "manual": SOURCE_MANUAL})
+    bare = [row for row in rows if row[4] or (tariff := tariffs.of(row[0], row[1])) is None or tariff.at(at) is None]
+    return [Unpriced(provider, model, int(attempts), int(tokens)) for provider, model, attempts, tokens, _ in bare]
 
 
 def newest_book() -> str:

@@ -81,11 +81,11 @@ class ListView(BookView):
             nothing_yet=nothing,
             chips=chips,
         )
-        tariffs = Tariffs(organisation)
         if query.get("format") == "csv":
-            rows = listing.book_rows(list(found.everything[:MOST_CSV_ROWS]), tariffs)
+            rows = listing.book_rows(list(found.everything[:MOST_CSV_ROWS]), Tariffs(organisation))
             lines = ([column.value(row) for column in tables.BOOK if column.value] for row in rows)
             return csv_response("bulkhead-prices.csv", [column.label for column in tables.BOOK], lines)
+        tariffs = Tariffs(organisation, found.rows)
         context = self.frame(
             listing=found,
             rows=listing.book_rows(found.rows, tariffs),
