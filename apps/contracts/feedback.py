@@ -15,7 +15,8 @@ import msgspec
 
 from apps.contracts.identifiers import uuid7_unix_ms
 
-MAX_BODY = 16 * 1024
+MAX_BODY = 64 * 1024
+"""Bytes: the longest texts, however they are escaped."""
 MAX_REASON = 2_000
 MAX_TAGS = 10
 MAX_TAG = 64
