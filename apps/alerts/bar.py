@@ -23,7 +23,7 @@ MOST = 500
 def open_alerts_fact() -> ArraySubquery:
     """Alerts that fire or are acknowledged, of all organisations, for ``register_page_fact``."""
     told = JSONObject(organisation=Cast("organisation_id", CharField()), severity="severity", state="state")
-    return ArraySubquery(Alert.objects.filter(state__in=FIRED).order_by("-started_at").annotate(told=told).values("told")[:MOST])
+    return ArraySubquery(Alert.objects.filter(state__in=FIRED).order_by("-started_at").annotate(bar=told).values("bar")[:MOST])
 
 
 def gaps_shown(request: HttpRequest) -> list[Gap]:

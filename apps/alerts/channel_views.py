@@ -35,7 +35,7 @@ class ChannelsView(ScopedView):
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         rows = AlertChannel.objects.filter(organisation=self.choice.organisation).select_related("team", "person").order_by("name")
-        last = Delivery.objects.filter(channel__in=[row.pk for row in rows]).order_by("channel", "-created_at").distinct("channel")
+        last = Delivery.objects.filter(channel__in=[row.pk for row in rows]).order_by("channel_id", "-created_at").distinct("channel_id")
         known = {row.channel_id: row for row in last}
         context = frame(self.choice, "channels") | {
             "rows": [Row(row, known.get(row.pk), may_change(self, row)) for row in rows],

@@ -133,17 +133,12 @@ def minute_judge(organisation: Organisation, at: datetime, *, sources: Mapping[S
         judged, unread = rules_judge(look, rules, sources=sources)
         events_hand(organisation.pk)
         minute_apply(look, rules, open_ones, judged, unread=unread)
-        AlertEvaluation.objects.update_or_create(
-            organisation=organisation,
-            defaults={
-                "judged_until": at,
-                "finished_at": clock.now(),
-                "took_ms": int((time.monotonic() - began) * 1000),
-                "rules": len(rules),
-                "skipped_minutes": (state.skipped_minutes if state else 0) + skipped,
-                "error": "; ".join(f"{source} could not be read: {why}" for source, why in unread.items())[:500],
-            },
-        )
+        state = state or AlertEvaluation(organisation=organisation)
+        state.judged_until, state.finished_at = at, clock.now()
+        state.took_ms, state.rules = int((time.monotonic() - began) * 1000), len(rules)
+        state.skipped_minutes += skipped
+        state.error = "; ".join(f"{source} could not be read: {why}" for source, why in unread.items())[:500]
+        state.save()
     return len(rules)
 
 

@@ -56,11 +56,15 @@ def event_add(alert: Alert, kind: str, *, at: datetime, actor: str = "", note: s
 
 def events_hand(organisation: UUID) -> int:
     """Hand over what could not be handed over before, the oldest first; how many that was. In the caller's transaction."""
-    rows = AlertEvent.objects.filter(handed_at=None, alert__organisation=organisation).select_related(
-        "alert__rule__owner", "alert__organisation"
+    waiting = list(
+        AlertEvent.objects.filter(handed_at=None, alert__organisation=organisation)
+        .order_by("id")
+        .values_list("pk", flat=True)[:MOST_AT_ONCE]
     )
-    waiting = list(rows.order_by("id")[:MOST_AT_ONCE])
-    return sum(_hand(event.alert, event) for event in waiting)
+    if not waiting:
+        return 0
+    rows = AlertEvent.objects.filter(pk__in=waiting).select_related("alert__rule__owner", "alert__organisation")
+    return sum(_hand(event.alert, event) for event in rows.order_by("id"))
 
 
 def _hand(alert: Alert, event: AlertEvent) -> bool:

@@ -71,7 +71,7 @@ class OneRule(ScopedView):
 
     def subject(self) -> Any:
         """Raises Http404."""
-        row = rules(self.choice.organisation).select_related("organisation").filter(pk=self.kwargs["rule_id"]).first()
+        row = rules(self.choice.organisation).select_related("organisation").filter(pk=self.kwargs["alert_rule_id"]).first()
         if row is None:
             raise Http404("There is no such rule.")
         return row
@@ -83,7 +83,7 @@ class RuleView(OneRule):
     http_method_names: ClassVar[list[str]] = ["get", "head"]
     permission = "alert.view"
 
-    def get(self, request: HttpRequest, rule_id: object) -> HttpResponseBase:
+    def get(self, request: HttpRequest, alert_rule_id: object) -> HttpResponseBase:
         rule, now = self.subject(), clock.now()
         recent = alerts(self.choice.organisation).filter(rule=rule).exclude(state=choices.RESOLVED, fired_at=None)[:20]
         context = frame(self.choice, "rules") | {

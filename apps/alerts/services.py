@@ -109,17 +109,19 @@ def alert_silence(
     fired is told that it ended, silence or not. Give ``alert``, or ``organisation`` and ``matcher``.
     """
     at = now or clock.now()
-    text, end = check_note(reason, needed=True, field="reason"), check_until(until, now=at)
+    if alert is None and (organisation is None or matcher is None):
+        raise TypeError("alert_silence takes an alert, or an organisation and a matcher")
     if alert is not None:
         row = _locked(actor, alert, "silence.change")
+        text, end = check_note(reason, needed=True, field="reason"), check_until(until, now=at)
         if row.state == choices.RESOLVED:
             raise ServiceError("this alert is over: silence its rule, if the next one is not to be told", "alert")
         silence = Silence(organisation=row.organisation, alert=row, starts_at=at, until=end, reason=text, by=actor.name[:500])
         found = [row]
     else:
-        if organisation is None or matcher is None:
-            raise TypeError("alert_silence takes an alert, or an organisation and a matcher")
+        assert organisation is not None
         permission_require(actor=actor, action="silence.change", organisation=organisation)
+        text, end = check_note(reason, needed=True, field="reason"), check_until(until, now=at)
         said = check_matcher(matcher)
         silence = Silence(organisation=organisation, matcher=said, starts_at=at, until=end, reason=text, by=actor.name[:500])
         open_ones = Alert.objects.select_for_update(of=("self",), no_key=True).select_related("rule").filter(organisation=organisation)

@@ -38,16 +38,15 @@ def silenced_until(silences: Iterable[Silence], alert: Alert) -> datetime | None
 
 
 class Explaining:
-    """Critical alerts of providers: what they explain while they are out, and for ``GRACE`` after that."""
+    """Alerts of providers: a critical one explains the alerts of its routes, and goes on explaining those until ``GRACE`` after its end."""
 
-    def __init__(self, out: Sequence[Alert], at: datetime) -> None:
+    def __init__(self, known: Sequence[Alert], at: datetime) -> None:
+        """known: the organisation's alerts as they are after this minute, those included that ended with it."""
+        self._alerts = {alert.pk: alert for alert in known if alert.rule.series == EXPLAINS}
         self._down = {
-            alert.subject: alert
-            for alert in out
-            if alert.rule.series == EXPLAINS and alert.severity == choices.CRITICAL and alert.state in choices.FIRED
+            alert.subject: alert for alert in self._alerts.values() if alert.severity == choices.CRITICAL and alert.state in choices.FIRED
         }
         self._routes: Mapping[str, set[str]] | None = None
-        self._ended: dict[object, bool] = {}
         self._at = at
 
     def of(self, alert: Alert) -> Alert | None:
@@ -57,9 +56,10 @@ class Explaining:
         for provider in self._providers(alert):
             if provider in self._down:
                 return self._down[provider]
-        if alert.inhibited_by_id is not None and self._lately(alert):
-            return alert.inhibited_by
-        return None
+        before = self._before(alert)
+        if before is None or (before.resolved_at is not None and self._at - before.resolved_at >= GRACE):
+            return None
+        return before
 
     def _providers(self, alert: Alert) -> Iterable[str]:
         if not self._down:
@@ -76,10 +76,10 @@ class Explaining:
             self._routes = found
         return sorted(self._routes.get(alert.subject, ()))
 
-    def _lately(self, alert: Alert) -> bool:
-        """Whether what explained it ended only just now."""
-        known = self._ended.get(alert.inhibited_by_id)
-        if known is None:
-            ended = Alert.objects.filter(pk=alert.inhibited_by_id).values_list("resolved_at", flat=True).first()
-            known = self._ended[alert.inhibited_by_id] = ended is not None and self._at - ended < GRACE
-        return known
+    def _before(self, alert: Alert) -> Alert | None:
+        """What explained it the minute before."""
+        if alert.inhibited_by_id is None:
+            return None
+        if alert.inhibited_by_id not in self._alerts:
+            self._alerts[alert.inhibited_by_id] = Alert.objects.select_related("rule").get(pk=alert.inhibited_by_id)
+        return self._alerts[alert.inhibited_by_id]

@@ -104,6 +104,15 @@ RAIL: tuple[Job, ...] = (
         "Traffic",
         (
             Place(
+                "Dashboards",
+                "dashboard:boards",
+                "progress",
+                "usage.view",
+                also=("dashboard:board*", "dashboard:saved_views"),
+                key="d",
+                words="plots latency ttft errors availability compare team region model saved views slowest costliest",
+            ),
+            Place(
                 "Requests", "dashboard:requests", "requests", "request.view", also=("dashboard:request",), key="r", words="calls log tail"
             ),
             Place("Routes", "routes:list", "routes", "route.view", also=("routes:*", "dashboard:routes"), key="t", words="models targets"),
@@ -123,6 +132,15 @@ RAIL: tuple[Job, ...] = (
     Job(
         "Operate",
         (
+            Place(
+                "Alerts",
+                "alerts:list",
+                "alerts",
+                "alert.view",
+                also=("alerts:*",),
+                key="i",
+                words="firing rules slo error budget burn silence channels routing escalation on call page pager deliveries incidents",
+            ),
             Place(
                 "Flags",
                 "flags:list",
@@ -205,6 +223,14 @@ RAIL: tuple[Job, ...] = (
                 key="n",
                 words="teams services regions layers on call rotations chaos lead contacts sla runbooks unowned escalation",
             ),
+            Place(
+                "Capture",
+                "captures:list",
+                "shield",
+                "capture.view",
+                also=("captures:*",),
+                words="samples content redaction prompts privacy",
+            ),
             Place("Audit log", "audit:log", "shield", "audit.view", also=("audit:*",), key="a", words="who what when", installation=True),
             Place(
                 "Settings",
@@ -223,25 +249,25 @@ ACTIONS: tuple[Action, ...] = (
     Action("Create a key", "keys:create", "plus", "key.change", "new add virtual"),
     Action("Ask for a key", "keys:ask", "keys", "key.request", "new make self-service team template request"),
     Action("Import keys", "keys:import", "inbox", "key.import", "bulk csv json hashes secrets"),
-            Place(
-                "Capture",
-                "captures:list",
-                "shield",
-                "capture.view",
-                also=("captures:*",),
-                words="samples content redaction prompts privacy",
-            ),
     Action("Set a budget", "budgets:create", "plus", "budget.change", "new add wall money spend"),
     Action("Estimate a month", "budgets:estimate", "spend", "budget.view", "estimator cost self-hosted gpu break-even forecast"),
     Action("Set a limit", "limits:create", "plus", "limit.change", "new add rate tokens requests per minute"),
+    Action("Make an alert rule", "alerts:rule_create", "plus", "alert_rule.change", "new add threshold tell notify"),
+    Action("Make an SLO", "alerts:slo_create", "plus", "slo.change", "new add objective error budget burn rate availability"),
+    Action("Set how I am reached", "alerts:channel_create", "person", "alert_channel.own", "channel push pager e-mail ntfy slack on call"),
+    Action("Say that a provider is in trouble", "alerts:notes", "warning", "provider_note.change", "degraded down status page outage"),
     Action("Set a performance budget", "performance:create", "plus", "performance_budget.change", "new add ttft latency error rate cost"),
     Action("Create a flag", "flags:create", "plus", "flag.change", "new add switch kill fallback"),
     Action("See what is overridden", "flags:overrides", "flags", "flag.view", "overrides in force switches"),
+    Action("Capture a route's requests", "captures:route", "shield", "capture.change", "sample content debug redacted"),
+    Action("Capture a key's next requests", "captures:key", "shield", "capture.change", "sample content debug redacted"),
     Action("Create a route", "routes:create", "plus", "route.change", "new add"),
     Action("Add a discount", "prices:discount_add", "spend", "price.change", "new negotiated price contract"),
     Action("Price a period again", "prices:repricing_add", "history", "price.change", "re-pricing correction wrong price"),
     Action("Import a provider's export", "costs:reconciliation_import", "plus", "reconciliation.change", "reconcile invoice usage csv"),
     Action("Export costs", "costs:export", "download", "usage.view", "focus showback csv chargeback"),
+    Action("Open a saved view", "dashboard:saved_views", "overview", "overview.view", "dashboards views bookmarks"),
+    Action("See what takes room on disk", "settings:storage", "inbox", "installation.view", "storage retention growth", installation=True),
     Action("Schedule a flip", "changes:ask", "clock", "change.request", "ask four eyes approve flag later"),
     Action("Add a team", "ownership:team_create", "plus", "team.change", "new ownership"),
     Action("Add a rotation", "ownership:rotation_create", "clock", "rotation.change", "new on call schedule chaos lead"),
@@ -259,8 +285,6 @@ _asker: Callable[[HttpRequest], May] | None = None
 
 def register_asker(asker: Callable[[HttpRequest], May]) -> None:
     """Names who knows what the person of a request may do; called once, by the app that chooses scopes, in its ``ready()``."""
-    Action("Capture a route's requests", "captures:route", "shield", "capture.change", "sample content debug redacted"),
-    Action("Capture a key's next requests", "captures:key", "shield", "capture.change", "sample content debug redacted"),
     global _asker
     _asker = asker
 

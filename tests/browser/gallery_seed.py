@@ -22,6 +22,7 @@ def seed(rows: int) -> None:
     from apps.providers.models import Endpoint, Provider
     from apps.routes.models import Route, RouteTarget
     from apps.usage.counting import spend_count
+    from tests.browser.gallery_alerts import alerts_seed
     from tests.browser.gallery_changes import changes_seed
     from tests.browser.gallery_costs import costs_seed
     from tests.browser.gallery_keys import keys_seed
@@ -73,6 +74,9 @@ def seed(rows: int) -> None:
     ownership_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
     ownership_seed(lot, [f"Team {at:03}" for at in range(60)], by=EMAIL)
     ownership_seed(Organisation.objects.get(slug="a-little"), ["Payments", "Search"], by=EMAIL)
+    alerts_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
+    alerts_seed(lot, [f"Rule {at:03}" for at in range(60)], by=EMAIL)
+    alerts_seed(Organisation.objects.get(slug="a-little"), ["Chat fails", "Search is slow"], by=EMAIL)
     keys_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
     keys_seed(lot, [f"wished-{at:03}" for at in range(60)], by=EMAIL)
     keys_seed(Organisation.objects.get(slug="a-little"), ["nightly-index"], by=EMAIL)

@@ -114,7 +114,7 @@ class Owned(Resource):
 class RuleResource(Owned):
     permission: ClassVar[str] = "alert.view"
     serializer_class = RuleSerializer
-    kind, object_name, argument = "alert_rule", "alert-rule", "rule_id"
+    kind, object_name, argument = "alert_rule", "alert-rule", "alert_rule_id"
 
     def rows(self) -> QuerySet[AlertRule]:
         return rules(self.organisation).select_related("organisation")
