@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpRequest
 
@@ -143,6 +144,7 @@ def _grouped(dimension: Dimension) -> Callable[[Reads], dict[str, Any]]:
         return {
             "dimension": dimension,
             "rows": [(group, names.get(group.value, group.value)) for group in groups],
+            "range": urlencode(reads.range.query),
             "seconds": max((min(reads.range.end, reads.now) - reads.range.start).total_seconds(), 1),
         }
 

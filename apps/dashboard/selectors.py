@@ -200,7 +200,7 @@ def place(url_name: str, *arguments: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """For one finding: what can be flipped (label, address), who owns it, and where its requests are listed."""
+    """For one finding: what can be flipped (label, address), who owns it, and where more is told: a dashboard with what failed."""
 
     flips: list[tuple[str, str]]
     owners: list[str]
@@ -234,7 +234,7 @@ def _advice_of(finding: Finding, rows: list[tuple[Any, ...]]) -> Advice:
     owners = list(dict.fromkeys(f"{row[2]}{f' ({row[3]})' if row[3] else ''}" for row in touched if row[2]))
     evidence = ""
     if finding.subject in ("route", "provider"):
-        evidence = f"{reverse('dashboard:requests')}?{urlencode({finding.subject: finding.name, 'from': 'now-15m'})}"
+        evidence = f"{reverse('dashboard:board', args=[finding.subject])}?{urlencode({'value': finding.name, 'from': 'now-15m'})}"
     elif finding.subject == "proxies":
         evidence = reverse("dashboard:proxies")
     elif finding.subject == "budget":

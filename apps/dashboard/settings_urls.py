@@ -6,6 +6,7 @@ from apps.accounts import people_views as people
 from apps.accounts import profile_views as profile
 from apps.accounts import token_views as tokens
 from apps.dashboard import settings_views as views
+from apps.dashboard import storage_views
 
 app_name = "settings"
 urlpatterns = [
@@ -14,6 +15,7 @@ urlpatterns = [
     path("settings/tokens/", tokens.TokensView.as_view(), name="tokens"),
     path("settings/organisation/", profile.OrganisationView.as_view(), name="organisation"),
     path("settings/installation/", views.InstallationView.as_view(), name="installation"),
+    path("settings/storage/", storage_views.StorageView.as_view(), name="storage"),
     path("settings/people/", people.PeopleView.as_view(), name="people"),
     path("settings/people/invite/", people.InviteView.as_view(), name="invite"),
     path("settings/people/invitations/<uuid:pk>/renew/", people.InvitationView.as_view(act="renew"), name="invitation-renew"),

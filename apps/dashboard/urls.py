@@ -1,6 +1,6 @@
 from django.urls import path
 
-from apps.dashboard import playground_views, spend_views, views
+from apps.dashboard import board_views, playground_views, saved_pages, spend_views, views
 from apps.dashboard.views import panel_view
 
 app_name = "dashboard"
@@ -12,6 +12,12 @@ urlpatterns = [
     path("overview/latency/", panel_view("latency"), name="latency"),
     path("requests/", views.requests, name="requests"),
     path("requests/<uuid:request_id>/", views.request, name="request"),
+    path("dashboards/", board_views.BoardView.as_view(), name="boards"),
+    path("dashboards/views/", saved_pages.SavedViewsView.as_view(), name="saved_views"),
+    path("dashboards/views/<uuid:view_id>/delete/", saved_pages.SavedViewDeleteView.as_view(), name="saved_view_delete"),
+    path("dashboards/panels/<str:panel>/", board_views.BoardPanelView.as_view(), name="boards_panel"),
+    path("dashboards/<str:kind>/", board_views.BoardView.as_view(), name="board"),
+    path("dashboards/<str:kind>/panels/<str:panel>/", board_views.BoardPanelView.as_view(), name="board_panel"),
     path("overview/routes/", panel_view("routes"), name="routes"),
     path("overview/providers/", panel_view("providers"), name="providers"),
     path("overview/keys/", panel_view("keys"), name="keys"),

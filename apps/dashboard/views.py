@@ -58,7 +58,7 @@ def _range_query(time_range: TimeRange) -> str:
     return query.urlencode()
 
 
-def _tagged(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+def tagged(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """A fragment with its tag; 304 where the panel already shows exactly this."""
     tag = hashlib.sha256(response.content).hexdigest()[:20]
     if request.headers.get("HX-PTag") == tag:
@@ -85,7 +85,7 @@ def panel_view(name: str) -> Callable[..., HttpResponseBase]:
         context = {"shown": shown, "fragment": fragment, "range": time_range, "presets": PRESETS, "choice": choice}
         context["layout"] = "ui/fragment.html" if fragment else "ui/base.html"
         response = render(request, "dashboard/panel_page.html", context)
-        return _tagged(request, response) if fragment else response
+        return tagged(request, response) if fragment else response
 
     return view
 
@@ -121,7 +121,7 @@ overview = pages_view(
 @never_cache
 @scoped("request.view")
 def requests(request: HttpRequest, *, choice: Choice) -> HttpResponseBase:
-    """The list of requests; everything it shows is in its URL. An id in ``q`` goes to that request."""
+    """The list of requests; everything it shows is in its URL. What ``q`` finds (``apps.dashboard.finding``) is gone to."""
     if wanted := request.GET.get("q", "").strip():
         return redirect(found_at(choice.scope, wanted, request.GET))
     time_range = from_query(request.GET, default_from=DEFAULT_FROM)
@@ -130,7 +130,7 @@ def requests(request: HttpRequest, *, choice: Choice) -> HttpResponseBase:
         return csv_response("bulkhead-requests.csv", csv_header(), csv_rows(listing))
     context = {"listing": listing, "rows": listing.rows, "range": time_range, "presets": PRESETS, "choice": choice}
     if request.htmx:  # type: ignore[attr-defined]
-        return _tagged(request, render(request, "dashboard/request_rows.html", context))
+        return tagged(request, render(request, "dashboard/request_rows.html", context))
     return render(request, "dashboard/requests.html", context)
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
 
+from apps.accounts.scope import Scope
 from apps.contracts.usage import UsageRecord, encode_record
 from apps.proxy.journal import MIN_SEGMENT_BYTES, Journal
 from apps.settlement.models import SettlementReject
 from apps.settlement.shipper import Shipper
 from apps.usage import services as usage
+from apps.usage.detail import traffic_detail
 from apps.usage.models import UsageRequest, UsageRollup1h, UsageRollup1m, UsageRollup10s
-from tests.settlement.records import Traffic
+from apps.usage.selectors import traffic_series
+from tests.settlement.records import ORGANISATION, Traffic
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_usage")]
 
@@ -125,3 +129,45 @@ def test_records_later_than_their_partition_are_stored_and_counted_once(late: La
     assert sum(UsageRollup1h.objects.values_list("cost_nano", flat=True)) == sum(r.cost_nano for r in early + more)
     assert name(0) in usage.partitions_maintain(retention_days=1, today=DAY + dt.timedelta(days=40))[1]
     assert UsageRequest.objects.count() == 1
+
+
+def test_records_that_come_hours_late_land_in_their_minute_and_correct_what_pages_said(late: Late) -> None:
+    """Through the journal and the shipper, after the series was read and remembered: that minute's counts, cost and quantiles change."""
+    usage.partitions_maintain(retention_days=RETENTION, today=DAY)
+    now = dt.datetime.combine(DAY, dt.time(12, 30), tzinfo=dt.UTC)
+    minute = dt.datetime.combine(DAY, dt.time(3, 17), tzinfo=dt.UTC)
+    scope, window = Scope(ORGANISATION, True), (minute - dt.timedelta(minutes=20), minute + dt.timedelta(minutes=20))
+    early = late.settle(*(micros(DAY, (3 * 60 + 17) * 60_000_000 + n * 1_000_000) for n in range(5)))
+    late.settle(micros(DAY, 12 * 3_600_000_000))
+
+    def told() -> tuple[Any, Any]:
+        series = traffic_series(scope, *window, dimension="route", value=early[0].route, now=now)
+        detail = traffic_detail(scope, *window, now=now)
+        assert [point.totals.requests for point in detail.points if point.at == minute] == [detail.totals.requests]
+        return series, detail
+
+    before = told()
+    more = late.settle(*(micros(DAY, (3 * 60 + 17) * 60_000_000 + 30_000_000 + n) for n in range(9)))
+    after = told()
+    assert after[1].totals.requests == before[1].totals.requests + 9 == 14
+    assert after[1].totals.cost_nano == sum(record.cost_nano for record in early + more)
+    assert after[1].total.count == before[1].total.count + 9
+    mine = sum(record.route == early[0].route for record in more)
+    assert after[0].totals.requests == before[0].totals.requests + mine
+    at_minute = [next(point for point in series.points if point.at == minute) for series in (before[0], after[0])]
+    assert at_minute[1].total.count == at_minute[0].total.count + mine
+    assert [point for point in before[1].points if point.at != minute] == [point for point in after[1].points if point.at != minute]
+
+
+def test_a_clock_that_jumped_moves_only_its_own_records(late: Late) -> None:
+    """Records that say they come from days ahead and from years ago are kept where they say; today is told as if there were none."""
+    usage.partitions_maintain(retention_days=RETENTION, today=DAY)
+    now = dt.datetime.combine(DAY, dt.time(12), tzinfo=dt.UTC)
+    noon = 12 * 3_600_000_000
+    late.settle(*(micros(DAY, noon - 60_000_000 + n) for n in range(4)))
+    before = traffic_detail(Scope(ORGANISATION, True), now - dt.timedelta(hours=1), now, now=now)
+    late.settle(micros(DAY + dt.timedelta(days=3), noon), micros(DAY - dt.timedelta(days=900), noon), micros(DAY + dt.timedelta(days=1), 1))
+    after = traffic_detail(Scope(ORGANISATION, True), now - dt.timedelta(hours=1), now, now=now)
+    assert (after.totals, after.points) == (before.totals, before.points) and after.totals.requests == 4
+    assert not SettlementReject.objects.exists()
+    assert sum(UsageRollup1h.objects.values_list("requests", flat=True)) == 7 == UsageRequest.objects.count()
