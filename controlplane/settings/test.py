@@ -7,6 +7,7 @@ import os
 import tempfile
 
 os.environ["BULKHEAD_DATA_DIR"] = os.path.join(tempfile.gettempdir(), f"bulkhead-tests-{os.getuid()}")
+os.environ["BULKHEAD_LOG_FORMAT"] = "text"  # a failing test shows them to people
 os.environ["BULKHEAD_SECRET_KEY"] = "tests-only"
 os.environ["BULKHEAD_MASTER_KEY"] = "dGVzdHMtb25seS1tYXN0ZXIta2V5LTMyLWJ5dGVzLS0="
 os.environ["BULKHEAD_SEAL_KEY"] = "dGVzdHMtb25seS1zZWFsLWtleS0zMi1ieXRlcy0tLS0="

@@ -19,6 +19,9 @@ from apps.contracts.identifiers import uuid7_bytes
 from apps.contracts.traceparent import TraceContext
 from apps.contracts.usage import UsageRecord
 from apps.keys.services import key_create
+from apps.providers.rules import EndpointSpec
+from apps.providers.services import provider_ensure
+from apps.routes.rules import TargetSpec
 from apps.routes.services import route_ensure
 from apps.usage import capture_services as services
 from apps.usage.capture_models import CapturePatterns, CaptureRule
@@ -52,7 +55,9 @@ def published(client: Client, url: str, **fields: str) -> str:
 
 
 def test_a_route_and_a_key_are_captured_and_ended_from_pages(manager: Client, organisation: Organisation) -> None:
-    route = route_ensure(actor=ACTOR, organisation=organisation, name="chat", targets=[])
+    endpoint = EndpointSpec("main", "https://api.example.com/v1")
+    provider_ensure(actor=ACTOR, organisation=organisation, name="east", kind="openai", endpoints=[endpoint])
+    route = route_ensure(actor=ACTOR, organisation=organisation, name="chat", targets=[TargetSpec("east", "m")])
     key, _ = key_create(actor=ACTOR, organisation=organisation, name="app")
     assert "Nothing is captured" in manager.get("/captures/").content.decode()
     assert f'value="{route.name}"' in manager.get(f"/captures/route/?route={route.pk}").content.decode()
@@ -97,18 +102,18 @@ def test_a_sample_is_read_on_its_request_and_the_page_says_by_whom(
     services.sample_store(
         sample=Sample(
             id=asked.id, started_us=asked.started_us, organisation=str(organisation.pk), route="chat", key_id="key", rule=str(rule.pk),
-            status=200, stream=False, request='{"messages":"<b>[email]</b>"}', answer="the answer", found={"email": 1},
+            status=200, stream=False, request='{"messages":"<b>[email]</b>"}', answer="four words of it", found={"email": 1},
         )
     )  # fmt: skip
     url = f"/requests/{request}/sample/"
     assert "Read it" in manager.get(f"/requests/{request}/").content.decode() and manager.get(url)["location"] == f"/requests/{request}/"
     read = manager.post(url)
     text = read.content.decode()
-    assert "&lt;b&gt;[email]&lt;/b&gt;" in text and "the answer" in text and "Mia" in text and "no-store" in read["Cache-Control"]
+    assert "&lt;b&gt;[email]&lt;/b&gt;" in text and "four words of it" in text and "Mia" in text and "no-store" in read["Cache-Control"]
     assert AuditEvent.objects.filter(action="sample.view", subject_id=str(request)).count() == 1
     assert "Mia" in manager.get(f"/requests/{request}/").content.decode()
     seen = page(f"/requests/{request}/")
-    assert "Reading it takes another role" in seen and "Read it" not in seen and "the answer" not in seen
+    assert "Reading it takes another role" in seen and "Read it" not in seen and "four words of it" not in seen
     stranger = Organisation.objects.create(name="Stranger", slug="stranger-tests")
     assert client_of(member(stranger, "admin")).post(url).status_code == 404
     assert AuditEvent.objects.filter(action="sample.view", subject_id=str(request)).count() == 1
