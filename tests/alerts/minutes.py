@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 from apps.accounts.models import Organisation
 from apps.alerts.evaluation import SETTLES, Evaluated, evaluate
-from apps.alerts.models import Alert
+from apps.alerts.models import Alert, AlertRule
+from apps.alerts.seeds import defaults_ensure
 from apps.contracts.usage import Outcome, UsageRecord
 from tests.budgets.performance_usage import request, settle
 
@@ -36,6 +37,15 @@ def traffic(
 ) -> None:
     """The same, settled."""
     settle(requests(organisation, first, last, ok=ok, failed=failed, route=route, us=us))
+
+
+def only(organisation: Organisation, *names: str, **terms: object) -> None:
+    """The default rules, of which only those named look at anything, with other terms where given: a minute then costs a test little."""
+    defaults_ensure(organisation)
+    rules = AlertRule.objects.filter(organisation=organisation)
+    rules.filter(is_default=True).exclude(name__in=names).update(enabled=False)
+    if terms:
+        rules.filter(name__in=names).update(**terms)
 
 
 def judged(organisation: Organisation, until: int) -> Evaluated:

@@ -9,7 +9,7 @@ import pytest
 from apps.accounts.models import Organisation
 from apps.accounts.rules import PermissionRefused
 from apps.alerts.choices import ACKNOWLEDGED, RESOLVED
-from apps.alerts.evaluation import SETTLES, evaluate
+from apps.alerts.evaluation import SETTLES, evaluate, minute_judge
 from apps.alerts.models import Alert, AlertRule, ProviderNote, Silence
 from apps.alerts.series import Sample
 from apps.alerts.services import (
@@ -33,7 +33,8 @@ from apps.audit.models import AuditEvent
 from apps.ownership.models import Team
 from apps.providers.models import Provider
 from apps.routes.models import Route, RouteTarget
-from tests.alerts.minutes import happened, judged, minute, told, traffic
+from tests.alerts.minutes import happened, judged, minute, only, requests, told, traffic
+from tests.budgets.performance_usage import settle
 from tests.people import member
 
 pytestmark = pytest.mark.django_db
@@ -41,9 +42,9 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def firing(organisation: Organisation) -> Alert:
-    """Route chat fails critically, since minute 1, told at minute 2."""
+    """Route chat fails critically, told at minute 2."""
+    only(organisation, "errors", for_s=0, hold_s=60)
     traffic(organisation, 1, 2, failed=10)
-    judged(organisation, 0)
     judged(organisation, 2)
     return Alert.objects.get(organisation=organisation, rule__name="errors")
 
@@ -59,13 +60,14 @@ def test_acknowledging_is_audited_and_a_second_time_changes_nothing(firing: Aler
     again = alert_acknowledge(actor=Actor.command("somebody else"), alert=firing)
     assert (again.state, again.acked_by, again.acked_at) == (ACKNOWLEDGED, "test", minute(3))
     assert actions("alert", firing.pk) == ["alert.acknowledge"]
-    assert [kind for _, kind in happened(firing)] == ["pending", "fired", "acknowledged"]
+    assert happened(firing) == [(2, "fired"), (3, "acknowledged")]
 
 
 def test_what_is_over_or_has_not_fired_cannot_be_acknowledged(organisation: Organisation, firing: Alert, actor: Actor) -> None:
     alert_resolve(actor=actor, alert=firing, note="a test", now=minute(3))
     with pytest.raises(ServiceError, match="over"):
         alert_acknowledge(actor=actor, alert=firing)
+    AlertRule.objects.filter(pk=firing.rule_id).update(for_s=60)
     judged(organisation, 3)  # it holds on: the next episode begins
     pending = Alert.objects.exclude(state=RESOLVED).get(organisation=organisation)
     with pytest.raises(ServiceError, match="not fired yet"):
@@ -99,36 +101,39 @@ def test_who_may(organisation: Organisation, firing: Alert) -> None:
 
 
 def test_a_silence_keeps_quiet_and_never_loses_the_end(organisation: Organisation, actor: Actor) -> None:
-    judged(organisation, 0)
+    only(organisation, "errors", for_s=0, hold_s=60)
+    judged(organisation, 1)
     silence = alert_silence(
         actor=actor,
         organisation=organisation,
         matcher={"rule": "errors", "subject": "ch*"},
-        until=minute(8),
+        until=minute(4),
         reason="load test",
         now=minute(0),
     )
-    traffic(organisation, 1, 10, failed=10)
-    traffic(organisation, 11, 25, ok=10)
-    judged(organisation, 25)
+    traffic(organisation, 1, 4, failed=10)
+    judged(organisation, 5)
+    traffic(organisation, 6, 10, ok=10)
+    judged(organisation, 11)
     alert = Alert.objects.get(organisation=organisation, rule__name="errors")
     assert told(alert) == ["unsilenced", "resolved"]
-    assert (8, "unsilenced") in happened(alert) and silence.matcher == {"rule": "errors", "subject": "ch*"}
+    assert happened(alert) == [(2, "silenced"), (2, "fired"), (4, "unsilenced"), (10, "resolved")]
+    assert silence.matcher == {"rule": "errors", "subject": "ch*"}
 
 
 def test_whoever_was_told_hears_of_the_end_also_during_a_silence(organisation: Organisation, firing: Alert, actor: Actor) -> None:
     alert_silence(actor=actor, alert=firing, until=minute(60), reason="known", now=minute(2))
     with pytest.raises(ServiceError, match="say why"):
         alert_silence(actor=actor, alert=firing, until=minute(60), reason="", now=minute(2))
-    traffic(organisation, 3, 20, ok=10)
-    judged(organisation, 20)
+    traffic(organisation, 3, 9, ok=10)
+    judged(organisation, 9)
     assert told(firing) == ["fired", "resolved"]
     assert "silenced" in [kind for _, kind in happened(firing)]
 
 
 def test_a_silence_that_a_person_ends_ends_with_the_next_minute(organisation: Organisation, firing: Alert, actor: Actor) -> None:
     silence = alert_silence(actor=actor, alert=firing, until=minute(60), reason="known", now=minute(2))
-    traffic(organisation, 3, 5, failed=10)
+    traffic(organisation, 3, 4, failed=10)
     judged(organisation, 3)
     silence_end(actor=actor, silence=silence, reason="it is not known after all", now=minute(3) + timedelta(seconds=20))
     silence_end(actor=actor, silence=silence, now=minute(4))
@@ -158,31 +163,36 @@ def test_a_provider_that_is_down_explains_its_routes(organisation: Organisation,
     provider = Provider.objects.create(organisation=organisation, name="p", kind="openai")
     route = Route.objects.create(organisation=organisation, name="chat")
     RouteTarget.objects.create(route=route, chain="primary", position=0, provider=provider, model="m")
+    only(organisation, "errors", "provider", for_s=0, hold_s=60)
+    AlertRule.objects.filter(organisation=organisation, name="errors").update(min_samples=3)
     judged(organisation, 0)
     note = provider_note_set(actor=actor, provider=provider, state="down", text="their status page says so", now=minute(0))
-    traffic(organisation, 2, 4, failed=10)
-    traffic(organisation, 2, 4, failed=10, route="other")
-    judged(organisation, 4)
+    traffic(organisation, 2, 3, failed=10)
+    traffic(organisation, 2, 3, failed=10, route="other")
+    judged(organisation, 3)
     down = Alert.objects.get(organisation=organisation, rule__name="provider")
     assert (down.severity, told(down)) == ("critical", ["fired"])
     assert [reason["source"] for reason in down.evidence["reasons"]] == ["traffic", "note"]
     chat = Alert.objects.get(organisation=organisation, rule__name="errors", subject="chat")
     assert (chat.state, told(chat), chat.inhibited_by) == ("firing", [], down)
     assert told(Alert.objects.get(organisation=organisation, rule__name="errors", subject="other")) == ["fired"]
-    provider_note_end(actor=actor, note=note, reason="it was not", now=minute(4))
+    provider_note_end(actor=actor, note=note, reason="it was not", now=minute(3))
     provider_note_end(actor=actor, note=ProviderNote.objects.get(pk=note.pk))
-    traffic(organisation, 5, 30, ok=10)
-    traffic(organisation, 5, 30, failed=6, route="chat")
-    judged(organisation, 30)
-    chat.refresh_from_db()
-    assert told(chat) == ["uninhibited"], "its provider is well again and it still fails"
+    for first, last in ((4, 10), (15, 20)):  # of the provider's attempts few fail, of the route's all
+        settle(requests(organisation, first, last, failed=1))
+        settle(requests(organisation, first, last, ok=30, route="calm"))
+    for n in (4, 6, 9, 10, 19, 20):
+        minute_judge(organisation, minute(n))
+    down.refresh_from_db()
+    assert (down.state, told(chat)) == (RESOLVED, ["uninhibited"]), "its provider is well again and it still fails"
+    assert (20, "uninhibited") in happened(chat), "ten minutes after the provider's end"
 
 
 def test_what_budgets_tell_themselves_is_shown_and_told_to_nobody_else(organisation: Organisation) -> None:
     def standing(look: Look, rules: list[AlertRule]) -> Samples:  # as ``sources.budgets`` says it of a budget with an owner's address
         return {rule.pk: {"main": Sample(160.0, 1, evidence={TOLD_BY: "the budget's own alerts, by e-mail"})} for rule in rules}
 
-    evaluate(minute(0) + SETTLES, organisations=[organisation])
+    only(organisation, "daily-spend")
     evaluate(minute(2) + SETTLES, organisations=[organisation], sources={**SOURCES, "budget": standing})  # type: ignore[dict-item]
     alert = Alert.objects.get(organisation=organisation, rule__name="daily-spend")
     assert (alert.state, alert.severity, told(alert)) == ("firing", "critical", [])
@@ -205,7 +215,7 @@ def test_rules_are_made_changed_and_deleted_and_default_ones_stay(organisation: 
     rule_delete(actor=actor, rule=rule)
     rule_delete(actor=actor, rule=rule)
     assert actions("alert_rule", rule.pk) == ["alert_rule.create", "alert_rule.update", "alert_rule.delete"]
-    judged(organisation, 0)
+    only(organisation)
     with pytest.raises(ServiceError, match="switch it off"):
         rule_delete(actor=actor, rule=AlertRule.objects.get(organisation=organisation, name="errors"))
 
