@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
-from apps.accounts.api.throttling import Rate
+from apps.accounts.api.rates import Rate, SharedRate
 from apps.audit.actors import client_address
 from apps.contracts.env import Reader
 from apps.flags.ofrep import FLAG_NOT_FOUND, GENERAL, PARSE_ERROR, Context, EvaluationError, FlagSet, context_read
@@ -23,9 +23,9 @@ from apps.keys.models import VirtualKey
 
 MAX_BODY = 64 * 1024
 PER_MINUTE = Reader().integer("BULKHEAD_OFREP_PER_MINUTE", 6_000, minimum=1)
-EVALUATIONS = Rate(per_minute=PER_MINUTE, burst=max(PER_MINUTE // 10, 10))
-"""Calls of one key, in each web process."""
-REFUSALS = Rate(per_minute=30, burst=60)
+EVALUATIONS: Rate = SharedRate("ofrep", per_minute=PER_MINUTE, burst=max(PER_MINUTE // 10, 10))
+"""Calls of one key."""
+REFUSALS: Rate = SharedRate("ofrep-refused", per_minute=30, burst=60)
 """Wrong keys from one address."""
 
 log = logging.getLogger("bulkhead.ofrep")
@@ -54,7 +54,7 @@ def _answered(request: HttpRequest, name: str | None) -> HttpResponse:
         address = client_address(request)
         key = _key(request, address)
         if wait := EVALUATIONS.take(str(key.pk)):
-            raise _Slow(wait)
+            raise _Slow(wait, EVALUATIONS.counted)
         found = flags_published(str(key.organisation_id))
         if str(key.pk) in found.killed:
             raise KeyRefused(403, "the virtual key is stopped by a kill switch: ask its owner")
@@ -66,7 +66,9 @@ def _answered(request: HttpRequest, name: str | None) -> HttpResponse:
             response["WWW-Authenticate"] = "Bearer"
         return response
     except _Slow as slow:
-        response = _json(429, {"errorCode": GENERAL, "errorDetails": "too many calls: wait as long as Retry-After says"})
+        response = _json(
+            429, {"errorCode": GENERAL, "errorDetails": f"too many calls, counted {slow.counted}: wait as long as Retry-After says"}
+        )
         response["Retry-After"] = str(max(1, math.ceil(slow.seconds)))
         return response
     except EvaluationError as error:
@@ -99,16 +101,17 @@ def _bulk(request: HttpRequest, key: VirtualKey, found: FlagSet, context: Contex
 
 
 class _Slow(Exception):
-    """A call too many. seconds: until there is room."""
+    """A call too many. seconds: until there is room. counted: where calls are counted, in words."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, counted: str) -> None:
         super().__init__(seconds)
         self.seconds = seconds
+        self.counted = counted
 
 
 def _key(request: HttpRequest, address: str) -> VirtualKey:
     if wait := REFUSALS.wait(address):
-        raise _Slow(wait)
+        raise _Slow(wait, REFUSALS.counted)
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     given = token.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key", "").strip()
     try:

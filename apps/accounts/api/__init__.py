@@ -2,6 +2,7 @@
 
 authentication.py  who calls: a personal token, or the browser's session
 errors.py          one shape for everything that fails
+rates.py           a rate, of one process or of all that share a Redis
 throttling.py      how often one token may call
 pagination.py      lists by cursor
 serializers.py     strict input, and the contract's structs as serializers

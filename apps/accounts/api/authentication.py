@@ -9,7 +9,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication, exceptions
 from rest_framework.request import Request
 
-from apps.accounts.api.throttling import REFUSALS
+from apps.accounts.api.throttling import REFUSALS, TooMany
 from apps.accounts.models import User
 from apps.accounts.token_models import PersonalToken
 from apps.accounts.tokens import TokenRefused, token_find, token_refusal_record, token_used
@@ -29,7 +29,7 @@ class TokenAuthentication(authentication.BaseAuthentication):
         address = client_address(request)
         wait = REFUSALS.wait(address)
         if wait:
-            raise exceptions.Throttled(wait)
+            raise TooMany(wait, counted=REFUSALS.counted)
         try:
             token = token_find(secret.strip())
         except TokenRefused as refusal:

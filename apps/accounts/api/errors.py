@@ -144,7 +144,11 @@ def failed(request: HttpRequest, http_status: int, code: str, message: str) -> J
 def _framework(error: exceptions.APIException) -> Response:
     headers: dict[str, str] = {}
     details: dict[str, Any] = {}
-    code = CODES.get(type(error), "") or getattr(error.detail, "code", None) or error.default_code
+    code = (
+        next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), "")
+        or getattr(error.detail, "code", None)
+        or error.default_code
+    )
     message = str(error.detail)
     if isinstance(error, exceptions.AuthenticationFailed):
         code = getattr(error.detail, "code", "token_invalid")
@@ -153,6 +157,8 @@ def _framework(error: exceptions.APIException) -> Response:
     if isinstance(error, exceptions.Throttled):
         wait = max(1, round(error.wait or 1))
         message, details, headers = f"Too many requests: ask again in {wait} s.", {"retry_after": wait}, {"Retry-After": str(wait)}
+        if counted := getattr(error, "counted", ""):
+            details["counted"] = counted
     if header := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = header
     return Response(failure(code, message, details=details), error.status_code, headers=headers)
