@@ -13,3 +13,6 @@ SECTIONS: dict[str, str] = {
     "limits": "apps.budgets.limit_snapshot.limits",
     "captures": "apps.usage.capture_snapshot.captures",
 }
+
+DOCUMENTS = "controlplane.configfile.managed.DOCUMENTS"
+"""Who reads and writes config documents, for what pages say of things that one manages (see ``apps.publishing.managed``)."""

@@ -25,13 +25,14 @@ class MapCell:
 
 @dataclass(frozen=True, slots=True)
 class MapRow:
-    """One region. declared: somebody put it on the map; in_use: endpoints run in it."""
+    """One region. declared: somebody put it on the map, then it has an id; in_use: endpoints run in it."""
 
     name: str
     title: str
     declared: bool
     in_use: bool
     cells: tuple[MapCell, ...]
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ def ownership_map(organisation: Organisation) -> OwnershipMap:
             declared=name in declared,
             in_use=name in used,
             cells=tuple(MapCell(name, layer, owners.get((name, layer.pk))) for layer in layers),
+            id=str(declared[name].pk) if name in declared else "",
         )
         for name in sorted(declared.keys() | used)
     )

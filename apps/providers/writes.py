@@ -229,6 +229,9 @@ class PriceEdit(EditView):
             raise Http404("There is no such model at this provider.")
         return PriceSubject(model)
 
+    def managed_of(self) -> tuple[str, str]:
+        return "provider", str(self.provider.pk)
+
     def initial(self) -> dict[str, Any]:
         now: PriceSpec | None = self.object.now if self.object else None
         like = self.object.model.like if self.object else None

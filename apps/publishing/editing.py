@@ -5,6 +5,9 @@ reason field and *Publish*. POST with ``publish`` set does it, once, and goes on
 
 Three things may happen in between, and none loses what was typed: somebody else changes the same thing (``revision``), the
 person sends the form twice (``submission``), the person changes the form after the review (``reviewed``).
+
+What a document manages is shown as what to write there instead of being published (``apps.publishing.managed``); ``anyway`` in the POST
+does it all the same.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import json
 import secrets
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar
 
 from django import forms
@@ -26,6 +30,7 @@ from apps.accounts.pages import ScopedView, refusal_text
 from apps.audit.models import AuditEvent
 from apps.audit.selectors import audit_events
 from apps.contracts.snapshot import NEVER_ROLLED_BACK
+from apps.publishing.managed import OVERRIDE, Guard, ManagedByDocument, Touched, guilty_of
 from apps.publishing.models import Version
 from apps.publishing.naming import names_of
 from apps.publishing.preview import Preview, change_preview, change_publish
@@ -36,7 +41,7 @@ from apps.ui.toasts import toast
 __all__ = ["ActionView", "EditView", "ScopedView", "refusal_text", "undo_url"]
 
 REASON_LENGTH = 2000
-CONTROLS = frozenset({"csrfmiddlewaretoken", "revision", "submission", "reviewed", "reason", "publish", "restored"})
+CONTROLS = frozenset({"csrfmiddlewaretoken", "revision", "submission", "reviewed", "reason", "publish", "restored", "anyway"})
 """Fields of the page itself; a form must not have one of these names."""
 
 
@@ -45,7 +50,8 @@ class EditView(ScopedView, ABC):
 
     form_class: its field names are the service's argument names, so that a ServiceError finds its field; a secret's
     PasswordInput needs ``render_value=True``, or it would be gone after the review. kind: the audit's ``subject_kind``.
-    reason_required: whether *Publish* takes a reason. reversible: whether the toast offers *Undo*.
+    reason_required: whether *Publish* takes a reason. reversible: whether the toast offers *Undo*. guarded: whether what a document
+    manages is held up.
     """
 
     http_method_names: ClassVar[list[str]] = ["get", "head", "post"]
@@ -54,6 +60,9 @@ class EditView(ScopedView, ABC):
     template: ClassVar[str] = "publishing/edit.html"
     reason_required: ClassVar[bool] = False
     reversible: ClassVar[bool] = True
+    guarded: ClassVar[bool] = True
+    held: tuple[Touched, ...] = ()
+    """What the reviewed change would make read otherwise than the document that manages it."""
 
     object: Any = None
     """What ``subject()`` returned, for ``initial``, ``change`` and the rest."""
@@ -110,7 +119,14 @@ class EditView(ScopedView, ABC):
 
     def preview(self, form: forms.Form) -> Preview[Any]:
         """What publishing would change: the change itself, done and undone."""
-        return change_preview(actor=self.actor, change=lambda: self.change(form))
+        guard = self._guard(form, refuse=False)
+        found = change_preview(actor=self.actor, change=guard)
+        self.held = tuple(guilty_of(one for one in guard.touched if not one.at_once))
+        return found
+
+    def managed_of(self) -> tuple[str, str]:
+        """(kind, id) by which a document would manage the thing; empty ones where none can."""
+        return (self.kind, str(getattr(self.object, "pk", ""))) if self.object is not None else ("", "")
 
     def context(self) -> dict[str, Any]:
         """More for an own template."""
@@ -145,24 +161,34 @@ class EditView(ScopedView, ABC):
             return self._page(form, conflict=self._changed_since(), conflicted=True, status=409)
         if not form.is_valid():
             return self._page(form, revision=self._sent_revision(), status=400)
-        missing_reason = self.reason_required and not self.reason
+        missing_reason = (self.reason_required or "anyway" in request.POST) and not self.reason
         if "publish" in request.POST and request.POST.get("reviewed") == self._fingerprint() and not missing_reason:
             return self._publish(form)
         return self._review(form, missing_reason="publish" in request.POST and missing_reason)
 
-    def _review(self, form: forms.Form, *, missing_reason: bool = False) -> HttpResponse:
+    def _guard(self, form: forms.Form, *, refuse: bool) -> Guard[Any]:
+        act, anyway = partial(self.change, form), "anyway" in self.request.POST
+        return Guard(
+            act, actor=self.actor, organisation=self.choice.organisation, anyway=anyway, refuse=refuse, reason=self.reason,
+            again=self._read_again,
+        )  # fmt: skip
+
+    def _read_again(self) -> None:
+        self.object = self.subject()
+
+    def _review(self, form: forms.Form, *, missing_reason: bool = False, refused: bool = False) -> HttpResponse:
         try:
             review = self.preview(form)
         except Exception as error:
             self._refuse(form, error)
             return self._page(form, revision=self._sent_revision(), status=400)
-        changed_after = "publish" in self.request.POST and not missing_reason
+        changed_after = "publish" in self.request.POST and not missing_reason and not refused
         shown = review.changes or review.records
         context = {"review": review, "changed_after_review": changed_after, "missing_reason": missing_reason}
         context["shown"] = worded(shown, names_of(shown, self.choice.names))
-        return self._page(
-            form, revision=self._sent_revision(), reviewed=self._fingerprint(), status=400 if missing_reason else 200, **context
-        )
+        context |= {"held": self.held, "may_override": bool(self.held) and self.choice.may(OVERRIDE), "refused": refused}
+        status = 409 if refused else 400 if missing_reason else 200
+        return self._page(form, revision=self._sent_revision(), reviewed=self._fingerprint(), status=status, **context)
 
     def _publish(self, form: forms.Form) -> HttpResponseBase:
         url, result, version = "", None, None
@@ -174,11 +200,14 @@ class EditView(ScopedView, ABC):
                     self.object = self.subject()
                     if self._revision() != self._sent_revision().partition("@")[0]:
                         raise _ChangedMeanwhile
-                    result, version = change_publish(actor=self.actor, reason=self.reason, change=lambda: self.change(form))
+                    change = self._guard(form, refuse=True) if self.guarded else partial(self.change, form)
+                    result, version = change_publish(actor=self.actor, reason=self.reason, change=change)
                     url = self.done_url(result)
                     submission_close(user=self.request.user, nonce=self._nonce(), url=url)
         except _ChangedMeanwhile:
             return self._page(form, conflict=self._changed_since(), conflicted=True, status=409)
+        except ManagedByDocument:
+            return self._review(form, refused=True)
         except Exception as error:
             self._refuse(form, error)
             return self._page(form, revision=self._sent_revision(), status=400)
@@ -206,6 +235,7 @@ class EditView(ScopedView, ABC):
             "reason": self.request.POST.get("reason", ""),
             "reason_required": self.reason_required,
             "review": None,
+            "managed": self.managed_of(),
             **self.context(),
             **more,
         }
@@ -260,7 +290,8 @@ class EditView(ScopedView, ABC):
 class ActionView(ScopedView, ABC):
     """One act on one thing, from a dialog: POST with a ``reason``, then a toast on ``done_url``. Wrong method: 405.
 
-    A refusal becomes a toast on the same page; a second sending finds nothing left to do, which services answer quietly.
+    A refusal becomes a toast on the same page; a second sending finds nothing left to do, which services answer quietly. What a document
+    manages is shown as what to write there, with the same POST and ``anyway`` for who may.
     """
 
     http_method_names: ClassVar[list[str]] = ["post"]
@@ -290,13 +321,37 @@ class ActionView(ScopedView, ABC):
         if self.reason_required and not reason:
             toast(request, "Nothing was done: say why in the reason field.", tone="bad")
             return redirect(self.done_url())
+        guard = Guard(
+            lambda: self.change(reason), actor=self.actor, organisation=self.choice.organisation, anyway="anyway" in request.POST,
+            reason=reason, again=self._read_again,
+        )  # fmt: skip
         try:
-            result, version = change_publish(actor=self.actor, reason=reason, change=lambda: self.change(reason))
+            result, version = change_publish(actor=self.actor, reason=reason, change=guard)
+        except ManagedByDocument as refused:
+            return self._held(refused)
         except Exception as error:
             toast(request, refusal_text(error)[0], tone="bad")
             return redirect(self.done_url())
-        toast(request, self.done_message(result), undo_url=undo_url(version) if self.reversible else None)
+        told = [self.done_message(result), *(one.next_apply for one in guard.touched)]
+        toast(request, " ".join(told), undo_url=undo_url(version) if self.reversible else None)
         return redirect(self.done_url())
+
+    def _read_again(self) -> None:
+        self.object = self.subject()
+
+    def _held(self, refused: ManagedByDocument) -> HttpResponse:
+        """What to write into the document instead, and the same POST again for who may."""
+        sent = [(name, value) for name in self.request.POST for value in self.request.POST.getlist(name) if name not in CONTROLS]
+        context = {
+            "choice": self.choice,
+            "held": refused.touched,
+            "message": refused.message,
+            "may_override": self.choice.may(OVERRIDE),
+            "sent": sent,
+            "reason": self.request.POST.get("reason", ""),
+            "back_url": self.done_url(),
+        }
+        return render(self.request, "publishing/held.html", context, status=409)
 
 
 class _ChangedMeanwhile(Exception):

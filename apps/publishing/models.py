@@ -11,6 +11,9 @@ from typing import ClassVar
 from django.db import models
 
 from apps.contracts.identifiers import uuid7
+from apps.publishing.managed_models import ManagedThing
+
+__all__ = ["FragmentRow", "ManagedThing", "ProxyProcess", "Submission", "TouchedFragment", "Version"]
 
 
 class Version(models.Model):

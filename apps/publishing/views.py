@@ -19,7 +19,8 @@ from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.publishing.editing import EditView, ScopedView, refusal_text
 from apps.publishing.history import DIFF_HEADER, History, counts_text, diff_rows, differences, kept_as_they_are, propagation
-from apps.publishing.models import Version
+from apps.publishing.managed import Touched, documents
+from apps.publishing.models import ManagedThing, Version
 from apps.publishing.naming import names_of
 from apps.publishing.preview import Preview
 from apps.publishing.rollback import rollback, rollback_preview, version_undo
@@ -115,6 +116,28 @@ class VersionView(ScopedView):
         return render(request, "publishing/version.html", context, status=400 if problem else 200)
 
 
+class ManagedView(ScopedView):
+    """``/config/managed/<id>/``: what a document said of the thing that it manages, beside how that stands now."""
+
+    http_method_names: ClassVar[list[str]] = ["get", "head"]
+    permission = "config.view"
+
+    def get(self, request: HttpRequest, mark_id: int) -> HttpResponseBase:
+        rows = ManagedThing.objects.select_related("organisation").filter(organisation=self.choice.organisation)
+        mark = rows.filter(pk=mark_id).first() if mark_id < 2**63 else None
+        if mark is None:
+            raise Http404("No document manages this any more.")
+        found = documents().compare(mark)
+        context = {
+            "choice": self.choice,
+            "mark": mark,
+            "found": found,
+            "changes": [Touched(mark, found)],
+            "crumbs": [("Config history", reverse("publishing:history"))] if self.choice.may_installation("config.view") else [],
+        }
+        return render(request, "publishing/managed.html", context)
+
+
 class RollbackForm(forms.Form):
     """Nothing to fill in but the flow's own reason."""
 
@@ -126,6 +149,7 @@ class RollbackView(EditView):
     permission, installation, kind = "config.rollback", True, "config"
     template = "publishing/rollback.html"
     reason_required = True
+    guarded = False  # what went wrong is taken back at once, whoever manages it; its marks say that it differs
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.object = self.subject()

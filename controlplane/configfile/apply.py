@@ -19,14 +19,17 @@ from apps.accounts.selectors import organisation_get
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.publishing.errors import PublishError
+from apps.publishing.managed import managed_set
 from apps.publishing.models import Version
+from apps.publishing.selectors import head_number
 from apps.publishing.services import publish
 from controlplane.configfile.changes import changes
+from controlplane.configfile.managed import listed
 from controlplane.configfile.problems import DocumentError, Problem
 from controlplane.configfile.reading import Draft, read_document
 from controlplane.configfile.references import References, write_secret_file
 from controlplane.configfile.routing import field_of
-from controlplane.configfile.steps import OWNERSHIP, Steps
+from controlplane.configfile.steps import CHANGING, OWNERSHIP, Steps
 from controlplane.configfile.text import read_text
 from controlplane.configfile.writing import document_of
 
@@ -48,8 +51,19 @@ class _DryRun(Exception):
     """Rolls the transaction back after everything went well."""
 
 
-def apply_file(*, actor: Actor, path: Path, organisation: str = "", dry_run: bool = False, reason: str = "") -> Outcome:
-    """Apply a document. organisation: slug, in place of the document's own.
+def apply_file(
+    *,
+    actor: Actor,
+    path: Path,
+    organisation: str = "",
+    dry_run: bool = False,
+    reason: str = "",
+    document: str = "",
+    by: str = "",
+) -> Outcome:
+    """Apply a document, which manages what it lists from then on. organisation: slug, in place of the document's own.
+
+    document: what it is called, also when it is applied from elsewhere next time; empty: its file's name. by: who runs it.
 
     Raises DocumentError with every problem found; then nothing was changed, and no file is left behind.
     """
@@ -63,7 +77,17 @@ def apply_file(*, actor: Actor, path: Path, organisation: str = "", dry_run: boo
         message = f"the document is for {draft.document.organisation!r}, the command for {organisation!r}"
         draft.problems.append(Problem(draft.line("organisation"), "organisation", message))
     slug = organisation or draft.document.organisation or MAIN_ORGANISATION
-    return draft_apply(actor=actor, draft=draft, path=path, organisation=slug, dry_run=dry_run, reason=reason or f"apply {path.name}")
+    return draft_apply(
+        actor=actor, draft=draft, path=path, organisation=slug, dry_run=dry_run, reason=reason or f"apply {path.name}",
+        manages=Manages(document.strip()[:200] or path.name[:200], by or actor.name),
+    )  # fmt: skip
+
+
+class Manages(NamedTuple):
+    """A document that manages what it lists. name: what it is called. by: who applied it."""
+
+    name: str
+    by: str
 
 
 Beside = Callable[[Organisation], None]
@@ -80,14 +104,16 @@ def draft_apply(
     reason: str,
     before: Beside | None = None,
     after: Beside | None = None,
+    manages: Manages | None = None,
 ) -> Outcome:
     """Apply a document that was read or made already. path: of the file it came from, beside which references are looked for.
 
-    before, after: what is done in the same transaction before the entries and after them, before all is published.
+    before, after: what is done in the same transaction before the entries and after them, before all is published. manages: pages say that
+    it manages what it lists; None: it only brings it.
     Raises DocumentError with every problem found; then nothing was changed, and no file is left behind.
     """
     steps = Steps(actor=actor, references=References(path.absolute().parent), reason=reason)
-    run = _Run(steps=steps, draft=draft, beside=(before, after))
+    run = _Run(steps=steps, draft=draft, beside=(before, after), manages=manages)
     outcome = Outcome(lines=[], version=None, shown=[], written=[])
     try:
         with transaction.atomic():
@@ -125,9 +151,20 @@ def _apply(run: _Run, slug: str, outcome: Outcome, *, file: str, dry_run: bool) 
         if path and error.section == "routes" and error.field:
             path = f"{path}.{field_of(error.field)}"
         raise DocumentError(file, [Problem(run.draft.line(path), path, error.message)]) from None
-    outcome.lines = changes(before, document_of(organisation), new_values=run.steps.new_values)
+    after = document_of(organisation)
+    outcome.lines = changes(before, after, new_values=run.steps.new_values)
     if dry_run:
         raise _DryRun
+    if run.manages is not None:
+        managed_set(
+            actor=run.steps.actor,
+            organisation=organisation,
+            document=run.manages.name,
+            listed=listed(organisation, run.draft, after),
+            by=run.manages.by,
+            version=(outcome.version.number if outcome.version else head_number()) or None,
+            reason=run.steps.reason,
+        )
     for key, token, target in run.steps.generated:
         if target is None:
             outcome.shown.append((key, token))
@@ -152,8 +189,16 @@ class _Task(NamedTuple):
 class _Run:
     """One application of one document, inside its transaction: the order of its entries, and what is wrong with them."""
 
-    def __init__(self, *, steps: Steps, draft: Draft, beside: tuple[Beside | None, Beside | None] = (None, None)) -> None:
-        """beside: what is done before the entries, and after them."""
+    def __init__(
+        self,
+        *,
+        steps: Steps,
+        draft: Draft,
+        beside: tuple[Beside | None, Beside | None] = (None, None),
+        manages: Manages | None = None,
+    ) -> None:
+        """beside: what is done before the entries, and after them. manages: as what it manages what it lists, if at all."""
+        self.manages = manages
         self.steps = steps
         self.draft = draft
         self.beside = beside
@@ -194,8 +239,10 @@ class _Run:
             "limits": self.steps.limit,
             "performance_budgets": self.steps.performance_budget,
             "flags": self.steps.flag,
+            **{kind: partial(self.steps.of_changing, kind) for kind in CHANGING},
         }
-        removals: dict[str, Callable[[Organisation, str], None]] = {
+        removals: dict[str, Callable[[Organisation, Any], None]] = {
+            **{kind: partial(self.steps.remove_of_changing, kind) for kind in reversed(CHANGING)},
             "flags": self.steps.remove_flag,
             "performance_budgets": self.steps.remove_performance_budget,
             "limits": self.steps.remove_limit,
@@ -208,6 +255,7 @@ class _Run:
             "providers": self.steps.remove_provider,
             "credentials": self.steps.remove_credential,
             **{kind: partial(self.steps.remove_of_ownership, kind) for kind in OWNERSHIP},
+            "teams": self.steps.remove_team,
         }
         tasks: list[_Task] = []
         for kind, step in steps.items():
@@ -218,7 +266,7 @@ class _Run:
         for kind, remove in removals.items():
             for entry in getattr(self.draft.document, kind):
                 if entry.absent:
-                    tasks.append(_Task(kind, entry, partial(remove, organisation, entry.name)))
+                    tasks.append(_Task(kind, entry, partial(remove, organisation, entry if kind in CHANGING else entry.name)))
         return tasks
 
     def attempt(self, task: _Task) -> Problem | None:
@@ -258,6 +306,7 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
         if entry.resilience.mirror is not None:
             yield "providers", entry.resilience.mirror.target.provider
         yield "providers", entry.default_price.partition("/")[0]
+        yield from (("teams", entry.owner), ("runbooks", entry.runbook))
     elif kind == "discounts":
         yield "providers", entry.provider
     elif kind == "keys":
@@ -275,3 +324,7 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
         yield from (("routes", entry.route), ("providers", entry.provider), ("keys", entry.key), ("teams", entry.owner))
         yield "teams", entry.team
         yield from (("flags", parent) for parent in _parents(entry.rules))
+    elif kind == "two_person_rules":
+        yield "teams", entry.team
+    elif kind == "schedules":
+        yield "flags", entry.flag

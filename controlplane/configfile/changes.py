@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from controlplane.configfile.document import Document, TargetEntry
-from controlplane.configfile.writing import plain
+from controlplane.configfile.plain import plain
 
 _ONE = {
     "teams": "team",
@@ -27,6 +27,8 @@ _ONE = {
     "limits": "limit",
     "performance_budgets": "performance budget",
     "flags": "flag",
+    "two_person_rules": "rule for two persons",
+    "schedules": "scheduled flip",
 }
 
 
@@ -44,7 +46,7 @@ def changes(before: Document, after: Document, *, new_values: Mapping[tuple[str,
             note = new_values.get((kind, name))
             if name not in old:
                 lines.append(f"+ {_ONE[kind]} {name}")
-                lines += [f"    {path}: {value}" for path, value in _flat(plain(new[name])).items() if path != "name"]
+                lines += [f"    {path}: {value}" for path, value in leaves(plain(new[name])).items() if path != "name"]
                 if note:
                     lines.append(f"    {note}")
             elif name not in new:
@@ -58,7 +60,7 @@ def changes(before: Document, after: Document, *, new_values: Mapping[tuple[str,
 
 
 def _fields(old: msgspec.Struct, new: msgspec.Struct) -> list[str]:
-    was, now = _flat(plain(old, defaults=True)), _flat(plain(new, defaults=True))
+    was, now = leaves(plain(old, defaults=True)), leaves(plain(new, defaults=True))
     lines: list[str] = []
     for path in [*was, *(path for path in now if path not in was)]:
         if path not in now:
@@ -83,14 +85,14 @@ def _target(value: Mapping[str, Any]) -> str:
     return f"{place} ({'; '.join(words)})" if words else place
 
 
-def _flat(value: Any, path: str = "") -> dict[str, str]:
+def leaves(value: Any, path: str = "") -> dict[str, str]:
     """Leaves by path. Entries of lists go by their name where they have one; targets are one line each."""
     if isinstance(value, dict):
         if "provider" in value and "model" in value and path:
             return {path: _target(value)}
         flat: dict[str, str] = {}
         for key, item in value.items():
-            flat |= _flat(item, f"{path}.{key}" if path else key)
+            flat |= leaves(item, f"{path}.{key}" if path else key)
         return flat
     if isinstance(value, list):
         if all(not isinstance(item, dict) for item in value):
@@ -102,7 +104,7 @@ def _flat(value: Any, path: str = "") -> dict[str, str]:
             if label in labels:  # a model's further prices, each for its own time
                 label = f"{label}, {at}"
             labels.add(label)
-            flat |= _flat({key: part for key, part in item.items() if key != "name"}, f"{path}[{label}]")
+            flat |= leaves({key: part for key, part in item.items() if key != "name"}, f"{path}[{label}]")
         return flat
     if isinstance(value, bool):
         return {path: "true" if value else "false"}

@@ -5,9 +5,9 @@ Values are in stored form: dollars as nano-dollars, durations as milliseconds, m
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -89,6 +89,7 @@ class TeamEntry(Entry, kw_only=True):
     contacts: list[ContactEntry] = []
     sla: SlaEntry | None = None
     services: list[ServiceEntry] = []
+    absent: bool = False
 
 
 class LayerEntry(Entry, kw_only=True):
@@ -338,6 +339,7 @@ class RouteEntry(Entry, kw_only=True):
     unpriced: Literal["refuse", "zero"] = "refuse"
     default_price: str = ""
     owner: str = ""
+    runbook: str = ""
     enabled: bool = True
     absent: bool = False
 
@@ -457,6 +459,49 @@ class FlagEntry(Entry, kw_only=True):
     absent: bool = False
 
 
+class TwoPersonRuleEntry(msgspec.Struct, kw_only=True):
+    """Flips that take two persons: those that fit every field given. A rule has no name, it is what it says."""
+
+    kind: str = ""
+    subject: str = ""
+    environment: str = ""
+    team: str = ""
+    turning: Literal["on", "off", "either"] = "on"
+    reason: str = ""
+    absent: bool = False
+
+    IDENTITY: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def name(self) -> str:
+        """What it says, for whoever lists entries."""
+        parts = (self.kind, self.subject, self.environment, self.team)
+        return f"turning {self.turning} {'/'.join(parts) if any(parts) else 'any flag'}"
+
+
+class ScheduleEntry(msgspec.Struct, kw_only=True):
+    """A flip to come. It has no name, it is its flag, its direction and its moment."""
+
+    flag: str
+    turn: Literal["on", "off"]
+    at: Moment
+    zone: str = "UTC"
+    until: Moment | None = None
+    late: Duration | None = 3_600_000
+    share: int = 100
+    simulated_only: bool = False
+    acknowledge: bool = False
+    reason: str
+    absent: bool = False
+
+    IDENTITY: ClassVar[tuple[str, ...]] = ("flag", "turn", "at")
+
+    @property
+    def name(self) -> str:
+        """What it is, for whoever lists entries."""
+        return f"{self.flag} {self.turn} {self.at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 class Document(msgspec.Struct, kw_only=True):
     """One organisation's config."""
 
@@ -477,6 +522,8 @@ class Document(msgspec.Struct, kw_only=True):
     limits: list[LimitEntry] = []
     performance_budgets: list[PerformanceEntry] = []
     flags: list[FlagEntry] = []
+    two_person_rules: list[TwoPersonRuleEntry] = []
+    schedules: list[ScheduleEntry] = []
 
 
 STRUCTS: tuple[type[msgspec.Struct], ...] = (
@@ -511,5 +558,7 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     LimitEntry,
     PerformanceEntry,
     FlagEntry,
+    TwoPersonRuleEntry,
+    ScheduleEntry,
 )
 """Every type of the document, in the order in which the manual explains them."""

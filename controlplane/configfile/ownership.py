@@ -215,11 +215,6 @@ def runbook_id(organisation: Organisation, written: str) -> str:
     return str(row.pk) if row is not None else written
 
 
-def runbook_names(organisation: Organisation) -> dict[str, str]:
-    """Id -> name, for what flags keep."""
-    return {str(pk): name for pk, name in Runbook.objects.filter(organisation=organisation).values_list("pk", "name")}
-
-
 def runbooks_of(organisation: Organisation) -> list[doc.RunbookEntry]:
     """Runbooks with their texts."""
     return [

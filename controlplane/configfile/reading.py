@@ -138,7 +138,7 @@ class _Reader:
                 complete = False
         for name, field in fields.items():
             if field.required and name not in values and name not in node.entries:
-                if absent and name not in ("name", "model"):
+                if absent and name not in getattr(kind, "IDENTITY", ("name", "model")):
                     values[name] = _nothing(hints[name])
                 else:
                     self.problem(node.line, f"{path}.{name}", "is missing")

@@ -26,6 +26,7 @@ from apps.keys.services import key_create, key_digest, key_import, key_revoke, k
 from apps.ownership.models import Service, Team
 from apps.ownership.selectors import service_get, team_get
 from apps.ownership.services import service_ensure, team_ensure
+from apps.ownership.team_deletion import team_delete
 from apps.prices.selectors import gpu_prices_of
 from apps.prices.services import gpu_price_delete, gpu_price_set
 from apps.providers.discounts import discount_delete, discount_set
@@ -35,8 +36,8 @@ from apps.providers.selectors import credentials_of, discounts_of, model_named, 
 from apps.providers.services import credential_delete, credential_set, provider_delete, provider_ensure
 from apps.routes.selectors import route_named, routes_of
 from apps.routes.services import route_delete, route_ensure
+from controlplane.configfile import changing, key_templates, ownership, performance
 from controlplane.configfile import document as doc
-from controlplane.configfile import key_templates, ownership, performance
 from controlplane.configfile.references import ReferenceRefused, References
 from controlplane.configfile.routing import field_of, resilience_of_entry, spec_of_entry
 
@@ -47,6 +48,12 @@ OWNERSHIP: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
     "runbooks": (ownership.runbook_apply, ownership.runbook_remove),
 }
 """Lists of ownership that stand by themselves: what applies an entry, and what removes one by its name."""
+
+CHANGING: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
+    "two_person_rules": (changing.rule_apply, changing.rule_remove),
+    "schedules": (changing.schedule_apply, changing.schedule_remove),
+}
+"""Lists whose entries have no name: what applies one, and what removes one by what it says."""
 
 
 class Steps:
@@ -85,6 +92,12 @@ class Steps:
 
     def remove_of_ownership(self, kind: str, organisation: Organisation, name: str) -> None:
         OWNERSHIP[kind][1](organisation, name, actor=self.actor, reason=self.reason)
+
+    def of_changing(self, kind: str, organisation: Organisation, entry: Any, path: str) -> None:
+        CHANGING[kind][0](organisation, entry, actor=self.actor, reason=self.reason)
+
+    def remove_of_changing(self, kind: str, organisation: Organisation, entry: Any) -> None:
+        CHANGING[kind][1](organisation, entry, actor=self.actor, reason=self.reason)
 
     def credential(self, organisation: Organisation, entry: doc.CredentialEntry, path: str) -> None:
         before = credentials_of(organisation).filter(name=entry.name).first()
@@ -182,6 +195,7 @@ class Steps:
                 default_price=entry.default_price,
                 resilience=resilience_of_entry(entry.resilience),
                 owner=_team(organisation, entry.owner, "owner"),
+                runbook=ownership.runbook_id(organisation, entry.runbook),
                 enabled=entry.enabled,
                 reason=self.reason,
             )
@@ -410,6 +424,11 @@ class Steps:
     def remove_provider(self, organisation: Organisation, name: str) -> None:
         for provider in providers_of(organisation).filter(name=name):
             provider_delete(actor=self.actor, provider=provider, reason=self.reason)
+
+    def remove_team(self, organisation: Organisation, name: str) -> None:
+        team = team_get(organisation=organisation, slug=name)
+        if team is not None:
+            team_delete(actor=self.actor, team=team, reason=self.reason)
 
     def remove_credential(self, organisation: Organisation, name: str) -> None:
         for credential in credentials_of(organisation).filter(name=name):

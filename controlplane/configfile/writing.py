@@ -1,30 +1,29 @@
-"""Rows -> document, and document -> plain values or YAML. What is written never holds a secret."""
+"""Rows -> document, whole or one entry of it. What is written never holds a secret."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any, cast, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, cast
+from uuid import UUID
 
-import msgspec
-import yaml
+from django.db.models import QuerySet
 
 from apps.accounts.models import Organisation
 from apps.budgets.limit_selectors import limits_of
 from apps.budgets.scoping import scope_names
 from apps.budgets.selectors import budgets_of
-from apps.contracts.money import clock_text, dollars_text
-from apps.contracts.pricing import percent_text
 from apps.flags.models import Flag
 from apps.flags.selectors import flags_of
 from apps.keys.selectors import keys_of
+from apps.ownership.models import Runbook
 from apps.ownership.owned import holders_of
 from apps.ownership.selectors import services, teams
 from apps.prices.selectors import gpu_prices_of
 from apps.providers.selectors import alike_of, credentials_of, discounts_of, manual_prices_of, providers_of
 from apps.routes import choices as route_choices
 from apps.routes import selectors as routes
-from controlplane.configfile import key_templates, ownership
+from controlplane.configfile import changing, key_templates, ownership
 from controlplane.configfile.document import (
     KEPT,
     BudgetEntry,
@@ -45,23 +44,88 @@ from controlplane.configfile.document import (
     ServiceEntry,
     TeamEntry,
     TierEntry,
-    Unit,
 )
 from controlplane.configfile.performance import entries_of
 from controlplane.configfile.routing import entry_of_resilience, entry_of_spec
 
 
+@dataclass
+class Names:
+    """Names of objects by kind and id, for the rows that point at them by id. A kind that is read whole is asked for once; else each is."""
+
+    organisation: Organisation
+    found: dict[str, dict[str, str]] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+
+    def all(self, kind: str) -> dict[str, str]:
+        """Id -> name of everything of that kind."""
+        if kind not in self.whole:
+            rows, name = NAMED[kind]
+            self.found[kind] = {str(pk): text for pk, text in rows(self.organisation).order_by().values_list("pk", name)}
+            self.whole.add(kind)
+        return self.found[kind]
+
+    def of(self, kind: str, object_id: object) -> str:
+        """The name; the id itself where there is nothing of that kind any more."""
+        known, asked = self.found.setdefault(kind, {}), str(object_id)
+        if asked not in known and kind in NAMED and kind not in self.whole and uuid_or_none(asked):
+            rows, name = NAMED[kind]
+            known[asked] = rows(self.organisation).filter(pk=asked).values_list(name, flat=True).first() or asked
+        return known.get(asked, asked)
+
+
+NAMED: dict[str, tuple[Callable[[Organisation], QuerySet[Any]], str]] = {
+    "route": (routes.routes_of, "name"),
+    "provider": (providers_of, "name"),
+    "key": (keys_of, "name"),
+    "team": (lambda organisation: teams(organisation=organisation), "slug"),
+    "runbook": (lambda organisation: Runbook.objects.filter(organisation=organisation), "name"),
+}
+"""What entries name and rows point at by id: its rows, and the column of its name."""
+
+Writer = Callable[[Organisation, Names, str], list[Any]]
+"""The entries of one list; of one name where one is given, then perhaps others too."""
+
+
 def document_of(organisation: Organisation) -> Document:
     """An organisation's config as a document; applying it again changes nothing."""
-    names = _Names()
-    document = Document(organisation=organisation.slug)
-    document.teams = _teams(organisation)
-    document.layers, document.regions = ownership.layers_of(organisation), ownership.regions_of(organisation)
-    names |= {("runbook", pk): name for pk, name in ownership.runbook_names(organisation).items()}
-    document.rotations, document.runbooks = ownership.rotations_written(organisation), ownership.runbooks_of(organisation)
-    document.credentials = [CredentialEntry(name=row.name, secret=row.source or KEPT) for row in credentials_of(organisation)]
-    document.providers = _providers(organisation, names)
-    document.discounts = [
+    names, document = Names(organisation), Document(organisation=organisation.slug)
+    for kind in NAMED:
+        names.all(kind)
+    for section, write in WRITERS.items():
+        setattr(document, section, write(organisation, names, ""))
+    return document
+
+
+def entry_of(organisation: Organisation, section: str, name: str) -> Any | None:
+    """One entry of a list as the document would have it now; None: there is none of that name."""
+    found = WRITERS[section](organisation, Names(organisation), name)
+    return next((entry for entry in found if entry.name == name), None)
+
+
+def flag_entry(row: Flag) -> FlagEntry:
+    """One flag as the document writes it."""
+    return _flag(row, Names(row.organisation))
+
+
+def uuid_or_none(text: str) -> UUID | None:
+    """The id that a text is, if it is one: what flags are about may be a name as well."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _only(rows: QuerySet[Any], name: str) -> QuerySet[Any]:
+    return rows.filter(name=name) if name else rows
+
+
+def _credentials(organisation: Organisation, names: Names, only: str) -> list[CredentialEntry]:
+    return [CredentialEntry(name=row.name, secret=row.source or KEPT) for row in _only(credentials_of(organisation), only)]
+
+
+def _discounts(organisation: Organisation, names: Names, only: str) -> list[DiscountEntry]:
+    return [
         DiscountEntry(
             name=row.name,
             provider=row.provider.name,
@@ -71,20 +135,23 @@ def document_of(organisation: Organisation) -> Document:
             valid_to=row.valid_to,
             note=row.note,
         )
-        for row in discounts_of(organisation)
+        for row in _only(discounts_of(organisation), only)
     ]
-    document.gpu_prices = [
+
+
+def _gpu_prices(organisation: Organisation, names: Names, only: str) -> list[GpuPriceEntry]:
+    return [
         GpuPriceEntry(
             name=row.name, gpu=row.gpu, region=row.region, per_hour=row.per_hour, valid_from=row.valid_from, valid_to=row.valid_to
         )
-        for row in gpu_prices_of(organisation)
+        for row in _only(gpu_prices_of(organisation), only)
     ]
-    document.routes = _routes(organisation, names)
-    document.keys = _keys(organisation, names)
-    document.key_templates = key_templates.entries_of(organisation)
-    budgets = list(budgets_of(organisation))
-    spending, owners = scope_names(organisation, budgets), holders_of(organisation, "budget")
-    document.budgets = [
+
+
+def _budgets(organisation: Organisation, names: Names, only: str) -> list[BudgetEntry]:
+    rows = list(_only(budgets_of(organisation), only))
+    spending, owners = scope_names(organisation, rows), holders_of(organisation, "budget")
+    return [
         BudgetEntry(
             name=row.name,
             scope=row.scope,
@@ -101,49 +168,32 @@ def document_of(organisation: Organisation) -> Document:
             webhook=(row.webhook_source or KEPT) if row.webhook else None,
             slack_webhook=(row.slack_webhook_source or KEPT) if row.slack_webhook else None,
         )
-        for row in budgets
+        for row in rows
     ]
-    slugs = {str(team.pk): team.slug for team in teams(organisation=organisation)}
-    document.limits = [
+
+
+def _limits(organisation: Organisation, names: Names, only: str) -> list[LimitEntry]:
+    return [
         LimitEntry(
             name=row.name,
-            key=names.of("key", row.scope_id) if row.scope == "key" else "",
-            team=slugs.get(row.scope_id, row.scope_id) if row.scope == "team" else "",
-            route=names.of("route", row.scope_id) if row.scope == "route" else "",
+            **({row.scope: names.of(row.scope, row.scope_id)} if row.scope in ("key", "team", "route") else {}),
             model=row.scope_id if row.scope == "model" else "",
             kind=row.kind,
             amount=row.amount,
         )
-        for row in limits_of(organisation)
+        for row in _only(limits_of(organisation), only)
     ]
-    document.performance_budgets = entries_of(organisation, {pk: name for (kind, pk), name in names.items() if kind == "route"})
-    document.flags = [_flag(row, names) for row in flags_of(organisation)]
-    return document
 
 
-class _Names(dict[tuple[str, str], str]):
-    """Names of objects by kind and id, for the rows that point at them by id."""
-
-    def of(self, kind: str, object_id: object) -> str:
-        return self.get((kind, str(object_id)), str(object_id))
+def _flags(organisation: Organisation, names: Names, only: str) -> list[FlagEntry]:
+    return [_flag(row, names) for row in _only(flags_of(organisation), only)]
 
 
-def flag_entry(row: Flag) -> FlagEntry:
-    """One flag as the document writes it; one query for the name of what it is about."""
-    names = _Names()
-    finders: dict[str, Callable[[Organisation], Any]] = {"route": routes.routes_of, "provider": providers_of, "key": keys_of}
-    if row.subject_kind in finders:
-        found = finders[row.subject_kind](row.organisation).filter(pk=row.subject_id).first()
-        if found is not None:
-            names[row.subject_kind, row.subject_id] = found.name
-    return _flag(row, names)
-
-
-def _flag(row: Flag, names: _Names) -> FlagEntry:
+def _flag(row: Flag, names: Names) -> FlagEntry:
     return FlagEntry(
         name=row.name,
         kind=cast(Any, row.kind),
-        **({} if row.subject_kind == "organisation" else {row.subject_kind: names.of(row.subject_kind, row.subject_id)}),
+        **({} if row.subject_kind == "organisation" else {row.subject_kind: _subject(row, names)}),
         level=cast(Any, row.level),
         rules=row.rules,
         default=row.default,
@@ -155,13 +205,18 @@ def _flag(row: Flag, names: _Names) -> FlagEntry:
         acknowledge=row.acknowledged,
         owner=row.owner.slug if row.owner else "",
         purpose=row.purpose,
-        runbook=names.get(("runbook", row.runbook), row.runbook),
+        runbook=names.of("runbook", row.runbook),
         expires=row.expires_at,
         stale_after_days=row.stale_after_days,
     )
 
 
-def _teams(organisation: Organisation) -> list[TeamEntry]:
+def _subject(row: Flag, names: Names) -> str:
+    """What a flag is about; of a team the flag has the slug already."""
+    return names.of(row.subject_kind, row.subject_id) if row.subject_kind in ("route", "provider", "key") else row.subject_id
+
+
+def _teams(organisation: Organisation, names: Names, only: str) -> list[TeamEntry]:
     owned: dict[str, list[ServiceEntry]] = {}
     promised, contacts = ownership.slas_of(organisation), ownership.contacts_of(organisation)
     for service in services(organisation=organisation):
@@ -181,7 +236,7 @@ def _teams(organisation: Organisation) -> list[TeamEntry]:
     ]
 
 
-def _providers(organisation: Organisation, names: _Names) -> list[ProviderEntry]:
+def _providers(organisation: Organisation, names: Names, only: str) -> list[ProviderEntry]:
     prices: dict[str, list[PriceEntry]] = {}
     for price in manual_prices_of(organisation):
         prices.setdefault(price.model.provider.name, []).append(
@@ -210,8 +265,7 @@ def _providers(organisation: Organisation, names: _Names) -> list[ProviderEntry]
         likes.setdefault(model.provider.name, []).append(LikeEntry(model=model.name, like=str(model.like)))
     owners = holders_of(organisation, "provider")
     entries: list[ProviderEntry] = []
-    for row in providers_of(organisation):
-        names["provider", str(row.pk)] = row.name
+    for row in _only(providers_of(organisation), only):
         entries.append(
             ProviderEntry(
                 name=row.name,
@@ -240,10 +294,9 @@ def _providers(organisation: Organisation, names: _Names) -> list[ProviderEntry]
     return entries
 
 
-def _routes(organisation: Organisation, names: _Names) -> list[RouteEntry]:
+def _routes(organisation: Organisation, names: Names, only: str) -> list[RouteEntry]:
     entries: list[RouteEntry] = []
-    for row in routes.routes_of(organisation):
-        names["route", str(row.pk)] = row.name
+    for row in _only(routes.routes_of(organisation), only):
         chains = {
             chain: [entry_of_spec(spec) for spec in routes.target_specs(row, chain)]
             for chain in (route_choices.PRIMARY, route_choices.FALLBACK)
@@ -261,16 +314,16 @@ def _routes(organisation: Organisation, names: _Names) -> list[RouteEntry]:
                 unpriced=cast(Any, row.unpriced),
                 default_price=row.default_price,
                 owner=row.owner.slug if row.owner else "",
+                runbook=names.of("runbook", row.runbook),
                 enabled=row.enabled,
             )
         )
     return entries
 
 
-def _keys(organisation: Organisation, names: _Names) -> list[KeyEntry]:
+def _keys(organisation: Organisation, names: Names, only: str) -> list[KeyEntry]:
     entries: list[KeyEntry] = []
-    for row in keys_of(organisation):
-        names["key", str(row.pk)] = row.name
+    for row in _only(keys_of(organisation), only):
         entries.append(
             KeyEntry(
                 name=row.name,
@@ -291,73 +344,29 @@ def _keys(organisation: Organisation, names: _Names) -> list[KeyEntry]:
     return entries
 
 
-def plain(struct: msgspec.Struct, *, defaults: bool = False) -> dict[str, Any]:
-    """A struct as people write it: names, amounts, durations. Fields at their default are left out unless ``defaults``."""
-    hints = get_type_hints(type(struct), include_extras=True)
-    values: dict[str, Any] = {}
-    for field in msgspec.structs.fields(type(struct)):
-        value = getattr(struct, field.name)
-        if not field.required and not defaults:
-            default = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
-            if value == default:
-                continue
-        values[field.name] = _written(value, _unit(hints[field.name]), defaults)
-    return values
+def _alone(read: Callable[[Organisation], list[Any]]) -> Writer:
+    """A list that is short enough to be read whole, and that names nothing by id."""
+    return lambda organisation, names, only: read(organisation)
 
 
-def _unit(hint: Any) -> Unit | None:
-    for part in (hint, *get_args(hint)):
-        for mark in getattr(part, "__metadata__", ()):
-            if isinstance(mark, Unit) and get_origin(part) is not list:
-                return mark
-    return None
-
-
-def _written(value: Any, unit: Unit | None, defaults: bool) -> Any:
-    if isinstance(value, msgspec.Struct):
-        return plain(value, defaults=defaults)
-    if isinstance(value, list):
-        return [_written(item, unit, defaults) for item in value]
-    if value is None:
-        return None
-    if unit is Unit.DOLLARS:
-        return dollars_text(value)
-    if unit is Unit.DURATION:
-        return duration_text(value)
-    if unit is Unit.PERCENT:
-        return percent_text(value)
-    if unit is Unit.CLOCK:
-        return clock_text(value)
-    if isinstance(value, datetime):
-        return moment_text(value)
-    return value
-
-
-def duration_text(ms: int) -> str:
-    """``2s``, ``500ms``."""
-    return f"{ms // 1000}s" if ms % 1000 == 0 else f"{ms}ms"
-
-
-def moment_text(at: datetime) -> str:
-    """UTC, ``2027-01-31T00:00:00Z``; milliseconds only where there are some."""
-    text = at.astimezone(UTC).isoformat(timespec="seconds" if at.microsecond == 0 else "milliseconds")
-    return text.replace("+00:00", "Z")
-
-
-class _Dumper(yaml.SafeDumper):
-    """Block style, no anchors: the same value twice is written twice, because the reader refuses aliases."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-    def represent_str(self, data: str) -> yaml.Node:
-        """Text of several lines as such, where YAML can write it so."""
-        return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
-
-
-_Dumper.add_representer(str, _Dumper.represent_str)
-
-
-def yaml_text(document: Document) -> str:
-    """The document as YAML, fields in the manual's order, defaults left out."""
-    return yaml.dump(plain(document), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=140, default_flow_style=False)
+WRITERS: dict[str, Writer] = {
+    "teams": _teams,
+    "layers": _alone(ownership.layers_of),
+    "regions": _alone(ownership.regions_of),
+    "rotations": _alone(ownership.rotations_written),
+    "runbooks": _alone(ownership.runbooks_of),
+    "credentials": _credentials,
+    "providers": _providers,
+    "discounts": _discounts,
+    "gpu_prices": _gpu_prices,
+    "routes": _routes,
+    "keys": _keys,
+    "key_templates": _alone(key_templates.entries_of),
+    "budgets": _budgets,
+    "limits": _limits,
+    "performance_budgets": lambda organisation, names, only: entries_of(organisation, names.all("route")),
+    "flags": _flags,
+    "two_person_rules": _alone(changing.rules_of),
+    "schedules": _alone(changing.schedules_of),
+}
+"""What writes each list of the document, in its order."""

@@ -16,7 +16,8 @@ from apps.budgets.services import budget_set, budget_webhooks_set
 from apps.contracts.snapshot import BudgetFragment, decode_fragment
 from apps.providers.vault import decrypt
 from apps.publishing.models import FragmentRow
-from controlplane.configfile.writing import document_of, yaml_text
+from controlplane.configfile.plain import yaml_text
+from controlplane.configfile.writing import document_of
 from tests.configfile.test_apply_resilience import apply
 
 pytestmark = pytest.mark.django_db

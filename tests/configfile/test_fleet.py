@@ -14,7 +14,8 @@ from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
 from apps.publishing.models import ProxyProcess, Version
 from apps.publishing.rollback import rollback
-from controlplane.configfile.writing import document_of, yaml_text
+from controlplane.configfile.plain import yaml_text
+from controlplane.configfile.writing import document_of
 from controlplane.management.commands import apply as command
 
 FIRST = """

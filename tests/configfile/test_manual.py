@@ -46,6 +46,8 @@ SECTIONS = (
     "### `limits`",
     "### `performance_budgets`",
     "### `flags`",
+    "### `two_person_rules`",
+    "### `schedules`",
 )
 
 

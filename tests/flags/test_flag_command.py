@@ -12,10 +12,11 @@ from django.utils import timezone
 
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
-from apps.flags.models import ChangeRequest, Flag
+from apps.flags.models import ChangeRequest, Flag, FlagFlip
 from apps.flags.services import flag_set
 from apps.providers.rules import EndpointSpec
 from apps.providers.services import provider_ensure
+from apps.publishing.managed import Listed, managed_set
 from apps.publishing.selectors import head_number
 from apps.publishing.services import publish
 from tests.flags.conftest import Switches
@@ -99,6 +100,30 @@ def test_what_leaves_a_route_without_a_target_is_refused_unless_one_says_so(swit
     assert flag(*words, "--acknowledge") == "The flag stop-east is on, from v2 on.\n"
     switches.stop.refresh_from_db()
     assert switches.stop.on and switches.stop.acknowledged
+
+
+def test_a_preview_does_nothing_and_a_flip_keeps_what_was_foretold(switches: Switches) -> None:
+    where = ("--organisation", switches.organisation.slug)
+    switches.work("east", 600, cost=6_000_000)
+    words = ("on", switches.fallback.name, *where, "--reason", "east burns")
+    said = flag(*words, "--preview")
+    assert "requests/min more to west/m" in said and "600 requests" in said and said.endswith("Nothing was done.\n")
+    assert not FlagFlip.objects.exists() and head_number() == 1
+    flag(*words)
+    kept = FlagFlip.objects.get()
+    assert (kept.turn_on, kept.version, kept.by, kept.predicted["requests"]) == (True, 2, "flag", 600)
+    flag(*words)
+    assert FlagFlip.objects.count() == 1, "the second time nothing was flipped"
+
+
+def test_the_next_apply_is_told_where_a_document_manages_the_flag(stop: Flag) -> None:
+    managed_set(
+        actor=Actor.command("apply"), organisation=stop.organisation, document="bulkhead.yaml", by="ops", version=1,
+        listed=[Listed("flag", str(stop.pk), "flags", stop.name, {"on": False})],
+    )  # fmt: skip
+    said = flag("on", "stop-east", "--reason", "east burns")
+    assert said.endswith("bulkhead.yaml says off: its next apply turns the flag off again, unless that is changed there.\n")
+    assert "next apply" not in flag("off", "stop-east", "--reason", "east is back")
 
 
 def test_a_flip_is_scheduled_from_the_command_line(stop: Flag) -> None:

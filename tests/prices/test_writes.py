@@ -208,7 +208,8 @@ def test_a_document_that_overlaps_itself_or_names_an_unknown_default_is_refused(
 def test_a_document_of_every_kind_applies_exports_and_applies_again(
     local: Provider, organisation: Organisation, actor: Actor, tmp_path: Path
 ) -> None:
-    from controlplane.configfile.writing import document_of, yaml_text
+    from controlplane.configfile.plain import yaml_text
+    from controlplane.configfile.writing import document_of
 
     path = tmp_path / "bulkhead.yaml"
     path.write_text(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
@@ -16,6 +16,8 @@ from apps.flags.change_choices import STATES, VERDICTS
 from apps.flags.change_models import ChangeRequest
 from apps.flags.change_selectors import changes_of
 from apps.flags.changes import change_approve, change_reject, change_review, change_withdraw, fingerprint, told_of
+from apps.flags.consequences import Prediction
+from apps.flags.foretelling import flip_foretell, flip_keep
 from apps.publishing.api.resources import CollectionView, ReadableView, Resource
 
 
@@ -25,6 +27,8 @@ class ChangeSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField(source="pk")
     flag = serializers.CharField(source="flag_name")
     on = serializers.BooleanField(source="turn_on")
+    gives = serializers.BooleanField(help_text="It asks for another owner; the flag stays as it stands.")
+    to = serializers.CharField(source="to_name", help_text="The team that gets the flag; empty: nobody does.")
     until = serializers.DateTimeField(allow_null=True)
     share = serializers.IntegerField()
     simulated_only = serializers.BooleanField()
@@ -110,12 +114,23 @@ class ChangeApproveView(ChangeResource):
     """``POST``: say yes, as somebody else than who asked. Where the flag changed since, ``seen`` says that you know."""
 
     http_method_names: ClassVar[list[str]] = ["post", "options"]
+    foretold: Prediction | None = None
+    """What a flip that happens now was foretold to do, kept with it."""
 
     @extend_schema(request=ApproveSerializer, responses=ChangeSerializer)
     def post(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.decided(
-            ApproveSerializer, lambda row, given: change_approve(actor=self.actor, change=row, reason=self.reason, seen=given["seen"])
-        )
+        return self.decided(ApproveSerializer, self.approve)
+
+    def approve(self, row: ChangeRequest, given: dict[str, Any]) -> ChangeRequest:
+        if row.flag is not None and row.at is None and not row.gives:  # one that happens now; of a later one nothing is measured yet
+            row.flag.organisation = self.organisation
+            self.foretold = flip_foretell(row.flag, on=row.turn_on, share=row.share, simulated_only=row.simulated_only)
+        return change_approve(actor=self.actor, change=row, reason=self.reason, seen=given["seen"])
+
+    def written(self, row: Any, *, created: bool = False, more: Mapping[str, Any] | None = None) -> Response:
+        if self.foretold is not None:
+            flip_keep(actor=self.actor, result=row, prediction=self.foretold, version=self.version)
+        return super().written(row, created=created, more=more)
 
 
 class ChangeRejectView(ChangeResource):

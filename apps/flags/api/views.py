@@ -15,6 +15,8 @@ from apps.flags import choices
 from apps.flags.change_choices import APPLIED
 from apps.flags.change_models import ChangeRequest
 from apps.flags.changes import flip_submit
+from apps.flags.consequences import Prediction
+from apps.flags.foretelling import flip_foretell, flip_keep
 from apps.flags.models import Flag
 from apps.flags.selectors import flags_of, flags_on
 from apps.flags.services import flag_delete, flag_set
@@ -68,6 +70,52 @@ class FlipSerializer(StrictSerializer):
     acknowledge = serializers.BooleanField(default=False, help_text="I know that it leaves a route without a target.")
 
 
+class FlipAskedSerializer(StrictSerializer):
+    """A flip that somebody thinks of."""
+
+    on = serializers.BooleanField()
+    share = serializers.IntegerField(default=100, min_value=0, max_value=100, help_text="A drill: so many percent of the requests.")
+    simulated_only = serializers.BooleanField(default=False, help_text="A drill: the simulator's traffic only.")
+
+
+class TargetChangeSerializer(serializers.Serializer[Any]):
+    """One target before and after."""
+
+    target = serializers.CharField()
+    now_per_minute = serializers.FloatField(help_text="Requests a minute.")
+    then_per_minute = serializers.FloatField()
+    at_once = serializers.FloatField(allow_null=True, help_text="Requests at once afterwards, on average; null: not known.")
+    most_at_once = serializers.IntegerField(help_text="The most that it takes at once; 0: no cap.")
+    state = serializers.CharField(help_text="Its breaker's state in words; empty: closed.")
+
+
+class BudgetChangeSerializer(serializers.Serializer[Any]):
+    """A budget that would be used up at another moment."""
+
+    name = serializers.CharField()
+    ends_ms = serializers.IntegerField(allow_null=True, help_text="Milliseconds since 1970; null: it lasts its window.")
+    would_end_ms = serializers.IntegerField(allow_null=True)
+
+
+class PredictionSerializer(serializers.Serializer[Any]):
+    """What a flip would do, measured. Null: not known, and ``gaps`` says why."""
+
+    flag = serializers.CharField()
+    on = serializers.BooleanField()
+    minutes = serializers.FloatField(source="found.minutes", help_text="What it was measured over.")
+    requests = serializers.IntegerField(source="found.requests", help_text="How many those were.")
+    routes = serializers.ListField(child=serializers.CharField(), source="found.routes")
+    targets = TargetChangeSerializer(many=True, source="found.targets")
+    moved_per_minute = serializers.FloatField(source="found.moved_per_minute")
+    refused_per_minute = serializers.FloatField(source="found.refused_per_minute", help_text="More than now.")
+    cost_now_nano = serializers.IntegerField(source="found.cost_now", help_text="Nano-dollars an hour.")
+    cost_then_nano = serializers.IntegerField(source="found.cost_then", allow_null=True)
+    first_token_now_us = serializers.FloatField(source="found.ttft_now", allow_null=True, help_text="p95.")
+    first_token_then_us = serializers.FloatField(source="found.ttft_then", allow_null=True)
+    budgets = BudgetChangeSerializer(many=True, source="found.budgets")
+    gaps = serializers.ListField(child=serializers.CharField(), source="found.gaps")
+
+
 class WaitingSerializer(serializers.Serializer[Any]):
     """A flip that has not happened: it is planned, or waits for a second person."""
 
@@ -116,10 +164,26 @@ class FlagView(FlagResource, ObjectView):
         flag_delete(actor=self.actor, flag=row, reason=self.reason)
 
 
+class FlagPreviewView(FlagResource):
+    """``POST``: what a flip would do, measured over the last hour as the dialog shows it. Nothing is done."""
+
+    http_method_names: ClassVar[list[str]] = ["post", "options"]
+
+    @extend_schema(request=FlipAskedSerializer, responses=PredictionSerializer)
+    def post(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        row = self.find(self.kwargs["flag_id"])
+        asked = FlipAskedSerializer(data=self.given())
+        asked.is_valid(raise_exception=True)
+        found = flip_foretell(row, **asked.validated_data)
+        return Response(PredictionSerializer({"flag": row.name, "on": asked.validated_data["on"], "found": found}).data)
+
+
 class FlagFlipView(FlagResource):
     """``POST``: switch it. 200: it is done and published. 202: it waits; ``change_request`` says as what."""
 
     http_method_names: ClassVar[list[str]] = ["post", "options"]
+    prediction: Prediction
+    """What the flip was foretold to do, kept with it."""
 
     @extend_schema(
         request=FlipSerializer,
@@ -134,14 +198,18 @@ class FlagFlipView(FlagResource):
             asked = FlipSerializer(data=self.given())
             asked.is_valid(raise_exception=True)
 
+            facts = asked.validated_data
+            self.prediction = flip_foretell(row, on=facts["on"], share=facts["share"], simulated_only=facts["simulated_only"])
+
             def change() -> Flag | ChangeRequest:
-                return flip_submit(actor=self.actor, organisation=self.organisation, name=row.name, **asked.validated_data)
+                return flip_submit(actor=self.actor, organisation=self.organisation, name=row.name, **facts)
 
             return self.published(change, self.flipped)
 
         return self.once(act)
 
     def flipped(self, result: Flag | ChangeRequest) -> Response:
+        flip_keep(actor=self.actor, result=result, prediction=self.prediction, version=self.version)
         if isinstance(result, Flag) or (result.state == APPLIED and result.flag is not None):  # where glass was broken it is done
             return self.written(result if isinstance(result, Flag) else result.flag)
         return Response(WaitingSerializer(result).data, status.HTTP_202_ACCEPTED)

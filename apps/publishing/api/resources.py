@@ -1,12 +1,12 @@
 """Collections and objects of one organisation whose changes are published with the write, in one transaction.
 
 ``?dry_run=1`` on a write does it, compiles what it would publish with the proxies' own compiler, undoes it, and answers with the
-difference.
+difference. What a config document manages is refused with the entry to write there, except with ``?anyway=1``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ClassVar
 
 from django.db import connection
@@ -16,14 +16,28 @@ from rest_framework.generics import GenericAPIView
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
+from apps.accounts.api.errors import ApiError
 from apps.accounts.api.etags import etag_of, precondition_require, unchanged
 from apps.accounts.api.pagination import Pages
 from apps.accounts.api.views import ApiView, found_or_404, uuid_of
+from apps.publishing.managed import Guard, ManagedByDocument, Touched
 from apps.publishing.models import Version
 from apps.publishing.preview import Preview, change_preview, change_publish
 
 VERSION_HEADER = "Bulkhead-Config-Version"
+MANAGED_HEADER = "Bulkhead-Managed-By"
+"""Of a write that makes something read otherwise than the document that manages it: that document."""
 YES = frozenset({"1", "true", "yes"})
+
+
+class Managed(ApiError):
+    """A write to what a document manages; ``details.managed`` has the entries to write there instead."""
+
+    status_code = status.HTTP_409_CONFLICT
+    code = "managed_by_document"
+
+    def __init__(self, refused: ManagedByDocument) -> None:
+        super().__init__(f"{refused.message} (?anyway=1 with a reason)", details={"managed": managed_told(refused.touched)})
 
 
 class Resource(ApiView, GenericAPIView):  # type: ignore[type-arg]
@@ -42,6 +56,8 @@ class Resource(ApiView, GenericAPIView):  # type: ignore[type-arg]
     volatile: ClassVar[Collection[str]] = ()
     ordering: ClassVar[tuple[str, ...]] = ("name",)
     pagination_class = Pages
+    version: Version | None = None
+    """The version that a write was published with, once it was."""
 
     def rows(self) -> QuerySet[Any]:
         """The organisation's things, with what their representation takes."""
@@ -86,13 +102,28 @@ class Resource(ApiView, GenericAPIView):  # type: ignore[type-arg]
 
     def published(self, change: Callable[[], Any], answer: Callable[[Any], Response]) -> Response:
         """Do a change and publish it, or show what it would do. ``answer``: from what the change returned."""
-        if self.request.query_params.get("dry_run", "").casefold() in YES:
-            return Response(previewed(change_preview(actor=self.actor, change=change)))
-        result, version = change_publish(actor=self.actor, reason=self.reason, change=change)
+        dry = self.asked("dry_run")
+        guard = Guard(
+            change, actor=self.actor, organisation=self.organisation, anyway=self.asked("anyway"), refuse=not dry, reason=self.reason
+        )
+        if dry:
+            found = change_preview(actor=self.actor, change=guard)
+            return Response({**previewed(found), "managed": managed_told(guard.touched)})
+        try:
+            result, version = change_publish(actor=self.actor, reason=self.reason, change=guard)
+        except ManagedByDocument as refused:
+            raise Managed(refused) from refused
+        self.version = version if isinstance(version, Version) else None
         response = answer(result)
         if isinstance(version, Version):
             response[VERSION_HEADER] = str(version.number)
+        if guard.touched:
+            response[MANAGED_HEADER] = ", ".join(sorted({one.thing.document for one in guard.touched}))
         return response
+
+    def asked(self, name: str) -> bool:
+        """Whether the address says yes to something."""
+        return self.request.query_params.get(name, "").casefold() in YES
 
     def written(self, row: Any, *, created: bool = False, more: Mapping[str, Any] | None = None) -> Response:
         """The answer to a write: the thing as it is now, with its tag. more: fields that are shown this once."""
@@ -210,6 +241,22 @@ class EditableView(GuardedView):
 
 class ObjectView(EditableView, RemovableView):
     """All of it."""
+
+
+def managed_told(touched: Iterable[Touched]) -> list[dict[str, Any]]:
+    """What a write makes read otherwise than the documents that manage it, with the entry to write there."""
+    return [
+        {
+            "document": one.thing.document,
+            "kind": one.thing.kind,
+            "name": one.thing.name,
+            "gone": one.comparison.gone,
+            "entry": one.comparison.now,
+            "fields": [{"path": change.path, "document": change.before, "now": change.after} for change in one.fields],
+            "next_apply": one.next_apply,
+        }
+        for one in touched
+    ]
 
 
 def merge_patch(current: Any, given: Any) -> Any:

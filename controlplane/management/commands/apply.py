@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import time
 from argparse import ArgumentParser
 from pathlib import Path
@@ -30,6 +32,9 @@ class Command(BaseCommand):
         parser.add_argument("-f", "--file", required=True, help="the document, such as bulkhead.yaml")
         parser.add_argument("--dry-run", action="store_true", help="show the diff and check everything, change nothing")
         parser.add_argument("--organisation", default="", metavar="SLUG", help="default: the document's own, else main")
+        parser.add_argument(
+            "--as", dest="document", default="", metavar="NAME", help="what pages call this document (default: the file's name)"
+        )
         parser.add_argument("--reason", default="", metavar="TEXT", help="kept in the audit and with the version")
         parser.add_argument("--no-wait", action="store_true", help="do not wait until the proxies have the version")
 
@@ -41,6 +46,8 @@ class Command(BaseCommand):
                 organisation=options["organisation"],
                 dry_run=options["dry_run"],
                 reason=options["reason"],
+                document=options["document"],
+                by=operator_name(),
             )
         except DocumentError as error:
             count = len(error.problems)
@@ -86,6 +93,14 @@ class Command(BaseCommand):
                 f"{proxy['name']} (v{proxy['version']}, {proxy['state']})" for proxy in status["proxies"] if not proxy["applied"]
             )
             self.stdout.write(f"not there yet: {behind}; they take it as soon as they can, see `manage.py status`")
+
+
+def operator_name() -> str:
+    """Who runs the command, as this host knows them; empty where it does not, as in a container without accounts."""
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def _applied(status: FleetStatus, number: int) -> bool:

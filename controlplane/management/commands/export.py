@@ -10,7 +10,8 @@ from django.db import DatabaseError
 
 from apps.accounts.models import MAIN_ORGANISATION
 from apps.accounts.selectors import organisation_get
-from controlplane.configfile.writing import document_of, yaml_text
+from controlplane.configfile.plain import yaml_text
+from controlplane.configfile.writing import document_of
 
 
 class Command(BaseCommand):

@@ -21,15 +21,21 @@ from apps.audit.errors import ServiceError
 from apps.flags import selectors
 from apps.flags.change_rules import moment_in
 from apps.flags.changes import flip_submit
+from apps.flags.consequences import Prediction
+from apps.flags.foretelling import flip_foretell, flip_keep
 from apps.flags.measuring import subject_names
 from apps.flags.models import ChangeRequest, Flag
+from apps.flags.templatetags.flags import budget_end, minutes_text, more_dollars, more_time, per_minute
 from apps.publishing.errors import PublishError
+from apps.publishing.managed_models import ManagedThing
 from apps.publishing.services import publish
 from apps.publishing.state import head_state
+from apps.ui.format import dollars
 from controlplane.configfile.document import FlagEntry
+from controlplane.configfile.plain import plain
 from controlplane.configfile.references import References
 from controlplane.configfile.steps import Steps
-from controlplane.configfile.writing import flag_entry, plain
+from controlplane.configfile.writing import flag_entry
 
 _FOR = re.compile(r"([1-9][0-9]{0,5})([mhd]?)")
 _UNITS = {"": timedelta(minutes=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -62,6 +68,7 @@ class Command(BaseCommand):
         on.add_argument("--acknowledge", action="store_true", help="even if it leaves a route without a target")
         off = word("off", "Switch a flag off in every proxy.", reason=True)
         for flip in (on, off):
+            flip.add_argument("--preview", action="store_true", help="print what it would do, measured over the last hour, and do nothing")
             flip.add_argument("--at", help="not now but then, such as 2027-01-31T09:00; a worker does it")
             flip.add_argument("--zone", default="UTC", help="in which time zone that is, such as Europe/Berlin (default: UTC)")
             flip.add_argument("--break-glass", action="store_true", help="do alone what takes two; it is reviewed afterwards")
@@ -82,17 +89,29 @@ class Command(BaseCommand):
         if word == "show":
             self._show(organisation, options["name"])
             return
+        if options.get("preview"):
+            flag = self._flag(organisation, options["name"])
+            for line in prediction_lines(self._foretold(flag, options), flag):
+                self.stdout.write(line)
+            self.stdout.write("Nothing was done.")
+            return
         try:
             with transaction.atomic():
                 if word == "set":
                     told = self._set(organisation, options)
+                    version = publish(actor=Actor.command("flag"), reason=options["reason"])
                 else:
-                    told = self._flip(organisation, options)
-                version = publish(actor=Actor.command("flag"), reason=options["reason"])
+                    flag = self._flag(organisation, options["name"])
+                    foretold = self._foretold(flag, options)
+                    told, result = self._flip(organisation, options)
+                    version = publish(actor=Actor.command("flag"), reason=options["reason"])
+                    flip_keep(actor=Actor.command("flag"), result=result, prediction=foretold, version=version)
         except (ServiceError, PublishError) as error:
             raise CommandError(error.message) from error
         published = f", from v{version.number} on" if version else "" if told.endswith((WAITS, SCHEDULED)) else "; it was so already"
         self.stdout.write(f"{told}{published}.")
+        if word != "set":
+            self._say_managed(organisation, flag)
 
     def _list(self, organisation: Organisation, *, on: bool) -> None:
         now = timezone.now()
@@ -110,7 +129,13 @@ class Command(BaseCommand):
             self.stdout.write(f"{key}: {json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else value}")
         self.stdout.write(f"now: {_standing(flag, timezone.now())}")
 
-    def _flip(self, organisation: Organisation, options: dict[str, Any]) -> str:
+    def _foretold(self, flag: Flag, options: dict[str, Any]) -> Prediction:
+        on = options["word"] == "on"
+        share, alone = (options["share"], options["simulated"]) if on else (100, False)
+        return flip_foretell(flag, on=on, share=share, simulated_only=alone)
+
+    def _flip(self, organisation: Organisation, options: dict[str, Any]) -> tuple[str, Flag | ChangeRequest]:
+        """What to say, and what came of it."""
         on = options["word"] == "on"
         at = _moment(options["at"], options["zone"]) if options["at"] else None
         until = (at or timezone.now()) + lasting_read(options["lasting"]) if on and options["lasting"] else None
@@ -129,12 +154,12 @@ class Command(BaseCommand):
             zone=options["zone"],
         )
         if isinstance(done, ChangeRequest) and done.state == "scheduled":
-            return f"The flag {options['name']} goes {options['word']} at {at:%Y-%m-%d %H:%M} UTC{SCHEDULED}"
+            return f"The flag {options['name']} goes {options['word']} at {at:%Y-%m-%d %H:%M} UTC{SCHEDULED}", done
         if isinstance(done, ChangeRequest) and done.state != "applied":
-            return f"The flag {options['name']} is as it was: {done.rule or 'this takes two'}. {WAITS}"
+            return f"The flag {options['name']} is as it was: {done.rule or 'this takes two'}. {WAITS}", done
         ends = f" until {until:%Y-%m-%d %H:%M:%S} UTC" if until else ""
         drill = f" for {options['share']} percent of its requests" if on and options["share"] < 100 else ""
-        return f"The flag {options['name']} is {options['word']}{drill}{ends}"
+        return f"The flag {options['name']} is {options['word']}{drill}{ends}", done
 
     def _set(self, organisation: Organisation, options: dict[str, Any]) -> str:
         flag = selectors.flag_get(organisation, options["name"])
@@ -158,6 +183,14 @@ class Command(BaseCommand):
         steps.flag(organisation, entry, "flag")
         return f"The flag {entry.name} is set"
 
+    def _say_managed(self, organisation: Organisation, flag: Flag) -> None:
+        """What the next apply of the document that manages the flag makes of the flip."""
+        stands = Flag.objects.get(pk=flag.pk).on
+        for mark in ManagedThing.objects.filter(organisation=organisation, kind="flag", object_id=str(flag.pk)):
+            if mark.said.get("on") != stands:
+                says = "off" if stands else "on"
+                self.stdout.write(f"{mark.document} says {says}: its next apply turns the flag {says} again, unless that is changed there.")
+
     def _flag(self, organisation: Organisation, name: str) -> Flag:
         flag = selectors.flag_get(organisation, name)
         if flag is None:
@@ -168,6 +201,31 @@ class Command(BaseCommand):
 WAITS = "Somebody else approves it on the page of changes, or do it alone with --break-glass"
 SCHEDULED = ", scheduled: a worker does it"
 SUBJECTS = ("route", "provider", "key", "model", "feature", "team", "region")
+
+
+def prediction_lines(found: Prediction, flag: Flag) -> list[str]:
+    """What a flip would do, in the words of its dialog."""
+    lines = []
+    for one in found.gaining:
+        state = f" (breaker {one.state})" if one.state else ""
+        lines.append(f"{per_minute(one.gained)} requests/min more to {one.target}{state}")
+    if found.refused_per_minute > 0:
+        what = "would call no provider" if flag.kind == "degrade" else "would be refused: nothing is left to answer them"
+        lines.append(f"{per_minute(found.refused_per_minute)} requests/min {what}")
+    elif found.refused_per_minute < 0:
+        lines.append(f"{per_minute(found.refused_per_minute)} requests/min would be answered again")
+    elif not found.gaining and found.requests:
+        lines.append("no request moves")
+    if found.requests:
+        now = f"{dollars(found.cost_now)}/hour"
+        more = "not enough data" if found.cost_more is None else f"{more_dollars(found.cost_more)}/hour" if found.cost_more else "stays"
+        lines.append(f"cost: {more}, now {now}")
+        lines += [f"budget {change.name} {budget_end(change)}" for change in found.budgets]
+        lines.append(f"p95 to the first token: {'not enough data' if found.ttft_more is None else more_time(found.ttft_more)}")
+    lines += found.gaps
+    if found.requests:
+        lines.append(f"measured over the last {minutes_text(found.minutes)}: {found.requests:,} requests")
+    return lines
 
 
 def lasting_read(text: str) -> timedelta:
