@@ -3,12 +3,19 @@
 from django.urls import include, path
 
 from apps.accounts.api import audit, people
+from apps.alerts.api import views as alerts
 from apps.budgets.api import views as budgets
 from apps.dashboard.api import views as dashboard
 from apps.flags.api import change_views as changes
+from apps.flags.api import rule_views as rules
 from apps.flags.api import views as flags
+from apps.keys.api import request_views as asking
+from apps.keys.api import template_views as templates
 from apps.keys.api import views as keys
+from apps.ownership.api import care_views as care
+from apps.ownership.api import map_views as regions
 from apps.ownership.api import oncall_views as oncall
+from apps.ownership.api import rotation_views as rotations
 from apps.ownership.api import views as ownership
 from apps.prices.api import views as prices
 from apps.providers.api import views as providers
@@ -25,10 +32,24 @@ of_organisation = [
     path("people/", people.PeopleView.as_view(), name="people"),
     path("teams/", ownership.TeamsView.as_view(), name="teams"),
     path("teams/<str:team_id>/", ownership.TeamView.as_view(), name="team"),
+    path("teams/<str:team_id>/keys/", asking.TeamKeysView.as_view(), name="team-keys"),
     path("services/", ownership.ServicesView.as_view(), name="services"),
     path("services/<str:service_id>/", ownership.ServiceView.as_view(), name="service"),
     path("on-call/", oncall.OnCallView.as_view(), name="on-call"),
-    path("owners/<str:region>/<str:layer>/", oncall.CellOwnerView.as_view(), name="owner"),
+    path("owners/<str:region>/<str:layer>/", regions.CellView.as_view(), name="owner"),
+    path("regions/", regions.RegionsView.as_view(), name="regions"),
+    path("regions/<str:region_id>/", regions.RegionView.as_view(), name="region"),
+    path("layers/", regions.LayersView.as_view(), name="layers"),
+    path("layers/<str:layer_id>/", regions.LayerView.as_view(), name="layer"),
+    path("rotations/", rotations.RotationsView.as_view(), name="rotations"),
+    path("rotations/<str:rotation_id>/", rotations.RotationView.as_view(), name="rotation"),
+    path("rotations/<str:rotation_id>/overrides/", rotations.StandInsView.as_view(), name="rotation-overrides"),
+    path("rotations/<str:rotation_id>/overrides/<uuid:override_id>/", rotations.StandInView.as_view(), name="rotation-override"),
+    path("runbooks/", care.RunbooksView.as_view(), name="runbooks"),
+    path("runbooks/<str:runbook_id>/", care.RunbookView.as_view(), name="runbook"),
+    path("runbooks/<str:runbook_id>/review/", care.RunbookReviewView.as_view(), name="runbook-review"),
+    path("slas/", care.SlasView.as_view(), name="slas"),
+    path("slas/<str:sla_id>/", care.SlaView.as_view(), name="sla"),
     path("providers/", providers.ProvidersView.as_view(), name="providers"),
     path("providers/<str:provider_id>/", providers.ProviderView.as_view(), name="provider"),
     path("credentials/", providers.CredentialsView.as_view(), name="credentials"),
@@ -46,6 +67,14 @@ of_organisation = [
     path("keys/", keys.KeysView.as_view(), name="keys"),
     path("keys/<str:key_id>/", keys.KeyView.as_view(), name="key"),
     path("keys/<str:key_id>/rotate/", keys.KeyRotateView.as_view(), name="key-rotate"),
+    path("key-requests/", asking.KeyRequestsView.as_view(), name="key-requests"),
+    path("key-requests/<uuid:request_id>/", asking.KeyRequestView.as_view(), name="key-request"),
+    path("key-requests/<uuid:request_id>/approve/", asking.KeyRequestApproveView.as_view(), name="key-request-approve"),
+    path("key-requests/<uuid:request_id>/reject/", asking.KeyRequestRejectView.as_view(), name="key-request-reject"),
+    path("key-requests/<uuid:request_id>/withdraw/", asking.KeyRequestWithdrawView.as_view(), name="key-request-withdraw"),
+    path("key-requests/<uuid:request_id>/secret/", asking.KeyRequestSecretView.as_view(), name="key-request-secret"),
+    path("key-templates/", templates.KeyTemplatesView.as_view(), name="key-templates"),
+    path("key-templates/<str:template_id>/", templates.KeyTemplateView.as_view(), name="key-template"),
     path("budgets/", budgets.BudgetsView.as_view(), name="budgets"),
     path("budgets/<str:budget_id>/", budgets.BudgetView.as_view(), name="budget"),
     path("budgets/<str:budget_id>/overrides/", budgets.BudgetOverridesView.as_view(), name="budget-overrides"),
@@ -56,6 +85,7 @@ of_organisation = [
     path("performance-budgets/<str:performance_id>/", budgets.PerformanceBudgetView.as_view(), name="performance-budget"),
     path("flags/", flags.FlagsView.as_view(), name="flags"),
     path("flags/<str:flag_id>/", flags.FlagView.as_view(), name="flag"),
+    path("flags/<str:flag_id>/preview/", flags.FlagPreviewView.as_view(), name="flag-preview"),
     path("flags/<str:flag_id>/flip/", flags.FlagFlipView.as_view(), name="flag-flip"),
     path("changes/", changes.ChangesView.as_view(), name="changes"),
     path("changes/<uuid:change_id>/", changes.ChangeView.as_view(), name="change"),
@@ -63,6 +93,21 @@ of_organisation = [
     path("changes/<uuid:change_id>/reject/", changes.ChangeRejectView.as_view(), name="change-reject"),
     path("changes/<uuid:change_id>/withdraw/", changes.ChangeWithdrawView.as_view(), name="change-withdraw"),
     path("changes/<uuid:change_id>/review/", changes.ChangeReviewView.as_view(), name="change-review"),
+    path("two-person-rules/", rules.TwoPersonRulesView.as_view(), name="two-person-rules"),
+    path("two-person-rules/<uuid:rule_id>/", rules.TwoPersonRuleView.as_view(), name="two-person-rule"),
+    path("alerts/", alerts.AlertsView.as_view(), name="alerts"),
+    path("alerts/<uuid:alert_id>/", alerts.AlertView.as_view(), name="alert"),
+    path("alerts/<uuid:alert_id>/acknowledge/", alerts.AlertAcknowledgeView.as_view(), name="alert-acknowledge"),
+    path("alerts/<uuid:alert_id>/silence/", alerts.AlertSilenceView.as_view(), name="alert-silence"),
+    path("alerts/<uuid:alert_id>/resolve/", alerts.AlertResolveView.as_view(), name="alert-resolve"),
+    path("alert-rules/", alerts.RulesView.as_view(), name="alert-rules"),
+    path("alert-rules/<str:alert_rule_id>/", alerts.RuleView.as_view(), name="alert-rule"),
+    path("slos/", alerts.SlosView.as_view(), name="slos"),
+    path("slos/<str:slo_id>/", alerts.SloView.as_view(), name="slo"),
+    path("silences/", alerts.SilencesView.as_view(), name="silences"),
+    path("silences/<uuid:silence_id>/", alerts.SilenceView.as_view(), name="silence"),
+    path("alert-channels/", alerts.ChannelsView.as_view(), name="alert-channels"),
+    path("alert-channels/<str:channel_id>/", alerts.ChannelView.as_view(), name="alert-channel"),
     path("overrides/", dashboard.OverridesView.as_view(), name="overrides"),
     path("requests/", usage.RequestsView.as_view(), name="requests"),
     path("requests/<uuid:request_id>/", dashboard.RequestView.as_view(), name="request"),

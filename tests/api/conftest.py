@@ -22,6 +22,11 @@ from apps.budgets.performance_services import performance_budget_set
 from apps.budgets.services import budget_set
 from apps.flags.services import flag_set
 from apps.keys.services import key_create
+from apps.keys.template_services import key_template_set
+from apps.ownership.care_services import runbook_set, sla_set
+from apps.ownership.map_services import cell_set, layer_set
+from apps.ownership.models import Layer
+from apps.ownership.rotation_services import rotation_set
 from apps.ownership.services import service_ensure, team_ensure
 from apps.prices.services import gpu_price_set
 from apps.providers.discounts import discount_set
@@ -109,6 +114,8 @@ def things(organisation: Organisation, actor: Actor) -> dict[str, Any]:
     given: dict[str, Any] = {"actor": actor, "organisation": organisation}
     team = team_ensure(**given, slug="ml", name="ML")
     service = service_ensure(actor=actor, team=team, slug="chat")
+    spare = team_ensure(**given, slug="spare")
+    layer_set(**given, name="proxy")
     credential = credential_set(**given, name="main", value="sk-live-0123456789")
     endpoint = EndpointSpec("a", "https://api.example.com/v1", credential="main")
     provider = provider_ensure(**given, name="acme", kind="openai", endpoints=[endpoint])
@@ -129,6 +136,12 @@ def things(organisation: Organisation, actor: Actor) -> dict[str, Any]:
         "performance-budgets": performance_budget_set(
             **given, name="fast", scope="model", scope_id="large", metric="ttft_p95", bound="1s", owner_email="a@b.test"
         ).pk,
+        "rotations": rotation_set(**given, name="weekly", team=team).pk,
+        "runbooks": runbook_set(**given, name="away", title="Away", owner=team).pk,
+        "slas": sla_set(actor=actor, team=spare, availability=99_900).pk,
+        "regions": cell_set(**given, region="eu-west", layer="proxy", team=team).region_id,  # type: ignore[union-attr]
+        "layers": Layer.objects.get(organisation=organisation).pk,
+        "key-templates": key_template_set(actor=actor, team=spare, routes=["*"], environments=["staging"], most_keys=2).pk,
         "flags": flag_set(**given, name="acme-off", kind="kill", subject_kind="provider", subject_id=provider.pk, acknowledge=True).pk,
     }
     publish(actor=actor, reason="first")

@@ -43,13 +43,19 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"name": "new", "scope": "model", "scope_id": "small", "metric": "ttft_p95", "bound": "2s", "owner_email": "a@b.test"},
         {"bound": "3s"}, "performance_budget",
     ),
+    "rotations": ({"name": "new", "team": "ml", "weekday": "wed", "days": "mon-fri"}, {"time": "10:30"}, "rotation"),
+    "runbooks": ({"name": "new", "title": "New"}, {"text": "# Look"}, "runbook"),
+    "slas": ({"team": "ml", "service": "chat", "availability": "99.9"}, {"window_days": 7}, "sla"),
+    "regions": ({"name": "eu", "owners": [{"layer": "proxy", "team": "ml"}]}, {"title": "Europe", "owners": []}, "region"),
+    "layers": ({"name": "data"}, {"title": "Data", "position": 4}, "layer"),
+    "key-templates": ({"team": "ml", "environments": ["staging"]}, {"most_keys": 5, "limits": {"requests_per_minute": 6}}, "key_template"),
     "flags": (
         {"name": "new", "kind": "kill", "subject_kind": "route", "subject_id": "{routes}"}, {"purpose": "stop it"}, "flag",
     ),
 }  # fmt: skip
 WHOLE = {"me/", "me/tokens/", "organisations/", "config/", "config/versions/", "config/versions/1/diff/", "audit/"}
 """Addresses that belong to no organisation."""
-KEPT = {"teams", "services", "prices"}
+KEPT = {"services", "prices"}
 """Kinds that are not removed."""
 
 
@@ -83,7 +89,10 @@ def made_to_removed(kind: str, admin: Caller, things: dict[str, str], ada: User)
     assert read.status_code == 200 and read["ETag"] == made["ETag"]
     assert {name: value for name, value in body.items() if name != "secret"} == read.json()
     assert admin.get(where, If_None_Match=read["ETag"]).status_code == 304
-    assert read.json() in admin.get(f"{MAIN}{kind}/?q={body.get('name') or body.get('slug') or body['model']}").json()["items"]
+    assert (
+        read.json()
+        in admin.get(f"{MAIN}{kind}/?q={body.get('name') or body.get('slug') or body.get('model') or body['team']}").json()["items"]
+    )
 
     failure(admin("patch", where, changed), 428, "precondition_required")
     after = admin("patch", where, {**changed, "reason": "better so"}, If_Match=read["ETag"])
@@ -228,7 +237,8 @@ def test_a_flip_that_takes_two_is_asked_for_by_one_and_approved_by_another(
 
 
 def test_who_is_on_call_and_who_owns_what(admin: Caller, things: dict[str, str]) -> None:
-    assert admin.get(f"{MAIN}on-call/").json()["items"] == []
+    (row,) = admin.get(f"{MAIN}on-call/").json()["items"]
+    assert (row["rotation"], row["team"], row["person"], row["covered"]) == ("weekly", "ml", None, True)
     assert failure(admin.get(f"{MAIN}on-call/?at=soon"), 400, "invalid")["field"] == "at"
     assert failure(admin.get(f"{MAIN}on-call/?team=nobody"), 400, "invalid")["field"] == "team"
     failure(admin.get(f"{MAIN}owners/eu/models/"), 404, "not_found")

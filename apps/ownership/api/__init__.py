@@ -1,1 +1,1 @@
-"""The API: teams and services."""
+"""The API: teams, services, the map, rotations, runbooks and SLAs."""

@@ -1,4 +1,4 @@
-"""``on-call`` of an organisation: who is there now, and who answers for a region and layer."""
+"""``on-call`` of an organisation: who is there now."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.accounts.api.errors import ApiError
-from apps.accounts.api.views import ApiView, found_or_404
+from apps.accounts.api.views import ApiView
 from apps.ownership.named import team_named
 from apps.ownership.rotation_selectors import on_call_now
-from apps.ownership.selectors import cell_owner
 
 
 class OnCallSerializer(serializers.Serializer[Any]):
@@ -28,14 +27,6 @@ class OnCallSerializer(serializers.Serializer[Any]):
     until = serializers.DateTimeField(allow_null=True, help_text="null: until somebody changes it.")
     next_person = serializers.EmailField(source="next_user.email", allow_null=True)
     next_at = serializers.DateTimeField(allow_null=True)
-
-
-class OwnerSerializer(serializers.Serializer[Any]):
-    """Who answers for a cell of the map."""
-
-    region = serializers.CharField()
-    layer = serializers.CharField()
-    team = serializers.CharField(help_text="The team's slug.")
 
 
 class OnCallView(ApiView):
@@ -62,17 +53,6 @@ class OnCallView(ApiView):
             for row in found
         ]
         return Response({"items": items, "next": None, "previous": None})
-
-
-class CellOwnerView(ApiView):
-    """The team that owns a region and layer; 404 where nobody does."""
-
-    permission = "ownership.view"
-
-    @extend_schema(responses=OwnerSerializer)
-    def get(self, request: Any, organisation: str, region: str, layer: str) -> Response:
-        team = cell_owner(organisation=self.organisation, region=region, layer=layer)
-        return Response({"region": region, "layer": layer, "team": found_or_404(team, "owner of", f"{region} x {layer}").slug})
 
 
 def _moment(text: str) -> datetime:

@@ -12,7 +12,8 @@ from apps.audit.errors import ServiceError
 from apps.ownership.models import Service, Team
 from apps.ownership.selectors import services, team_get, teams
 from apps.ownership.services import service_ensure, team_ensure, team_update
-from apps.publishing.api.resources import CreatableView, EditableView, Resource
+from apps.ownership.team_deletion import team_delete
+from apps.publishing.api.resources import CreatableView, EditableView, ObjectView, Resource
 
 
 class TeamSerializer(ReasonSerializer):
@@ -44,11 +45,14 @@ class TeamsView(TeamResource, CreatableView):
         return team_ensure(actor=self.actor, organisation=self.organisation, **values)
 
 
-class TeamView(TeamResource, EditableView):
-    """One team."""
+class TeamView(TeamResource, ObjectView):
+    """One team; ``DELETE`` is refused while it answers for anything."""
 
     def change(self, row: Team, values: dict[str, Any]) -> Team:
         return team_update(actor=self.actor, team=row, name=values["name"] or row.slug, contact_email=values["contact_email"])
+
+    def remove(self, row: Team) -> None:
+        team_delete(actor=self.actor, team=row, reason=self.reason)
 
 
 class ServiceSerializer(ReasonSerializer):
