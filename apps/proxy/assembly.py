@@ -92,8 +92,35 @@ def _active(flag: FlagFragment, rules: CompiledRules | None) -> ActiveFlag | Non
     )
 
 
+def flags_moved(before: Mapping[str, Fragment], after: Mapping[str, Fragment]) -> list[FlagFragment]:
+    """The flags that are not as they were, as before and as after, and those whose rules ask for one of them."""
+    moved = {id for id in before.keys() | after.keys() if (one := before.get(id)) is not (two := after.get(id)) and one != two}
+    if not moved:
+        return []
+    sides = (before, after)
+    names = {(flag.organisation, flag.name) for id in moved for side in sides if isinstance(flag := side.get(id), FlagFragment)}
+    asking = {
+        id
+        for id, flag in after.items()
+        if isinstance(flag, FlagFragment)
+        and any((flag.organisation, one.get("feature")) in names for one in flag.rules.get("dependencies") or () if isinstance(one, dict))
+    }
+    return [flag for id in moved | asking for side in sides if isinstance(flag := side.get(id), FlagFragment)]
+
+
+def may_touch(flag: FlagFragment, parts: RouteParts) -> bool:
+    """Whether a flag, on or off, may have something to say about a route."""
+    if flag.organisation != parts.fragment.organisation:
+        return False
+    return _reaches(flag.subject, flag.subject_id, bool(flag.rules) or flag.share < 100 or flag.simulated_only, parts)
+
+
 def _touches(flag: ActiveFlag, parts: RouteParts) -> bool:
-    subject, wanted = flag.subject, flag.subject_id
+    return _reaches(flag.subject, flag.subject_id, not flag.static or flag.simulated_only, parts)
+
+
+def _reaches(subject: str, wanted: str, by_request: bool, parts: RouteParts) -> bool:
+    """by_request: the flag is asked for each request."""
     if subject == "route":
         return wanted == parts.fragment.id
     if subject == "provider":
@@ -103,7 +130,7 @@ def _touches(flag: ActiveFlag, parts: RouteParts) -> bool:
     if subject == "region":
         return any(target.region == wanted for target in parts.every)
     if subject == "key":
-        return not flag.static or flag.simulated_only  # the others refuse the key itself
+        return by_request  # the others refuse the key itself
     return subject in _EVERYBODY
 
 
@@ -136,6 +163,7 @@ def route_with(parts: RouteParts, flags: list[ActiveFlag]) -> CompiledRoute:
     asked = tuple(flag for flag in flags if flag not in standing and flag.subject != "region")
     regional = tuple(flag for flag in flags if flag not in standing and flag.subject == "region")
     route = assemble(parts, standing)
+    route.parts = parts
     if asked or regional:
         # Whatever a flag may send requests to is a target of the route, known to this process beforehand.
         route.every_target = tuple({id(target): target for target in (*route.every_target, *parts.every)}.values())

@@ -30,7 +30,7 @@ from apps.contracts.snapshot import (
 )
 from apps.contracts.tariff import ZERO, Layer, PriceBook, Tariff
 from apps.contracts.tokens import foreign_name_of
-from apps.proxy.assembly import FlagTable, RouteParts, route_with
+from apps.proxy.assembly import FlagTable, RouteParts, flags_moved, may_touch, route_with
 from apps.proxy.dialects import DIALECTS
 from apps.proxy.resilience import CompileError, check_resilience, check_target
 from apps.proxy.runtime import MAX_ATTEMPTS, CompiledKey, CompiledRoute, CompiledTarget, Fragments, Runtime
@@ -86,7 +86,8 @@ def compile_config(
     elif "keys" in touched:
         keys = _recompile_keys(full, previous, changed["keys"], flags)
     if touched & {"providers", "credentials", "prices", "discounts", "routes", "flags"}:
-        tables = _compile_tables(full, unseal, flags)
+        same = not touched & {"providers", "credentials", "prices", "discounts"}
+        tables = _compile_tables(full, unseal, flags, previous if same else None)
     return Runtime(version, full, keys, tables)
 
 
@@ -268,13 +269,27 @@ class _Targets:
 
 
 def _compile_tables(
-    full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal | None, flags: FlagTable
+    full: Mapping[str, Mapping[str, Fragment]], unseal: Unseal | None, flags: FlagTable, previous: Runtime | None = None
 ) -> dict[str, dict[str, CompiledRoute]]:
-    targets = _Targets(full, unseal)
+    """previous: a config in which all but routes and flags is the same; its routes are taken over where they are what they were."""
+    targets: _Targets | None = None
+    before: dict[str, CompiledRoute] = {}
+    moved: list[FlagFragment] = []
+    if previous is not None:
+        before = {route.id: route for table in previous.tables.values() for route in table.values()}
+        moved = flags_moved(previous.fragments["flags"], full["flags"])
     tables: dict[str, dict[str, CompiledRoute]] = {}
     for route in cast(Mapping[str, RouteFragment], full["routes"]).values():
-        parts = _parts(route, targets)
-        compiled = route_with(parts, flags.touching(parts))
+        old = before.get(route.id)
+        parts = old.parts if old is not None else None
+        if parts is None or (parts.fragment is not route and parts.fragment != route):
+            targets = targets or _Targets(full, unseal)
+            parts, old = _parts(route, targets), None
+        if old is None or any(may_touch(flag, parts) for flag in moved):
+            compiled = route_with(parts, flags.touching(parts))
+        else:
+            compiled = old
+            compiled.templates.clear()  # they hold on to the config that they are of
         table = tables.setdefault(route.organisation, {})
         for name in (route.name, *route.aliases):
             if name in table:

@@ -34,6 +34,7 @@ from apps.proxy.strategies import STRATEGIES
 if TYPE_CHECKING:
     from apps.contracts.networks import Networks
     from apps.contracts.snapshot import Deadlines, Resilience
+    from apps.proxy.assembly import RouteParts
     from apps.proxy.flagging import RouteFlags
     from apps.proxy.records import Templates
     from apps.proxy.retries import RetryBudget
@@ -192,6 +193,7 @@ class CompiledRoute:
         "max_attempts",
         "max_output",
         "name",
+        "parts",
         "quick",
         "reply_heads",
         "resilience",
@@ -223,6 +225,8 @@ class CompiledRoute:
         """As flags have left it: with the level that holds."""
         self.flagging: RouteFlags | None = None
         """Flags that have to be asked for each request; None: there are none."""
+        self.parts: RouteParts | None = None
+        """What it was made of, for the next config; None: made for single requests."""
         self.forced = forced or {}
         """Keys of targets whose breaker a person holds, with ``open`` or ``closed``."""
         self.aliases = tuple(fragment.aliases)

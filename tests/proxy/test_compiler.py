@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -113,6 +114,15 @@ def test_a_flag_ends_at_its_time() -> None:
 
 
 NAMES = ["a", "b", "c"]
+FLAGS = [
+    ("fallback", "route"),
+    ("kill", "route"),
+    ("kill", "key"),
+    ("kill", "provider"),
+    ("kill", "model"),
+    ("degrade", "organisation"),
+    ("degrade", "team"),
+]
 
 
 @st.composite
@@ -133,18 +143,26 @@ def changes(draw: st.DrawFn) -> list[tuple[str, str, Fragment | None]]:
             subject = ORG if scope == "organisation" else draw(st.sampled_from(NAMES))
             fragment = BudgetFragment(id=name, name=name, organisation=ORG, scope=scope, scope_id=subject, window="day", limit_nano=5)
         elif kind == "routes":
-            fragment = route(id=name, name=name, max_attempts=draw(st.integers(1, 8)), fallback=[Target(provider="east", model="n")])
+            fallback = [Target(provider="east", model=draw(st.sampled_from(["n", "o"])))]
+            fragment = route(id=name, name=name, max_attempts=draw(st.integers(1, 8)), fallback=fallback)
         elif kind == "flags":
-            flag: Any = draw(st.sampled_from([("fallback", "route"), ("kill", "route"), ("kill", "key"), ("kill", "provider")]))
-            subject = "p-1" if flag[1] == "provider" else draw(st.sampled_from(NAMES))
-            on = draw(st.booleans())
-            fragment = FlagFragment(id=name, name=name, organisation=ORG, kind=flag[0], subject=flag[1], subject_id=subject, on=on)
+            flag: Any = draw(st.sampled_from(FLAGS))
+            subject = "p-1" if flag[1] == "provider" else "o" if flag[1] == "model" else draw(st.sampled_from(NAMES))
+            rules = draw(st.sampled_from([{}, {}, *({"dependencies": [{"feature": other}]} for other in NAMES)]))
+            facts: Any = {"on": draw(st.booleans()), "rules": rules, "share": draw(st.sampled_from([100, 100, 40]))}
+            fragment = FlagFragment(
+                id=name, name=name, organisation=ORG, kind=flag[0], subject=flag[1], subject_id=subject, level="limited", **facts
+            )
         else:
             price = PriceVersion(version=str(draw(st.integers(1, 9))), input=1, output=1)
             name = f"p-1/{draw(st.sampled_from(['m', 'n']))}"
             fragment = PriceFragment(id=name, provider="east", model=name[-1], versions=[price])
         found.append((kind, name, None if gone else fragment))
     return found
+
+
+SOMEBODY: Any = SimpleNamespace(id=b"0" * 16)
+"""As much of a request as flags without constraints ask for."""
 
 
 def view(runtime: Runtime) -> Any:
@@ -155,6 +173,8 @@ def view(runtime: Runtime) -> Any:
             r.max_attempts,
             r.flags,
             r.stopped,
+            r.fragment,
+            r.flagging and [(f.name, f.share, f.says(SOMEBODY, {})) for f in (*r.flagging.flags, *r.flagging.regional)],
             [(t.label, t.killed, (p := t.prices and t.prices.at(1)) and p.version) for t in r.targets],
         )
         for name, r in runtime.tables.get(ORG, {}).items()
@@ -178,3 +198,31 @@ def test_incremental_compilation_is_compiling_anew(steps: list[list[tuple[str, s
             delta.append(Change(section, id, None if fragment is None else encode_fragment(fragment)))
         holder.apply(Delta(number - 1, number, delta))
         assert view(holder.current) == view(compile_config(world, version=number))
+
+
+def test_a_flag_that_depends_on_another_hears_of_its_flip() -> None:
+    """Although the other one has nothing to do with the route."""
+
+    def parent(on: bool) -> FlagFragment:
+        return FlagFragment(id="f-1", name="parent", organisation=ORG, kind="kill", subject="route", subject_id="elsewhere", on=on)
+
+    rules = {"dependencies": [{"feature": "parent"}]}
+    child = FlagFragment(id="f-2", name="child", organisation=ORG, kind="kill", subject="route", subject_id="r-1", on=True, rules=rules)
+    holder = Holder(None)
+    holder.apply(config_of((provider(), route(), parent(True), child), version=1))
+    for number, on in ((2, False), (3, True)):
+        before = holder.current.tables[ORG]["chat"]
+        holder.apply(Delta(number - 1, number, [Change("flags", "f-1", encode_fragment(parent(on)))]))
+        found = holder.current.tables[ORG]["chat"]
+        assert found is not before and found.flagging is not None
+        assert found.flagging.flags[0].says(SOMEBODY, {}) is on
+
+
+def test_what_a_change_does_not_touch_is_taken_over() -> None:
+    other = FlagFragment(id="f-1", name="stop", organisation=ORG, kind="kill", subject="route", subject_id="r-2", on=True)
+    holder = Holder(None)
+    holder.apply(config_of((provider(), route(), route(id="r-2", name="other")), version=1))
+    chat = holder.current.tables[ORG]["chat"]
+    holder.apply(Delta(1, 2, [Change("flags", "f-1", encode_fragment(other))]))
+    assert holder.current.tables[ORG]["chat"] is chat
+    assert holder.current.tables[ORG]["other"].stopped is not None
