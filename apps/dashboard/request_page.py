@@ -12,11 +12,13 @@ from apps.accounts.scope import Choice
 from apps.contracts.errors import CODES
 from apps.dashboard import choices
 from apps.dashboard.explain import reasons
+from apps.dashboard.feedback_lines import feedback_lines
 from apps.dashboard.selectors import budget_charges, place
 from apps.dashboard.waterfall import waterfall
 from apps.keys.models import VirtualKey
 from apps.publishing.models import ProxyProcess, Version
 from apps.routes.models import Route
+from apps.usage.capture_selectors import captured, sample_looks
 from apps.usage.models import UsageRequest
 from apps.usage.requests import request_neighbours
 
@@ -35,7 +37,7 @@ def raw_record(record: UsageRequest) -> dict[str, Any]:
 
 
 def request_page_data(record: UsageRequest, choice: Choice) -> dict[str, Any]:
-    """The context of ``dashboard/request.html``: the record and at most six small queries about what it names."""
+    """The context of ``dashboard/request.html``: the record and at most seven small queries about what it names."""
     attempts: list[dict[str, Any]] = list(record.attempts or [])
     organisation = next(m.organisation for m in choice.memberships if str(m.organisation_id) == record.organisation)
     known = CODES.get(record.error_code)
@@ -45,6 +47,8 @@ def request_page_data(record: UsageRequest, choice: Choice) -> dict[str, Any]:
         Route.objects.filter(organisation=organisation, name=record.route).values_list("pk", flat=True).first() if record.route else None
     )
     before, after = request_neighbours(record)
+    sample = captured(getattr(record, "captured_told", None))
+    may_read = choice.may("sample.view")
     return {
         "record": record,
         "organisation": organisation,
@@ -64,6 +68,10 @@ def request_page_data(record: UsageRequest, choice: Choice) -> dict[str, Any]:
         "version_url": place("publishing:version", record.config_version) if version else "",
         "ours_us": max(record.total_us - record.upstream_us, 0),
         "raw": raw_record(record),
+        "feedback": feedback_lines(record),
+        "sample": sample,
+        "may_read_sample": may_read,
+        "looks": sample_looks(record.id) if sample is not None and may_read else [],
     }
 
 

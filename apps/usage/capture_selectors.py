@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db.models import Count, Sum
+from django.db.models import Count, JSONField, Sum
+from django.db.models.expressions import RawSQL
 
 from apps.audit.models import AuditEvent
 from apps.audit.selectors import audit_events
@@ -16,6 +19,22 @@ if TYPE_CHECKING:
     from apps.accounts.models import Organisation
 
 SHOWN_LOOKS = 20
+CAPTURED = RawSQL(
+    "(SELECT jsonb_build_object('found', kept.found, 'cut', kept.cut, 'until', extract(epoch FROM kept.expires_at)) FROM "
+    "usage_capturesample AS kept WHERE kept.request_id = usage_request.id AND kept.organisation_id::text = usage_request.organisation)",
+    [],
+    output_field=JSONField(),
+)
+"""For a query of requests: what ``captured`` reads, with the request itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """That a request has a sample: what was taken out of it, by kind, whether it was cut, when it is deleted."""
+
+    found: Mapping[str, int]
+    cut: bool
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +75,11 @@ def sample_of(request_id: UUID) -> CaptureSample | None:
     """The sample of a request, whatever its organisation: the caller checks who may see it. Its content is read by
     ``capture_services.sample_read`` alone."""
     return CaptureSample.objects.select_related("organisation").filter(pk=request_id).first()
+
+
+def captured(told: Mapping[str, Any] | None) -> Captured | None:
+    """What ``CAPTURED`` read; None where the request has no sample."""
+    return Captured(told["found"], told["cut"], datetime.fromtimestamp(told["until"], UTC)) if told else None
 
 
 def sample_looks(request_id: UUID) -> list[AuditEvent]:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from apps.accounts.scope import Scope
 from apps.contracts.identifiers import uuid7_unix_ms
+from apps.usage.capture_selectors import CAPTURED
 from apps.usage.covering import HOUR, floor
 from apps.usage.feedback_selectors import TOLD
 from apps.usage.models import UsageRequest
@@ -193,7 +194,7 @@ def request_get(request_id: UUID) -> UsageRequest | None:
         bounds = {"started_at__gte": made - timedelta(days=1), "started_at__lt": made + timedelta(days=1)}
     except (ValueError, OverflowError, OSError):
         return None
-    return UsageRequest.objects.filter(id=request_id, **bounds).annotate(feedback_told=TOLD).first()
+    return UsageRequest.objects.filter(id=request_id, **bounds).annotate(feedback_told=TOLD, captured_told=CAPTURED).first()
 
 
 def trace_known(scope: Scope, trace_id: str) -> bool:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID
 
 import msgspec
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from apps.accounts.models import Organisation
 from apps.accounts.scope import Scope
@@ -28,6 +32,7 @@ from apps.usage.capture_models import CapturePatterns, CaptureRule
 from tests.people import client_of, member
 from tests.usage.test_spend import attempt, record, settle
 
+COUNTS = Path(__file__).with_name("query_counts.json")
 TRACE = TraceContext(bytes(range(16, 32)), bytes(range(1, 9)), 1)
 ACTOR = Actor.system("tests")
 
@@ -36,6 +41,16 @@ def record_of(organisation: Organisation, at: datetime, **facts: object) -> Usag
     found = record(Scope(str(organisation.pk), organisation.simulated), at, [attempt(1)])
     found.id = uuid7_bytes(int(at.timestamp() * 1000))
     return msgspec.structs.replace(found, **facts)
+
+
+def counted(client: Client, name: str, url: str) -> str:
+    """The page's text; it asks no more queries than committed."""
+    client.get(url)
+    with CaptureQueriesContext(connection) as queries:
+        text = client.get(url).content.decode()
+    allowed = json.loads(COUNTS.read_text()).get(name, 0)
+    assert len(queries) <= allowed <= 12, (f"{name}: {len(queries)}", [query["sql"][:110] for query in queries])
+    return text
 
 
 @pytest.fixture
@@ -66,7 +81,7 @@ def test_a_route_and_a_key_are_captured_and_ended_from_pages(manager: Client, or
     by_route, by_key = CaptureRule.objects.filter(organisation=organisation).order_by("created_at")
     assert (by_route.route_id, by_route.percent, by_route.days) == (str(route.pk), 2.5, 3)
     assert (by_key.key_id, by_key.wanted, by_key.reason) == (str(key.pk), 20, "looking for odd answers")
-    page = manager.get("/captures/").content.decode()
+    page = counted(manager, "/captures/", "/captures/")
     assert "2.5 %" in page and "next 20" in page
     assert manager.post(f"/captures/{by_key.pk}/end/").status_code == 302
     assert CaptureRule.objects.get(pk=by_key.pk).ended_at is not None
@@ -111,7 +126,7 @@ def test_a_sample_is_read_on_its_request_and_the_page_says_by_whom(
     text = read.content.decode()
     assert "&lt;b&gt;[email]&lt;/b&gt;" in text and "four words of it" in text and "Mia" in text and "no-store" in read["Cache-Control"]
     assert AuditEvent.objects.filter(action="sample.view", subject_id=str(request)).count() == 1
-    assert "Mia" in manager.get(f"/requests/{request}/").content.decode()
+    assert "Mia" in counted(manager, "/requests/<id>/ captured", f"/requests/{request}/")
     seen = page(f"/requests/{request}/")
     assert "Reading it takes another role" in seen and "Read it" not in seen and "four words of it" not in seen
     stranger = Organisation.objects.create(name="Stranger", slug="stranger-tests")
