@@ -50,6 +50,7 @@ OBJECTS = {
     "providers:credential_rotate": ("credential_id", "/providers/credentials/", r"/credentials/([0-9a-f-]{36})/rotate/$"),
     "dashboard:request": ("request_id", "/requests/", r"^/requests/([0-9a-f-]{36})/$"),
     "publishing": ("number", "/config/", r"^/config/(\d+)/$"),
+    "publishing:managed": ("mark_id", "/routes/", r"^/config/managed/(\d+)/$"),
     "audit:event": ("seq", "/audit/", r"^/audit/(\d+)/$"),
     "prices": ("model_id", "/prices/", r"^/prices/models/([0-9a-f-]{36})/$"),
     "prices:discount": ("discount_id", "/prices/discounts/", r"^/prices/discounts/([0-9a-f-]{36})/edit/$"),

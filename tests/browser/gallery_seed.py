@@ -25,6 +25,7 @@ def seed(rows: int) -> None:
     from tests.browser.gallery_alerts import alerts_seed
     from tests.browser.gallery_changes import changes_seed
     from tests.browser.gallery_costs import costs_seed
+    from tests.browser.gallery_documents import documents_seed
     from tests.browser.gallery_keys import keys_seed
     from tests.browser.gallery_money import money_seed
     from tests.browser.gallery_ownership import ownership_seed
@@ -77,6 +78,8 @@ def seed(rows: int) -> None:
     alerts_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
     alerts_seed(lot, [f"Rule {at:03}" for at in range(60)], by=EMAIL)
     alerts_seed(Organisation.objects.get(slug="a-little"), ["Chat fails", "Search is slow"], by=EMAIL)
+    for slug, document in (("naughty", "W" * 120 + ".yaml"), ("a-lot", "bulkhead.yaml"), ("a-little", "little.yaml")):
+        documents_seed(Organisation.objects.get(slug=slug), document, by=EMAIL)
     keys_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
     keys_seed(lot, [f"wished-{at:03}" for at in range(60)], by=EMAIL)
     keys_seed(Organisation.objects.get(slug="a-little"), ["nightly-index"], by=EMAIL)
