@@ -5,7 +5,7 @@ class AlertsConfig(AppConfig):
     name = "apps.alerts"
 
     def ready(self) -> None:
-        from apps.alerts import bar, reachability
+        from apps.alerts import bar, checks, reachability  # noqa: F401  # checks register themselves
         from apps.alerts.choices import FIRED_EVENT, RESOLVED_EVENT
         from apps.alerts.health import FACT, evaluated_last, watched
         from apps.alerts.palette import alerts_for_palette, rules_for_palette

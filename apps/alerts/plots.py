@@ -8,8 +8,7 @@ from typing import Any
 
 from apps.accounts.scope import Scope
 from apps.alerts import choices
-from apps.alerts.models import Alert, Slo
-from apps.alerts.selectors import alert_events
+from apps.alerts.models import Alert, AlertEvent, Slo
 from apps.alerts.series import SERIES, SUMMED_SCOPES, Series, value_text
 from apps.alerts.slo_history import slo_history
 from apps.alerts.sources.traffic import COLUMNS, Traffic, figure_of
@@ -24,15 +23,16 @@ LONGEST = timedelta(days=2)
 Points = list[tuple[datetime, float | None]]
 
 
-def alert_plot(alert: Alert, *, now: datetime) -> Plot | None:
-    """The series from before the alert began to its end, or to now; None where the alert never had a value. Three queries at most."""
+def alert_plot(alert: Alert, events: Sequence[AlertEvent], *, now: datetime) -> Plot | None:
+    """The series from before the alert began to its end, or to now, else the values of its events; None where there are none. Two queries
+    at most."""
     start = alert.started_at - BEFORE
     end = min((alert.resolved_at or now) + BEFORE, now)
     start = max(start, end - LONGEST)
     series = SERIES[alert.rule.series]
     points = series_points(alert, series, start, end, now=now)
     if all(value is None for _, value in points):
-        points = [(event.at, event.value) for event in alert_events(alert) if event.value is not None]
+        points = [(event.at, event.value) for event in events if event.value is not None]
     if not points:
         return None
     warn, critical = _bounds(alert)
@@ -45,7 +45,7 @@ def series_points(alert: Alert, series: Series, start: datetime, end: datetime, 
         organisation = alert.organisation
         scope = Scope(organisation=str(organisation.pk), simulated=organisation.simulated)
         found = traffic_series(
-            scope, start, end, dimension=COLUMNS.get(alert.by, ""), value=alert.subject, latency=series.unit == "us", now=now
+            scope, start, end, dimension=COLUMNS.get(alert.by, ""), value=alert.subject, whole=[], latency=series.unit == "us", now=now
         )  # type: ignore[arg-type]
         return [
             (point.at, figure_of(series.figure, Traffic(point.totals, point.total, point.first_token), point.seconds)[0])

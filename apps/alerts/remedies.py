@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from django.db.models import Q
+from django.db.models import CharField, Q
+from django.db.models.functions import Cast
 from django.urls import reverse
 from django.utils import timezone as clock
 
@@ -45,18 +46,19 @@ class Runbook:
 
 def flips_for(alert: Alert, subject: Subject) -> list[Flip]:
     """Flags that would help: of the thing itself, of the routes that use a provider, of the providers that a route uses, of the whole
-    organisation. Those that can still be turned on come first, then the nearest. Two queries at most."""
+    organisation. Those that can still be turned on come first, then the nearest. One query."""
     now, exact, near = clock.now(), Q(), Q()
     if subject.kind in ("route", "provider", "key") and subject.id:
         exact = Q(subject_kind=subject.kind, subject_id=subject.id)
     elif subject.kind in ("model", "feature", "team") and subject.name:
         exact = Q(subject_kind=subject.kind, subject_id=alert.subject)
     if subject.kind == "provider" and subject.id:
-        routes = RouteTarget.objects.filter(provider_id=subject.id, route__organisation_id=alert.organisation_id).values_list("route_id")
-        near = Q(subject_kind="route", kind__in=("fallback", "degrade"), subject_id__in=[str(pk) for (pk,) in routes.distinct()])
+        users = RouteTarget.objects.filter(provider_id=subject.id, route__organisation_id=alert.organisation_id)
+        routes = users.annotate(of=Cast("route_id", CharField())).values("of")
+        near = Q(subject_kind="route", kind__in=("fallback", "degrade"), subject_id__in=routes)
     elif subject.kind == "route" and subject.id:
-        used = RouteTarget.objects.filter(route_id=subject.id).values_list("provider_id").distinct()
-        near = Q(subject_kind="provider", subject_id__in=[str(pk) for (pk,) in used])
+        used = RouteTarget.objects.filter(route_id=subject.id).annotate(of=Cast("provider_id", CharField())).values("of")
+        near = Q(subject_kind="provider", subject_id__in=used)
     wide = Q(subject_kind="organisation")
     rows = list(Flag.objects.filter(exact | near | wide if exact else near | wide if near else wide, kind__in=SWITCHES,
                                     organisation_id=alert.organisation_id))  # fmt: skip

@@ -25,7 +25,8 @@ class Subject:
 
 
 def subject_of(alert: Alert) -> Subject:
-    """One query, two where a team owns the thing, none where the subject has no row. team: of the thing, not of the rule."""
+    """One query, two where a team owns the thing and the rule names none, none where the subject has no row. team: of the rule, else of the
+    thing."""
     kind, name = alert.by, alert.subject
     if not name:
         return Subject(kind, name)
@@ -44,7 +45,9 @@ def subject_of(alert: Alert) -> Subject:
     row = owned.rows(alert.organisation).filter(_named(name, "name")).values("pk", "name", "held_by", owned.argument).first()
     if row is None:
         return Subject(kind, name)
-    team = Team.objects.filter(pk=row["held_by"]).first() if row["held_by"] else None
+    team = alert.rule.owner
+    if team is None and row["held_by"]:
+        team = Team.objects.filter(pk=row["held_by"]).first()
     return Subject(kind, row["name"], str(row["pk"]), reverse(owned.url, args=[row[owned.argument]]), team)
 
 

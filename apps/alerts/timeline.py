@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from apps.alerts import channel_choices, choices
 from apps.alerts.channel_models import Delivery
-from apps.alerts.models import Alert
-from apps.alerts.selectors import alert_events
+from apps.alerts.models import Alert, AlertEvent
 from apps.alerts.series import SERIES, value_text
 from apps.ui.status import Tone
 from apps.ui.timeline import Entry
@@ -24,8 +25,8 @@ _TONES: dict[str, Tone] = {
 _TOLD: dict[str, Tone] = {"failed": "bad", "unknown": "unknown", "sent": "good"}
 
 
-def alert_entries(alert: Alert) -> list[Entry]:
-    """Its events and deliveries, the newest first: two queries."""
+def alert_entries(alert: Alert, events: Sequence[AlertEvent]) -> list[Entry]:
+    """Its events and deliveries, the newest first: one query."""
     series = SERIES[alert.rule.series]
     found = [
         Entry(
@@ -35,7 +36,7 @@ def alert_entries(alert: Alert) -> list[Entry]:
             who=event.actor,
             tone=_TONES.get(event.kind, "neutral"),
         )
-        for event in alert_events(alert)
+        for event in events
     ]
     notifications = alert.notification_members.values("notification_id")
     for row in Delivery.objects.filter(notification__in=notifications).order_by("-created_at")[:50]:

@@ -18,7 +18,7 @@ from apps.alerts.plots import alert_plot
 from apps.alerts.remedies import flips_for, runbook_of
 from apps.alerts.rule_checks import seconds_read
 from apps.alerts.rule_forms import LENGTHS, NoteForm, SilenceForm
-from apps.alerts.selectors import alerts, provider_notes
+from apps.alerts.selectors import alert_events, alerts, provider_notes
 from apps.alerts.selectors import silences as silences_of
 from apps.alerts.series import SERIES, value_text
 from apps.alerts.sources.slos import BUDGET_USED
@@ -117,7 +117,7 @@ class DetailView(OneAlert):
 def detail_context(view: ScopedView, request: HttpRequest, alert: Alert) -> dict[str, Any]:
     """What the page of an alert shows."""
     now, choice = clock.now(), view.choice
-    subject = subject_of(alert)
+    subject, events = subject_of(alert), list(alert_events(alert))
     team = alert.rule.owner or subject.team
     return frame(choice, "list") | {
         "alert": alert,
@@ -132,11 +132,11 @@ def detail_context(view: ScopedView, request: HttpRequest, alert: Alert) -> dict
         "runbook": runbook_of(alert),
         "flips": flips_for(alert, subject),
         "may_flip": choice.may("flag.flip"),
-        "plot": alert_plot(alert, now=now),
+        "plot": alert_plot(alert, events, now=now),
         "evidence": evidence_pairs(alert),
         "burns": burn_lines(alert),
         "requests_url": requests_url(alert, now),
-        "entries": alert_entries(alert),
+        "entries": alert_entries(alert, events),
         "silenced": alert.silenced(now) and alert.open,
         "lengths": LENGTHS,
         **powers(choice, alert),
