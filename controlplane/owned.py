@@ -6,11 +6,22 @@ OWNED: dict[str, str] = {
     "route": "apps.routes.ownership.ROUTES",
     "key": "apps.keys.ownership.KEYS",
     "budget": "apps.budgets.ownership.BUDGETS",
+    "limit": "apps.budgets.ownership.LIMITS",
     "flag": "apps.flags.ownership.FLAGS",
+    "runbook": "apps.ownership.owned.RUNBOOKS",
 }
+
+ABOUT_TEAM = ("apps.budgets.ownership.about_team", "apps.flags.ownership.about_team", "apps.keys.ownership.about_team")
+"""(team) -> what is about the team and would be left without it, as ``About`` each: it keeps the team from being deleted."""
+
+LEAVE_TEAM = ("apps.keys.ownership.team_leave",)
+"""(team) -> nothing: lets go of what names a team that is deleted, and matters no more. In the deletion's transaction."""
 
 REGIONS = "apps.providers.ownership.regions_in_use"
 """(organisation) -> names of regions that endpoints run in."""
 
-RUNBOOK_USES = "apps.flags.ownership.runbook_uses"
+MONTHS_OF_REQUESTS = "apps.usage.promises.months_measured"
+"""(scope, months, team=, service=) -> what SLAs are measured by, as ``apps.ownership.attainment.MonthMeasured``."""
+
+RUNBOOK_USES = ("apps.flags.ownership.runbook_uses", "apps.routes.ownership.runbook_uses")
 """(runbook) -> what names it, as ``apps.ownership.owned.Thing``."""

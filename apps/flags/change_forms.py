@@ -94,3 +94,14 @@ class RuleForm(forms.Form):
     def __init__(self, *args: Any, teams: list[tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["team"].choices = [("", "Anybody"), *teams]  # type: ignore[attr-defined]
+
+
+class OwnerForm(forms.Form):
+    """Another owner for a flag."""
+
+    team = forms.ChoiceField(label="Team", required=False)
+    reason = forms.CharField(label="Reason", max_length=300, help_text="Kept in the audit.")
+
+    def __init__(self, *args: Any, teams: list[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["team"].choices = [("", "Nobody"), *teams]  # type: ignore[attr-defined]

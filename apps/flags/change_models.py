@@ -46,12 +46,13 @@ class TwoPersonRule(models.Model):
 
 
 class ChangeRequest(models.Model):
-    """A flip that somebody asked for (``apps.flags.change_rules.Change`` says what may become of it).
+    """A flip that somebody asked for (``apps.flags.change_rules.Change`` says what may become of it), or another owner (``gives``).
 
-    flag: None once it is deleted; flag_name stays. turn_on, until, share, simulated_only, acknowledged: how the flag shall stand.
-    at: when, None at once; zone: in which it was said. late_minutes: how late it may run, None however late. seen: the flag's facts
-    when it was asked for; agreed: when it was approved or scheduled. two: a second person is needed. glass: one person did it alone
-    all the same. detail: why it is not done, or how late it ran.
+    flag: None once it is deleted; flag_name stays. gives: the flag stays as it stands and goes to the team ``to``, or to nobody; to_name:
+    what that is called, empty for nobody; it stays when the team is deleted. turn_on, until, share, simulated_only, acknowledged: how the
+    flag shall stand. at: when, None at once; zone: in which it was said. late_minutes: how late it may run, None however late. seen: the
+    flag's facts when it was asked for; agreed: when it was approved or scheduled. two: a second person is needed. glass: one person did
+    it alone all the same. detail: why it is not done, or how late it ran.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -60,6 +61,9 @@ class ChangeRequest(models.Model):
     flag_name = models.CharField(max_length=80)
     team = models.ForeignKey("ownership.Team", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     turn_on = models.BooleanField()
+    gives = models.BooleanField(default=False, db_default=False)
+    to = models.ForeignKey("ownership.Team", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    to_name = models.CharField(max_length=200, blank=True, default="", db_default="")
     until = models.DateTimeField(null=True, blank=True)
     share = models.PositiveSmallIntegerField(default=100)
     simulated_only = models.BooleanField(default=False)
@@ -124,7 +128,14 @@ class ChangeRequest(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.flag_name} {'on' if self.turn_on else 'off'}"
+        return f"{self.flag_name} to {self.to_name or 'nobody'}" if self.gives else f"{self.flag_name} {'on' if self.turn_on else 'off'}"
+
+    @property
+    def title(self) -> str:
+        """What it asks for, for people: ``Turn on new-answers``, ``Give new-answers to Search``."""
+        if self.gives:
+            return f"Give {self.flag_name} to {self.to_name or 'nobody'}"
+        return f"Turn {'on' if self.turn_on else 'off'} {self.flag_name}"
 
 
 class FlagNotice(models.Model):

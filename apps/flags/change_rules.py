@@ -126,6 +126,18 @@ def _covers(rule: Rule, asked: Asked) -> bool:
     )
 
 
+def weakened(before: Asked, after: Asked, rules: Iterable[Rule]) -> Rule | None:
+    """The first rule that asks for a second person of a flag as it is and, were it as ``after``, would leave some turn of it to one person;
+    None: none does. The direction of both is of no account: each is looked at."""
+    known = list(rules)
+    turns: tuple[Direction, ...] = ("on", "off")
+    for turn in turns:
+        held = takes_two(before._replace(direction=turn), known)
+        if held is not None and takes_two(after._replace(direction=turn), known) is None:
+            return held
+    return None
+
+
 def rule_words(rule: Rule, *, team: str = "") -> str:
     """A rule for people: ``turning on any kill of a provider, in production, of team search``. team: the name to show."""
     words = f"{ {'on': 'turning on', 'off': 'turning off'}.get(rule.turning, 'turning on or off') } any {rule.kind or 'flag'}"

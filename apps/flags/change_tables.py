@@ -15,7 +15,7 @@ def _text(moment: datetime | None) -> str:
 
 CHANGES: tuple[Column[ChangeRequest], ...] = (
     Column("Flag", "flag", order=("flag_name",), value=lambda row: row.flag_name),
-    Column("Turns", value=lambda row: "on" if row.turn_on else "off"),
+    Column("Turns", value=lambda row: f"to {row.to_name or 'nobody'}" if row.gives else "on" if row.turn_on else "off"),
     Column("State", "state", value=lambda row: choices.STATES[row.state].label),
     Column("At", "at", value=lambda row: _text(row.at), help="When it is to happen; empty: as soon as it is approved"),
     Column("Asked by", "by", order=("asked_by",), value=lambda row: row.asked_by),

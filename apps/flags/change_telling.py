@@ -78,5 +78,7 @@ def came_of(row: ChangeRequest) -> None:
 
 
 def _verb(row: ChangeRequest) -> str:
+    if row.gives:
+        return f"change to {row.to_name or 'nobody'} the owner of"
     when = f" at {row.at:%Y-%m-%d %H:%M} UTC" if row.at else ""
     return f"turn {'on' if row.turn_on else 'off'}{when}"

@@ -121,7 +121,7 @@ class DetailView(ScopedView):
             "flag": flag,
             "state": status_of(row),
             "fields": _fields(row, told),
-            "prediction": _prediction(request, self.choice, row) if open_ and flag is not None and flag.kind != "release" else None,
+            "prediction": _prediction(request, self.choice, row) if open_ and _measurable(row) else None,
             "conflicts": _conflicts(row, told) if open_ and flag is not None else [],
             "seen": changes.fingerprint(told) if told else "",
             "own": own,
@@ -326,6 +326,11 @@ def _change(view: Any) -> ChangeRequest:
     return row
 
 
+def _measurable(row: ChangeRequest) -> bool:
+    """Whether traffic tells what it would do."""
+    return row.flag is not None and row.flag.kind != "release" and not row.gives
+
+
 def _prediction(request: HttpRequest, choice: Choice, row: ChangeRequest) -> Prediction:
     """What the flip would do, as measured in the last hour."""
     heard = [proxy["detail"] for proxy in fleet_status_of(request)["proxies"]]
@@ -338,6 +343,8 @@ def _fields(row: ChangeRequest, told: dict[str, Any]) -> list[tuple[str, str, st
     """(field, as it stands, as it would): the flip as a difference; one that is over against how the flag stood when asked for.
     Empty where the flag stands so already."""
     before = told if row.state in choices.OPEN_STATES and told else row.seen
+    if row.gives:
+        return [("owner", before.get("owner") or "nobody", row.to_name or "nobody")]
     after = {
         "until": row.until.isoformat() if row.until else None,
         "share": row.share,

@@ -23,12 +23,14 @@ from apps.audit.services import audit_record
 from apps.flags import change_choices as choices
 from apps.flags import change_rules as rules
 from apps.flags import change_telling as telling
-from apps.flags.four_eyes import agreed, rule_for, rule_of, standing_of
+from apps.flags.four_eyes import agreed, agreed_owner, owner_rule, rule_for, rule_of, standing_of
 from apps.flags.models import ChangeRequest, Flag
 from apps.flags.services import flag_facts, flag_flip
+from apps.ownership.owned import column_assign
 
 if TYPE_CHECKING:
     from apps.accounts.models import Organisation
+    from apps.ownership.models import Team
 
 STANDING = ("on", "until", "share", "simulated_only", "acknowledged")
 TOLD = ("kind", "subject_kind", "subject_id", "level", "rules", "default", "owner", *STANDING)
@@ -129,6 +131,52 @@ def flip_submit(
 
 
 @transaction.atomic
+def owner_submit(*, actor: Actor, flag: Flag, team: Team | None, reason: str) -> Flag | ChangeRequest:
+    """Give a flag to another team (None: to nobody). A Flag: it is done. A ChangeRequest: a rule holds for the flag by the team that owns
+    it now, so it waits for a second person; asked for again by the same person, the same request comes back. Raises ServiceError."""
+    flag = _flag(flag.organisation, flag.name)
+    permission_require(actor=actor, action="ownership.change", organisation=flag.organisation, team=flag.owner_id)
+    if not reason.strip():
+        raise ServiceError("say why: whoever approves it, and whoever asks later, reads it", "reason")
+    if team is not None and team.organisation_id != flag.organisation_id:
+        raise ServiceError("the team belongs to another organisation", "team")
+    to = team.pk if team is not None else None
+    if flag.owner_id == to:
+        raise ServiceError(f"{flag.name} belongs to {team.name if team else 'nobody'} already: choose another team", "team")
+    rule = owner_rule(flag, to) if actor.kind == "user" else None
+    if rule is None:
+        column_assign(actor=actor, row=flag, team=team, reason=reason)
+        return Flag.objects.select_related("owner", "organisation").get(pk=flag.pk)
+    now = clock.now()
+    row = ChangeRequest(
+        organisation=flag.organisation,
+        flag=flag,
+        flag_name=flag.name,
+        team=flag.owner,
+        gives=True,
+        to=team,
+        to_name=team.name if team is not None else "",
+        turn_on=flag.on,
+        reason=reason.strip()[:300],
+        rule=_rule_words(rule),
+        seen=told_of(flag),
+        asked_kind=actor.kind,
+        asked_id=actor.id,
+        asked_by=actor.name,
+        asked_role=actor.role,
+        asked_at=now,
+    )
+    same = _same_again(row, None)
+    if same is not None:
+        return same
+    _take(row, rules.asked(by=_person(actor), two=True, glass=False, now=now).change)
+    row.save(force_insert=True)
+    telling.asked(row)
+    _record(actor, "change.request", row, {}, request_facts(row), reason)
+    return row
+
+
+@transaction.atomic
 def change_approve(*, actor: Actor, change: ChangeRequest, reason: str = "", seen: str = "") -> ChangeRequest:
     """A second person says yes: flipped now, or scheduled for its time. The caller publishes.
 
@@ -141,7 +189,7 @@ def change_approve(*, actor: Actor, change: ChangeRequest, reason: str = "", see
     now = clock.now()
     step = rules.approved(facts_of(row), by=_person(actor), now=now)
     _asker_still_may(row, flag)
-    if row.turn_on and flag.expired(row.at if step.change.state == choices.SCHEDULED else now):
+    if row.turn_on and not row.gives and flag.expired(row.at if step.change.state == choices.SCHEDULED else now):
         raise ServiceError(f"{flag.name} has expired since: reject it")
     drift = rules.conflicts(row.seen, told_of(flag))
     if drift and seen != fingerprint(told_of(flag)):
@@ -239,6 +287,7 @@ def request_facts(row: ChangeRequest) -> dict[str, Any]:
     return {
         "flag": row.flag_name,
         "on": row.turn_on,
+        **({"owner": row.to_name or "nobody"} if row.gives else {}),
         "until": row.until,
         "share": row.share,
         "simulated_only": row.simulated_only,
@@ -318,6 +367,12 @@ def _flip(row: ChangeRequest, flag: Flag, *, actor: Actor, now: datetime) -> Non
     if not won:
         raise ServiceError("it was done already")
     row.applied_at = now
+    if row.gives:
+        if row.to_id is None and row.to_name:
+            raise ServiceError(f"the team {row.to_name} is deleted: reject it")
+        with agreed_owner(flag, row.to_id):
+            column_assign(actor=actor, row=flag, team=row.to, reason=row.reason)
+        return
     if standing_of(flag) == _after(row):
         row.detail = "; ".join(filter(None, [row.detail, "the flag stood so already"]))
         return
@@ -365,22 +420,24 @@ def _team_of(row: ChangeRequest) -> UUID | None:
 
 
 def _locked(change: ChangeRequest) -> ChangeRequest:
-    return ChangeRequest.objects.select_for_update(of=("self",)).select_related("organisation", "flag", "team").get(pk=change.pk)
+    return ChangeRequest.objects.select_for_update(of=("self",)).select_related("organisation", "flag", "team", "to").get(pk=change.pk)
 
 
 def _same_again(row: ChangeRequest, at: datetime | None) -> ChangeRequest | None:
     """The open request in which the same person asks for the same; the flag's lock keeps two from being made at once."""
-    same = ("flag", "turn_on", "until", "share", "simulated_only", "acknowledged", "asked_kind", "asked_id")
+    same = ("flag", "gives", "to", "turn_on", "until", "share", "simulated_only", "acknowledged", "asked_kind", "asked_id")
     wanted = {name: getattr(row, name) for name in same}
     found = ChangeRequest.objects.filter(**wanted, at=at, state__in=choices.OPEN_STATES)
-    return found.select_related("organisation", "flag", "team").first()
+    return found.select_related("organisation", "flag", "team", "to").first()
 
 
 def _asker_still_may(row: ChangeRequest, flag: Flag) -> None:
     asker = Actor(kind=row.asked_kind, id=row.asked_id, name=row.asked_by)  # type: ignore[arg-type]
-    action = "change.request" if row.two else "flag.flip"
+    action = "ownership.change" if row.gives else "change.request" if row.two else "flag.flip"
     may = permitted(actor=asker, action=action, organisation=row.organisation, team=flag.owner_id)
-    if not may and not permitted(actor=asker, action="flag.flip", organisation=row.organisation, team=flag.owner_id):
+    if not may and not row.gives:
+        may = permitted(actor=asker, action="flag.flip", organisation=row.organisation, team=flag.owner_id)
+    if not may:
         raise ServiceError(f"{row.asked_by}, who asked for it, may not do so any more: ask for it yourself")
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from apps.audit.actors import Actor
 
 _agreed: ContextVar[tuple[UUID, rules.Standing] | None] = ContextVar("agreed flip", default=None)
+_agreed_owner: ContextVar[tuple[UUID, UUID | None] | None] = ContextVar("agreed owner", default=None)
 
 
 class TwoPersonsNeeded(ServiceError):
@@ -118,6 +119,40 @@ def edit_guard(*, actor: Actor, flag: Flag, before: rules.Standing, after: rules
     if rule is not None:
         raise TwoPersonsNeeded(
             f"{flag.name} is on, and {_words(rule)} takes two persons: turn it off, edit it, then ask to turn it on", "on"
+        )
+
+
+def owner_rule(flag: Flag, team: UUID | None) -> TwoPersonRule | None:
+    """The rule that would ask less of the flag if that team (None: nobody) owned it; None: no rule would."""
+    found = rules_in_force(flag.organisation) if flag.owner_id != team else []
+    if not found:
+        return None
+    now = rules.Asked(flag.kind, flag.subject_kind, str(flag.owner_id or ""), _environments(flag, found), "on", simulated_only=False)
+    held = rules.weakened(now, now._replace(team=str(team or "")), [rule_of(row) for row in found])
+    return next((row for row in found if rule_of(row) == held), None)
+
+
+@contextmanager
+def agreed_owner(flag: Flag, team: UUID | None) -> Iterator[None]:
+    """For ``changes.py`` alone: inside, the guard lets this flag go to this team."""
+    token = _agreed_owner.set((flag.pk, team))
+    try:
+        yield
+    finally:
+        _agreed_owner.reset(token)
+
+
+def owner_guard(*, actor: Actor, flag: Flag, team: UUID | None) -> None:
+    """Raises TwoPersonsNeeded where a person alone would take a flag out of a rule by giving it away. As for an edit, a document or a
+    command on the host is not asked."""
+    if actor.kind != "user" or _agreed_owner.get() == (flag.pk, team):
+        return
+    rule = owner_rule(flag, team)
+    if rule is not None:
+        raise TwoPersonsNeeded(
+            f"{flag.name}: {_words(rule)} takes two persons, and so does giving such a flag away. Ask for it with Change the owner on the"
+            " flag's page, and somebody else approves it.",
+            "owner",
         )
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from django.db.models import F, QuerySet
+from django.db import transaction
+from django.db.models import F, QuerySet, Value
 from django.urls import reverse
 
 from apps.accounts.models import Organisation
+from apps.audit.actors import Actor
+from apps.flags.change_selectors import two_person_rules_of
+from apps.flags.four_eyes import owner_guard
 from apps.flags.models import Flag
-from apps.ownership.models import Runbook
-from apps.ownership.owned import Owned, Thing, column_assign
+from apps.ownership.models import Runbook, Team
+from apps.ownership.owned import About, Owned, Thing, column_assign
 
 
 def _rows(organisation: Organisation) -> QuerySet[Flag]:
@@ -23,4 +27,20 @@ def runbook_uses(runbook: Runbook) -> list[Thing]:
     ]
 
 
-FLAGS = Owned("flag", "Flags", "flag", "flags:detail", _rows, column_assign, argument="name")
+def about_team(team: Team) -> list[About]:
+    """Flags for the team's requests, and rules about two persons that hold because it owns a flag."""
+    return [
+        About("flag", "flags:detail", Flag.objects.filter(organisation_id=team.organisation_id, subject_kind="team", subject_id=team.slug)),
+        About("rule", "changes:rules", two_person_rules_of(team.organisation).filter(team=team), Value("about two persons"), argument=""),
+    ]
+
+
+@transaction.atomic
+def _assign(*, actor: Actor, row: Flag, team: Team | None, reason: str) -> None:
+    """A flag that a rule about two persons holds for by its team does not leave it by one person's word."""
+    flag = Flag.objects.select_for_update(of=("self",)).select_related("organisation").get(pk=row.pk)
+    owner_guard(actor=actor, flag=flag, team=team.pk if team else None)
+    column_assign(actor=actor, row=flag, team=team, reason=reason)
+
+
+FLAGS = Owned("flag", "Flags", "flag", "flags:detail", _rows, _assign, argument="name")

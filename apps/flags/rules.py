@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from apps.audit.errors import ServiceError
 from apps.contracts.flag_documents import rules_problems
 from apps.flags.choices import BY_ID, KINDS, LEVELS, SUBJECTS_OF, SWITCHES
+from apps.ownership.checks import check_runbook
+
+__all__ = ["check_runbook"]
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,78}[a-z0-9])?")
 MAX_STALE_DAYS = 3650
@@ -150,24 +152,6 @@ def check_stale(days: int) -> int:
     if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= MAX_STALE_DAYS:
         raise ServiceError(f"the days without exercise are a whole number, 0 (never stale) to {MAX_STALE_DAYS}", "stale_after_days")
     return days
-
-
-def check_runbook(runbook: str) -> str:
-    """An http(s) address, the id of a runbook of ours, or nothing."""
-    text = runbook.strip()
-    if not text:
-        return ""
-    try:
-        return str(UUID(text))
-    except ValueError:
-        pass
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname or len(text) > 300 or any(ord(c) < 33 for c in text):
-        raise ServiceError("the runbook is an http(s) address of up to 300 characters, or the id of a runbook", "runbook")
-    return text
 
 
 def check_text(text: str, field: str) -> str:

@@ -19,7 +19,7 @@ from apps.contracts.identifiers import uuid7
 from apps.flags import choices
 from apps.flags import rules as checks
 from apps.flags.change_rules import OFF
-from apps.flags.four_eyes import edit_guard, flip_guard, standing_of
+from apps.flags.four_eyes import edit_guard, flip_guard, owner_guard, standing_of
 from apps.flags.models import Flag
 from apps.publishing.services import section_touch
 
@@ -78,6 +78,8 @@ def flag_set(
     owning = {flag.owner_id if flag is not None else owner.pk if owner is not None else None, owner.pk if owner is not None else None}
     for team in owning:  # whoever gives a flag to another team changes it for both
         permission_require(actor=actor, action="flag.change", organisation=organisation, team=team)
+    if flag is not None:
+        owner_guard(actor=actor, flag=flag, team=owner.pk if owner is not None else None)
     before = {} if flag is None else flag_facts(flag)
     was_on = flag is not None and flag.on
     stood = OFF if flag is None else standing_of(flag)

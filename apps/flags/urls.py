@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.flags import flip_views, views
+from apps.flags import flip_views, owner_views, views
 
 app_name = "flags"
 urlpatterns = [
@@ -12,6 +12,7 @@ urlpatterns = [
     path("flags/<str:flag>/", views.DetailView.as_view(), name="detail"),
     path("flags/<str:flag>/on/", flip_views.OnView.as_view(), name="on"),
     path("flags/<str:flag>/off/", flip_views.OffView.as_view(), name="off"),
+    path("flags/<str:flag>/owner/", owner_views.OwnerView.as_view(), name="owner"),
     path("flags/<str:flag>/edit/", views.UpdateView.as_view(), name="edit"),
     path("flags/<str:flag>/delete/", views.DeleteView.as_view(), name="delete"),
     path("flags/<str:flag>/watch/", views.WatchView.as_view(), name="watch"),

@@ -102,6 +102,7 @@ class DetailView(FlagView):
             "tabs": [(label, detail.url if value == "now" else f"{detail.url}?tab={value}", value == tab, None) for value, label in shown],
             "published": published(request),
             "may_change": self.choice.may("flag.change", team=team) if team else self.choice.may("flag.change"),
+            "may_give": self.choice.may("ownership.change", team=team) if team else self.choice.may("ownership.change"),
             "may_ask": self.choice.may("change.request"),
         }
         if tab == "history":

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Coalesce
 
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
-from apps.keys.models import VirtualKey
+from apps.keys.models import KeyRequest, VirtualKey
 from apps.keys.services import key_update
 from apps.ownership.models import Team
-from apps.ownership.owned import Owned
+from apps.ownership.owned import About, Owned
+from apps.publishing.services import section_touch
 
 
 def _rows(organisation: Organisation) -> QuerySet[VirtualKey]:
@@ -28,6 +29,19 @@ def _assign(*, actor: Actor, row: VirtualKey, team: Team | None, reason: str) ->
             raise ServiceError(f"The key {row.name!r} belongs to the service {row.service.name!r}: change its service.", field="things")
         return
     key_update(actor=actor, key=row, team=team, reason=reason)
+
+
+def about_team(team: Team) -> list[About]:
+    """Requests for keys of the team that wait to be decided."""
+    return [About("key_request", "keys:request", KeyRequest.objects.filter(team=team, state="open"))]
+
+
+def team_leave(team: Team) -> None:
+    """Revoked keys, which stay as tombstones, belong to nobody once their team is deleted."""
+    rows = VirtualKey.objects.filter(Q(team=team) | Q(service__team=team), state="revoked")
+    ids = list(rows.values_list("pk", flat=True))
+    VirtualKey.objects.filter(pk__in=ids).update(team=None, service=None)
+    section_touch(section="keys", ids=[str(pk) for pk in ids])
 
 
 KEYS = Owned("key", "Keys", "keys", "keys:detail", _rows, _assign)

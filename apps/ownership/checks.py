@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from urllib.parse import urlsplit
+from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.core.exceptions import ValidationError
@@ -152,6 +154,24 @@ def check_text(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\x00", "").strip()
     if len(text) > LONGEST_RUNBOOK:
         raise ServiceError(f"A runbook may have {LONGEST_RUNBOOK:,} characters; this has {len(text):,}. Split it.", field="text")
+    return text
+
+
+def check_runbook(runbook: str) -> str:
+    """An http(s) address, the id of a runbook of ours, or nothing."""
+    text = runbook.strip()
+    if not text:
+        return ""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        pass
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or len(text) > 300 or any(ord(c) < 33 for c in text):
+        raise ServiceError("the runbook is an http(s) address of up to 300 characters, or the id of a runbook", "runbook")
     return text
 
 

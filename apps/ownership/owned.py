@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from typing import Any, Protocol
 from uuid import UUID
@@ -14,10 +15,12 @@ from django.urls import reverse
 from django.utils.module_loading import import_string
 
 from apps.accounts.models import Organisation
+from apps.accounts.scope import Scope
 from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import change_record
+from apps.ownership.attainment import MonthMeasured
 from apps.ownership.models import Holding, Runbook, Team
 
 MOST_AT_ONCE = 1000
@@ -62,6 +65,18 @@ class Thing:
         return f"{self.kind}:{self.id}"
 
 
+@dataclass(frozen=True)
+class About:
+    """Rows that are about a team, whoever owns them. name: a column, or what all of them are called. argument: the column that the page's
+    address takes; empty: it takes none."""
+
+    kind: str
+    url: str
+    rows: models.QuerySet[Any]
+    name: str | models.Value = "name"
+    argument: str = "pk"
+
+
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """Things of one kind. more: there are others beside ``things``."""
@@ -100,6 +115,27 @@ def _lines(organisation: Organisation, team: Team | None, most: int) -> models.Q
         }
         parts.append(rows.select_related(None).order_by("name").annotate(**of).values_list(*of)[:most])
     return parts[0].union(*parts[1:], all=True).order_by("of_kind", "of_name")
+
+
+def things_about(team: Team, *, most: int) -> list[Thing]:
+    """What is about a team and would be left without it, ``most`` of each kind: one query."""
+    from controlplane.owned import ABOUT_TEAM
+
+    found: list[About] = [one for path in ABOUT_TEAM for one in import_string(path)(team)]
+    parts = []
+    for number, about in enumerate(found):
+        of = {
+            "of_number": models.Value(number),
+            "of_id": Cast("pk", models.CharField()),
+            "of_name": Cast(about.name, models.TextField()),
+            "of_page": Cast(about.argument or "pk", models.CharField()),
+        }
+        parts.append(about.rows.order_by("pk").annotate(**of).values_list(*of)[:most])
+    things = []
+    for number, pk, name, argument in parts[0].union(*parts[1:], all=True).order_by("of_number", "of_name"):
+        about = found[number]
+        things.append(Thing(about.kind, pk, name, reverse(about.url, args=[argument] if about.argument else None)))
+    return things
 
 
 def held_by(kind: str) -> models.Subquery:
@@ -189,11 +225,18 @@ def regions_in_use(organisation: Organisation) -> set[str]:
     return set(import_string(REGIONS)(organisation))
 
 
+def months_of_requests(scope: Scope, months: Sequence[date], *, team: str, service: str = "") -> list[MonthMeasured]:
+    """The requests of a team, or of one of its services, by month: one query. months: first days, in a row; team, service: short names."""
+    from controlplane.owned import MONTHS_OF_REQUESTS
+
+    return list(import_string(MONTHS_OF_REQUESTS)(scope, months, team=team, service=service))
+
+
 def runbook_uses(runbook: Runbook) -> Sequence[Thing]:
-    """What names a runbook: one query."""
+    """What names a runbook: one query for each kind that can."""
     from controlplane.owned import RUNBOOK_USES
 
-    return list(import_string(RUNBOOK_USES)(runbook))
+    return [thing for path in RUNBOOK_USES for thing in import_string(path)(runbook)]
 
 
 def _allowed(actor: Actor, row: Any, owner: UUID | None, team: Team | None) -> None:
@@ -207,3 +250,10 @@ def _uuid(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise ServiceError(f"{text!r} is no id.", field="things") from None
+
+
+def _runbooks(organisation: Organisation) -> models.QuerySet[Runbook]:
+    return Runbook.objects.filter(organisation=organisation).annotate(held_by=models.F("owner_id"))
+
+
+RUNBOOKS = Owned("runbook", "Runbooks", "history", "ownership:runbook", _runbooks, column_assign)
