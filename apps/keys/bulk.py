@@ -17,6 +17,7 @@ from apps.audit.actors import Actor
 from apps.audit.services import Recorded, audit_record_many
 from apps.contracts.tokens import new_token
 from apps.keys import handovers
+from apps.keys.holders import holder_of
 from apps.keys.import_reading import KeyRow
 from apps.keys.models import KeyDigest, KeyHandover, VirtualKey
 from apps.keys.neighbours import KeyWalls, walls_set
@@ -83,6 +84,7 @@ def keys_import(*, actor: Actor, organisation: Organisation, rows: Sequence[KeyR
         service, team = owners[row.line]
         key = VirtualKey(organisation=organisation, name=row.name, public_id=public_id, service=service, team=team, **row.facts)
         keys.append(key)
+        key.holder_id = "" if row.sha256 else holder_of(actor)
         if row.sha256:
             digests.append(KeyDigest(key=key, digest=row.sha256, kind="sha256"))
         else:

@@ -24,6 +24,7 @@ class VirtualKey(models.Model):
     team: set where no service is; a service brings its own team.
     priority: whose requests are served first where they wait, and shed last. explain: may ask for a dry run.
     addresses: ranges (CIDR, canonical) that it may be used from; empty: from everywhere.
+    holder_id: of the person, as the audit has it, to whom alone its present secret was shown; empty: nobody knows who has it.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -43,6 +44,7 @@ class VirtualKey(models.Model):
     explain = models.BooleanField(default=False)
     addresses = ArrayField(models.CharField(max_length=50), default=list, blank=True)
     source = models.CharField(max_length=500, blank=True, default="")
+    holder_id = models.CharField(max_length=64, blank=True, default="", db_default="")
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)
     revoked_at = models.DateTimeField(null=True, blank=True)

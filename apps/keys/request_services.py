@@ -19,6 +19,7 @@ from apps.audit.errors import ServiceError
 from apps.audit.services import change_record
 from apps.contracts.tokens import new_token
 from apps.keys import handovers, telling, wishes
+from apps.keys.holders import holder_of
 from apps.keys.models import KeyRequest, KeyTemplate, VirtualKey
 from apps.keys.neighbours import KeyWalls, walls_set
 from apps.keys.services import key_add, key_digest
@@ -54,7 +55,7 @@ def key_make(*, actor: Actor, team: Team, wish: Wish, reason: str = "") -> tuple
         if reasons:
             raise OutsideBounds(reasons)
         wish = wishes.filled(bounds, wish, now=timezone.now())
-    return _make(actor, team, wish, reason)
+    return _make(actor, team, wish, reason, holder=holder_of(actor))
 
 
 @transaction.atomic
@@ -95,7 +96,8 @@ def key_request_approve(*, actor: Actor, request: KeyRequest, reason: str = "") 
     wish = wishes.of_json(row.name, row.facts)
     if wish.expires_at is not None and wish.expires_at <= timezone.now():
         raise ServiceError("the expiry that was asked for has passed: reject it, and say what to ask for instead", "reason")
-    key, token = _make(actor, row.team, wishes.check(wish), f"asked for by {row.requester_email}: {row.reason}"[:2000])
+    why = f"asked for by {row.requester_email}: {row.reason}"[:2000]
+    key, token = _make(actor, row.team, wishes.check(wish), why, holder=row.requester_id)
     row.key = key
     _decide(actor, row, "approved", reason)
     handovers.handover_create(actor=actor, organisation=row.organisation, secrets=[(key, token)], person_id=row.requester_id, request=row)
@@ -128,8 +130,8 @@ def keys_of_team(team: Team) -> int:
     return VirtualKey.objects.filter(Q(team=team) | Q(service__team=team), state="active").count()
 
 
-def _make(actor: Actor, team: Team, wish: Wish, reason: str) -> tuple[VirtualKey, str]:
-    """The key with its walls, in the caller's transaction."""
+def _make(actor: Actor, team: Team, wish: Wish, reason: str, *, holder: str) -> tuple[VirtualKey, str]:
+    """The key with its walls, in the caller's transaction. holder: whoever is shown its secret."""
     service = _service(team, wish)
     public_id, token = new_token()
     key = key_add(
@@ -149,6 +151,7 @@ def _make(actor: Actor, team: Team, wish: Wish, reason: str) -> tuple[VirtualKey
         public_id,
         {key_digest(token): "hmac"},
         reason,
+        holder=holder,
     )
     wall = KeyWalls(str(key.pk), key.name, public_id, wish.limits, wish.budget_nano, wish.budget_window, team.contact_email)
     walls_set(actor=actor, organisation=team.organisation, walls=[wall], reason=reason)

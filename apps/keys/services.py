@@ -16,6 +16,7 @@ from apps.audit.errors import ServiceError
 from apps.audit.services import change_record
 from apps.contracts.tokens import new_token, public_id_of, token_digest
 from apps.keys import rules
+from apps.keys.holders import holder_of, holder_require
 from apps.keys.models import KeyDigest, VirtualKey
 from apps.keys.neighbours import KeyWalls, walls_set
 from apps.keys.wishes import check_limits
@@ -71,7 +72,7 @@ def key_create(
     """
     public_id, token = new_token()
     unbounded_require(actor=actor, organisation=organisation, team=owner_of(facts))
-    key = key_add(actor, organisation, name, facts, public_id, {key_digest(token): "hmac"}, reason)
+    key = key_add(actor, organisation, name, facts, public_id, {key_digest(token): "hmac"}, reason, holder=holder_of(actor))
     wall = KeyWalls(str(key.pk), key.name, public_id, check_limits(limits or {}), budget_nano, budget_window)
     walls_set(actor=actor, organisation=organisation, walls=[wall], reason=reason)
     return key, token
@@ -130,6 +131,7 @@ def key_token_replace(*, actor: Actor, key: VirtualKey, token: str, reason: str 
     if not key.digest_rows.exists():
         _digests_add(key, {digest: "hmac"})
     key.digest_rows.update(expires_at=None)
+    _held(key, "")
     change_record(actor, "key.rotate", key, {}, {"value_changed": True}, reason)
     section_touch(section="keys", ids=[str(key.id)])
     return key
@@ -140,10 +142,11 @@ def key_rotate(*, actor: Actor, key: VirtualKey, old_until: datetime | None = No
     """A new token for a key, and the only time it can be shown; the public id stays.
 
     old_until: until when the present token opens the key too; None: it opens nothing from the next publish on. Tokens that were
-    replaced earlier never live longer than they were given. Raises ServiceError for a key that is kept in a file or variable.
+    replaced earlier never live longer than they were given. Who may not change the key may do this where they hold its secret
+    (``holders``). Raises ServiceError for a key that is kept in a file or variable.
     """
-    permission_require(actor=actor, action="key.change", organisation=key.organisation, team=team_of(key))
     key = _active(key)
+    holder_require(actor=actor, key=key, team=team_of(key), action="key.change", own="own_key.rotate")
     now = timezone.now()
     rules.check_old_until(old_until, now=now)
     if key.source:
@@ -157,6 +160,7 @@ def key_rotate(*, actor: Actor, key: VirtualKey, old_until: datetime | None = No
             raise ServiceError("too many replaced secrets are still valid: let the present one end at once, or wait", "old_until")
     _, token = new_token(key.public_id)
     _digests_add(key, {key_digest(token): "hmac"})
+    _held(key, holder_of(actor))
     change_record(actor, "key.rotate", key, {}, {"value_changed": True, "old_valid_until": old_until}, reason)
     section_touch(section="keys", ids=[str(key.id)])
     return key, token
@@ -174,9 +178,10 @@ def key_enable(*, actor: Actor, key: VirtualKey, reason: str = "") -> VirtualKey
 
 @transaction.atomic
 def key_revoke(*, actor: Actor, key: VirtualKey, reason: str = "") -> VirtualKey:
-    """Revoke for good: the key stays as a tombstone, its name becomes free. A second time changes nothing."""
-    permission_require(actor=actor, action="key.revoke", organisation=key.organisation, team=team_of(key))
-    key = VirtualKey.objects.select_for_update().get(pk=key.pk)
+    """Revoke for good: the key stays as a tombstone, its name becomes free. A second time changes nothing. Whoever holds its secret may
+    (``holders``), too."""
+    key = _locked(key)
+    holder_require(actor=actor, key=key, team=team_of(key), action="key.revoke", own="own_key.revoke")
     if key.state == "revoked":
         return key
     key.state, key.revoked_at = "revoked", timezone.now()
@@ -228,13 +233,22 @@ def unbounded_require(*, actor: Actor, organisation: Organisation, team: UUID | 
 
 
 def key_add(
-    actor: Actor, organisation: Organisation, name: str, facts: KeyFacts, public_id: str, digests: Mapping[str, str], reason: str
+    actor: Actor,
+    organisation: Organisation,
+    name: str,
+    facts: KeyFacts,
+    public_id: str,
+    digests: Mapping[str, str],
+    reason: str,
+    *,
+    holder: str = "",
 ) -> VirtualKey:
-    """A row and its digests (hex digest -> kind), for services that have asked for the permission, in their transaction."""
+    """A row and its digests (hex digest -> kind), for services that have asked for the permission, in their transaction. holder: whoever
+    is shown its secret."""
     rules.check_name(name)
     if VirtualKey.objects.filter(organisation=organisation, name=name, state="active").exists():
         raise ServiceError(f"a key named {name!r} exists: choose another name, or revoke that one first", "name")
-    key = VirtualKey(organisation=organisation, name=name, public_id=public_id)
+    key = VirtualKey(organisation=organisation, name=name, public_id=public_id, holder_id=holder)
     _take(key, facts)
     _check(key)
     key.save(force_insert=True)
@@ -264,10 +278,19 @@ def _digests_add(key: VirtualKey, digests: Mapping[str, str]) -> None:
     KeyDigest.objects.bulk_create([KeyDigest(key=key, digest=digest, kind=kind) for digest, kind in digests.items()])
 
 
+def _held(key: VirtualKey, holder: str) -> None:
+    if key.holder_id != holder:
+        key.holder_id = holder
+        key.save(update_fields=["holder_id"])
+
+
+def _locked(key: VirtualKey) -> VirtualKey:
+    rows = VirtualKey.objects.select_for_update(of=("self",)).select_related("team", "service", "service__team", "organisation")
+    return rows.get(pk=key.pk)
+
+
 def _active(key: VirtualKey) -> VirtualKey:
-    key = (
-        VirtualKey.objects.select_for_update(of=("self",)).select_related("team", "service", "service__team", "organisation").get(pk=key.pk)
-    )
+    key = _locked(key)
     if key.state != "active":
         raise ServiceError(f"the key {key.name!r} was revoked and stays so: create a new one", "key")
     return key

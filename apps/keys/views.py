@@ -15,7 +15,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from apps.audit.errors import ServiceError
-from apps.keys import choices, selectors, services
+from apps.keys import choices, holders, selectors, services
 from apps.keys.detail import TABS, KeyDetail
 from apps.keys.forms import MOST_BOXES, KeyForm, RotateForm
 from apps.keys.models import VirtualKey
@@ -84,16 +84,21 @@ class DetailView(KeyView):
         shown = [(value, label) for value, label in TABS if value != "history" or self.choice.may("audit.view")]
         tab = request.GET.get("tab", "")
         tab = tab if tab in dict(shown) else "use"
-        may = self.choice.may
+        may, team = self.choice.may, team_of(detail.key) or NO_TEAM
         context |= {
             "presets": PRESETS,
             "tab": tab,
             "tabs": [(label, self.url if value == "use" else f"{self.url}?tab={value}", value == tab, None) for value, label in shown],
-            "may_change": may("key.change", team=team_of(detail.key) or NO_TEAM) and not detail.revoked,
-            "may_play": may("playground.use", team=team_of(detail.key) or NO_TEAM) and not detail.revoked,
-            "may_revoke": may("key.revoke", team=team_of(detail.key) or NO_TEAM) and not detail.revoked,
+            "may_change": may("key.change", team=team) and not detail.revoked,
+            "may_play": may("playground.use", team=team) and not detail.revoked,
+            "may_revoke": may("key.revoke", team=team) and not detail.revoked,
             "since": _since(detail.key.created_at),
         }
+        context["may_rotate"] = context["may_change"]
+        if detail.key.holder_id == str(request.user.pk) and not detail.revoked and not (context["may_rotate"] and context["may_revoke"]):
+            own = not holders.outgrown_by(detail.key, team_of(detail.key))
+            context["may_rotate"] |= own and may("own_key.rotate", team=team)
+            context["may_revoke"] |= own and may("own_key.revoke", team=team)
         if tab == "history":
             context["entries"] = trail(detail.events)
         return render(request, "keys/detail.html", context)
@@ -232,10 +237,10 @@ class UpdateView(OneKeyMixin, EditView):
 
 
 class RotateView(OneKeyMixin, IssuingView):
-    """``/keys/<id>/rotate/``: a new secret; the old one stays valid until a chosen time."""
+    """``/keys/<id>/rotate/``: a new secret; the old one stays valid until a chosen time. Also for whoever holds the present one."""
 
     form_class = RotateForm
-    permission = "key.change"
+    permission = "own_key.rotate"
 
     def title(self) -> str:
         return f"Replace the secret of {self.object.name}"
@@ -282,9 +287,9 @@ class EnableView(KeyActionView):
 
 
 class RevokeView(KeyActionView):
-    """POST ``/keys/<id>/revoke/``: for good, so the name is typed."""
+    """POST ``/keys/<id>/revoke/``: for good, so the name is typed. Also for whoever holds its secret."""
 
-    permission = "key.revoke"
+    permission = "own_key.revoke"
 
     def change(self, reason: str) -> VirtualKey:
         if self.request.POST.get("confirmation", "") != self.object.name:

@@ -120,6 +120,18 @@ def outside(bounds: Bounds | None, wish: Wish, *, keys: int, now: datetime) -> l
     return found
 
 
+def outgrown(bounds: Bounds | None, key: Wish, *, now: datetime) -> list[str]:
+    """What of a key that is there lies outside the bounds by now, in words. As for ``outside``, but a key has what it has: nothing is
+    filled in any more, and how many keys there are says nothing about this one. Its limits and budget are the budgets' matter."""
+    found = outside(bounds, replace(key, limits={}, budget_nano=0), keys=-1, now=now)
+    if bounds is not None:
+        if "*" in key.routes and "*" not in bounds.routes:
+            found.append(f"every route: the template has {', '.join(bounds.routes)}")
+        if bounds.longest_days is not None and key.expires_at is None:
+            found.append(f"it never expires: the template says after {bounds.longest_days} days at most")
+    return found
+
+
 def filled(bounds: Bounds | None, wish: Wish, *, now: datetime) -> Wish:
     """The wish with what the bounds give a key that asks for nothing: their limits, budget and longest life, and their routes where it
     asks for all. What it asks for itself stays as it is."""

@@ -58,11 +58,9 @@ def test_a_member_makes_a_key_at_once_and_sees_its_secret(people: dict[str, Clie
     assert made.status_code == 200 and f"bk-{key.public_id}-" in made.content.decode() and "no-store" in made["Cache-Control"]
     assert key.routes == ["demo-chat"] and key.addresses == ["192.0.2.0/24"] and Version.objects.exists()
     detail = people["mia"].get(f"/keys/{key.pk}/").content.decode()
-    assert (
-        "192.0.2.0/24" in detail
-        and "Replace secret" not in detail
-        and "Replace secret" in people["max"].get(f"/keys/{key.pk}/").content.decode()
-    )
+    assert "192.0.2.0/24" in detail and "Replace secret" in detail and "/edit/" not in detail, "who makes a key holds its secret"
+    assert "Replace secret" not in people["otto"].get(f"/keys/{key.pk}/").content.decode()
+    assert "Replace secret" in people["max"].get(f"/keys/{key.pk}/").content.decode()
 
 
 def test_what_lies_outside_is_said_then_asked_then_approved_then_fetched_once(people: dict[str, Client], team: Team) -> None:
