@@ -82,6 +82,11 @@ def members_of(team_id: object) -> list[TeamMembership]:
     return sorted(rows, key=lambda row: (RANK[Role(row.role)], row.membership.user.email))
 
 
+def memberships_end(*, team_id: object) -> int:
+    """Take away everybody's role in a team that is deleted, in the transaction that deletes and audits it. How many there were."""
+    return TeamMembership.objects.filter(team_id=team_id).delete()[0]
+
+
 def _refuse_stronger(actor: Actor, team: KnownTeam, roles: list[Role]) -> None:
     own = TeamMembership.objects.filter(membership__user_id=actor.id, team_id=team.id).values_list("role", flat=True).first()
     stronger = [role.value for role in roles if own is None or RANK[role] < RANK[Role(own)]]

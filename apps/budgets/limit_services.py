@@ -19,6 +19,7 @@ from apps.contracts.identifiers import uuid7
 from apps.keys.models import VirtualKey
 from apps.keys.neighbours import routes_known
 from apps.ownership.models import Team
+from apps.ownership.owned import holding_move
 from apps.publishing.services import section_touch
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def limit_set(
         )
     if now is not None and (now.scope, now.scope_id, now.kind) != (wanted.scope, wanted.scope_id, wanted.kind):
         limit_delete(actor=actor, limit=now, reason=reason or "replaced by another scope or kind")
+        holding_move(kind="limit", before=now.pk, after=wanted.pk)
         now = None
     if now is None:
         wanted.save(force_insert=True)

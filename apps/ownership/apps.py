@@ -6,10 +6,9 @@ class OwnershipConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.accounts.teams import register_teams
-        from apps.ownership.palette import SOURCES
+        from apps.ownership.palette import ownership_for_palette
         from apps.ownership.selectors import teams_for_roles
         from apps.ui.palette import register_source
 
         register_teams(teams_for_roles)
-        for title, source in SOURCES.items():
-            register_source(title, source)
+        register_source("Teams and on call", ownership_for_palette)

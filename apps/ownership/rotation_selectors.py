@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -65,46 +65,52 @@ def rotation_get(organisation: Organisation, rotation_id: UUID) -> Rotation | No
 
 def people_of(rotation: Rotation) -> dict[str, User]:
     """Everybody who may be on, by id as text."""
-    rows = [*rotation.member_rows.all(), *rotation.overrides.all()]
-    return {str(row.user_id): row.user for row in rows}
+    return {str(row.user_id): row.user for row in [*rotation.member_rows.all(), *rotation.overrides.all()]}
 
 
 def terms_of(rotation: Rotation) -> rules.Terms:
     """What decides who is on; from rows that ``rotations_of`` brought, no query. People who are disabled or left are absent."""
-    rows = [*rotation.member_rows.all(), *rotation.overrides.all()]
+    return terms_with(rotation, rotation.member_rows.all(), rotation.overrides.all())
+
+
+def terms_with(rotation: Rotation, members: Iterable[RotationMember], overrides: Iterable[RotationOverride]) -> rules.Terms:
+    """The same with the people given, each with ``there``: members in the order of their turns, stand-ins in that of being arranged."""
+    members, overrides = list(members), list(overrides)
+    rows = [*members, *overrides]
     return rules.Terms(
         zone=rotation.zone,
         starts_on=rotation.starts_on,
         minute=rotation.minute,
         every_days=rotation.every_days,
-        members=tuple(str(row.user_id) for row in rotation.member_rows.all()),
+        members=tuple(str(row.user_id) for row in members),
         days=frozenset(day for day in range(7) if rotation.days & 1 << day),
         from_minute=rotation.from_minute,
         to_minute=rotation.to_minute,
         absent=frozenset(str(row.user_id) for row in rows if not row.there),  # type: ignore[attr-defined]
-        overrides=tuple(rules.Override(row.starts_at, row.ends_at, str(row.user_id)) for row in rotation.overrides.all()),
+        overrides=tuple(rules.Override(row.starts_at, row.ends_at, str(row.user_id)) for row in overrides),
     )
 
 
 def standing(rotations: Sequence[Rotation], *, at: datetime) -> list[OnCall]:
     """Who is on in each of these rotations at a moment, by the same order; no query."""
-    found = []
-    for rotation in rotations:
-        people = people_of(rotation)
-        terms = terms_of(rotation)
-        now, coming = rules.now_and_next(terms, at)
-        found.append(
-            OnCall(
-                rotation=rotation,
-                user=people.get(now.person),
-                until=now.ends_at if now.ends_at < at + rules.horizon(terms) else None,
-                next_user=people.get(coming.person) if coming else None,
-                next_at=coming.starts_at if coming else None,
-                stands_in=now.override,
-                covered=now.covered or bool(now.person),
-            )
-        )
-    return found
+    return [on_at(rotation, rotation.member_rows.all(), rotation.overrides.all(), at=at) for rotation in rotations]
+
+
+def on_at(rotation: Rotation, members: Iterable[RotationMember], overrides: Iterable[RotationOverride], *, at: datetime) -> OnCall:
+    """Who is on in one rotation at a moment, its people given as for ``terms_with``; no query."""
+    members, overrides = list(members), list(overrides)
+    people = {str(row.user_id): row.user for row in [*members, *overrides]}
+    terms = terms_with(rotation, members, overrides)
+    now, coming = rules.now_and_next(terms, at)
+    return OnCall(
+        rotation=rotation,
+        user=people.get(now.person),
+        until=now.ends_at if now.ends_at < at + rules.horizon(terms) else None,
+        next_user=people.get(coming.person) if coming else None,
+        next_at=coming.starts_at if coming else None,
+        stands_in=now.override,
+        covered=now.covered or bool(now.person),
+    )
 
 
 def on_call_now(

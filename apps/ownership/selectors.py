@@ -5,13 +5,27 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.db.models import QuerySet
+from django.urls import reverse
 
 from apps.accounts.models import Organisation
 from apps.accounts.teams import KnownTeam
+from apps.ownership.checks import check_runbook
 from apps.ownership.models import Cell, Runbook, Service, Team
 from apps.ownership.rotation_selectors import OnCall, on_call_now
 
-__all__ = ["OnCall", "cell_owner", "on_call_now", "runbook_get", "service_get", "services", "team_get", "teams", "teams_for_roles"]
+__all__ = [
+    "OnCall",
+    "cell_owner",
+    "on_call_now",
+    "runbook_get",
+    "runbook_kept",
+    "runbook_link",
+    "service_get",
+    "services",
+    "team_get",
+    "teams",
+    "teams_for_roles",
+]
 
 
 def teams(*, organisation: Organisation | None = None) -> QuerySet[Team]:
@@ -52,6 +66,24 @@ def cell_owner(*, organisation: Organisation, region: str, layer: str) -> Team |
     """The team that answers for a layer in a region, by their names; None: nobody."""
     cell = Cell.objects.select_related("team").filter(region__organisation=organisation, region__name=region, layer__name=layer).first()
     return cell.team if cell else None
+
+
+def runbook_link(organisation: Organisation, reference: str) -> tuple[str, str] | None:
+    """Title and address of what a thing names as its runbook: an address as it is, one of ours by its page; without an address where it is
+    gone. None: it names none. At most one query."""
+    if not reference:
+        return None
+    if reference.startswith(("http://", "https://")):
+        return reference, reference
+    found = runbook_get(organisation=organisation, reference=reference)
+    return (found.title, reverse("ownership:runbook", args=[found.pk])) if found is not None else (f"{reference}, which is gone", "")
+
+
+def runbook_kept(organisation: Organisation, written: str) -> str:
+    """What a thing keeps of a runbook as somebody writes it: an address, an id, or the short name of one of ours. Raises ServiceError."""
+    text = written.strip()
+    found = runbook_get(organisation=organisation, reference=text) if text and "/" not in text else None
+    return str(found.pk) if found is not None else check_runbook(text)
 
 
 def runbook_get(*, organisation: Organisation, reference: str) -> Runbook | None:

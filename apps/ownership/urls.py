@@ -2,26 +2,31 @@
 
 from django.urls import path
 
+from apps.ownership import owner_views as owners
 from apps.ownership import rotation_views as rotations
 from apps.ownership import runbook_views as runbooks
+from apps.ownership import sla_views as slas
 from apps.ownership import views
 
 app_name = "ownership"
 urlpatterns = [
     path("ownership/", views.MapView.as_view(), name="map"),
     path("ownership/regions/", views.RegionsView.as_view(), name="regions"),
+    path("ownership/of/<slug:thing>/<uuid:object_id>/", owners.OwnerOfView.as_view(), name="of"),
     path("ownership/unowned/", views.UnownedView.as_view(), name="unowned"),
     path("ownership/assign/", views.AssignView.as_view(), name="assign"),
     path("ownership/teams/", views.TeamsView.as_view(), name="teams"),
     path("ownership/teams/new/", views.TeamCreateView.as_view(), name="team_create"),
     path("ownership/teams/<uuid:team_id>/", views.TeamView.as_view(), name="team"),
     path("ownership/teams/<uuid:team_id>/edit/", views.TeamUpdateView.as_view(), name="team_edit"),
+    path("ownership/teams/<uuid:team_id>/delete/", views.TeamDeleteView.as_view(), name="team_delete"),
     path("ownership/teams/<uuid:team_id>/people/", views.TeamPeopleView.as_view(), name="team_people"),
     path("ownership/teams/<uuid:team_id>/sla/", views.TeamSlaView.as_view(), name="team_sla"),
     path("ownership/teams/<uuid:team_id>/services/new/", views.ServiceCreateView.as_view(), name="service_create"),
     path("ownership/services/<uuid:service_id>/", views.ServiceView.as_view(), name="service"),
     path("ownership/services/<uuid:service_id>/edit/", views.ServiceUpdateView.as_view(), name="service_edit"),
     path("ownership/services/<uuid:service_id>/sla/", views.ServiceSlaView.as_view(), name="service_sla"),
+    path("ownership/slas/<uuid:sla_id>/", slas.SlaView.as_view(), name="sla"),
     path("ownership/slas/<uuid:sla_id>/delete/", views.SlaDeleteView.as_view(), name="sla_delete"),
     path("ownership/rotations/", rotations.RotationsView.as_view(), name="rotations"),
     path("ownership/rotations/new/", rotations.RotationCreateView.as_view(), name="rotation_create"),

@@ -20,11 +20,12 @@ from apps.audit.selectors import audit_events
 from apps.ownership import care_services, choices, map_services, services
 from apps.ownership.forms import MemberForm, RegionsForm, ServiceForm, SlaForm, TeamForm, contact_written
 from apps.ownership.map_selectors import ownership_map
-from apps.ownership.models import Cell, Contact, Layer, Region, Runbook, Service, Sla, Team
+from apps.ownership.models import Contact, Layer, Region, Service, Sla, Team
 from apps.ownership.owned import owner_assign, things_of
 from apps.ownership.rotation_selectors import on_call_now
 from apps.ownership.selectors import teams
 from apps.ownership.tables import teams_list
+from apps.ownership.team_deletion import team_attached, team_delete
 from apps.publishing.editing import ActionView, EditView, ScopedView, refusal_text
 from apps.publishing.trail import trail
 from apps.ui.toasts import toast
@@ -158,7 +159,11 @@ class AssignView(ActionView):
         return count
 
     def done_url(self) -> str:
-        return reverse("ownership:unowned" if self.request.POST.get("from") == "unowned" else "ownership:map")
+        place = self.request.POST.get("from", "")
+        if place.startswith("team:"):  # back to the team that gave it away
+            team = next((team for team in teams(organisation=self.choice.organisation) if f"team:{team.pk}" == place), None)
+            return f"{reverse('ownership:team', args=[team.pk])}?tab=owns" if team is not None else reverse("ownership:teams")
+        return reverse("ownership:unowned" if place == "unowned" else "ownership:map")
 
     def done_message(self, result: int) -> str:
         what = "1 thing" if result == 1 else f"{result} things"
@@ -226,6 +231,7 @@ def team_page(view: OneTeam, request: HttpRequest, team: Any, form: MemberForm |
         "may_change": choice.may("team.change", team=team.pk),
         "may_promise": choice.may("sla.change", team=team.pk),
         "may_people": choice.may("team_member.change", team=team.pk),
+        "may_delete": choice.may("team.delete"),
     }
     if tab == "overview":
         slas = {row.service_id: row for row in Sla.objects.filter(team=team).select_related("team", "service")}
@@ -239,11 +245,9 @@ def team_page(view: OneTeam, request: HttpRequest, team: Any, form: MemberForm |
         context["members"] = members_of(team.pk)
         context["form"] = form or MemberForm()
     elif tab == "owns":
-        context["held"] = [held for held in things_of(choice.organisation, team=team, most=MOST_SHOWN) if held.things]
-        context["cells"] = list(
-            Cell.objects.filter(team=team).select_related("region", "layer").order_by("region__name", "layer__position")
-        )
-        context["runbooks"] = list(Runbook.objects.filter(owner=team))
+        context["attached"] = team_attached(team)
+        context["may_give"] = choice.may("ownership.change", team=team.pk)
+        context["teams"] = list(teams(organisation=choice.organisation).exclude(pk=team.pk)) if context["may_give"] else []
     else:
         context["entries"] = trail(list(audit_events(subject_kind="team", subject_id=team.pk)[:50]))
     return render(request, "ownership/team.html", context, status=status)
@@ -296,6 +300,30 @@ class TeamUpdateView(OneTeam, TeamEditView):
 
     def cancel_url(self) -> str:
         return self.url
+
+
+class TeamDeleteView(ActionView, OneTeam):
+    """POST ``/ownership/teams/<id>/delete/``: for good, so the name is typed."""
+
+    permission = "team.delete"
+    reversible = False
+    deleted = False
+
+    def subject(self) -> Team:
+        return OneTeam.subject(self)
+
+    def change(self, reason: str) -> Team:
+        if self.request.POST.get("confirmation", "") != self.object.name:
+            raise ServiceError(f"Type the team's name, {self.object.name}, to delete it: this cannot be undone.", "confirmation")
+        team_delete(actor=self.actor, team=self.object, reason=reason)
+        self.deleted = True
+        return self.object
+
+    def done_url(self) -> str:
+        return reverse("ownership:teams") if self.deleted else f"{self.url}?tab=owns"
+
+    def done_message(self, result: Team) -> str:
+        return f"Team {result.name} deleted."
 
 
 class TeamPeopleView(OneTeam):
@@ -393,6 +421,9 @@ class ServiceView(OneService):
 class ServiceUpdateView(OneService, ServiceEditView):
     """``/ownership/services/<id>/edit/``."""
 
+    def managed_of(self) -> tuple[str, str]:
+        return "team", str(self.object.team_id)
+
     def initial(self) -> dict[str, Any]:
         return {"slug": self.object.slug, "name": self.object.name}
 
@@ -419,6 +450,9 @@ class SlaEditView(EditView):
     def parts(self) -> tuple[Team, Service | None]:
         """The team and, of a service's, the service."""
         return (self.object.team, self.object) if isinstance(self.object, Service) else (self.object, None)
+
+    def managed_of(self) -> tuple[str, str]:
+        return "team", str(self.parts()[0].pk)
 
     def row(self) -> Sla | None:
         team, service = self.parts()

@@ -209,6 +209,7 @@ def test_pages_ask_no_more_queries_than_committed(admin: Client, drawn: Organisa
         care_services.runbook_set(actor=COMMAND, organisation=drawn, name=name, title=name, owner=payments)
     care_services.sla_set(actor=COMMAND, team=payments, availability=99_900)
     ids = {"team": payments, "service": Service.objects.first(), "rotation": Rotation.objects.first(), "runbook": Runbook.objects.first()}
+    ids["sla"] = Sla.objects.first()
     page(admin, "/ownership/")
     for pattern, committed in COUNTS.items():
         url = pattern
