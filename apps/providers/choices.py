@@ -45,6 +45,9 @@ BREAKER_STATES: dict[str, Status] = {
     )
 }
 """What proxies say of a target in trouble (``apps.providers.live``)."""
+BREAKER_CLOSED = Status("closed", "Breaker closed", "good")
+BREAKER_UNKNOWN = Status("unknown", "No proxy heard", "unknown", hint="No proxy runs that could say how its breaker stands.")
+"""Of a target that no proxy names, where proxies are heard and where none is."""
 
 CHECK_STATES: dict[str, Status] = {
     state.value: state

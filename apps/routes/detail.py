@@ -16,14 +16,16 @@ from apps.accounts.scope import Choice
 from apps.audit.models import AuditEvent
 from apps.audit.selectors import audit_events
 from apps.budgets.limit_selectors import LimitLine, limits_applying
+from apps.contracts.snapshot import Deadlines, Resilience
 from apps.flags.models import Flag
 from apps.flags.selectors import flags_on
 from apps.keys.models import VirtualKey
 from apps.keys.selectors import keys_of
-from apps.providers.choices import BREAKER_STATES
+from apps.providers.choices import BREAKER_CLOSED, BREAKER_STATES, BREAKER_UNKNOWN
 from apps.providers.live import LiveTarget, at_place, live_targets
-from apps.routes import choices, plots, rules, selectors, snapshot
+from apps.routes import choices, drawing, plots, rules, selectors, snapshot
 from apps.routes.models import Route, RouteSwitch, RouteTarget
+from apps.routes.resilience import OWN_DEADLINES, TargetSpec
 from apps.routes.selectors import HeldBreaker
 from apps.routes.words import resilience_words
 from apps.ui.plots import Plot
@@ -31,7 +33,7 @@ from apps.ui.status import Status
 from apps.ui.timerange import TimeRange
 from apps.usage.choices import OUTCOMES
 from apps.usage.requests import request_page
-from apps.usage.targets import TargetTraffic, traffic_by_target
+from apps.usage.targets import TargetTraffic, traffic_by_target_in
 
 HOUR = timedelta(hours=1)
 FAILURES = 10
@@ -61,6 +63,8 @@ class TargetRow:
     """What proxies say of it while it is in trouble."""
     held: HeldBreaker | None = None
     """Its breaker, while a person holds it."""
+    rate: float = 0.0
+    """Requests a second that it answered or failed, over the range so far."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +96,11 @@ class Switchable:
 class RouteDetail:
     """One route as its page shows it."""
 
-    def __init__(self, choice: Choice, route: Route, time_range: TimeRange, *, heard: Sequence[Mapping[str, Any]] = ()) -> None:
-        """heard: the details of all proxies' last heartbeats."""
-        self._heard = heard
+    def __init__(
+        self, choice: Choice, route: Route, time_range: TimeRange, *, heard: Sequence[Mapping[str, Any]] = (), judged: bool = True
+    ) -> None:
+        """heard: the details of all proxies' last heartbeats. judged: whether ``switchable`` is asked for: that takes the last hour too."""
+        self._heard, self._judged = heard, judged
         self.choice = choice
         self.route = route
         self.range = time_range
@@ -145,10 +151,65 @@ class RouteDetail:
         """The organisation's targets in trouble, as its proxies see them."""
         return live_targets(self.choice.organisation, self._heard)
 
+    @cached_property
+    def _settings(self) -> Resilience:
+        return selectors.resilience(self.route)
+
     @property
     def resilience(self) -> list[tuple[str, str]]:
         """What is set, in words."""
-        return resilience_words(selectors.resilience(self.route))
+        return resilience_words(self._settings)
+
+    def breaker(self, spec: TargetSpec) -> Status:
+        """What a target's breaker says: a person's word, then the proxies'; closed only where a proxy is there to say so."""
+        held = next((held for held in self.held if held.target == spec.place), None)
+        if held is not None:
+            return BREAKER_STATES[f"forced_{held.state}"]
+        live = at_place(self.live, provider=spec.provider, model=spec.model, endpoint=spec.endpoint)
+        if live is not None:
+            return live.status
+        return BREAKER_CLOSED if self._heard else BREAKER_UNKNOWN
+
+    @cached_property
+    def chains(self) -> list[drawing.Chain]:
+        """Its chains as they are drawn: which is in force, by what, and whose turn it is."""
+        switch, own = self.switch, self.own_flags
+        kill = next((flag.name for flag in own if flag.kind == "kill"), "")
+        refused = f"the flag {kill} stops this route" if kill else "" if self.route.enabled else "the route is disabled"
+        flag = next((flag for flag in own if flag.kind == "fallback"), None)
+        standing = drawing.Standing(
+            refused=refused,
+            switch=f"all traffic goes to {self.switch_label}, by {switch.by[:60]}" if switch is not None else "",
+            failover=switch is None or switch.failover,
+            fallback=flag.name if flag is not None else "",
+            partly=flag is not None and bool(flag.rules or flag.simulated_only or flag.share != 100),
+            ordered=self._settings.strategy == "priority",
+            order=dict(choices.RESILIENCE_CHOICES["strategy"])[self._settings.strategy],
+        )
+        return drawing.chains_drawn(self._links(self.targets), self._links(self.fallback), standing)
+
+    def _links(self, rows: Sequence[RouteTarget]) -> list[drawing.Link]:
+        found = []
+        for number, row in enumerate(rows, 1):
+            spec = selectors.spec_of(row)
+            blocked = self._target_status(row) if not row.provider.enabled or row.provider_id in self.killed_providers else None
+            switched = self.switch is not None and selectors.spec_of(self.switch) == spec.place
+            words = ", ".join(choices.option_words(spec))
+            found.append(drawing.Link(number, choices.target_text(spec), words, self.breaker(spec), blocked, switched))
+        return found
+
+    @property
+    def deadlines(self) -> list[drawing.Deadline]:
+        """Each with where it comes from."""
+        names = Deadlines.__struct_fields__
+        values = {name: getattr(self.route, name) for name in names} | {"first_token_ms": self._settings.first_token_ms}
+        defaults = {name: getattr(Deadlines(), name) for name in names} | {"first_token_ms": Resilience().first_token_ms}
+        specs = [selectors.spec_of(row) for row in (*self.targets, *self.fallback)]
+        if any(spec.reasoning for spec in specs):
+            values["reasoning_first_byte_ms"] = self._settings.reasoning_first_byte_ms
+            defaults["reasoning_first_byte_ms"] = Resilience().reasoning_first_byte_ms
+        own = {choices.target_text(spec): {name: getattr(spec, name) for name in OWN_DEADLINES} for spec in specs}
+        return drawing.deadlines_drawn(values, defaults, list(own.items()))
 
     @cached_property
     def flags(self) -> list[Flag]:
@@ -176,8 +237,22 @@ class RouteDetail:
     # --- traffic ----------------------------------------------------------------------------------------------------
 
     @cached_property
+    def _both(self) -> tuple[list[TargetTraffic], list[TargetTraffic]]:
+        """The traffic of the range, and of the last hour, by which switches are judged."""
+        ranges = [(self.range.start, self.range.end)]
+        if self._judged and not (self.range.live and self.range.length == HOUR):
+            ranges.append((self.now - HOUR, self.now))
+        found = traffic_by_target_in(self.choice.scope, self.route.name, ranges, now=self.now)
+        return found[0], found[-1]
+
+    @property
     def traffic(self) -> list[TargetTraffic]:
-        return traffic_by_target(self.choice.scope, self.route.name, self.range.start, self.range.end, now=self.now)
+        return self._both[0]
+
+    @property
+    def seconds(self) -> float:
+        """How much of the range is over, at least a second: what rates are per."""
+        return max(1.0, (min(self.range.end, self.now) - self.range.start).total_seconds())
 
     @property
     def called(self) -> list[TargetTraffic]:
@@ -222,12 +297,14 @@ class RouteDetail:
                     options=", ".join(choices.option_words(spec)),
                     live=live,
                     held=held,
+                    rate=sum(target.totals.requests for target in mine) / self.seconds,
                 )
             )
         for target in left:
             status = Status("former", "Not in the chain", "neutral")
             share = target.totals.requests / answered if answered else 0.0
-            found.append(TargetRow(0, target.label, target.provider, target.model, target.endpoint, status, target, share))
+            rate = target.totals.requests / self.seconds
+            found.append(TargetRow(0, target.label, target.provider, target.model, target.endpoint, status, target, share, rate=rate))
         return found
 
     def _target_status(self, row: RouteTarget) -> Status:
@@ -261,8 +338,7 @@ class RouteDetail:
     @cached_property
     def switchable(self) -> list[Switchable]:
         """The targets that all traffic could be sent to, with the last hour of each; the one it goes to already is left out."""
-        last_hour = self.range.live and self.range.length == HOUR
-        traffic = self.called if last_hour else [target for target in self._last_hour() if target.provider]
+        traffic = [target for target in self._both[1] if target.provider]
         whole = _measured(traffic)
         found = []
         for row in self.rows:
@@ -271,9 +347,6 @@ class RouteDetail:
                 question = f"Send all {_short(self.route.name)} traffic to {_short(row.label)}?"
                 found.append(Switchable(row, _measured(mine), question, whole.rate, whole.cost_per_thousand))
         return found
-
-    def _last_hour(self) -> list[TargetTraffic]:
-        return traffic_by_target(self.choice.scope, self.route.name, self.now - HOUR, self.now, now=self.now)
 
     # --- who, what, when --------------------------------------------------------------------------------------------
 

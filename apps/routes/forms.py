@@ -232,6 +232,9 @@ class RouteForm(ResilienceForm):
         required=False, max_length=8_000, widget=forms.Textarea(attrs={"rows": 2}), help_text="Other names for it, separated by commas."
     )
     owner = forms.ModelChoiceField(Team.objects.none(), required=False, empty_label="Nobody", help_text="The team to ask about it.")
+    runbook = forms.CharField(
+        max_length=300, required=False, help_text="What to do when it fails: an address, or the short name of a runbook."
+    )
     deadlines_connect = _seconds("Connect deadline", "To connect and complete TLS.", DEFAULTS.connect_ms)
     deadlines_first_byte = _seconds("First byte deadline", "Streams: until the answer begins.", DEFAULTS.first_byte_ms)
     deadlines_idle = _seconds("Idle deadline", "Between two pieces of an answer.", DEFAULTS.idle_ms)
@@ -289,6 +292,7 @@ class RouteForm(ResilienceForm):
             "fallback": values["fallback"],
             "aliases": values["aliases"],
             "owner": values["owner"],
+            "runbook": values["runbook"],
             "deadlines": Deadlines(**{f"{name}_ms": value for name, value in parts.items()}),
             "max_attempts": values["max_attempts"],
             "max_output_tokens": values["max_output_tokens"],

@@ -17,7 +17,7 @@ class Route(models.Model):
     max_output_tokens: set upstream when the app sets none; bounds the reservation.
     unpriced: what to do under a hard budget with a target that has no price.
     default_price: ``<provider>/<model>``, whose price holds for targets without one; empty: as ``unpriced`` says.
-    owner: the team to ask about it; proxies need not know.
+    owner: the team to ask about it; runbook: what to do when it fails, a URL or the id of a runbook of ours. Proxies need not know either.
     resilience: what differs from the defaults of ``apps.contracts.snapshot.Resilience``.
     forced: breakers of its targets that a person holds (``apps.routes.breakers``), also those whose time is over.
     """
@@ -34,6 +34,7 @@ class Route(models.Model):
     unpriced = models.CharField(max_length=10, choices=choices.UNPRICED, default="refuse")
     default_price = models.CharField(max_length=281, blank=True, default="")
     owner = models.ForeignKey("ownership.Team", on_delete=models.PROTECT, null=True, blank=True, related_name="routes")
+    runbook = models.CharField(max_length=300, blank=True, default="", db_default="")
     enabled = models.BooleanField(default=True)
     resilience = models.JSONField(default=dict, blank=True)
     forced = models.JSONField(default=list, blank=True)

@@ -20,6 +20,7 @@ from apps.audit.services import change_record
 from apps.contracts.identifiers import uuid7
 from apps.contracts.snapshot import Deadlines, Resilience
 from apps.ownership.models import Team
+from apps.ownership.selectors import runbook_kept
 from apps.providers.prices import model_ensure
 from apps.providers.selectors import model_named, provider_named
 from apps.publishing.services import section_touch
@@ -55,11 +56,13 @@ def route_ensure(
     default_price: str = "",
     resilience: Resilience | Mapping[str, Any] | None = None,
     owner: Team | UnsetType | None = UNSET,
+    runbook: str | UnsetType = UNSET,
     enabled: bool = True,
     reason: str = "",
     id: str | None = None,
 ) -> Route:
-    """Create a route, or make it as given; the same again changes nothing. An owner that is not given stays.
+    """Create a route, or make it as given; the same again changes nothing. An owner and a runbook
+    that are not given stay.
     resilience: the contract's struct, or plain values of its fields; None: the defaults.
 
     Raises ServiceError for unknown providers and endpoints, empty chains, names taken by another route, limits out of range, and
@@ -97,6 +100,8 @@ def route_ensure(
     route.resilience = resilience_stored(settings)
     if not isinstance(owner, UnsetType):
         route.owner = owner
+    if not isinstance(runbook, UnsetType):
+        route.runbook = runbook_kept(organisation, runbook)
     chains = {choices.PRIMARY: targets, choices.FALLBACK: fallback}
     rows = [row for chain, specs in chains.items() for row in _target_rows(actor, route, chain, specs, reason)]
     after = _facts(route, wanted_aliases, chains)
@@ -146,6 +151,7 @@ def route_update(*, actor: Actor, route: Route, reason: str = "", **changes: Any
         "default_price": route.default_price,
         "resilience": selectors.resilience(route),
         "owner": route.owner,
+        "runbook": route.runbook,
         "enabled": route.enabled,
     }
     unknown = changes.keys() - fields.keys()
@@ -270,12 +276,13 @@ def _facts(route: Route, aliases: Sequence[str], chains: dict[str, Any]) -> dict
         "unpriced": route.unpriced,
         "default_price": route.default_price,
         "owner": route.owner.slug if route.owner else "",
+        "runbook": route.runbook,
         "enabled": route.enabled,
         **resilience_facts(selectors.resilience(route)),
     }
 
 
-_AT_FIRST = {**resilience_facts(Resilience()), "default_price": ""}
+_AT_FIRST = {**resilience_facts(Resilience()), "default_price": "", "runbook": ""}
 """Of a new route the audit keeps what somebody chose."""
 
 

@@ -16,5 +16,6 @@ urlpatterns = [
     path("routes/<uuid:route_id>/switch/back/", views.SwitchBackView.as_view(), name="switch_back"),
     path("routes/<uuid:route_id>/breaker/", views.BreakerForceView.as_view(), name="breaker_force"),
     path("routes/<uuid:route_id>/breaker/release/", views.BreakerReleaseView.as_view(), name="breaker_release"),
+    path("routes/<uuid:route_id>/standing/", views.StandingView.as_view(), name="standing"),
     path("routes/<uuid:route_id>/spread/", views.SpreadView.as_view(), name="spread"),
 ]

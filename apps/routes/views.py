@@ -22,6 +22,7 @@ from apps.routes.forms import RouteForm, chain_rows, reshaped
 from apps.routes.models import Route
 from apps.routes.resilience import TargetSpec
 from apps.routes.resilience_form import resilience_initial, seconds_text
+from apps.routes.standing import route_standing
 from apps.routes.tables import routes_list
 from apps.ui.fragments import tagged
 from apps.ui.timerange import PRESETS, from_query
@@ -81,7 +82,7 @@ class DetailView(RouteView):
     def get(self, request: HttpRequest, route_id: UUID) -> HttpResponseBase:
         alone = bool(request.htmx)  # type: ignore[attr-defined]
         heard = proxy_details() if alone else [proxy["detail"] for proxy in fleet_status_of(request)["proxies"]]
-        detail = RouteDetail(self.choice, self.subject(), from_query(request.GET), heard=heard)
+        detail = RouteDetail(self.choice, self.subject(), from_query(request.GET), heard=heard, judged=not alone)
         context: dict[str, Any] = {"choice": self.choice, "detail": detail, "route": detail.route, "range": detail.range}
         context |= {f"may_{verb}": self.choice.may(action) for verb, action in ACTS.items()}
         if alone:
@@ -100,6 +101,22 @@ class DetailView(RouteView):
         if tab == "history":
             context["entries"] = trail(detail.events)
         return render(request, "routes/detail.html", context)
+
+
+class StandingView(RouteView):
+    """``/routes/<id>/standing/``: what it costs and the verdict of its performance budgets: a panel of its page that asks for itself."""
+
+    http_method_names: ClassVar[list[str]] = ["get", "head"]
+    permission = "route.view"
+
+    def get(self, request: HttpRequest, route_id: UUID) -> HttpResponseBase:
+        route = self.subject()
+        context: dict[str, Any] = {"choice": self.choice, "route": route, "standing": route_standing(self.choice, route)}
+        context |= {"url": request.path, "may_budget": self.choice.may("performance_budget.change")}
+        alone = bool(request.htmx)  # type: ignore[attr-defined]
+        context |= {"fragment": alone, "layout": "ui/fragment.html" if alone else "ui/base.html"}
+        response = render(request, "routes/standing.html", context)
+        return tagged(request, response) if alone else response
 
 
 class SpreadView(RouteView):
@@ -191,6 +208,7 @@ class UpdateView(RouteEditView):
             "fallback": chain_rows(selectors.target_specs(route, choices.FALLBACK)),
             "aliases": ", ".join(selectors.aliases(route)),
             "owner": route.owner_id,
+            "runbook": route.runbook,
             "max_attempts": route.max_attempts,
             "max_output_tokens": route.max_output_tokens,
             "unpriced": route.unpriced,

@@ -6,6 +6,7 @@ target's attempts and cost are counted where they were made, its requests where 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -43,22 +44,39 @@ def traffic_by_target(scope: Scope, route: str, start: datetime, end: datetime, 
 
     The range begins at a whole step before ``start``. Requests that called nobody (refused) are under an empty provider.
     """
+    [found] = traffic_by_target_in(scope, route, [(start, end)], now=now)
+    return found
+
+
+def traffic_by_target_in(
+    scope: Scope, route: str, ranges: Sequence[tuple[datetime, datetime]], *, now: datetime | None = None
+) -> list[list[TargetTraffic]]:
+    """The same of several ranges, in their order: one query for all."""
     now = now or datetime.now(UTC)
+    steps = [_steps(start, end, now) for start, end in ranges]
+    parts, parameters = [], []
+    for number, (table, step, first, until) in enumerate(steps):
+        parts.append(
+            f"SELECT {number}, provider, endpoint, model, date_bin('{step} seconds', bucket, 'epoch'::timestamptz), {SUMS}, {HISTOGRAMS} "
+            f"FROM {table} WHERE organisation = %s AND simulated = %s AND bucket >= %s AND bucket < %s AND route = %s GROUP BY 2, 3, 4, 5"
+        )
+        parameters += [scope.organisation, scope.simulated, first, until, route]
+    found: list[dict[tuple[str, str, str], dict[datetime, tuple[Totals, str | None, str | None]]]] = [{} for _ in ranges]
+    for number, provider, endpoint, model, at, *sums, total, first_token in rows_of(" UNION ALL ".join(parts), parameters):
+        found[number].setdefault((provider, endpoint, model), {})[at] = (Totals(*sums), total, first_token)
+    listed = []
+    for (_, step, first, until), rows in zip(steps, found, strict=True):
+        targets = [_target(*key, points, first, until, step) for key, points in rows.items()]
+        listed.append(sorted(targets, key=lambda target: (-target.totals.requests, -target.totals.attempts, target.label)))
+    return listed
+
+
+def _steps(start: datetime, end: datetime, now: datetime) -> tuple[str, int, datetime, datetime]:
+    """Of a range: the rollup it is read from, seconds of a step, where the first begins and where it ends at most."""
     short = end - start <= SHORT and start > now - timedelta(hours=47)
-    table = "usage_rollup_10s" if short else "usage_rollup_1h"
     length = (end - start).total_seconds()
     step = next((step for most, step in STEPS if length <= most), 120) if short else HOUR if length <= 15 * 24 * HOUR else 6 * HOUR
-    first, until = floor(start, step), min(end, now)
-    place = f"date_bin('{step} seconds', bucket, 'epoch'::timestamptz)"
-    found: dict[tuple[str, str, str], dict[datetime, tuple[Totals, str | None, str | None]]] = {}
-    for provider, endpoint, model, at, *sums, total, first_token in rows_of(
-        f"SELECT provider, endpoint, model, {place}, {SUMS}, {HISTOGRAMS} FROM {table} "
-        "WHERE organisation = %s AND simulated = %s AND bucket >= %s AND bucket < %s AND route = %s GROUP BY 1, 2, 3, 4",
-        [scope.organisation, scope.simulated, first, until, route],
-    ):
-        found.setdefault((provider, endpoint, model), {})[at] = (Totals(*sums), total, first_token)
-    targets = [_target(*key, steps, first, until, step) for key, steps in found.items()]
-    return sorted(targets, key=lambda target: (-target.totals.requests, -target.totals.attempts, target.label))
+    return "usage_rollup_10s" if short else "usage_rollup_1h", step, floor(start, step), min(end, now)
 
 
 def _target(

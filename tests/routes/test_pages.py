@@ -16,13 +16,17 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from apps.accounts.models import Organisation
+from apps.accounts.scope import Scope
 from apps.audit.actors import Actor
+from apps.budgets.performance_services import performance_budget_set
+from apps.contracts.snapshot import Deadlines
 from apps.flags.services import flag_set
 from apps.keys.services import key_create
 from apps.providers.models import Provider
 from apps.routes import services
 from apps.routes.models import Route, RouteTarget
 from apps.usage.models import UsageRequest
+from apps.usage.to_date import to_date
 from tests.dashboard.generate import usage_generate
 from tests.routes.conftest import EAST, WEST
 
@@ -97,6 +101,43 @@ def test_the_page_measures_each_target(signed_in: Callable[..., Client], demo: O
     assert "&quot;model&quot;: &quot;demo-chat&quot;" in text
     viewer = body(signed_in("viewer"), f"/routes/{route.pk}/")
     assert "Send all" not in viewer and "/edit/" not in viewer
+
+
+def test_the_page_draws_its_chains_and_says_where_deadlines_come_from(
+    signed_in: Callable[..., Client], demo: Organisation, route: Route, actor: Actor
+) -> None:
+    traffic(demo)
+    services.route_update(actor=actor, route=route, fallback=[WEST], deadlines=Deadlines(idle_ms=5_000))
+    client, url = signed_in("viewer"), f"/routes/{route.pk}/"
+    text = body(client, url)
+    assert text.count("In force") > text.count("In force</th>") and "used while a fallback flag is on" in text and "Tried first" in text
+    assert "No proxy heard" in text and "set on this route" in text and "First token p95" in text
+    assert f'hx-get="/ownership/of/route/{route.pk}/"' in text and f'hx-get="{url}standing/"' in text
+    flag_set(actor=actor, organisation=demo, name="fall", kind="fallback", subject_kind="route", subject_id=route.pk, on=True, reason="r")
+    assert "the flag fall is on" in body(client, url)
+    services.route_switch(actor=actor, route=route, target=WEST, reason="east is slow", failover=False)
+    text = body(client, url)
+    assert "Takes all traffic" in text and "Left out" in text and "all traffic goes to sim-west/sim-chat, by" in text
+
+
+def test_spend_and_the_verdict_are_a_panel_of_their_own(
+    signed_in: Callable[..., Client], demo: Organisation, route: Route, actor: Actor
+) -> None:
+    usage_generate(organisation=demo, count=20, routes=("demo-chat",))
+    url = f"/routes/{route.pk}/standing/"
+    text = body(signed_in("viewer"), url)
+    assert "Per 1k tokens" in text and "No performance budget" in text and "Set one" not in text and "<html" in text
+    performance_budget_set(
+        actor=actor, organisation=demo, name="quick", scope="route", scope_id=str(route.pk), metric="ttft_p95", bound="800ms",
+        owner_email="ops@example.test",
+    )  # fmt: skip
+    panel = body(signed_in("admin"), url, **{"HX-Request": "true"})
+    assert "quick" in panel and "Unknown" in panel and "<html" not in panel
+    spent = to_date(Scope(str(demo.pk), True), "route", "demo-chat")
+    rows = UsageRequest.objects.filter(organisation=str(demo.pk))
+    assert spent.month.requests >= spent.today.requests and spent.month.requests <= rows.count() == 20
+    cost = sum(row.cost_nano for row in rows)
+    assert spent.month.cost_nano <= cost and (spent.per_request or 0) * spent.month.ok >= spent.month.cost_nano
 
 
 def test_tabs_show_keys_config_and_history(signed_in: Callable[..., Client], demo: Organisation, route: Route, actor: Actor) -> None:

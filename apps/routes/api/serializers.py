@@ -33,6 +33,7 @@ class RouteSerializer(ReasonSerializer):
     unpriced = serializers.ChoiceField(choices=choices.UNPRICED, default="refuse")
     default_price = serializers.CharField(max_length=281, allow_blank=True, default="", help_text="<provider>/<model>, or empty.")
     owner = serializers.CharField(max_length=60, allow_blank=True, default="", help_text="A team's slug.")
+    runbook = serializers.CharField(max_length=300, allow_blank=True, default="", help_text="A URL, or the id of a runbook.")
     enabled = serializers.BooleanField(default=True)
 
     def to_representation(self, instance: Route) -> dict[str, Any]:
@@ -49,6 +50,7 @@ class RouteSerializer(ReasonSerializer):
             "unpriced": instance.unpriced,
             "default_price": instance.default_price,
             "owner": instance.owner.slug if instance.owner else "",
+            "runbook": instance.runbook,
             "enabled": instance.enabled,
         }
 
