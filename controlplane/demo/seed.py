@@ -1,4 +1,4 @@
-"""The demo: organisation ``demo`` with two simulated providers, routes over both, budgets, and a key that works at once.
+"""The demo: organisation ``demo`` with two simulated providers, routes over both, budgets, a key that works at once, and who owns what.
 
 Run again, it makes what is missing and moves the providers to where the simulators listen now; whatever else people
 have changed since stays as they made it. Everything in it is marked as simulated.
@@ -37,6 +37,7 @@ from apps.routes.models import Route
 from apps.routes.rules import TargetSpec
 from apps.routes.services import route_ensure
 from apps.simulator.behaviour import DEFAULT_PRICE
+from controlplane.demo.ownership import ownership_seed
 
 ORGANISATION = "demo"
 SIMULATORS = ("sim-east", "sim-west")
@@ -98,6 +99,7 @@ def seed(*, actor: Actor, simulators: Sequence[SimulatorAddress], data_dir: Path
         key, token = _key(actor, organisation, service, token_file)
         _budget(actor, organisation, "demo-day", "organisation", organisation.pk, "day", DAY_BUDGET_NANO)
         _budget(actor, organisation, "demo-key-month", "key", key.pk, "month", KEY_MONTH_BUDGET_NANO)
+        ownership_seed(actor=actor, organisation=organisation, team=team, route=CHAT_ROUTE, reason=REASON)
         publish(actor=actor, reason=REASON)
     return {"key": token, "model": CHAT_ROUTE, "embedding_model": EMBED_ROUTE}
 

@@ -16,6 +16,12 @@ from apps.budgets.models import Budget
 from apps.budgets.services import budget_set
 from apps.keys.models import VirtualKey
 from apps.keys.services import key_digest, key_revoke
+from apps.ownership.care_services import runbook_delete, runbook_set
+from apps.ownership.map_selectors import ownership_map
+from apps.ownership.map_services import layer_delete
+from apps.ownership.models import Layer, Runbook, Sla
+from apps.ownership.owned import owner_of
+from apps.ownership.rotation_selectors import on_call_now
 from apps.providers.models import Provider
 from apps.publishing.models import Version
 from apps.routes.models import Route
@@ -56,6 +62,24 @@ def test_everything_stands_and_is_published(tmp_path: Path) -> None:
     assert budgets == {"demo-day": ("organisation", "day", 100 * 10**9), "demo-key-month": ("key", "month", 1000 * 10**9)}
     assert Version.objects.count() == 1
     assert Membership.objects.filter(organisation=organisation, user__email="admin@example.com", role="admin").exists()
+
+
+def test_who_owns_what_stands_too_and_stays_as_people_make_it(tmp_path: Path) -> None:
+    user_create_first_admin(actor=ACTOR, email="admin@example.com", password="a-long-password")
+    run(tmp_path)
+    organisation = Organisation.objects.get(slug="demo")
+    found = ownership_map(organisation)
+    assert (found.total, found.unowned) == (6, 1) and {row.name for row in found.rows} == {"east", "west"}
+    [on] = on_call_now(organisation=organisation)
+    assert on.user is not None and on.user.email == "admin@example.com"
+    route = Route.objects.get(name="demo-chat")
+    assert Runbook.objects.get(organisation=organisation, pk=route.runbook).owner == route.owner
+    assert Sla.objects.get().team == route.owner and owner_of(kind="provider", object_id=Provider.objects.get(name="sim-east").pk)
+    layer_delete(actor=ACTOR, layer=Layer.objects.get(name="proxy"))
+    runbook_delete(actor=ACTOR, runbook=Runbook.objects.get())
+    runbook_set(actor=ACTOR, organisation=organisation, name="ours", title="Ours")
+    run(tmp_path)
+    assert Layer.objects.count() == 2 and Runbook.objects.get().name == "ours"
 
 
 def test_the_token_is_kept_for_its_owner_only(tmp_path: Path) -> None:

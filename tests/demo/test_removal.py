@@ -15,6 +15,7 @@ from apps.audit.models import AuditEvent, Event
 from apps.budgets.models import Budget, BudgetWindow, Lease
 from apps.contracts.identifiers import uuid7
 from apps.keys.models import VirtualKey
+from apps.ownership.models import Cell, Holding, Layer, Region, Rotation, Runbook, Sla, Team
 from apps.providers.models import Provider
 from apps.publishing.models import FragmentRow, Version
 from apps.publishing.rollback import rollback
@@ -58,7 +59,7 @@ def test_every_trace_goes_and_nothing_else(demo: Seeded, data_dir: Path) -> None
     counts = removal.demo_remove(actor=ACTOR, waits=False)
     assert counts["usage_request"] == 60
     assert rows_of(str(organisation.pk)) == 0 and rows_of(str(main.pk)) == before > 0
-    for model in (Provider, Route, VirtualKey, Budget, BudgetWindow, Lease):
+    for model in (Provider, Route, VirtualKey, Budget, BudgetWindow, Lease, Team, Layer, Region, Cell, Rotation, Sla, Runbook, Holding):
         assert not model.objects.exists(), model
     assert list(Organisation.objects.values_list("slug", flat=True)) == ["main"]
     assert not Event.objects.filter(data__organisation=str(organisation.pk)).exists()
