@@ -29,7 +29,7 @@ def score_status(score: float | None) -> Status:
 @dataclass(frozen=True, slots=True)
 class Line:
     """One key's feedback as shown. own: the key that made the request. client_us: the user's wait, elsewhere_us: what of it was not
-    spent here."""
+    spent here; None where no wait was told, or a shorter one than the request took."""
 
     said: FeedbackSaid
     status: Status
@@ -43,7 +43,7 @@ def feedback_lines(record: UsageRequest) -> list[Line]:
     found = []
     for said in feedback_told(getattr(record, "feedback_told", None)):
         client_us = None if said.client_ms is None else said.client_ms * 1000
-        elsewhere = None if client_us is None else max(0, client_us - record.total_us)
+        elsewhere = None if client_us is None or client_us < record.total_us else client_us - record.total_us
         found.append(Line(said, score_status(said.score), said.key_id == record.key_id, client_us, elsewhere))
     return found
 
