@@ -20,8 +20,7 @@ def documents_seed(organisation: Organisation, document: str, *, by: str, most: 
     for section in ("routes", "flags", "limits"):
         kind, ids = THINGS[section]
         for at, (name, object_id) in enumerate(sorted(ids(organisation).items())[:most]):
-            entry = entry_of(organisation, section, name)
-            said = msgspec.to_builtins(entry)
+            said = msgspec.to_builtins(entry_of(organisation, section, name)) or {}
             if at % 3 == 0 and "enabled" in said:
                 said["enabled"] = not said["enabled"]
             ManagedThing.objects.create(
