@@ -172,9 +172,10 @@ class NotificationAlert(models.Model):
 class Delivery(models.Model):
     """One message to one receiver. about and receiver together are there once: whoever makes the row has decided to tell.
 
-    about: ``<notification>:<what>:<number>``, or ``test:<id>``. receiver: ``channel:<id>``, ``person:<id>``, or ``nobody:<why>``.
-    name: the receiver as people know it. kind: empty where nobody can be reached. message: a ``channels.base.Message``, frozen when the
-    row was made. tries: conversations begun. due_at: when the next may begin. claimed_at: when the last did.
+    about: ``<notification>:<number>`` and the like, or ``test:<id>``. receiver: ``channel:<id>``, ``person:<id>``, ``address:<e-mail>`` or
+    ``nobody:<where>``. name: the receiver as people know it; of an address, the address. kind: empty where nobody can be reached.
+    message: a ``channels.base.Message``, frozen when the row was made. tries: conversations begun. due_at: when the next may begin.
+    claimed_at: when the last did.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -22,7 +22,7 @@ from apps.alerts import channel_choices as choices
 from apps.alerts.channel_models import Delivery, Notification
 from apps.alerts.channels import CHANNELS
 from apps.alerts.channels.base import Again, Doubtful, Message, Open, Receiver, Refused
-from apps.alerts.routing import tried_again_at
+from apps.alerts.routing import BACK_OFF, tried_again_at
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import audit_record
@@ -53,9 +53,10 @@ def deliveries_recover(now: datetime) -> int:
     """Take back what a killed worker left in the middle of a conversation; how many."""
     left = Delivery.objects.filter(state=choices.SENDING, claimed_at__lt=now - CLAIM)
     repeatable = [kind for kind, facts in choices.KINDS.items() if facts.repeatable]
-    again = left.filter(kind__in=repeatable).update(state=choices.WAITING, due_at=now, told="its worker ended; sent again under its id")
+    known = left.filter(kind__in=repeatable, tries__lte=len(BACK_OFF))
+    again = known.update(state=choices.WAITING, due_at=now, told="its worker ended; sent again under its id")
     lost = 0
-    for pk in left.exclude(kind__in=repeatable).values_list("pk", flat=True)[:AT_ONCE]:
+    for pk in left.values_list("pk", flat=True)[:AT_ONCE]:
         lost += _end(pk, choices.UNKNOWN, "its worker ended in the middle: nobody knows whether it arrived", now=now)
     return again + lost
 
@@ -80,9 +81,11 @@ def delivery_send(delivery_id: UUID, *, now: datetime | None = None, open_client
     except Again as error:
         due = tried_again_at(row.tries + 1, now, asked=error.after)
         state, told = (choices.WAITING, str(error)) if due else (choices.FAILED, f"{error}; tried {row.tries + 1} times")
-    except Doubtful as error:
+    except Exception as error:
+        if not isinstance(error, Doubtful):
+            log.exception("alerts: %s to %s broke off", row.what, row.name)
         due = tried_again_at(row.tries + 1, now) if choices.KINDS[row.kind].repeatable else None
-        state, told = (choices.WAITING if due else choices.UNKNOWN), str(error)
+        state, told = (choices.WAITING if due else choices.UNKNOWN), str(error) or type(error).__name__
     else:
         state, told, due = choices.SENT, said, None
     if state == choices.WAITING:
@@ -101,11 +104,11 @@ def receiver_of(row: Delivery) -> Receiver:
             raise Refused("the channel was switched off")
         secret = decrypt(row.channel.secret) if row.channel.secret else ""
         return Receiver(str(row.pk), decrypt(row.channel.address), secret, row.channel.allow_private)
-    kind, _, reference = row.receiver.partition(":")
+    kind = row.receiver.partition(":")[0]
     if kind == "person" and row.person is not None and row.person.is_active:
         return Receiver(str(row.pk), row.person.email)
     if kind == "address":
-        return Receiver(str(row.pk), reference)
+        return Receiver(str(row.pk), row.name)
     raise Refused("the channel or the person is gone")
 
 

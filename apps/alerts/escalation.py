@@ -5,10 +5,11 @@ Safe to run twice and at once: a notification is locked while it is carried on, 
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from apps.alerts import channel_choices as choices
 from apps.alerts.channel_models import Notification, NotificationAlert
@@ -17,6 +18,8 @@ from apps.alerts.models import Alert
 from apps.alerts.notifying import deliveries_make, members_of, notification_close, policy_of, severity_told
 from apps.alerts.receivers import receivers_of
 from apps.alerts.routing import Policy, Standing, opens_at, turn
+
+log = logging.getLogger("bulkhead.alerts")
 
 AT_ONCE = 200
 LOOK_AGAIN = timedelta(minutes=1)
@@ -30,8 +33,16 @@ def notifications_due(now: datetime) -> list[UUID]:
 
 
 def notifications_run(now: datetime) -> int:
-    """Carry on whatever is due; how many notifications. One that somebody else holds is left to them."""
-    return sum(notification_advance(pk, now=now) for pk in notifications_due(now))
+    """Carry on whatever is due; how many. One that somebody else holds is left to them, and one that fails holds up no other."""
+    done = 0
+    for pk in notifications_due(now):
+        try:
+            done += notification_advance(pk, now=now)
+        except OperationalError:  # the database is away: so it is for the others
+            raise
+        except Exception:
+            log.exception("alerts: notification %s could not be carried on; it is tried again", pk)
+    return done
 
 
 @transaction.atomic

@@ -158,7 +158,7 @@ def told(row: Notification) -> list[To]:
     rows = row.deliveries.filter(may_have, what__in=choices.PAGES).select_related("channel", "person").order_by("created_at", "pk")
     found = {}
     for one in rows:
-        address = one.receiver.removeprefix("address:") if one.receiver.startswith("address:") else ""
+        address = one.name if one.receiver.startswith("address:") else ""
         found[one.receiver] = To(one.receiver, one.name, one.kind, one.channel, one.person, address)
     return list(found.values())
 

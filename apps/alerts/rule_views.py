@@ -20,7 +20,7 @@ from apps.alerts.selectors import alerts, rules, slos
 from apps.alerts.series import SERIES, threshold_text, threshold_written
 from apps.alerts.slo_history import scope_of
 from apps.alerts.tables import rules_list, slos_list
-from apps.alerts.views import Shown, frame
+from apps.alerts.views import frame, shown
 from apps.audit.selectors import audit_events
 from apps.publishing.editing import ActionView, EditView, ScopedView
 from apps.publishing.trail import trail
@@ -91,7 +91,7 @@ class RuleView(OneRule):
             "words": RuleWords(rule),
             "tried": rule_preview(rule, now=now) if rule.slo_id is None else None,
             "runbook": runbook_named(rule.organisation, rule.runbook),
-            "rows": [Shown(row, now) for row in recent],
+            "rows": shown(list(recent), now),
             "may_change": self.choice.may("alert_rule.change", team=rule.owner_id)
             if rule.owner_id
             else self.choice.may("alert_rule.change"),
@@ -269,7 +269,7 @@ class SloView(OneSlo):
                 (burn, choices.SEVERITIES[burn.severity], duration(burn.long_s * SECOND), duration(burn.short_s * SECOND))
                 for burn in choices.BURNS
             ],
-            "rows": [Shown(row, now) for row in recent],
+            "rows": shown(list(recent), now),
             "may_change": self.choice.may("slo.change", team=slo.owner_id) if slo.owner_id else self.choice.may("slo.change"),
         }
         if self.choice.may("audit.view"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from django.db.models import Q
 from django.urls import reverse
 
 from apps.alerts.models import Alert
+from apps.keys.models import VirtualKey
 from apps.ownership.models import Service, Team
 from apps.ownership.owned import owned_kinds
 
@@ -51,6 +53,19 @@ def subject_of(alert: Alert) -> Subject:
     return Subject(kind, row["name"], str(row["pk"]), reverse(owned.url, args=[row[owned.argument]]), team)
 
 
+def names_of_subjects(alerts: Iterable[Alert]) -> dict[str, str]:
+    """Id -> name of the keys among what alerts are about, which figures know by id only; one query where there is any."""
+    ids = {alert.subject for alert in alerts if alert.by == "key" and _uuid(alert.subject)}
+    return {str(pk): name for pk, name in VirtualKey.objects.filter(pk__in=ids).values_list("pk", "name")} if ids else {}
+
+
+def _uuid(text: str) -> bool:
+    try:
+        return bool(UUID(text))
+    except ValueError:
+        return False
+
+
 def owner_of_alert(alert: Alert, subject: Subject | None = None) -> Team | None:
     """Who is told: the rule's team, else the team that owns the thing; None: nobody owns either."""
     if alert.rule.owner_id is not None:
@@ -60,7 +75,4 @@ def owner_of_alert(alert: Alert, subject: Subject | None = None) -> Team | None:
 
 def _named(reference: str, column: str) -> Q:
     """By the id or the name that a figure carries."""
-    try:
-        return Q(pk=UUID(reference)) | Q(**{column: reference})
-    except ValueError:
-        return Q(**{column: reference})
+    return Q(pk=reference) | Q(**{column: reference}) if _uuid(reference) else Q(**{column: reference})

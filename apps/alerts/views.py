@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -22,7 +23,7 @@ from apps.alerts.selectors import alert_events, alerts, provider_notes
 from apps.alerts.selectors import silences as silences_of
 from apps.alerts.series import SERIES, value_text
 from apps.alerts.sources.slos import BUDGET_USED
-from apps.alerts.subjects import subject_of
+from apps.alerts.subjects import names_of_subjects, subject_of
 from apps.alerts.tables import SHOWS, alerts_list, silence_words, silences_list
 from apps.alerts.timeline import alert_entries
 from apps.alerts.wording import about_text, bound_text
@@ -71,7 +72,7 @@ class ListView(ScopedView):
         now = clock.now()
         context = frame(self.choice, "list") | {
             "listing": listing,
-            "rows": [Shown(row, now) for row in listing.rows],
+            "rows": shown(listing.rows, now),
             "shows": SHOWS.items(),
             "states": choices.STATES.values(),
             "severities": choices.SEVERITIES.values(),
@@ -84,12 +85,18 @@ class ListView(ScopedView):
 class Shown:
     """An alert as lists show it."""
 
-    def __init__(self, alert: Alert, now: Any) -> None:
+    def __init__(self, alert: Alert, now: datetime, names: Mapping[str, str]) -> None:
         self.alert = alert
         self.state, self.severity = choices.STATES[alert.state], choices.SEVERITIES[alert.severity]
-        self.about = about_text(alert) or "everything"
+        self.about = about_text(alert, names) or "everything"
         self.value = value_text(SERIES[alert.rule.series], alert.value)
         self.silenced = alert.silenced(now) and alert.open
+
+
+def shown(alerts: Sequence[Alert], now: datetime) -> list[Shown]:
+    """Alerts as lists show them; one query where some are about keys."""
+    names = names_of_subjects(alerts)
+    return [Shown(alert, now, names) for alert in alerts]
 
 
 class OneAlert(ScopedView):
@@ -124,7 +131,7 @@ def detail_context(view: ScopedView, request: HttpRequest, alert: Alert) -> dict
         "state": choices.STATES[alert.state],
         "severity": choices.SEVERITIES[alert.severity],
         "subject": subject,
-        "about": about_text(alert) or "everything",
+        "about": about_text(alert, {alert.subject: subject.name}) or "everything",
         "series": SERIES[alert.rule.series],
         "value": value_text(SERIES[alert.rule.series], alert.value),
         "bound": bound_text(alert),
@@ -219,7 +226,7 @@ class AnswerView(OneAlert):
             "alert": alert,
             "state": choices.STATES[alert.state],
             "severity": choices.SEVERITIES[alert.severity],
-            "about": about_text(alert) or "everything",
+            "about": about_text(alert, {alert.subject: subject.name}) or "everything",
             "value": value_text(SERIES[alert.rule.series], alert.value),
             "series": SERIES[alert.rule.series],
             "bound": bound_text(alert),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,9 @@ from apps.alerts.choices import OTHER, RANK, SEVERITIES
 from apps.alerts.models import Alert
 from apps.alerts.remedies import absolute, flips_for, runbook_of
 from apps.alerts.series import SERIES, threshold_text, value_text
-from apps.alerts.subjects import owner_of_alert, subject_of
+from apps.alerts.subjects import names_of_subjects, owner_of_alert, subject_of
 
+_NO_NAMES: Mapping[str, str] = {}
 MOST_TOLD = 10
 """Alerts that one message tells of by name; the rest is a number."""
 _BEGINS = {
@@ -32,11 +33,11 @@ def message_of(alerts: Sequence[Alert], *, key: str, what: str, at: datetime, by
     """One telling of one group, the worst first. key: what joins everything told of it. by: who took it."""
     first, more = alerts[0], len(alerts) - 1
     severity = max((alert.severity for alert in alerts), key=RANK.__getitem__)
-    subject, runbook = subject_of(first), runbook_of(first)
+    subject, runbook, names = subject_of(first), runbook_of(first), names_of_subjects(alerts)
     team = owner_of_alert(first, subject)
     level = SEVERITIES[severity].label
-    title = f"{_BEGINS[what]}{level}: {headline(first)}{f' and {more} more' if more else ''}"
-    lines = [sentence(alert, over=what == choices.RESOLVED) for alert in alerts[:MOST_TOLD]]
+    title = f"{_BEGINS[what]}{level}: {headline(first, names)}{f' and {more} more' if more else ''}"
+    lines = [sentence(alert, names=names, over=what == choices.RESOLVED) for alert in alerts[:MOST_TOLD]]
     if len(alerts) > MOST_TOLD:
         lines.append(f"And {len(alerts) - MOST_TOLD} more.")
     if by:
@@ -81,23 +82,25 @@ def test_message(*, name: str, key: str, organisation: str, by: str, at: datetim
 test_message.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for one of its own
 
 
-def headline(alert: Alert) -> str:
+def headline(alert: Alert, names: Mapping[str, str] = _NO_NAMES) -> str:
     """``Errors of routes: route chat``."""
-    about = about_text(alert)
+    about = about_text(alert, names)
     return f"{alert.rule.title}: {about}" if about else alert.rule.title
 
 
-def about_text(alert: Alert) -> str:
-    """``route chat``; empty for everything."""
+def about_text(alert: Alert, names: Mapping[str, str] = _NO_NAMES) -> str:
+    """``route chat``; empty for everything. names: of ``subjects.names_of_subjects``."""
     if not alert.subject:
         return ""
-    return f"the other {alert.by}s together" if alert.subject == OTHER else f"{alert.by} {alert.subject}".strip()
+    if alert.subject == OTHER:
+        return f"the other {alert.by}s together"
+    return f"{alert.by} {names.get(alert.subject, alert.subject)}".strip()
 
 
-def sentence(alert: Alert, *, over: bool = False) -> str:
+def sentence(alert: Alert, *, names: Mapping[str, str] = _NO_NAMES, over: bool = False) -> str:
     """``Error rate of route chat is 7.3 %, threshold 5 %, since 2026-01-05 14:02 UTC.``"""
     series = SERIES[alert.rule.series]
-    of = f" of {about_text(alert)}" if alert.subject else ""
+    of = f" of {about_text(alert, names)}" if alert.subject else ""
     if over:
         end = f"{alert.resolved_at:%Y-%m-%d %H:%M} UTC" if alert.resolved_at else "now"
         return f"{series.label}{of}: over at {end}, begun at {alert.started_at:%Y-%m-%d %H:%M} UTC."
