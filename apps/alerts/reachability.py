@@ -52,9 +52,12 @@ def gaps_of(organisation: Organisation, *, at: datetime | None = None) -> list[G
 
 
 def reachability_watch(*, now: datetime | None = None) -> int:
-    """Write down where nobody can be reached; how many rotations that are. A new one is a fact on every timeline."""
+    """Write down where nobody can be reached; how many rotations that are. A new one is a fact on every timeline.
+
+    A simulated organisation is passed over: nobody has to come for it, and a first look at the demo is no place for a red banner.
+    """
     now = now or clock.now()
-    organisations = Organisation.objects.filter(rotations__isnull=False).distinct().order_by("slug")
+    organisations = Organisation.objects.filter(rotations__isnull=False, simulated=False).distinct().order_by("slug")
     return sum(_watch(organisation, now) for organisation in organisations)
 
 

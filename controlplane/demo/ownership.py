@@ -46,7 +46,7 @@ def ownership_seed(*, actor: Actor, organisation: Organisation, team: Team, rout
     """Make what is missing, in the seed's transaction. team: of the demo's app; route: the name of the one that the runbook is about."""
     given: Given = {"actor": actor, "reason": reason}
     if not Layer.objects.filter(organisation=organisation).exists():
-        platform = team_ensure(actor=actor, organisation=organisation, slug=PLATFORM, name="Platform")
+        platform = team_ensure(actor=actor, organisation=organisation, slug=PLATFORM, name="demo platform")
         contacts_set(team=platform, contacts=[ContactSpec("chat", "#demo-platform", "say what you see")], **given)
         _map(organisation, team, platform, given)
     if not Rotation.objects.filter(organisation=organisation).exists():
