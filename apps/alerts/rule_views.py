@@ -21,13 +21,11 @@ from apps.alerts.series import SERIES, threshold_text, threshold_written
 from apps.alerts.slo_history import scope_of
 from apps.alerts.tables import rules_list, slos_list
 from apps.alerts.views import frame, shown
+from apps.alerts.wording import span_text
 from apps.audit.selectors import audit_events
 from apps.publishing.editing import ActionView, EditView, ScopedView
 from apps.publishing.trail import trail
-from apps.ui.format import duration
 from apps.ui.status import Status
-
-SECOND = 1_000_000
 
 
 class RulesView(ScopedView):
@@ -58,9 +56,9 @@ class RuleWords:
         self.of = ", ".join(rule.values) if rule.values else choices.SCOPES[rule.by]
         self.warn = threshold_text(self.series, rule.comparison, rule.warn)
         self.critical = threshold_text(self.series, rule.comparison, rule.critical)
-        self.window = choices.WINDOWS.get(rule.window_s, duration(rule.window_s * SECOND))
-        self.lasts = duration(rule.for_s * SECOND) if rule.for_s else "at once"
-        self.hold = duration(rule.hold_s * SECOND)
+        self.window = span_text(rule.window_s)
+        self.lasts = span_text(rule.for_s) if rule.for_s else "at once"
+        self.hold = span_text(rule.hold_s)
         self.missing = choices.ON_MISSING[rule.on_missing]
         self.labels = labels_written(rule.labels).replace("\n", ", ")
         self.state = Status("on", "On", "good") if rule.enabled else Status("off", "Off", "neutral", "dash", hint="Nobody looks at it.")
@@ -265,10 +263,7 @@ class SloView(OneSlo):
             "promised": f"{slo.objective_text} % promised",
             "may_fail": f"{max(budget.may_fail, 0):,}",
             "plot": slo_plot(slo, now=now),
-            "burns": [
-                (burn, choices.SEVERITIES[burn.severity], duration(burn.long_s * SECOND), duration(burn.short_s * SECOND))
-                for burn in choices.BURNS
-            ],
+            "burns": [(burn, choices.SEVERITIES[burn.severity], span_text(burn.long_s), span_text(burn.short_s)) for burn in choices.BURNS],
             "rows": shown(list(recent), now),
             "may_change": self.choice.may("slo.change", team=slo.owner_id) if slo.owner_id else self.choice.may("slo.change"),
         }

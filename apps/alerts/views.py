@@ -26,12 +26,11 @@ from apps.alerts.sources.slos import BUDGET_USED
 from apps.alerts.subjects import names_of_subjects, subject_of
 from apps.alerts.tables import SHOWS, alerts_list, silence_words, silences_list
 from apps.alerts.timeline import alert_entries
-from apps.alerts.wording import about_text, bound_text
+from apps.alerts.wording import about_text, bound_text, span_text
 from apps.audit.errors import ServiceError
 from apps.ownership.selectors import teams
 from apps.providers.models import Provider
 from apps.publishing.editing import ActionView, ScopedView, refusal_text
-from apps.ui.format import duration
 from apps.ui.status import Status
 from apps.ui.toasts import toast
 
@@ -191,7 +190,7 @@ def burn_lines(alert: Alert) -> list[dict[str, Any]]:
     """The pairs of windows of an SLO's alert, as a table has them."""
     return [
         {
-            "windows": f"{duration(pair['long_s'] * 1_000_000)} and {duration(pair['short_s'] * 1_000_000)}",
+            "windows": f"{span_text(pair['long_s'])} and {span_text(pair['short_s'])}",
             "factor": f"{pair['factor']:g}×",
             "long": "–" if pair["long"] is None else f"{pair['long']:.3g}×",
             "short": "–" if pair["short"] is None else f"{pair['short']:.3g}×",

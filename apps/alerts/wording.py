@@ -112,6 +112,14 @@ def sentence(alert: Alert, *, names: Mapping[str, str] = _NO_NAMES, over: bool =
     )
 
 
+def span_text(seconds: int) -> str:
+    """``5 min``, ``6 h``, ``3 days``; rules and windows are whole minutes."""
+    for size, word in ((86_400, "days"), (3_600, "h")):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds // size} {word}" if seconds // size != 1 or word == "h" else "1 day"
+    return f"{seconds // 60} min"
+
+
 def bound_text(alert: Alert) -> str:
     """``threshold 5 %``, with what it is a multiple of where it is one."""
     rule, series = alert.rule, SERIES[alert.rule.series]
