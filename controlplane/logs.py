@@ -6,6 +6,7 @@ by anyone's logger, carries it.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ def _task_ends(**rest: Any) -> None:
 
 def configured(level: str, form: str) -> Mapping[str, Any]:
     """Django's ``LOGGING``. form: ``json`` or ``text``."""
+    logging.captureWarnings(form == "json")  # Python's warnings, else, are lines of their own form
     plain = {"format": "%(asctime)s %(levelname)s %(name)s: %(request_id)s%(message)s"}
     return {
         "version": 1,

@@ -416,15 +416,16 @@ class LimitFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
 class CaptureFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     """Whose requests are kept as redacted samples: a share of a route's, or the next ones of a key.
 
-    route, key: the id of one of the two. percent: of the route's requests. left, until_ms: so many of the key's, until a moment
-    (milliseconds since the epoch). patterns: (kind, template) of what the organisation wants taken out beside what always is
-    (``apps.contracts.redaction``).
+    name: for people, ``route chat``. route, key: the id of one of the two. sampled: of the route's requests, hundredths of a percent.
+    left, until_ms: so many of the key's, until a moment (milliseconds since the epoch). patterns: (kind, template) of what the
+    organisation wants taken out beside what always is (``apps.contracts.redaction``).
     """
 
     organisation: str
+    name: str = ""
     route: str = ""
     key: str = ""
-    percent: float = 0.0
+    sampled: int = 0
     left: int = 0
     until_ms: int = 0
     patterns: tuple[tuple[str, str], ...] = ()

@@ -18,7 +18,7 @@ class CompiledCapture:
 
     def __init__(self, fragment: CaptureFragment, redactor: Redactor) -> None:
         self.id = fragment.id
-        self.share = fragment.percent / 100
+        self.share = fragment.sampled / 10_000
         self.left = fragment.left
         self.until_ms = fragment.until_ms
         self.redactor = redactor
@@ -39,8 +39,8 @@ class CaptureTable:
                 continue
             if bool(fragment.route) == bool(fragment.key):
                 raise CompileError("captures", fragment.id, "route", "a capture is of a route or of a key")
-            if not 0 <= fragment.percent <= 100:
-                raise CompileError("captures", fragment.id, "percent", "must be 0 to 100")
+            if not 0 <= fragment.sampled <= 10_000:
+                raise CompileError("captures", fragment.id, "sampled", "must be 0 to 10000 hundredths of a percent")
             if not 0 <= fragment.left <= MOST_OF_KEY:
                 raise CompileError("captures", fragment.id, "left", f"must be 0 to {MOST_OF_KEY}")
             redactor = redactors.get(fragment.patterns)

@@ -24,7 +24,7 @@ Names = Mapping[str, str]
 PRICES = frozenset(
     {"input", "output", "cache_read", "cache_write", "reasoning", "audio_input", "audio_output", "image_input", "image_output"}
 )
-HUNDREDTHS = frozenset({"discount", "batch_discount"})
+HUNDREDTHS = frozenset({"discount", "batch_discount", "sampled"})
 """Fields in hundredths of a percent."""
 MOMENTS = re.compile(r"(?:^|_)(?:from|to|at|until)_ms$")
 UNIT = re.compile(r"_(?:ms|nano|percent)$")

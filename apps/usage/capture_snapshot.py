@@ -15,9 +15,10 @@ def _build(ids: set[str] | None) -> dict[str, Fragment]:
         str(row.pk): CaptureFragment(
             id=str(row.pk),
             organisation=str(row.organisation_id),
+            name=row.name,
             route=row.route_id,
             key=row.key_id,
-            percent=row.percent,
+            sampled=round(row.percent * 100),
             left=row.wanted,
             until_ms=int(row.until.timestamp() * 1000) if row.until is not None else 0,
             patterns=tuple((kind, template) for kind, template in patterns.get(row.organisation_id, ())),

@@ -40,6 +40,8 @@ def strategy(node: msgspec.inspect.Type) -> st.SearchStrategy[object]:
             return st.sampled_from(values)
         case msgspec.inspect.VarTupleType(item_type=item):
             return st.lists(strategy(item), max_size=3).map(tuple)
+        case msgspec.inspect.TupleType(item_types=items):
+            return st.tuples(*(strategy(item) for item in items))
         case msgspec.inspect.ListType(item_type=item):
             return st.lists(strategy(item), max_size=3)
         case msgspec.inspect.DictType(key_type=key, value_type=value):

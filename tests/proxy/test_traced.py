@@ -89,7 +89,7 @@ def proxy(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Itera
         ),
         KeyFragment(id="k-1", name="traced", public_id="tracedtrac", organisation=ORG, digests=[digest_of(KEY)]),
         KeyFragment(id="k-2", name="next", public_id="nextnextne", organisation=ORG, digests=[digest_of(NEXT)]),
-        CaptureFragment(id="c-1", organisation=ORG, route="r-kept", percent=100.0, patterns=(("word", "planted-words*"),)),
+        CaptureFragment(id="c-1", organisation=ORG, route="r-kept", sampled=10_000, patterns=(("word", "planted-words*"),)),
         CaptureFragment(id="c-2", organisation=ORG, key="k-2", left=2, until_ms=whole),
         CaptureFragment(id="c-3", organisation=ORG, key="k-1", left=5, until_ms=1),
     ]
@@ -131,7 +131,8 @@ def test_a_trace_is_continued_recorded_and_passed_on(proxy: StandaloneProxy, pro
     assert (found["trace_id"], found["parent_span"], found["trace_sampled"]) == (TRACE, CALLER, True)
     request = bytes.fromhex(answer.headers["x-bulkhead-request-id"].replace("-", ""))
     spans = [attempt_span(request, attempt["number"]).hex() for attempt in found["attempts"]]
-    assert [seen["traceparent"] for seen in provider.seen] == [f"00-{TRACE}-{span}-01" for span in spans] and len(set(spans)) == len(spans) >= 2
+    assert [seen["traceparent"] for seen in provider.seen] == [f"00-{TRACE}-{span}-01" for span in spans]
+    assert len(set(spans)) == len(spans) >= 2, "each attempt has its own"
     assert {seen["tracestate"] for seen in provider.seen} == {"a=1,b=2"}
 
 

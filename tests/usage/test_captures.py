@@ -62,7 +62,12 @@ def test_a_route_s_share_is_published_changed_and_ended(actor: Actor, organisati
     assert publish(actor=actor, reason="capture") is not None, "what it compiles with takes it"
     fragment = captures.build({str(rule.pk)})[str(rule.pk)]
     assert fragment == CaptureFragment(
-        id=str(rule.pk), organisation=str(organisation.pk), route=ROUTE, percent=5.0, patterns=(("case", "case-*"),)
+        id=str(rule.pk),
+        organisation=str(organisation.pk),
+        name="route chat",
+        route=ROUTE,
+        sampled=500,
+        patterns=(("case", "case-*"),),
     )
     assert CaptureTable({"x": fragment}).routes[ROUTE].share == 0.05
     assert route_rule(actor, organisation).pk == route_rule(actor, organisation, 10, 3).pk == rule.pk
