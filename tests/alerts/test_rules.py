@@ -55,7 +55,7 @@ def played(course: list[Judgement], terms: Terms) -> tuple[list[Episode], list[t
     return episodes, log
 
 
-@given(st.lists(judgements, max_size=120), terms_of)
+@given(st.lists(judgements, max_size=80), terms_of)
 def test_each_episode_fires_once_after_its_time_and_ends_once(course: list[Judgement], terms: Terms) -> None:
     episodes, log = played(course, terms)
     for number, episode in enumerate(episodes):
@@ -69,7 +69,7 @@ def test_each_episode_fires_once_after_its_time_and_ends_once(course: list[Judge
         assert kinds.count("worsened") <= 1 + kinds.count("eased")
 
 
-@given(st.lists(judgements, max_size=120), terms_of)
+@given(st.lists(judgements, max_size=80), terms_of)
 def test_an_end_takes_a_whole_hold_of_measured_calm_or_an_hour_of_nothing(course: list[Judgement], terms: Terms) -> None:
     episodes, log = played(course, terms)
     for number, n, kind in log:
@@ -93,7 +93,7 @@ def test_nothing_measured_moves_nothing_forward(course: list[Judgement], terms: 
             now = None
 
 
-@given(st.lists(st.tuples(judgements, st.sampled_from(["", "silenced", "inhibited", "elsewhere"]), st.booleans()), max_size=120), terms_of)
+@given(st.lists(st.tuples(judgements, st.sampled_from(["", "silenced", "inhibited", "elsewhere"]), st.booleans()), max_size=80), terms_of)
 def test_whoever_was_told_of_a_fire_hears_of_its_end_and_nobody_else_does(course: list[tuple[Judgement, str, bool]], terms: Terms) -> None:
     now: Episode | None = None
     state = Telling()
