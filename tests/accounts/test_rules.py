@@ -58,7 +58,7 @@ def test_the_table_is_well_formed() -> None:
 def test_who_only_looks_changes_nothing_and_auditors_look_at_more() -> None:
     may = {role: {action for action, row in PERMISSIONS.items() if role in row.organisation} for role in Role}
     assert may[Role.VIEWER] < may[Role.AUDITOR] == READS, "an auditor reads everything and changes nothing"
-    assert may[Role.AUDITOR] - may[Role.VIEWER] == {"audit.view", "audit.export", "installation.view"}
+    assert may[Role.AUDITOR] - may[Role.VIEWER] == {"audit.view", "audit.export", "installation.view", "sample.view"}
     assert may[Role.VIEWER] < may[Role.MEMBER] < may[Role.ONCALL] < may[Role.ADMIN]
     assert may[Role.MEMBER] < may[Role.MANAGER] < may[Role.ADMIN]
 
