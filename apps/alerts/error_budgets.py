@@ -41,7 +41,9 @@ class Budget:
 
     @property
     def left_text(self) -> str:
-        return "–" if self.used is None else f"{100 * (1 - self.used):,.1f} %"
+        if self.used is None:
+            return "–"
+        return f"{100 * (1 - self.used):,.1f} %" if self.used <= 1 else f"0 % ({self.used:.3g}× used)"
 
     @property
     def good_text(self) -> str:
