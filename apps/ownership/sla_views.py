@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from apps.accounts.pages import ScopedView
-from apps.ownership.attainment import attained, months_back
+from apps.ownership.attainment import MonthMeasured, attained, months_back
 from apps.ownership.models import Sla
 from apps.ownership.owned import months_of_requests
 from apps.ui.fragments import tagged
@@ -32,7 +32,11 @@ class SlaView(ScopedView):
             raise Http404("There is no such SLA in this organisation.")
         fragment = bool(request.htmx)  # type: ignore[attr-defined]
         months = months_back(datetime.now(UTC).date(), IN_PANEL if fragment else ON_PAGE)
-        measured = months_of_requests(self.choice.scope, months, team=sla.team.slug, service=sla.service.slug if sla.service else "")
+        measured: list[MonthMeasured] = months_of_requests(
+            self.choice.scope, months, team=sla.team.slug, service=sla.service.slug if sla.service else ""
+        )
+        while len(measured) > 1 and not measured[-1].ok and not measured[-1].failed:
+            measured.pop()  # before its first request there was nothing to keep
         of = sla.service or sla.team
         page = reverse("ownership:service", args=[sla.service_id]) if sla.service else reverse("ownership:team", args=[sla.team_id])
         may = self.choice.may("sla.change", team=sla.team_id)

@@ -52,7 +52,7 @@ def ownership_seed(*, actor: Actor, organisation: Organisation, team: Team, rout
     if not Rotation.objects.filter(organisation=organisation).exists():
         _rotation(organisation, team, given)
     if not Sla.objects.filter(team=team, service=None).exists():
-        sla_set(team=team, availability=99_000, ttft_ms=2_000, ttft_warn_ms=1_500, ttft_page_ms=3_000, **given)
+        sla_set(team=team, availability=97_000, ttft_ms=2_000, ttft_warn_ms=1_500, ttft_page_ms=3_000, **given)
     if not Runbook.objects.filter(organisation=organisation).exists():
         book = runbook_set(
             organisation=organisation,

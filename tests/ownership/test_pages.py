@@ -23,6 +23,7 @@ from apps.ownership.owned import owner_of
 from apps.ownership.services import service_ensure
 from apps.providers.rules import EndpointSpec
 from apps.providers.services import provider_ensure
+from apps.publishing.services import publish
 from tests.ownership.conftest import COMMAND, person_of
 from tests.people import client_of, member
 
@@ -210,6 +211,7 @@ def test_pages_ask_no_more_queries_than_committed(admin: Client, drawn: Organisa
     care_services.sla_set(actor=COMMAND, team=payments, availability=99_900)
     ids = {"team": payments, "service": Service.objects.first(), "rotation": Rotation.objects.first(), "runbook": Runbook.objects.first()}
     ids["sla"] = Sla.objects.first()
+    publish(actor=COMMAND, reason="as wherever pages are looked at")
     page(admin, "/ownership/")
     for pattern, committed in COUNTS.items():
         url = pattern

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
 
 from apps.accounts.models import Organisation
 from apps.accounts.scope import Scope
 from apps.audit.actors import Actor
 from apps.contracts.identifiers import uuid7_bytes
 from apps.contracts.usage import UsageRecord
+from apps.ownership import sla_views
+from apps.ownership.attainment import months_back
 from apps.ownership.care_services import sla_set
 from apps.ownership.services import service_ensure, team_ensure
 from apps.usage import services
@@ -68,23 +69,25 @@ def test_months_by_utc_and_what_counts(organisation: Organisation) -> None:
     assert (empty.ok, empty.failed, empty.first_token_us, empty.over) == (0, 0, None, True)
 
 
-def test_the_page_shows_the_promise_and_how_it_was_kept(organisation: Organisation) -> None:
+def test_the_page_shows_the_promise_and_how_it_was_kept(organisation: Organisation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sla_views, "months_back", lambda today, count: months_back(date(2026, 3, 20), count))
     team = team_ensure(actor=ACTOR, organisation=organisation, slug="payments", name="Payments")
     service = service_ensure(actor=ACTOR, team=team, slug="checkout", name="Checkout")
     sla = sla_set(actor=ACTOR, team=team, availability=99_900, ttft_ms=800, ttft_warn_ms=600, ttft_page_ms=900)
     own = sla_set(actor=ACTOR, team=team, service=service, availability=50_000)
-    now = timezone.now()
-    settle([record(organisation, now - timedelta(seconds=1), one, service="checkout") for one in ("ok", "ok", "error")])
+    settle([record(organisation, datetime(2026, 3, 4, tzinfo=UTC), one, service="checkout") for one in ("ok", "ok", "error")])
     client = client_of(member(organisation, "viewer"))
-    for row, words in ((sla, ("Broken", "66.666 %")), (own, ("At risk", "66.666 %", "67 %"))):
+    for row, words in ((sla, ("Broken", "66.666 %")), (own, ("Kept", "66.666 %", "67 %"))):
         url = f"/ownership/slas/{row.pk}/"
         client.get(url)
         with CaptureQueriesContext(connection) as queries:
             text = client.get(url).content.decode()
-        assert all(word in text for word in words) and "No requests" in text and len(queries) <= 8
-        assert text.count("<tr>") == 14, "a head and thirteen months"
+        assert all(word in text for word in words) and len(queries) <= 8
+        assert text.count("<tr>") == 2, "a head and the latest month: nothing came before"
         panel = client.get(url, headers={"HX-Request": "true"}).content.decode()
-        assert "<html" not in panel and panel.count("<tr>") == 4
+        assert "<html" not in panel and panel.count("<tr>") == 2
+    settle([record(organisation, datetime(2026, 1, 4, tzinfo=UTC))])
+    assert client.get(f"/ownership/slas/{sla.pk}/").content.decode().count("<tr>") == 4, "a month without requests lies between"
     assert f'hx-get="/ownership/slas/{sla.pk}/"' in client.get(f"/ownership/teams/{team.pk}/").content.decode()
     assert f'hx-get="/ownership/slas/{own.pk}/"' in client.get(f"/ownership/services/{service.pk}/").content.decode()
     other = Organisation.objects.create(name="Other", slug="other")
