@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from apps.accounts.api.serializers import ReasonSerializer
+from apps.accounts.api.views import found_or_404, uuid_of
 from apps.audit.errors import ServiceError
 from apps.ownership import checks
 from apps.ownership.care_services import runbook_delete, runbook_review, runbook_set, sla_delete, sla_set
@@ -171,8 +172,9 @@ class SlaView(SlaResource, ObjectView):
     """One of them, by its id; by its team's slug the team's own."""
 
     def find(self, reference: str) -> Sla:
-        found: Sla | None = self.rows().filter(team__slug=reference, service=None).first()
-        return found if found is not None else super().find(reference)
+        if uuid_of(reference) is not None:
+            return super().find(reference)
+        return found_or_404(self.rows().filter(team__slug=reference, service=None).first(), self.what, reference)
 
     def change(self, row: Sla, values: dict[str, Any]) -> Sla:
         if values["service"] != (row.service.slug if row.service else ""):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.response import Response
@@ -13,7 +13,7 @@ from apps.accounts.api.serializers import ReasonSerializer, StrictSerializer
 from apps.accounts.api.views import found_or_404
 from apps.audit.errors import ServiceError
 from apps.ownership.map_services import cell_set, layer_delete, layer_set, region_delete, region_set
-from apps.ownership.models import Layer, Region
+from apps.ownership.models import Cell, Layer, Region
 from apps.ownership.named import team_named
 from apps.ownership.selectors import cell_owner
 from apps.publishing.api.resources import CreatableView, ObjectView, Resource
@@ -57,7 +57,7 @@ class RegionResource(Resource):
 
     def rows(self) -> QuerySet[Region]:
         rows = Region.objects.filter(organisation=self.organisation).select_related("organisation")
-        return rows.prefetch_related("cells__layer", "cells__team")
+        return rows.prefetch_related(Prefetch("cells", Cell.objects.select_related("layer", "team")))
 
     def saved(self, values: dict[str, Any]) -> Region:
         """Make the region and its owners what is asked."""
