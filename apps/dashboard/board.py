@@ -70,6 +70,11 @@ class Board:
         return selectors.marks(self.choice.organisation, self.range.start, self.range.end) if self.choice.may("config.view") else []
 
     @property
+    def busy(self) -> bool:
+        """Whether there is anything to draw."""
+        return bool(self.series.totals.requests or self.series.totals.attempts)
+
+    @property
     def seconds(self) -> float:
         """How much of the range is over."""
         return max((min(self.range.end, self.now) - self.range.start).total_seconds(), 1.0)

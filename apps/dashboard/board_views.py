@@ -23,8 +23,10 @@ from apps.ui.timerange import PRESETS, TimeRange, from_query
 from apps.usage.detail import MOST_VALUES, Busiest, traffic_busiest, traffic_grouped
 from apps.usage.measures import Group
 
+PARTS = {"figures": "dashboard/board/figures.html", "plots": "dashboard/board/plots.html"}
+"""``?part=`` of a fragment: what a dashboard polls by itself."""
 FIRST = ("failing",)
-"""Late panels that stand by themselves, before the others."""
+"""Late panels that stand between the figures and the plots."""
 RANKED = {"requests": "requests", "failed": "failures", "spend": "spend"}
 """``?sort=`` -> what the values that are told apart have most of."""
 
@@ -73,22 +75,20 @@ class BoardView(ScopedView):
         if found is not EVERYTHING and not value:
             return self._list(found, time_range)
         board = Board(request, self.choice, found, value, time_range)
-        panels = [
-            (panel, {**data, "url": _panel_url(board, panel.name)})
-            for panel in panels_of(board, late=False)
-            if (data := panel.build(board))
-        ]
+        part = request.GET.get("part", "") if request.htmx else ""  # type: ignore[attr-defined]
         context = {
             **_board_frame(board),
-            "tiles": tiles_of(board),
-            "latencies": latencies_of(board),
-            "panels": panels,
             "url": f"{found.url}?{board.encoded}",
             "compared": COMPARED,
             "compared_words": dict(COMPARED)[board.compare],
         }
-        if request.htmx:  # type: ignore[attr-defined]
-            return tagged(request, render(request, "dashboard/board/body.html", context))
+        if part != "plots":
+            context |= {"tiles": tiles_of(board), "latencies": latencies_of(board)}
+        if part != "figures" and board.busy:
+            drawn = ((panel, panel.build(board)) for panel in panels_of(board, late=False))
+            context["panels"] = [(panel, {**data, "url": _panel_url(board, panel.name)}) for panel, data in drawn if data]
+        if part in PARTS:
+            return tagged(request, render(request, PARTS[part], context))
         late = [(panel, _panel_url(board, panel.name)) for panel in panels_of(board, late=True)]
         context["first_panels"] = [each for each in late if each[0].name in FIRST]
         context["late_panels"] = [each for each in late if each[0].name not in FIRST]
@@ -115,7 +115,7 @@ class BoardView(ScopedView):
         if request.GET.get("format") == "csv":
             table = group_table({"rows": [(row.group, row.name) for row in rows]})
             return csv_response(f"bulkhead-{kind.plural}.csv", table.header, table.rows)
-        nothing = Empty("no-match", "No traffic in this range", "Choose a longer range, or wait for the first request.")
+        nothing = Empty("nothing-yet", "No traffic in this range", "Choose a longer range, or wait for the first request.")
         listing = listing_build(
             request.GET, label=kind.plural, columns=_columns(kind), rows=rows, default_sort="-requests", nothing_yet=nothing
         )

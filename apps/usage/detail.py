@@ -17,7 +17,8 @@ from apps.usage.measures import COUNTS, DETAILS, SUMS, Group, Latency, Point, Se
 from apps.usage.selectors import EVERYTHING, SETTLING_SECONDS, WHERE_VALUES, Dimension, covered, rows_of, traffic_of
 
 STEPS = (
-    (3 * HOUR, MINUTE, MINUTE), (10 * HOUR, MINUTE, 300), (26 * HOUR, 600, 600), (8 * DAY, HOUR, HOUR), (40 * DAY, 10_800, 21_600),
+    (4_500, MINUTE, MINUTE), (4 * HOUR, MINUTE, 180), (14 * HOUR, 600, 600), (30 * HOUR, 600, 1_200), (8 * DAY, HOUR, 7_200),
+    (40 * DAY, 10_800, 43_200),
 )  # fmt: skip
 """Up to so many seconds of range: the width of the summaries to read, and of a step. Longer ones: days."""
 RANKS: dict[str, str] = {
@@ -66,7 +67,7 @@ def traffic_detail(
 
 
 def _step_for(start: datetime, end: datetime, *, now: datetime) -> tuple[int, int]:
-    """(width of the summaries to read, seconds of a step): at most 200 steps up to 40 days."""
+    """(width of the summaries to read, seconds of a step): at most 100 steps up to 40 days."""
     length = (end - start).total_seconds()
     bucket, step = next(((bucket, step) for most, bucket, step in STEPS if length <= most), (DAY, DAY))
     least = HOUR if start < now - timedelta(days=MINUTE_DAYS) else MINUTE

@@ -64,6 +64,7 @@ def test_every_page_asks_no_more_queries_than_committed(page: Callable[..., str]
         page(url)
         with CaptureQueriesContext(connection) as queries:
             page(url)
+        print("COUNT", name, len(queries))
         assert len(queries) <= COUNTS[name] <= 12, (f"{name}: {len(queries)}", [query["sql"][:140] for query in queries])
 
 
@@ -88,6 +89,15 @@ def test_figures_are_plotly_s_and_markers_stand_on_every_plot_of_time(page: Call
         go.Figure(figure)  # raises where plotly would not understand it
     titles = {str(trace.get("name")) for figure in drawn for trace in figure["data"]}
     assert {"p50", "p95", "p99", "availability", "a request", "1,000 tokens", "requests before", "p95 before", "upstream_error"} <= titles
+
+
+def test_figures_and_plots_are_polled_by_themselves(page: Callable[..., str], traffic: Provider) -> None:
+    whole = page("/dashboards/?from=now-1h")
+    for part, has, has_not in (("figures", "title-figures", "figure-traffic"), ("plots", "figure-traffic", "title-figures")):
+        asked = unescape(re.search(rf'hx-get="([^"]*part={part})"', whole)[1])  # type: ignore[index]
+        text = page(asked, **{"HX-Request": "true"})
+        assert has in text and has_not not in text and "<html" not in text
+        assert has in page(asked) and has_not in page(asked), "without htmx its address is the whole page"
 
 
 def test_a_breaker_s_outage_is_told_where_it_belongs(page: Callable[..., str], traffic: Provider) -> None:
