@@ -1,4 +1,4 @@
-"""What the bar of every page counts: open incidents, overrides in force. Each is told by the app that knows it.
+"""What the bar of every page counts: overrides in force, open alerts, open incidents. Each is told by the app that knows it.
 
 An app names its count in its ``ready()``: ``register_count("overrides", fn)``, where ``fn(request) -> Count`` makes one cheap
 query at most. A count that nobody tells is zero: there is nothing of the kind yet.
@@ -41,7 +41,7 @@ _tellers: dict[str, Callable[[HttpRequest], Count]] = {}
 
 
 def register_count(name: str, teller: Callable[[HttpRequest], Count]) -> None:
-    """Names who tells ``overrides`` or ``incidents``. Raises LookupError for another name."""
+    """Names who tells ``overrides``, ``alerts`` or ``incidents``. Raises LookupError for another name."""
     if name not in _NONE:
         raise LookupError(f"the bar has no count named {name!r}: it has {', '.join(_NONE)}")
     _tellers[name] = teller

@@ -23,8 +23,8 @@ def _drawn() -> str:
 
 
 def test_what_nobody_tells_is_zero(tellers: None) -> None:
-    assert [count.words for count in counts_of(HttpRequest())] == ["no overrides in force", "no open incidents"]
-    assert _drawn().count("wide-only") == 2  # phones show only what needs someone
+    assert [count.words for count in counts_of(HttpRequest())] == ["no overrides in force", "no open alerts", "no open incidents"]
+    assert _drawn().count("wide-only") == 3  # phones show only what needs someone
 
 
 def test_a_count_is_told_by_its_app(tellers: None) -> None:
@@ -33,9 +33,9 @@ def test_a_count_is_told_by_its_app(tellers: None) -> None:
     )
     text = _drawn()
     assert "1 open incident<" in text and "tone-bad" in text and 'href="/incidents/?a=1&amp;b=2"' in text
-    assert "<img" not in text and text.count("wide-only") == 1
+    assert "<img" not in text and text.count("wide-only") == 2
 
 
 def test_a_count_that_the_bar_does_not_have_is_refused(tellers: None) -> None:
-    with pytest.raises(LookupError, match="overrides, incidents"):
+    with pytest.raises(LookupError, match="overrides, alerts, incidents"):
         register_count("drills", lambda request: Count(0, "", "", "flags"))
