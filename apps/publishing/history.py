@@ -190,4 +190,5 @@ def _cell(value: Any) -> Any:
 
 def kept_as_they_are() -> str:
     """What a rollback never touches, in words."""
-    return " and ".join(sorted(NEVER_ROLLED_BACK))
+    *first, last = sorted(NEVER_ROLLED_BACK)
+    return f"{', '.join(first)} and {last}"

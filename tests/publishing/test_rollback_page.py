@@ -42,7 +42,7 @@ def test_it_is_measured_and_asks_with_verb_and_object(admin: Client) -> None:
     response = admin.get(URL)
     page = text(response)
     assert response.status_code == 200 and "Roll back the config to v1?" in page and "<dialog" in page
-    assert "1 object changes on 2 proxies" in page and "Credentials and keys stay as they are" in page
+    assert "1 object changes on 2 proxies" in page and "Captures, credentials and keys stay as they are" in page
     assert "<del>5</del>" in page and "<ins>3</ins>" in page
     assert Version.objects.count() == 2 and Route.objects.get().max_attempts == 5
 
