@@ -1,50 +1,45 @@
 // A form whose answer comes as lines of JSON: the id of an element, and its new HTML or text to add. Any other answer is a page.
-(() => {
-  "use strict";
+const form = document.querySelector("form[data-streams]");
+const stop = form.querySelector("[data-stop]"), lost = form.querySelector("[data-lost]");
+let leaving = null;
 
-  const form = document.querySelector("form[data-streams]");
-  if (!form) return;
-  const stop = form.querySelector("[data-stop]"), lost = form.querySelector("[data-lost]");
-  let leaving = null;
+async function take({ id, html, text }) {
+  const target = document.getElementById(id);
+  if (text) target.append(text);
+  else await window.htmx.swap({ sourceElement: form, target, text: html, swap: "outerHTML" });
+}
 
-  async function take({ id, html, text }) {
-    const target = document.getElementById(id);
-    if (text) target.append(text);
-    else await window.htmx.swap({ sourceElement: form, target, text: html, swap: "outerHTML" });
-  }
+function running(on) {
+  form.setAttribute("aria-busy", on);
+  form.querySelectorAll("[type=submit]").forEach((button) => (button.disabled = on));
+  stop.hidden = !on;
+}
 
-  function running(on) {
-    form.setAttribute("aria-busy", on);
-    form.querySelectorAll("[type=submit]").forEach((button) => (button.disabled = on));
-    stop.hidden = !on;
-  }
+stop.addEventListener("click", () => leaving?.abort());
 
-  stop.addEventListener("click", () => leaving?.abort());
-
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    if (leaving) return;
-    leaving = new AbortController();
-    const body = new FormData(form, event.submitter);
-    for (const id of ["play-answer", "play-failure"]) document.getElementById(id).textContent = "";
-    lost.hidden = true;
-    running(true);
-    try {
-      const answer = await fetch(form.action, { method: "POST", body, signal: leaving.signal, headers: { Accept: "application/x-ndjson" } });
-      if (!answer.headers.get("content-type")?.startsWith("application/x-ndjson")) return form.submit();
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (let rest = ""; ; ) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        const lines = (rest + value).split("\n");
-        rest = lines.pop();
-        for (const line of lines) await take(JSON.parse(line));
-      }
-    } catch (error) {
-      lost.hidden = error.name === "AbortError";
-    } finally {
-      leaving = null;
-      running(false);
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (leaving) return;
+  leaving = new AbortController();
+  const body = new FormData(form, event.submitter);
+  for (const id of ["play-answer", "play-failure"]) document.getElementById(id).textContent = "";
+  lost.hidden = true;
+  running(true);
+  try {
+    const answer = await fetch(form.action, { method: "POST", body, signal: leaving.signal, headers: { Accept: "application/x-ndjson" } });
+    if (!answer.headers.get("content-type")?.startsWith("application/x-ndjson")) return form.submit();
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let rest = ""; ; ) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      for (const line of lines) await take(JSON.parse(line));
     }
-  });
-})();
+  } catch (error) {
+    lost.hidden = error.name === "AbortError";
+  } finally {
+    leaving = null;
+    running(false);
+  }
+});
