@@ -74,8 +74,8 @@ def mark_of(context: template.Context, kind: str, object_id: object, others: Ite
     if request is None or not asked or not getattr(request, "user", None) or not request.user.is_authenticated:
         return None
     organisation = scope_choose(request).organisation
-    managing = page_facts_of(request).get("managed")
-    if managing is not None and str(organisation.pk) not in {str(found) for found in managing}:
+    managing = page_facts_of(request).get("managed") or ()  # nothing is known, nor asked, before anything was published
+    if str(organisation.pk) not in {str(found) for found in managing}:
         return None
     known: dict[tuple[str, str], ManagedThing | None] = request.__dict__.setdefault("_managed", {})
     if (kind, asked) not in known:
