@@ -33,7 +33,7 @@ class Tariffs:
     """What an organisation's models cost, by the fragments that proxies would get if everything was published now.
 
     rows: models that are shown anyway, read by ``models_priced``; without them every model is read at once, three queries. With them, one
-    query for the discounts; what else is asked for, or what a model is priced like, is read when it is needed, two queries each time.
+    query for the discounts; what else is asked for, or what a model is priced like, is read when it is needed, a query or two each time.
     """
 
     def __init__(self, organisation: Organisation, rows: Iterable[ProviderModel] | None = None) -> None:
@@ -74,9 +74,20 @@ class Tariffs:
         """The page with an id; read where it is not known yet."""
         if page_id not in self._pages and not self._whole:
             provider, _, name = page_id.partition("/")
-            self._pages[page_id] = None
-            self._take(models_priced(ProviderModel.objects.filter(provider=provider, name=name)))
+            prices = list(
+                Price.objects.filter(model__provider=provider, model__name=name).select_related("model__provider", "model__like__provider")
+            )
+            row = prices[0].model if prices else self._bare(provider, name)
+            self._pages[page_id] = None if row is None else page_of(row, prices)
+            if row is not None:
+                self.models[row.pk] = row
         return self._pages.get(page_id)
+
+    @staticmethod
+    def _bare(provider: str, name: str) -> ProviderModel | None:
+        """A model without any price."""
+        rows = ProviderModel.objects.select_related("provider", "like__provider")
+        return rows.filter(provider=provider, name=name).first()
 
     def knows(self, provider: str, model: str) -> bool:
         """Whether the provider of this name has this model, priced or not."""

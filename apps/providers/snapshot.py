@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from apps.contracts.snapshot import CredentialFragment, DiscountFragment, Fragme
 from apps.providers import prices as book
 from apps.providers import vault
 from apps.providers.discounts import discount_restore
-from apps.providers.models import Credential, Discount, Endpoint, Provider, ProviderModel
+from apps.providers.models import Credential, Discount, Endpoint, Price, Provider, ProviderModel
 from apps.providers.rules import EndpointSpec, price_version, unix_ms
 from apps.providers.selectors import models_with_prices, price_spec, prices_in_force
 from apps.providers.services import provider_delete, provider_restore
@@ -108,9 +109,10 @@ def _prices(ids: set[str] | None) -> dict[str, Fragment]:
     return {page.id: page for page in pages if page is not None}
 
 
-def page_of(row: ProviderModel) -> PriceFragment | None:
-    """What proxies get of a model that was read with its prices (``models_with_prices``); None where nothing prices it."""
-    versions = [price_version(price_spec(price), price.version) for price in prices_in_force(row.prices.all())]
+def page_of(row: ProviderModel, prices: Iterable[Price] | None = None) -> PriceFragment | None:
+    """What proxies get of a model that was read with its prices (``models_with_prices``), or with these; None: nothing prices it."""
+    held = prices_in_force(row.prices.all() if prices is None else prices)
+    versions = [price_version(price_spec(price), price.version) for price in held]
     if not versions and row.like is None:
         return None
     like = book.price_id(row.like) if row.like else ""

@@ -64,7 +64,6 @@ def test_every_page_asks_no_more_queries_than_committed(page: Callable[..., str]
         page(url)
         with CaptureQueriesContext(connection) as queries:
             page(url)
-        print("COUNT", name, len(queries))
         assert len(queries) <= COUNTS[name] <= 12, (f"{name}: {len(queries)}", [query["sql"][:140] for query in queries])
 
 
