@@ -35,6 +35,7 @@ def seed(*, requests: int) -> None:
     from apps.routes.services import route_ensure
     from apps.settlement.models import SettlementJournal
     from tests.browser.budgets_seed import budgets_seed
+    from tests.browser.journeys_seed import journeys_seed
     from tests.dashboard.generate import usage_generate
 
     now = datetime.now(UTC)
@@ -110,6 +111,7 @@ def seed(*, requests: int) -> None:
     walled = Organisation.objects.create(name="Walled", slug="walled")
     Membership.objects.create(user=user, organisation=walled, role="admin")
     budgets_seed(walled, approver=EMAIL)
+    journeys_seed(password_hash=user.password)
 
 
 if __name__ == "__main__":
