@@ -432,7 +432,7 @@ class PerformanceEntry(Entry, kw_only=True):
 
 
 class FlagEntry(Entry, kw_only=True):
-    """A switch that on-call flips."""
+    """A switch that on-call flips. on: None leaves it as it stands, with its reason, end and drill; a new one is off."""
 
     kind: Literal["fallback", "kill", "degrade", "release"]
     route: str = ""
@@ -445,7 +445,7 @@ class FlagEntry(Entry, kw_only=True):
     level: Literal["full", "limited", "cached", "minimal"] = "full"
     rules: Rules = {}
     default: str = "off"
-    on: bool = False
+    on: bool | None = None
     reason: str = ""
     until: Moment | None = None
     share: int = 100

@@ -27,9 +27,10 @@ from apps.publishing.preview import FieldChange
 from apps.routes.selectors import routes_of
 from controlplane.configfile import changing
 from controlplane.configfile.changes import leaves
-from controlplane.configfile.document import Document
+from controlplane.configfile.document import Document, FlagEntry
 from controlplane.configfile.plain import plain, yaml_of
 from controlplane.configfile.reading import Draft
+from controlplane.configfile.standing import FLAG_STANDING
 from controlplane.configfile.writing import entry_of
 
 Ids = Callable[[Organisation], dict[str, str]]
@@ -76,8 +77,10 @@ def listed(organisation: Organisation, draft: Draft, after: Document) -> Iterato
         known, stands = ids(organisation), {entry.name: entry for entry in getattr(after, section)}
         for entry in entries:
             if entry.name in known and entry.name in stands:
-                said = msgspec.to_builtins(stands[entry.name])
-                yield Listed(kind, known[entry.name], section, entry.name, said, draft.line(draft.paths[id(entry)]))
+                now = stands[entry.name]
+                if isinstance(entry, FlagEntry):
+                    now = msgspec.structs.replace(now, **{name: getattr(entry, name) for name in FLAG_STANDING})
+                yield Listed(kind, known[entry.name], section, entry.name, msgspec.to_builtins(now), draft.line(draft.paths[id(entry)]))
 
 
 class Documents:
@@ -92,6 +95,8 @@ class Documents:
         text = yaml_of({thing.section: [plain(said)]})
         if now is None:
             return Comparison(said=text, now=yaml_of({thing.section: [_absent(said)]}), gone=True)
+        if isinstance(said, FlagEntry) and isinstance(now, FlagEntry) and said.on is None:  # how it stands is not the document's matter
+            now = msgspec.structs.replace(now, **{name: getattr(said, name) for name in FLAG_STANDING})
         was, stands = leaves(plain(said, defaults=True)), leaves(plain(now, defaults=True))
         paths = [*was, *(path for path in stands if path not in was)]
         fields = tuple(FieldChange(path, was.get(path), stands.get(path)) for path in paths if was.get(path) != stands.get(path))

@@ -40,6 +40,7 @@ from controlplane.configfile import changing, key_templates, ownership, performa
 from controlplane.configfile import document as doc
 from controlplane.configfile.references import ReferenceRefused, References
 from controlplane.configfile.routing import field_of, resilience_of_entry, spec_of_entry
+from controlplane.configfile.standing import flag_standing
 
 OWNERSHIP: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
     "layers": (ownership.layer_apply, ownership.layer_remove),
@@ -354,6 +355,9 @@ class Steps:
         }
         subject_id = find[subject]() if subject in find else getattr(entry, subject)
         field = named[0] if named else "kind"
+        standing = flags_of(organisation).filter(name=entry.name).first() if entry.on is None else None
+        if standing is not None:  # what on-call did in an emergency is no document's to undo unless it says so
+            entry = msgspec.structs.replace(entry, **flag_standing(standing))
         with _fields({"subject_kind": field, "subject_id": field, "expires_at": "expires", "acknowledged": "acknowledge"}):
             flag = flag_set(
                 actor=self.actor,
@@ -365,7 +369,7 @@ class Steps:
                 level=entry.level,
                 rules=entry.rules,
                 default=entry.default,
-                on=entry.on,
+                on=bool(entry.on),
                 reason=entry.reason,
                 until=entry.until,
                 share=entry.share,

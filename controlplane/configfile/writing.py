@@ -197,7 +197,7 @@ def _flag(row: Flag, names: Names) -> FlagEntry:
         level=cast(Any, row.level),
         rules=row.rules,
         default=row.default,
-        on=row.on,
+        on=True if row.on else None,
         reason=row.reason,
         until=row.until,
         share=row.share,

@@ -9,7 +9,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from apps.accounts.models import Organisation
+from apps.audit.actors import Actor
 from apps.flags.models import Flag
+from apps.flags.services import flag_flip
 
 DOCUMENT = """\
 teams:
@@ -62,6 +64,22 @@ def test_flags_go_in_and_come_out_the_same(organisation: Organisation, tmp_path:
     assert about["everything"] == (*about["new-look"][:2], "limited") == ("organisation", str(organisation.pk), "limited")
     path.write_text(run("export"))
     assert run("apply", "-f", str(path)) == "nothing changes\n"
+
+
+def test_what_a_document_does_not_say_of_a_flag_stays_as_people_left_it(organisation: Organisation, actor: Actor, tmp_path: Path) -> None:
+    path = tmp_path / "bulkhead.yaml"
+    path.write_text("flags: [{name: slow, kind: degrade, level: limited}]\n")
+    run("apply", "-f", str(path))
+    assert not Flag.objects.get(name="slow").on
+    flag_flip(actor=actor, organisation=organisation, name="slow", on=True, reason="at three in the morning", share=40)
+    path.write_text("flags: [{name: slow, kind: degrade, level: minimal, purpose: Less of everything.}]\n")
+    run("apply", "-f", str(path))
+    flag = Flag.objects.get(name="slow")
+    assert (flag.on, flag.reason, flag.share) == (True, "at three in the morning", 40)
+    assert (flag.level, flag.purpose) == ("minimal", "Less of everything.")
+    path.write_text("flags: [{name: slow, kind: degrade, level: minimal, 'on': false}]\n")
+    run("apply", "-f", str(path))
+    assert not Flag.objects.get(name="slow").on
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ teams: [{name: ops, sla: {availability: "99.9"}}, {name: web}]
 layers: [{name: proxy}]
 regions: [{name: eu, owners: [{layer: proxy, team: ops}]}]
 keys: [{name: app}]
-flags: [{name: chat-stop, kind: kill, route: chat, acknowledge: true}]
+flags: [{name: chat-stop, kind: kill, route: chat, acknowledge: true, 'on': false}]
 """
 
 

@@ -167,7 +167,7 @@ class Command(BaseCommand):
         if flag is not None:
             entry = flag_entry(flag)
             values |= {field.name: getattr(entry, field.name) for field in msgspec.structs.fields(FlagEntry)}
-            values["reason"] = options["reason"]
+            values |= {"reason": options["reason"], "on": flag.on}
         given = {field.name: options[field.name] for field in _FIELDS if options.get(field.name) is not None}
         if options["rules"] is not None:
             given["rules"] = _rules(options["rules"])
@@ -187,7 +187,7 @@ class Command(BaseCommand):
         """What the next apply of the document that manages the flag makes of the flip."""
         stands = Flag.objects.get(pk=flag.pk).on
         for mark in ManagedThing.objects.filter(organisation=organisation, kind="flag", object_id=str(flag.pk)):
-            if mark.said.get("on") != stands:
+            if mark.said.get("on") not in (None, stands):
                 says = "off" if stands else "on"
                 self.stdout.write(f"{mark.document} says {says}: its next apply turns the flag {says} again, unless that is changed there.")
 
