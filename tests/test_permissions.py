@@ -16,6 +16,7 @@ from django.urls import get_resolver, reverse
 from django.urls.resolvers import URLPattern, URLResolver
 from msgspec import to_builtins
 
+from apps.accounts.api import throttling
 from apps.accounts.models import Organisation
 from apps.accounts.rules import Role, roles_for
 from apps.accounts.services import organisation_ensure
@@ -134,6 +135,13 @@ def addresses(patterns: list[Any] | None = None, namespace: str = "", above: tup
 
 
 ADDRESSES = list(addresses())
+
+
+@pytest.fixture(autouse=True)
+def _as_often_as_there_are_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One person walks all of the API here, at once."""
+    for rate in (throttling.CALLS, throttling.REFUSALS):
+        monkeypatch.setattr(rate, "slack", 3_600.0)
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ INDICATORS = {
 SLO_SCOPES = ("", "route", "provider", "key", "model", "team", "service", "feature")
 SLO_WINDOWS = {7: "7 days", 28: "28 days", 30: "30 days", 90: "90 days"}
 
-NOTE_STATES = {"degraded": "Degraded", "down": "Down"}
+NOTE_WORDS = {"degraded": "Degraded", "down": "Down"}
 """What a person can say of a provider."""
 
 SLO_SERIES = "slo_burn"

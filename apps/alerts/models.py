@@ -292,12 +292,12 @@ class Silence(models.Model):
 
 class ProviderNote(models.Model):
     """What a person knows of a provider before any figure shows it, such as what its status page says. state: of
-    ``choices.NOTE_STATES``. until: None: until somebody ends it."""
+    ``choices.NOTE_WORDS``. until: None: until somebody ends it."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     organisation = models.ForeignKey("accounts.Organisation", on_delete=models.CASCADE, related_name="provider_notes")
     provider = models.ForeignKey("providers.Provider", on_delete=models.CASCADE, related_name="notes")
-    state = models.CharField(max_length=10, choices=list(choices.NOTE_STATES.items()))
+    state = models.CharField(max_length=10, choices=list(choices.NOTE_WORDS.items()))
     text = models.CharField(max_length=2000)
     by = models.CharField(max_length=500)
     at = models.DateTimeField()
@@ -308,7 +308,7 @@ class ProviderNote(models.Model):
     class Meta:
         ordering: ClassVar[list[str]] = ["-at", "-id"]
         constraints: ClassVar[list[models.BaseConstraint]] = [
-            models.CheckConstraint(condition=Q(state__in=list(choices.NOTE_STATES)), name="provider_note_state"),
+            models.CheckConstraint(condition=Q(state__in=list(choices.NOTE_WORDS)), name="provider_note_state"),
         ]
 
     def __str__(self) -> str:

@@ -143,7 +143,7 @@ class NoteForm(forms.Form):
     """What somebody knows of a provider."""
 
     provider = forms.ChoiceField()
-    state = forms.ChoiceField(choices=list(choices.NOTE_STATES.items()))
+    state = forms.ChoiceField(choices=list(choices.NOTE_WORDS.items()))
     text = forms.CharField(max_length=500, label="What is known", help_text="Such as: their status page says errors since 14:00 UTC.")
     length = forms.CharField(required=False, max_length=10, label="For", help_text="Such as 4h; empty: until somebody ends it.")
 

@@ -179,8 +179,8 @@ def provider_note_set(
         actor=actor, action="provider_note.change", organisation=organisation, team=owner_of(kind="provider", object_id=provider.pk)
     )
     at = now or clock.now()
-    if state not in choices.NOTE_STATES:
-        raise ServiceError(f"say how it is: one of {', '.join(choices.NOTE_STATES)}", "state")
+    if state not in choices.NOTE_WORDS:
+        raise ServiceError(f"say how it is: one of {', '.join(choices.NOTE_WORDS)}", "state")
     said = check_note(text, needed=True, field="text")
     end = None if until is None else check_until(until, now=at)
     type(provider).objects.select_for_update().get(pk=provider.pk)  # two people at once: one note holds

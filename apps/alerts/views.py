@@ -391,7 +391,7 @@ class NotesView(ScopedView):
             message, field = refusal_text(error)
             form.add_error({"until": "length"}.get(field or "", field) if field in (*form.fields, "until") else None, message)
             return self._page(form, status=400)
-        toast(request, f"{provider.name} is {choices.NOTE_STATES[facts['state']].lower()}: its rules know with the next minute.")
+        toast(request, f"{provider.name} is {choices.NOTE_WORDS[facts['state']].lower()}: its rules know with the next minute.")
         return redirect("alerts:notes")
 
     def _form(self, *args: Any, **kwargs: Any) -> NoteForm:

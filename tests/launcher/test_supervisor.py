@@ -117,7 +117,7 @@ def test_orphans_of_a_killed_child_are_ended_at_the_stop(tmp_path: Path) -> None
                 "print('grandchild', grandchild.pid, flush=True)\\n"
                 "time.sleep(60)"
             ))
-            await until(lambda: "grandchild" in child.tail())
+            await until(lambda: len(child.tail().split()) > 1)
             orphan = int(child.tail().split()[1])
             await supervisor.stop(["one"], grace=5)
             print(death.alive(orphan))
