@@ -6,8 +6,12 @@ Used by ``python -m tests.bench``; all against a proxy that runs already. The lo
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import itertools
+import os
 import re
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -39,33 +43,23 @@ def rss_mb(pid: int) -> float:
 
 
 class _Caller(asyncio.Protocol):
-    """One connection that asks at set times; notes how long each answer took, in seconds. An answer is one write of the server's."""
+    """One connection; notes how long each answer took, in seconds. An answer is one write of the server's."""
 
-    def __init__(self, wire: bytes, period: float, until: float) -> None:
-        self.wire, self.period, self.until = wire, period, until
-        self.loop = asyncio.get_running_loop()
+    def __init__(self, wire: bytes) -> None:
+        self.wire = wire
         self.took: list[float] = []
         self.late = 0
         self.sent = 0.0
-        self.done: asyncio.Future[None] = self.loop.create_future()
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
 
     def ask(self) -> None:
-        now = self.loop.time()
-        if now >= self.until:
-            self.transport.close()
-            if not self.done.done():
-                self.done.set_result(None)
-            return
         if self.sent:
             self.late += 1  # the answer before is still on its way
         else:
             self.sent = time.perf_counter()
             self.transport.write(self.wire)
-        self.loop.call_at(max(now, self.next), self.ask)
-        self.next += self.period
 
     def data_received(self, data: bytes) -> None:
         assert data.startswith(b"HTTP/1.1 200"), data[:300]
@@ -73,18 +67,41 @@ class _Caller(asyncio.Protocol):
         self.sent = 0.0
 
 
+class _Ticks:
+    """A descriptor that is readable at a steady rate (timerfd_create(2)). An event loop's own timers are whole milliseconds: they would ask
+    several times at once and then not at all, and each answer would wait for those before it."""
+
+    def __init__(self, rate: float) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        period = (ctypes.c_long * 4)(0, int(1e9 / rate), 0, int(1e9 / rate))  # interval and first: seconds, nanoseconds each
+        if self.fd < 0 or libc.timerfd_settime(self.fd, 0, ctypes.byref(period), None):
+            raise OSError(ctypes.get_errno(), "timerfd")
+
+    def taken(self) -> int:
+        """How many came since."""
+        return int.from_bytes(os.read(self.fd, 8), sys.byteorder)
+
+
 async def _paced(port: int, rate: float, seconds: float, connections: int) -> tuple[list[float], int]:
+    """One request after the other at a steady pace, on each connection in turn."""
     loop = asyncio.get_running_loop()
-    period = connections / rate
-    begin = loop.time() + 0.2
-    callers = []
-    for number in range(connections):
-        _, caller = await loop.create_connection(lambda: _Caller(request(), period, begin + seconds), "127.0.0.1", port)
-        caller.next = begin + period * number / connections  # type: ignore[attr-defined]
-        loop.call_at(caller.next, caller.ask)  # type: ignore[attr-defined]
-        caller.next += period  # type: ignore[attr-defined]
-        callers.append(caller)
-    await asyncio.gather(*(caller.done for caller in callers))
+    callers = [(await loop.create_connection(lambda: _Caller(request()), "127.0.0.1", port))[1] for _ in range(connections)]
+    turns = itertools.cycle(callers)
+    await asyncio.sleep(0.2)
+    ticks = _Ticks(rate)
+
+    def due() -> None:
+        for _ in range(ticks.taken()):
+            next(turns).ask()
+
+    loop.add_reader(ticks.fd, due)
+    await asyncio.sleep(seconds)
+    loop.remove_reader(ticks.fd)
+    os.close(ticks.fd)
+    await asyncio.sleep(0.2)
+    for caller in callers:
+        caller.transport.close()
     return sorted(t for caller in callers for t in caller.took), sum(caller.late for caller in callers)
 
 
