@@ -63,8 +63,9 @@ class Procfile:
             argv = tuple(string.Template(word).substitute(environment) for word in shlex.split(line))
         except (KeyError, ValueError) as error:
             raise ProcfileError(f"{self.path}, line {kind!r}: {error} is not set or not a $NAME") from None
-        if argv[0] == "python":  # this very interpreter, whatever PATH says
-            argv = (sys.executable, *argv[1:])
+        if "python" in argv:  # this very interpreter, whatever PATH says; ``nice`` may stand before it
+            at = argv.index("python")
+            argv = (*argv[:at], sys.executable, *argv[at + 1 :])
         if kind in PURE:
             environment = {k: v for k, v in environment.items() if PURE_ENVIRONMENT.fullmatch(k) and not PRIVATE_ENVIRONMENT.fullmatch(k)}
         return ProcessSpec(

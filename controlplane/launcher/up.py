@@ -78,6 +78,9 @@ class Up:
         self.output = output
         self.instance = Instance(options.data_dir)
         self.web_host = os.environ.get("BULKHEAD_WEB_HOST") or "127.0.0.1"
+        self.worker_nice = os.environ.get("BULKHEAD_WORKER_NICE") or "10"
+        if self.worker_nice not in map(str, range(20)):
+            raise LaunchError(f"BULKHEAD_WORKER_NICE is {self.worker_nice!r}: it must be a whole number from 0 (does not step back) to 19")
         self.proxy_host = os.environ.get("BULKHEAD_PROXY_HOST") or "127.0.0.1"
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
@@ -235,6 +238,7 @@ class Up:
             "PYTHONUNBUFFERED": "1",
             "BULKHEAD_DATA_DIR": str(data_dir),
             "BULKHEAD_WEB_HOST": self.web_host,
+            "BULKHEAD_WORKER_NICE": self.worker_nice,
             "BULKHEAD_WEB_PORT": str(options.web_port),
             "BULKHEAD_PROXY_HOST": self.proxy_host,
             "BULKHEAD_PROXY_PORT": str(options.proxy_port),

@@ -78,7 +78,9 @@ def test_fifty_flips_from_the_browser(
     if browser_path is None or not trace.is_file():
         pytest.skip(f"LOUD SKIP: it takes Chromium and the Azure trace at {trace}")
     server = postgres_server()
-    one: Instance = make_instance("--proxies", "4", DATABASE_URL=server.url(), BULKHEAD_PROXY_DATABASE_URL=server.url(user=PROXY))
+    one: Instance = make_instance(
+        "--proxies", "4", DATABASE_URL=server.url(), BULKHEAD_PROXY_DATABASE_URL=server.url(user=PROXY), BULKHEAD_WORKER_NICE="10"
+    )
     one.apply(document(*sides))
     keys = tmp_path / "keys.csv"
     keys.write_text("name,sha256\n" + "".join(f"many-{n:05d},{sha256(b'%d' % n).hexdigest()}\n" for n in range(KEYS)))

@@ -172,11 +172,14 @@ def test_the_procfile_names_every_process_and_its_variables() -> None:
         "BULKHEAD_REDIS_PORT": "1",
         "BULKHEAD_WEB_HOST": "h",
         "BULKHEAD_WEB_PORT": "2",
+        "BULKHEAD_WORKER_NICE": "10",
         "BULKHEAD_SIM_EAST_PORT": "3",
         "BULKHEAD_SIM_WEST_PORT": "4",
     }
     for kind in ("postgres", "redis", "web", "proxy", "shipper", "worker", "beat", "sim-east", "sim-west"):
-        assert "$" not in " ".join(procfile.spec(kind, environment).argv)
+        argv = procfile.spec(kind, environment).argv
+        assert "$" not in " ".join(argv) and sys.executable in argv and "python" not in argv
+    assert procfile.spec("worker", environment).argv[:3] == ("nice", "-n", "10"), "requests come first on a machine that they share"
     assert procfile.spec("postgres", environment).last_word == signal.SIGINT
     with pytest.raises(ProcfileError, match="BULKHEAD_REDIS_PORT"):
         procfile.spec("redis", {"BULKHEAD_DATA_DIR": "/data"})
