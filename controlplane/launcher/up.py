@@ -79,8 +79,6 @@ class Up:
         self.instance = Instance(options.data_dir)
         self.web_host = os.environ.get("BULKHEAD_WEB_HOST") or "127.0.0.1"
         self.worker_nice = os.environ.get("BULKHEAD_WORKER_NICE") or "10"
-        if self.worker_nice not in map(str, range(20)):
-            raise LaunchError(f"BULKHEAD_WORKER_NICE is {self.worker_nice!r}: it must be a whole number from 0 (does not step back) to 19")
         self.proxy_host = os.environ.get("BULKHEAD_PROXY_HOST") or "127.0.0.1"
         self.stopping = asyncio.Event()
         self.hurry = asyncio.Event()
@@ -230,6 +228,8 @@ class Up:
     def _environment(self) -> dict[str, str]:
         """What every process may know; the Procfile's reader takes away what a pure process must not."""
         data_dir, options = self.options.data_dir, self.options
+        if self.worker_nice not in map(str, range(20)):
+            raise LaunchError(f"BULKHEAD_WORKER_NICE is {self.worker_nice!r}: it must be a whole number from 0 (does not step back) to 19")
         environment = dict(os.environ)
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "/usr/bin:/bin")])
         environment.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
