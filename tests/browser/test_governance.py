@@ -11,8 +11,10 @@ import pytest
 from controlplane.launcher.postgres import Postgres
 from tests.browser import WHOLE
 from tests.browser.conftest import Site, serve
+from tests.browser.journeys_seed import LOOKS
 from tests.browser.seed import EMAIL, PASSWORD
 from tests.browser.test_dashboard import overflow, serious
+from tests.browser.test_keyboard import tab_to
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
@@ -92,6 +94,36 @@ def test_a_rollback_is_asked_for_in_a_dialog_that_starts_on_cancel(open_tab: Cal
     tab.get_by_text("0 of 2 have it").first.wait_for()
     assert "v4 was too much" in tab.locator("main").inner_text()
     watched.shot("rolled-back")
+    assert watched.violations() == []
+
+
+@pytest.mark.skipif(not WHOLE, reason="the dialog above is always asked; the whole way there by keyboard, in every look: make accept")
+@pytest.mark.parametrize(("at", "width", "scheme"), [(at, *look) for at, look in enumerate(LOOKS)])
+def test_a_version_is_rolled_back_by_keyboard(open_tab: Callable[..., Any], site: Any, at: int, width: int, scheme: str) -> None:
+    watched, number = open_tab(width=width, scheme=scheme), 3 - at % 2  # to and fro, so that each has something to change
+    tab = watched.tab
+    tab.goto(f"{site.url}/config/")
+    tab_to(tab, f"v{number}")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("heading", name=f"Config v{number}", level=1).wait_for()
+    assert serious(tab) == [] and overflow(tab) <= 0
+    tab_to(tab, f"Roll back to v{number}")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("heading", name="What would happen").wait_for()
+    assert serious(tab) == [] and overflow(tab) <= 0
+    tab_to(tab, f"Roll back to v{number}")
+    tab.keyboard.press("Enter")
+    tab.locator("dialog[open]").wait_for()
+    assert tab.evaluate("document.activeElement.textContent") == "Cancel"
+    assert serious(tab) == []
+    watched.shot(f"rollback-question-{width}-{scheme}", whole=False)
+    tab_to(tab, "Reason", back=True)
+    tab.keyboard.type(f"by keyboard at {width} in the {scheme}")
+    tab.keyboard.press("Enter")
+    tab.locator(".toast, main", has_text=f"by keyboard at {width} in the {scheme}").first.wait_for()
+    tab.get_by_text("of 2 have it").first.wait_for()
+    assert serious(tab) == [] and overflow(tab) <= 0
+    watched.shot(f"rollback-done-{width}-{scheme}")
     assert watched.violations() == []
 
 
