@@ -82,3 +82,16 @@ def logs_configure(process: str, *, stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines(process) if form_read(read) == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=read.text("BULKHEAD_LOG_LEVEL", "INFO"), handlers=[handler])
+
+
+def line_for_people(line: bytes) -> bytes:
+    """One of these lines as a terminal shows it: how bad, of what, what happened. Any other line as it is."""
+    if not line.startswith(b'{"timestamp":'):
+        return line
+    try:
+        found = msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return line
+    level = "" if found.get("level") == "info" else f"{str(found.get('level', '')).upper()} "
+    error = str(found.get("exception", "")).strip().rpartition("\n")[2]
+    return f"{level}{found.get('logger', '')}: {found.get('event', '')}{f' ({error})' if error else ''}".encode()

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from honcho.colour import get_colours
 from honcho.printer import Message, Printer
 
+from apps.contracts.logs import line_for_people
 from controlplane.launcher import death
 from controlplane.launcher.procfile import ProcessSpec
 
@@ -185,7 +186,7 @@ class Supervisor:
         *lines, last = bytes(rest).split(b"\n")
         rest[:] = last if len(last) < LINE_BYTES else b""
         for line in lines if not child.spec.quiet else ():
-            self._print(child, line)
+            self._print(child, line_for_people(line))
 
     def say(self, child: Child, sentence: str) -> None:
         """A line about ``child`` in its log and on the terminal."""

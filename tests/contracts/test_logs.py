@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from apps.contracts.env import Reader, SettingError
-from apps.contracts.logs import MAX_MESSAGE, JsonLines, form_read
+from apps.contracts.logs import MAX_MESSAGE, JsonLines, form_read, line_for_people
 from controlplane.logs import formatter, process_name
 
 
@@ -68,3 +68,14 @@ def test_an_unknown_form_is_refused() -> None:
     assert form_read(Reader({})) == "json"
     with pytest.raises(SettingError, match="BULKHEAD_LOG_FORMAT='xml'"):
         form_read(Reader({"BULKHEAD_LOG_FORMAT": "xml"}))
+
+
+def test_a_terminal_shows_a_line_as_people_read_it() -> None:
+    def written(level: int, error: BaseException | None = None) -> bytes:
+        failed = (type(error), error, None) if error else None
+        return JsonLines("proxy").format(logging.LogRecord("bulkhead.proxy", level, "f", 1, "v%d in force", (3,), failed)).encode()
+
+    assert line_for_people(written(logging.INFO)) == b"bulkhead.proxy: v3 in force"
+    assert line_for_people(written(logging.ERROR, ValueError("no"))) == b"ERROR bulkhead.proxy: v3 in force (ValueError: no)"
+    for other in (b"plain text", b'{"timestamp": 1', b'{"timestamp":', b""):
+        assert line_for_people(other) == other
