@@ -35,7 +35,7 @@ status:  ## processes, ports, versions
 test: bootstrap  ## every check: lint, types, walls, tests on real Postgres, Redis and Chromium
 	@deploy/chromium.sh
 	@$(MAKE) --no-print-directory lint
-	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	@BULKHEAD_LINTED=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-fast: bootstrap  ## the quick tests: no browser, no kills, nothing slow
 	@$(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow and not browser and not kill" $(ARGS)

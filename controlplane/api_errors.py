@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.views.defaults import bad_request as plain_bad_request
@@ -31,9 +32,14 @@ class NothingHereView(ApiView):
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """400 of what Django itself refuses, such as a host it does not serve."""
+    """400 of what Django itself refuses, such as a host it does not serve; 413 of a form that is too large to be read."""
+    large = isinstance(exception, RequestDataTooBig)
     if request.path.startswith(API):
+        if large:
+            return failed(request, 413, "too_large", "The body is larger than what is taken here: send less at once.")
         return failed(request, 400, "invalid", "This request cannot be read.")
+    if large:
+        return views.too_large(request)
     return plain_bad_request(request, exception)
 
 

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
+from django.template.loader import render_to_string
+from django.utils.safestring import SafeString
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -82,6 +84,10 @@ class SchemaView(ApiView):
         return Response(schema())
 
 
+COMMON = frozenset({"organisation", "limit", "cursor", "Idempotency-Key", "If-Match"})
+"""Parameters that the page of the API tells once, above."""
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A line of a body or of the address. depth: of nesting, from 0."""
@@ -105,6 +111,16 @@ class Operation:
     answer: tuple[Field, ...]
     body_like: str = ""
     answer_like: str = ""
+
+    @property
+    def own_parameters(self) -> tuple[Field, ...]:
+        """Those that are not told above for all."""
+        return tuple(field for field in self.parameters if field.name not in COMMON)
+
+    @property
+    def common_parameters(self) -> tuple[str, ...]:
+        """The names of the others."""
+        return tuple(field.name for field in self.parameters if field.name in COMMON)
 
     @property
     def line(self) -> str:
@@ -204,15 +220,22 @@ def _kind(schema: Mapping[str, Any]) -> str:
     return f"{kind} or null" if schema.get("nullable") else kind
 
 
+@cache
+def reference_drawn() -> tuple[tuple[str, ...], SafeString]:
+    """The groups of operations, and all of them for people: drawn once per process, half a megabyte that follows from the schema alone."""
+    found = operations(schema())
+    return tuple(found), render_to_string("api/operations.html", {"groups": found})
+
+
 class ApiPageView(ScopedView):
     """``/settings/api/``: every address of the API, with its fields, to read."""
 
     http_method_names: ClassVar[list[str]] = ["get", "head"]
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
-        document = schema()
+        groups, drawn = reference_drawn()
         context = {
-            "choice": self.choice, "tab": "api", "groups": operations(document), "info": document["info"],
+            "choice": self.choice, "tab": "api", "groups": groups, "reference": drawn, "info": schema()["info"],
             "base": request.build_absolute_uri(PREFIX), "slug": self.choice.organisation.slug,
         }  # fmt: skip
         return render(request, "api/reference.html", context)

@@ -3,8 +3,12 @@
 from django.urls import include, path
 
 from apps.accounts.api import audit, people
+from apps.alerts.api import note_views as notes
+from apps.alerts.api import policy_views as policies
 from apps.alerts.api import views as alerts
 from apps.budgets.api import views as budgets
+from apps.dashboard.api import capture_views as captures
+from apps.dashboard.api import saved_views as saved
 from apps.dashboard.api import views as dashboard
 from apps.flags.api import change_views as changes
 from apps.flags.api import rule_views as rules
@@ -17,6 +21,8 @@ from apps.ownership.api import map_views as regions
 from apps.ownership.api import oncall_views as oncall
 from apps.ownership.api import rotation_views as rotations
 from apps.ownership.api import views as ownership
+from apps.postmortems.api import incident_views as incidents
+from apps.postmortems.api import postmortem_views as learning
 from apps.prices.api import views as prices
 from apps.providers.api import views as providers
 from apps.publishing.api import views as publishing
@@ -100,6 +106,17 @@ of_organisation = [
     path("alerts/<uuid:alert_id>/acknowledge/", alerts.AlertAcknowledgeView.as_view(), name="alert-acknowledge"),
     path("alerts/<uuid:alert_id>/silence/", alerts.AlertSilenceView.as_view(), name="alert-silence"),
     path("alerts/<uuid:alert_id>/resolve/", alerts.AlertResolveView.as_view(), name="alert-resolve"),
+    path("alerts/<uuid:alert_id>/events/", notes.AlertEventsView.as_view(), name="alert-events"),
+    path("incidents/", incidents.IncidentsView.as_view(), name="incidents"),
+    path("incidents/<str:incident_id>/", incidents.IncidentView.as_view(), name="incident"),
+    path("incidents/<str:incident_id>/acknowledge/", incidents.IncidentAcknowledgeView.as_view(), name="incident-acknowledge"),
+    path("incidents/<str:incident_id>/merge/", incidents.IncidentMergeView.as_view(), name="incident-merge"),
+    path("incidents/<str:incident_id>/move/", incidents.IncidentMoveView.as_view(), name="incident-move"),
+    path("incidents/<str:incident_id>/notes/", incidents.IncidentNoteView.as_view(), name="incident-notes"),
+    path("incidents/<str:incident_id>/roles/", incidents.IncidentRoleView.as_view(), name="incident-roles"),
+    path("incidents/<str:incident_id>/timeline/", incidents.IncidentTimelineView.as_view(), name="incident-timeline"),
+    path("incidents/<str:incident_id>/times/", incidents.IncidentTimesView.as_view(), name="incident-times"),
+    path("incidents/<str:incident_id>/updates/", incidents.IncidentSayView.as_view(), name="incident-updates"),
     path("alert-rules/", alerts.RulesView.as_view(), name="alert-rules"),
     path("alert-rules/<str:alert_rule_id>/", alerts.RuleView.as_view(), name="alert-rule"),
     path("slos/", alerts.SlosView.as_view(), name="slos"),
@@ -108,6 +125,28 @@ of_organisation = [
     path("silences/<uuid:silence_id>/", alerts.SilenceView.as_view(), name="silence"),
     path("alert-channels/", alerts.ChannelsView.as_view(), name="alert-channels"),
     path("alert-channels/<str:channel_id>/", alerts.ChannelView.as_view(), name="alert-channel"),
+    path("alert-channels/<str:channel_id>/test/", policies.ChannelTestView.as_view(), name="alert-channel-test"),
+    path("alert-deliveries/", policies.DeliveriesView.as_view(), name="alert-deliveries"),
+    path("alert-deliveries/<uuid:delivery_id>/", policies.DeliveryView.as_view(), name="alert-delivery"),
+    path("notification-policies/", policies.PoliciesView.as_view(), name="notification-policies"),
+    path("notification-policies/<str:policy_id>/", policies.PolicyView.as_view(), name="notification-policy"),
+    path("provider-notes/", notes.ProviderNotesView.as_view(), name="provider-notes"),
+    path("provider-notes/<uuid:note_id>/", notes.ProviderNoteView.as_view(), name="provider-note"),
+    path("captures/", captures.CapturesView.as_view(), name="captures"),
+    path("captures/<str:capture_id>/", captures.CaptureView.as_view(), name="capture"),
+    path("capture-settings/", captures.CaptureSettingsView.as_view(), name="capture-settings"),
+    path("samples/", captures.SamplesView.as_view(), name="samples"),
+    path("samples/<uuid:request_id>/", captures.SampleView.as_view(), name="sample"),
+    path("samples/<uuid:request_id>/open/", captures.SampleOpenView.as_view(), name="sample-open"),
+    path("saved-views/", saved.SavedViewsView.as_view(), name="saved-views"),
+    path("saved-views/<str:view_id>/", saved.SavedViewView.as_view(), name="saved-view"),
+    path("postmortems/", learning.PostmortemsView.as_view(), name="postmortems"),
+    path("postmortems/<uuid:postmortem_id>/", learning.PostmortemView.as_view(), name="postmortem"),
+    path("action-items/", learning.ActionsView.as_view(), name="action-items"),
+    path("action-items/<uuid:action_id>/", learning.ActionItemView.as_view(), name="action-item"),
+    path("action-items/<uuid:action_id>/done/", learning.ActionDoneView.as_view(), name="action-item-done"),
+    path("action-items/<uuid:action_id>/decline/", learning.ActionDeclineView.as_view(), name="action-item-decline"),
+    path("action-items/<uuid:action_id>/reopen/", learning.ActionReopenView.as_view(), name="action-item-reopen"),
     path("overrides/", dashboard.OverridesView.as_view(), name="overrides"),
     path("requests/", usage.RequestsView.as_view(), name="requests"),
     path("requests/<uuid:request_id>/", dashboard.RequestView.as_view(), name="request"),

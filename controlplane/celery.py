@@ -33,6 +33,7 @@ ROUTES: dict[str, dict[str, str]] = {
     "apps.providers.tasks.*": {"queue": "probes"},
     "apps.prices.tasks.*": {"queue": "jobs"},
     "apps.keys.tasks.*": {"queue": "jobs"},
+    "apps.postmortems.tasks.*": {"queue": "jobs"},
 }
 
 SCHEDULE: dict[str, dict[str, Any]] = {
@@ -40,6 +41,11 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "old alerts": {"task": "apps.alerts.tasks.alerts_forget", "schedule": 3600.0},
     "telling of alerts": {"task": "apps.alerts.tasks.alerts_tell", "schedule": 5.0},
     "who can be reached": {"task": "apps.alerts.tasks.reachability_watch", "schedule": 60.0},
+    "postmortems": {"task": "apps.postmortems.tasks.postmortems_run", "schedule": 300.0},
+    "action items": {"task": "apps.postmortems.tasks.actions_run", "schedule": 300.0},
+    "evidence that is asked for": {"task": "apps.postmortems.tasks.evidence_wanted", "schedule": 5.0},
+    "incidents": {"task": "apps.postmortems.tasks.incidents_follow", "schedule": 15.0},
+    "old slash commands": {"task": "apps.postmortems.tasks.chat_calls_forget", "schedule": 3600.0},
     "budgets": {"task": "apps.budgets.tasks.budgets_watch", "schedule": 30.0},
     "weekly e-mails": {"task": "apps.budgets.tasks.weekly_watch", "schedule": 600.0},
     "performance budgets": {"task": "apps.budgets.tasks.performance_watch", "schedule": 60.0},

@@ -11,11 +11,28 @@ OWNED: dict[str, str] = {
     "runbook": "apps.ownership.owned.RUNBOOKS",
 }
 
-ABOUT_TEAM = ("apps.budgets.ownership.about_team", "apps.flags.ownership.about_team", "apps.keys.ownership.about_team")
+ABOUT_TEAM = (
+    "apps.budgets.ownership.about_team",
+    "apps.flags.ownership.about_team",
+    "apps.keys.ownership.about_team",
+    "apps.alerts.ownership.about_team",
+)
 """(team) -> what is about the team and would be left without it, as ``About`` each: it keeps the team from being deleted."""
 
-LEAVE_TEAM = ("apps.keys.ownership.team_leave",)
+LEAVE_TEAM = ("apps.keys.ownership.team_leave", "apps.dashboard.saved_services.team_leave")
 """(team) -> nothing: lets go of what names a team that is deleted, and matters no more. In the deletion's transaction."""
+
+ABOUT_SERVICE = (
+    "apps.keys.ownership.about_service",
+    "apps.budgets.ownership.about_service",
+    "apps.flags.ownership.about_service",
+    "apps.ownership.owned.about_service",
+    "apps.alerts.ownership.about_service",
+)
+"""(service) -> what hangs on the service, as ``About`` each: it keeps the service from being deleted."""
+
+LEAVE_SERVICE = ("apps.keys.ownership.service_leave",)
+"""(service) -> nothing: lets go of what names a service that is deleted, and matters no more. In the deletion's transaction."""
 
 REGIONS = "apps.providers.ownership.regions_in_use"
 """(organisation) -> names of regions that endpoints run in."""

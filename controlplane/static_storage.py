@@ -33,6 +33,19 @@ class StaticFiles(CompressedManifestStaticFilesStorage):
 
     manifest_strict = False
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._addresses: dict[str, str] = {}
+
+    def url(self, name: str, force: bool = False) -> str:
+        """Kept once it is known by its content: a page names a dozen, and the manifest is read once in a process."""
+        if (known := self._addresses.get(name)) is not None:
+            return known
+        found: str = super().url(name, force)
+        if self.stored_name(name) != name:
+            self._addresses[name] = found
+        return found
+
     def post_process(self, paths: dict[str, Any], dry_run: bool = False, **options: Any) -> Iterator[Any]:
         """Adds the bundle of stylesheets to what is collected."""
         if not dry_run and all(name in paths for name in STYLES):
@@ -45,6 +58,7 @@ class StaticFiles(CompressedManifestStaticFilesStorage):
             self._save(BUNDLE, ContentFile(b"".join(parts)))
             paths = {**paths, BUNDLE: (self, BUNDLE)}
         yield from super().post_process(paths, dry_run, **options)
+        self._addresses.clear()
 
     def stylesheets(self) -> list[str]:
         """The addresses of what every page is drawn with: one where files were collected, else each as it lies."""

@@ -28,6 +28,7 @@ urlpatterns = [
     path("", include("apps.flags.change_urls")),
     path("", include("apps.flags.ofrep_urls")),
     path("", include("apps.alerts.urls")),
+    path("", include("apps.postmortems.urls")),
     path("", include("controlplane.metrics.urls")),
     path("demo/", include("controlplane.demo.urls")),
     path("settings/api/", ApiPageView.as_view(), name="api-reference"),

@@ -8,6 +8,7 @@ of it. Tests that kill a server get their own from ``postgres_server`` or ``redi
 from __future__ import annotations
 
 import fcntl
+import gc
 import itertools
 import json
 import os
@@ -51,8 +52,11 @@ settings.load_profile("long" if os.environ.get("BULKHEAD_ACCEPT") == "1" else "s
 for _what in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, _what, 60.0)
 
+gc.set_threshold(20_000, 20, 20)
+"""Seldom: hundreds of thousands of objects live as long as the tests do, and Hypothesis is called each time garbage is looked for."""
+
 TEMPLATE = "bulkhead_template"
-FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "autovacuum_naptime": "10s"}
+FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "autovacuum_naptime": "30s"}
 """Safe against SIGKILL of processes, not against power loss; ``synchronous_commit`` stays on."""
 
 
@@ -135,6 +139,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)  # a server of its own takes seconds to make
     places = {group: place for place, group in enumerate(order)}
     items.sort(key=lambda item: places.get(group_of(item.nodeid), len(order)))
+
+
+def pytest_collection_finish() -> None:
+    """What was loaded up to here stays: nobody looks through it for garbage again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure_node(node: pytest.Item) -> None:

@@ -88,7 +88,9 @@ def test_names_that_the_documents_use_exist(tracked: dict[str, str]) -> None:
     """Modules and what is in them, files, settings, headers and metrics."""
     documents = {name: text for name, text in tracked.items() if name in GUIDES or name.startswith("docs/adr/")}
     source = "\n".join(
-        text for name, text in tracked.items() if name.startswith(("apps/", "controlplane/", "deploy/", "Procfile", "tests/conformance/"))
+        text
+        for name, text in tracked.items()
+        if name.startswith(("apps/", "controlplane/", "deploy/", "Makefile", "Procfile", "tests/conformance/"))
     )
     wrong = []
     for document, text in documents.items():

@@ -45,6 +45,12 @@ from apps.ownership.care_services import runbook_set, sla_set
 from apps.ownership.map_services import layer_set, region_set
 from apps.ownership.rotation_services import rotation_override_add, rotation_set
 from apps.ownership.services import service_ensure, team_ensure
+from apps.postmortems.action_services import ActionSpec, action_create
+from apps.postmortems.checklist_services import checklist_start
+from apps.postmortems.incident_services import incident_declare
+from apps.postmortems.models import Factor, PostmortemEvidence, PostmortemText
+from apps.postmortems.postmortem_services import postmortem_create
+from apps.postmortems.timeline_services import attachment_add
 from apps.prices.repricing import repricing_create
 from apps.prices.services import gpu_price_set
 from apps.providers.discounts import discount_set
@@ -72,10 +78,12 @@ PUBLIC = {
     "dashboard:healthz": "for load balancers; tells no more than whether it works",
     "metrics:scrape": "a token opens it, or this host",
     "metrics:targets": "a token opens it, or this host",
+    "postmortems:status": "off unless somebody opens it; says what was written for it alone",
     "ofrep:flag": "a virtual key opens it",
     "ofrep:flags": "a virtual key opens it",
+    "postmortems:chat": "the signature of an organisation's workspace opens it",
 }
-KEYED = {"ofrep:flag", "ofrep:flags"}
+KEYED = {"ofrep:flag", "ofrep:flags", "postmortems:chat"}
 """No cookie opens these, so nobody's browser can be made to send anything there."""
 SIGNED_IN = {
     "ui:catalogue": "asks for organisation.change itself",
@@ -191,7 +199,7 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
     stands_in = rotation_override_add(
         actor=actor, rotation=rotation, user=member(organisation, "member"), starts_at=hour, ends_at=later + timedelta(days=1)
     )
-    runbook = runbook_set(actor=actor, organisation=organisation, name="away", title="Away", owner=team)
+    runbook = runbook_set(actor=actor, organisation=organisation, name="away", title="Away", owner=team, text="- [ ] walled")
     view = SavedView.objects.create(organisation=organisation, owner=member(organisation, "manager"), name="v", path="/dashboards/")
     region = region_set(actor=actor, organisation=organisation, name="eu-north")
     layer = layer_set(actor=actor, organisation=organisation, name="models")
@@ -210,6 +218,16 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
     channel, _ = channel_create(actor=actor, organisation=organisation, name="walled", kind="email", address="walled@example.test")
     policy = policy_set(actor=actor, organisation=organisation, name="walled", steps=[StepWords(0, "on-call")])
     Delivery.objects.filter(pk=channel_test(actor=actor, channel=channel).pk).update(state="failed")
+    incident = incident_declare(actor=actor, organisation=organisation, title="walled", alerts=[alert])
+    entry = attachment_add(actor=actor, incident=incident, name="walled.log", body=b"walled")
+    learnt = postmortem_create(actor=actor, incident=incident)
+    run = checklist_start(actor=actor, incident=incident, runbook=runbook)
+    todo = action_create(
+        actor=actor, organisation=organisation, postmortem=learnt,
+        spec=ActionSpec("walled", "A drill passes.", member(organisation, "on-call"), (hour + timedelta(days=9)).date()),
+    )  # fmt: skip
+    PostmortemEvidence.objects.create(postmortem=learnt, take=1, query="times", parameters={}, result={}, taken_at=hour, taken_by="x")
+    aside = PostmortemText.objects.create(postmortem=learnt, number=0, texts={}, by="x", by_id="x", begun_at=hour, at=hour)
     publish(actor=actor, reason="first")
     for attempts in (1, 2):
         route_update(actor=actor, route=route, max_attempts=attempts)
@@ -243,12 +261,22 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "rotation_id": rotation.pk,
         "override_id": stands_in.pk,
         "runbook_id": runbook.pk,
+        "postmortem_id": learnt.pk,
+        "text_id": aside.pk,
+        "take": 1,
+        "query": "times",
+        "action_id": todo.pk,
+        "run_id": run.pk,
+        "factor_id": Factor.objects.filter(organisation=organisation)[0].pk,
+        "slug": "main",
         "region_id": region.pk,
         "layer_id": layer.pk,
         "template_id": template.pk,
         "mark_id": mark.pk,
         "asking_id": asking.pk,
         "alert_id": alert.pk,
+        "incident_id": incident.pk,
+        "entry_id": entry.pk,
         "alert_rule_id": watched.pk,
         "slo_id": slo.pk,
         "silence_id": silence.pk,

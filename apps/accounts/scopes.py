@@ -38,10 +38,16 @@ AREAS: tuple[Area, ...] = (
         "Alerts, SLOs and silences",
         ("alert", "alert_rule", "slo", "silence", "provider_note", "alert_channel", "notification_policy"),
     ),
+    Area(
+        "incidents",
+        "Incidents and postmortems",
+        ("incident", "incident_severity", "checklist", "postmortem", "postmortem_template", "action_item", "status_page"),
+    ),
     Area("flags", "Flags and changes that wait", ("flag", "change", "breakglass")),
     Area(
         "ownership", "Teams, services, on-call and runbooks", ("ownership", "team", "team_member", "service", "sla", "rotation", "runbook")
     ),
+    Area("captures", "Captures and samples of requests", ("capture", "sample")),
     Area("config", "Config versions", ("config",)),
     Area("audit", "Audit", ("audit",)),
     Area(ADMINISTRATION, "People, organisations and the installation", ("user", "organisation", "installation", "retention")),

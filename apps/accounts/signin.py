@@ -2,8 +2,8 @@
 
 Limits, counted over ``WINDOW``: failures of one email from one address, of one address, and of one email from anywhere.
 The last is high, so that a stranger cannot easily lock a person out from afar. Attempts are kept in Postgres, because a
-sign-in must work, and stay limited, while Redis is away. An attempt is written before the password is checked: parallel
-guesses count each other, and the limit holds under any concurrency.
+sign-in must work, and stay limited, while Redis is away. An attempt is counted and written before the password is checked, one
+at a time for an address and for an email: parallel guesses count each other, and the limit holds under any concurrency.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from django.contrib.auth import authenticate, login, logout
 from django.contrib.sessions.models import Session
-from django.db import transaction
+from django.db import connection, transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -47,11 +47,8 @@ def sign_in(*, request: HttpRequest, email: str, password: str) -> User:
     """Check the password and open a session with a fresh key. Raises SignInRefused or SignInLimited; both are audited."""
     email = clean_text(email.strip().lower(), 254)
     address = client_address(request)[:64]
-    attempt = SignInAttempt.objects.create(email=email, address=address)
-    wait = _seconds_to_wait(attempt)
+    wait = _attempt(email, address)
     if wait:
-        # A refused try is not a guess: it does not extend the wait.
-        attempt.delete()
         _record_failure(request, email=email, action="session.limit", reason="too many failed sign-ins")
         raise SignInLimited(wait)
     user = authenticate(request, username=email, password=password)
@@ -90,21 +87,31 @@ def sessions_prune() -> int:
     return Session.objects.filter(expire_date__lt=timezone.now()).delete()[0]
 
 
-def _seconds_to_wait(attempt: SignInAttempt) -> int:
-    """Seconds until this attempt would be allowed; 0: now."""
-    recent = SignInAttempt.objects.filter(at__gt=attempt.at - WINDOW, id__lt=attempt.id)
+@transaction.atomic
+def _attempt(email: str, address: str) -> int:
+    """Write an attempt down where the limits allow one: 0; otherwise seconds until they would.
+
+    A refused try is not a guess: it is not written and does not extend the wait. Both locks are held until the attempt is
+    committed: otherwise two attempts could each count before the other one can be seen.
+    """
+    with connection.cursor() as cursor:
+        for lock in (f"sign-in from {address}", f"sign-in of {email}"):  # always in this order: nobody waits in a circle
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
+    now = timezone.now()
+    recent = SignInAttempt.objects.filter(at__gt=now - WINDOW)
     limits = (
-        (recent.filter(email=attempt.email, address=attempt.address), MAX_PER_EMAIL_AND_ADDRESS),
-        (recent.filter(address=attempt.address), MAX_PER_ADDRESS),
-        (recent.filter(email=attempt.email), MAX_PER_EMAIL),
+        (recent.filter(email=email, address=address), MAX_PER_EMAIL_AND_ADDRESS),
+        (recent.filter(address=address), MAX_PER_ADDRESS),
+        (recent.filter(email=email), MAX_PER_EMAIL),
     )
     wait = 0
     for rows, maximum in limits:
         newest = list(rows.order_by("-id").values_list("at", flat=True)[:maximum])
         if len(newest) == maximum:
             # Allowed again once the oldest of the last ``maximum`` failures has left the window.
-            remaining = (newest[-1] + WINDOW - attempt.at).total_seconds()
-            wait = max(wait, int(remaining) + 1)
+            wait = max(wait, int((newest[-1] + WINDOW - now).total_seconds()) + 1)
+    if not wait:
+        SignInAttempt.objects.create(email=email, address=address)
     return wait
 
 

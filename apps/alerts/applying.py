@@ -9,17 +9,15 @@ from typing import Any
 from uuid import UUID
 
 from apps.alerts import choices
+from apps.alerts.budget_days import group_of
 from apps.alerts.events import event_add
 from apps.alerts.judging import MISSING, Judged, looks_elsewhere
 from apps.alerts.models import Alert, AlertRule
 from apps.alerts.rules import FLAP_S, UNMEASURED, Before, Episode, Telling, Terms, step, telling
 from apps.alerts.series import SERIES, Source
 from apps.alerts.silencing import Explaining, silenced_until, silences_at
-from apps.alerts.sources.budgets import TOLD_BY
 from apps.alerts.sources.look import Look
 
-ELSEWHERE = "elsewhere"
-"""What keeps people from being told where another part tells them of the same."""
 _MACHINE = ("state", "severity", "started_at", "fired_at", "clear_since", "eased_since", "no_data_since", "resolved_at", "flaps")
 
 
@@ -76,7 +74,7 @@ def _begin(look: Look, one: Judged, before: Before | None) -> _Move | None:
         fingerprint=one.fingerprint,
         by=one.rule.by,
         subject=one.subject[:300],
-        group_key=f"rule:{one.rule.pk}",
+        group_key=group_of(one.rule, one.evidence),
         judged_at=look.at,
     )
     _told_by_machine(alert, episode)
@@ -114,8 +112,6 @@ def _write(look: Look, move: _Move, explaining: Explaining, until: Any) -> None:
     alert.silenced_until = until
     alert.inhibited_by = explaining.of(alert)
     quiet = "silenced" if until is not None else "inhibited" if alert.inhibited_by is not None else ""
-    if not quiet and alert.evidence.get(TOLD_BY):
-        quiet = ELSEWHERE
     fired = alert.state in choices.FIRED
     found, events = telling(Telling(alert.told, move.quiet_before), move.happened, quiet=quiet, fired=fired)
     alert.told = found.told
@@ -127,8 +123,6 @@ def _write(look: Look, move: _Move, explaining: Explaining, until: Any) -> None:
 def _because(alert: Alert, kind: str) -> str:
     if kind == "inhibited" and alert.inhibited_by is not None:
         return f"{alert.inhibited_by.rule.title}: {alert.inhibited_by.subject}"
-    if kind == "fired" and alert.evidence.get(TOLD_BY):
-        return f"told by {alert.evidence[TOLD_BY]}"
     return ""
 
 
@@ -148,7 +142,7 @@ def _quiet_before(alert: Alert) -> str:
         return "silenced"
     if alert.inhibited_by_id is not None:
         return "inhibited"
-    return ELSEWHERE if alert.evidence.get(TOLD_BY) else ""
+    return ""
 
 
 def _episode(alert: Alert) -> Episode:

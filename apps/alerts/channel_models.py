@@ -19,7 +19,8 @@ from apps.contracts.identifiers import uuid7
 class AlertChannel(models.Model):
     """One way to tell somebody. team: whose it is, None for the organisation's; person: whose own it is, for when that person is paged.
 
-    address, secret: under the master key. shown: what pages say of the address. allow_private: it may lead into private networks.
+    address, secret: under the master key. address_source, secret_source: the references that a document read them from, empty where a
+    person typed them. shown: what pages say of the address. allow_private: it may lead into private networks.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -29,7 +30,9 @@ class AlertChannel(models.Model):
     name = models.SlugField(max_length=60)
     kind = models.CharField(max_length=10, choices=[(value, kind.label) for value, kind in choices.KINDS.items()])
     address = models.TextField()
+    address_source = models.CharField(max_length=300, blank=True, default="")
     secret = models.TextField(blank=True, default="")
+    secret_source = models.CharField(max_length=300, blank=True, default="")
     shown = models.CharField(max_length=254)
     allow_private = models.BooleanField(default=False)
     enabled = models.BooleanField(default=True)

@@ -38,11 +38,14 @@ def channel_create(
     person: User | None = None,
     allow_private: bool = False,
     enabled: bool = True,
+    address_source: str = "",
+    secret_source: str = "",
     reason: str = "",
 ) -> tuple[AlertChannel, str]:
     """A new channel, and the signing secret that was made for it, which is shown this once (empty where none was made).
 
-    person: it is that person's own; everybody makes their own only. Raises ServiceError.
+    person: it is that person's own; everybody makes their own only. address_source, secret_source: references that they were read from.
+    Raises ServiceError.
     """
     _allowed(actor, organisation, team, person)
     if allow_private:  # where it leads is everybody's matter, whoever's it is
@@ -63,7 +66,9 @@ def channel_create(
         name=name,
         kind=kind,
         address=encrypt(where.kept),
+        address_source=address_source,
         secret=encrypt(opened) if opened else "",
+        secret_source=secret_source,
         shown=where.shown,
         allow_private=allow_private,
         enabled=enabled,
@@ -81,9 +86,12 @@ def channel_update(
     secret: str = "",
     allow_private: bool | None = None,
     enabled: bool | None = None,
+    address_source: str | None = None,
+    secret_source: str | None = None,
     reason: str = "",
 ) -> AlertChannel:
-    """Change a channel; what is empty or None stays. Kind, name and whose it is never change. Raises ServiceError."""
+    """Change a channel; what is empty or None stays, but a new value that is typed comes from no reference any more. Kind, name and whose
+    it is never change. Raises ServiceError."""
     row = AlertChannel.objects.select_for_update(of=("self",)).select_related("organisation", "team", "person").get(pk=channel.pk)
     _allowed(actor, row.organisation, row.team, row.person)
     before = channel_facts(row)
@@ -93,11 +101,13 @@ def channel_update(
     if address.strip() or private != row.allow_private:  # a narrower channel must still be able to call where it calls
         where = checks.check_address(row.kind, address.strip() or decrypt(row.address), allow_private=private)
         if where.kept != decrypt(row.address):
-            row.address, row.shown = encrypt(where.kept), where.shown
+            row.address, row.shown, row.address_source = encrypt(where.kept), where.shown, ""
             before["address"] = "another"
     if secret.strip() and checks.check_secret(row.kind, secret) != (decrypt(row.secret) if row.secret else ""):
-        row.secret = encrypt(checks.check_secret(row.kind, secret))
+        row.secret, row.secret_source = encrypt(checks.check_secret(row.kind, secret)), ""
         before["secret_changed"] = False
+    row.address_source = row.address_source if address_source is None else address_source
+    row.secret_source = row.secret_source if secret_source is None else secret_source
     row.allow_private, row.enabled = private, row.enabled if enabled is None else enabled
     after = channel_facts(row) | ({"address": "changed"} if "address" in before else {})
     after |= {"secret_changed": True} if "secret_changed" in before else {}
@@ -156,6 +166,8 @@ def channel_facts(row: AlertChannel) -> dict[str, Any]:
         "person": row.person.email if row.person else "",
         "allow_private": row.allow_private,
         "enabled": row.enabled,
+        "address_source": row.address_source,
+        "secret_source": row.secret_source,
     }
 
 

@@ -99,6 +99,9 @@ SLO_WINDOWS = {7: "7 days", 28: "28 days", 30: "30 days", 90: "90 days"}
 NOTE_WORDS = {"degraded": "Degraded", "down": "Down"}
 """What a person can say of a provider."""
 
+INCIDENTS = {"": "No", "sev1": "Yes, as SEV1", "sev2": "Yes, as SEV2", "sev3": "Yes, as SEV3", "sev4": "Yes, as SEV4"}
+"""Whether an alert that people are told of opens an incident, and as what."""
+
 SLO_SERIES = "slo_burn"
 """The series of the rule that each SLO has."""
 

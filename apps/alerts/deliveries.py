@@ -19,9 +19,10 @@ from django.utils import timezone as clock
 
 from apps.accounts.selectors import permission_require
 from apps.alerts import channel_choices as choices
+from apps.alerts.budget_days import delivery_note, is_way_of_budget, receiver_of_budget
 from apps.alerts.channel_models import Delivery, Notification
-from apps.alerts.channels import CHANNELS
-from apps.alerts.channels.base import Again, Doubtful, Message, Open, Receiver, Refused
+from apps.alerts.channels import BUDGET_WEBHOOK, CHANNELS
+from apps.alerts.channels.base import Again, Channel, Doubtful, Message, Open, Receiver, Refused
 from apps.alerts.routing import BACK_OFF, tried_again_at
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
@@ -75,7 +76,7 @@ def delivery_send(delivery_id: UUID, *, now: datetime | None = None, open_client
     if not mine.update(state=choices.SENDING, claimed_at=now, tries=F("tries") + 1):
         return ""
     try:
-        said = CHANNELS[row.kind].send(message, to, open_client=open_client)
+        said = channel_of(row).send(message, to, open_client=open_client)
     except Refused as error:
         state, told, due = choices.FAILED, str(error), None
     except Again as error:
@@ -97,6 +98,13 @@ def delivery_send(delivery_id: UUID, *, now: datetime | None = None, open_client
     return state
 
 
+def channel_of(row: Delivery) -> Channel:
+    """What turns the message into what its receiver understands."""
+    if row.kind == choices.WEBHOOK and is_way_of_budget(row.receiver):
+        return BUDGET_WEBHOOK
+    return CHANNELS[row.kind]
+
+
 def receiver_of(row: Delivery) -> Receiver:
     """Where it goes, opened. Raises Refused where that is gone or off, VaultError where the master key does not open it."""
     if row.channel is not None:
@@ -104,6 +112,8 @@ def receiver_of(row: Delivery) -> Receiver:
             raise Refused("the channel was switched off")
         secret = decrypt(row.channel.secret) if row.channel.secret else ""
         return Receiver(str(row.pk), decrypt(row.channel.address), secret, row.channel.allow_private)
+    if is_way_of_budget(row.receiver):
+        return receiver_of_budget(row)
     kind = row.receiver.partition(":")[0]
     if kind == "person" and row.person is not None and row.person.is_active:
         return Receiver(str(row.pk), row.person.email)
@@ -120,7 +130,18 @@ def _end(delivery_id: UUID, state: str, told: str, *, now: datetime) -> int:
         if ended and state in (choices.FAILED, choices.UNKNOWN):
             waiting = Notification.objects.filter(deliveries=delivery_id, deliveries__what__in=choices.PAGES, closed_at=None, acked_at=None)
             waiting.filter(next_at__gt=now).update(next_at=now)
+        if ended:
+            _noted(delivery_id)
     return ended
+
+
+def _noted(delivery_id: UUID) -> None:
+    """Let the pages of budgets know; that it was sent stays true where that fails."""
+    try:
+        with transaction.atomic():
+            delivery_note(Delivery.objects.get(pk=delivery_id))
+    except Exception:
+        log.exception("alerts: what became of delivery %s is not on the page of its budget", delivery_id)
 
 
 def deliveries_forget(*, now: datetime | None = None) -> int:

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import OperationalError, transaction
 
 from apps.alerts import channel_choices as choices
+from apps.alerts.budget_days import is_way_of_budget, ways_beside
 from apps.alerts.channel_models import Notification, NotificationAlert
 from apps.alerts.choices import ACKNOWLEDGED, FIRING, RANK, RESOLVED
 from apps.alerts.models import Alert
@@ -98,6 +99,8 @@ def _carry_on(row: Notification, policy: Policy, firing: list[Alert], now: datet
             row.acked_at = None
             steps = [step for level in found.levels for step in policy.levels[level].steps]
             receivers = receivers_of(steps, organisation=row.organisation, team=row.team, at=now)
+            if found.what == choices.FIRING:
+                receivers += ways_beside(firing, receivers)
             deliveries_make(row, receivers, firing, what=found.what, about=f"{row.pk}:{row.tellings}", now=now)
             for severity in ("warning", "critical"):
                 told = [alert.pk for alert in firing if alert.severity == severity]
@@ -108,11 +111,12 @@ def _carry_on(row: Notification, policy: Policy, firing: list[Alert], now: datet
 
 
 def _unreached(row: Notification) -> bool:
-    """Whether the last telling is over and reached nobody."""
+    """Whether the last telling is over and reached nobody who was to come; a budget's own ways are for knowing."""
     if not row.tellings:
         return False
     reached = (choices.WAITING, choices.SENDING, choices.SENT)
-    return not row.deliveries.filter(about=f"{row.pk}:{row.tellings}", state__in=reached).exists()
+    told = row.deliveries.filter(about=f"{row.pk}:{row.tellings}", state__in=reached)
+    return not any(not is_way_of_budget(receiver) for receiver in told.values_list("receiver", flat=True))
 
 
 def _next(row: Notification, at: datetime) -> None:

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.utils import timezone as clock
 
 from apps.alerts import choices
+from apps.alerts.followers import follow
 from apps.alerts.models import Alert, AlertEvent
 from apps.audit.registry import event_record
 
@@ -73,6 +74,7 @@ def _hand(alert: Alert, event: AlertEvent) -> bool:
     try:
         with transaction.atomic():
             alert_changed(alert, event)
+            follow(alert, event)
     except Exception:
         log.exception("alert %s: %s could not be handed over; it is tried again with the next minute", alert.pk, event.kind)
         return False

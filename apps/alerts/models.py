@@ -52,7 +52,8 @@ class AlertRule(models.Model):
     the rest as ``choices.OTHER``. warn, critical: in the series' unit (``apps.alerts.series``), or times the baseline; None: no such
     severity. window_s: how far a value looks back. for_s: how long it must hold before it fires. hold_s: how long it must be over before
     the alert is. min_samples: fewer measurements say nothing. labels: for routing and silences, text to text. runbook: an address, or the
-    id or short name of a runbook. slo: of the rule that an SLO has. A default rule comes back when it is lost: switch it off instead.
+    id or short name of a runbook. opens_incident: severity of the incident that an alert of it opens, empty: it opens none; a key of
+    ``choices.INCIDENTS``. slo: of the rule that an SLO has. A default rule comes back when it is lost: switch it off instead.
     A deleted rule keeps its row, so that its alerts stay readable.
     """
 
@@ -73,6 +74,7 @@ class AlertRule(models.Model):
     labels = models.JSONField(default=dict, blank=True)
     owner = models.ForeignKey("ownership.Team", on_delete=models.SET_NULL, null=True, blank=True, related_name="alert_rules")
     runbook = models.CharField(max_length=300, blank=True, default="")
+    opens_incident = models.CharField(max_length=4, choices=list(choices.INCIDENTS.items()), blank=True, default="", db_default="")
     enabled = models.BooleanField(default=True)
     is_default = models.BooleanField(default=False)
     slo = models.OneToOneField("alerts.Slo", on_delete=models.CASCADE, null=True, blank=True, related_name="rule")

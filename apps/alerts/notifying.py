@@ -20,11 +20,14 @@ from apps.alerts.channel_models import Delivery, EscalationStep, Notification, N
 from apps.alerts.choices import FIRING, RESOLVED, TELLING
 from apps.alerts.models import Alert, AlertEvent
 from apps.alerts.receivers import To
-from apps.alerts.routing import BUILT_IN, FRESH_WAIT, Facts, Level, Policy, Step, policy_for, raised
+from apps.alerts.routing import BUILT_IN, FRESH_WAIT, Facts, Level, Policy, Step, policy_for, raised, raised_by_time
 from apps.alerts.sources.slos import BUDGET_USED
 from apps.alerts.subjects import owner_of_alert
 from apps.alerts.wording import message_of
 from apps.ownership.models import Sla, Team
+
+TIMES_PROMISED = {"ttft_p95": ("ttft_warn_ms", "ttft_page_ms"), "latency_p95": ("latency_warn_ms", "latency_page_ms")}
+"""Series of which an SLA promises a time -> its boundaries."""
 
 
 @transaction.atomic
@@ -71,13 +74,24 @@ def policy_of(row: NotificationPolicy | None) -> Policy:
 
 def severity_told(alert: Alert, team: Team | None) -> str:
     """An alert's severity by its owner's SLA; empty where that says that nobody need know yet."""
-    used = alert.evidence.get(BUDGET_USED)
-    if team is None or not isinstance(used, int | float):
+    used, times = alert.evidence.get(BUDGET_USED), TIMES_PROMISED.get(alert.rule.series)
+    if team is None or (times is None and not isinstance(used, int | float)):
         return alert.severity
-    sla = Sla.objects.filter(team=team, service=None).first()
+    sla = _sla_of(alert, team)
     if sla is None:
         return alert.severity
-    return raised(alert.severity, budget_used=float(used), warn_percent=sla.warn_percent, page_percent=sla.page_percent)
+    if times is not None:
+        warn_ms, page_ms = (getattr(sla, name) for name in times)
+        return raised_by_time(alert.severity, took_us=alert.value, warn_ms=warn_ms, page_ms=page_ms)
+    used_up = float(used) if isinstance(used, int | float) else None
+    return raised(alert.severity, budget_used=used_up, warn_percent=sla.warn_percent, page_percent=sla.page_percent)
+
+
+def _sla_of(alert: Alert, team: Team) -> Sla | None:
+    """What the owner promises: of an alert on a service its own SLA, where it has one, else the team's."""
+    rows = Sla.objects.filter(team=team)
+    own = rows.filter(service__slug=alert.subject).first() if alert.by == "service" else None
+    return own if own is not None else rows.filter(service=None).first()
 
 
 def _join(alert: Alert, now: datetime) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from django.db.models import CharField, Q
-from django.db.models.functions import Cast
+from django.db.models import CharField, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Cast, JSONObject
 from django.urls import reverse
 from django.utils import timezone as clock
 
 from apps.accounts.models import Organisation
+from apps.alerts.budget_days import acts_on
 from apps.alerts.models import Alert
 from apps.alerts.subjects import Subject
 from apps.flags.choices import SWITCHES
 from apps.flags.models import Flag
-from apps.ownership.selectors import runbook_get
+from apps.ownership.selectors import runbook_get, runbooks_referred
 from apps.routes.models import RouteTarget
 from controlplane import env
 
@@ -46,12 +47,15 @@ class Runbook:
 
 def flips_for(alert: Alert, subject: Subject) -> list[Flip]:
     """Flags that would help: of the thing itself, of the routes that use a provider, of the providers that a route uses, of the whole
-    organisation. Those that can still be turned on come first, then the nearest. One query."""
+    organisation. Those that can still be turned on come first, then the nearest. One query, of a budget one or two more."""
     now, exact, near = clock.now(), Q(), Q()
     if subject.kind in ("route", "provider", "key") and subject.id:
         exact = Q(subject_kind=subject.kind, subject_id=subject.id)
     elif subject.kind in ("model", "feature", "team") and subject.name:
         exact = Q(subject_kind=subject.kind, subject_id=alert.subject)
+    elif subject.kind == "budget" and subject.id:
+        kind, name = acts_on(subject.id)
+        exact = Q(subject_kind=kind, subject_id=name) if name else Q()
     if subject.kind == "provider" and subject.id:
         users = RouteTarget.objects.filter(provider_id=subject.id, route__organisation_id=alert.organisation_id)
         routes = users.annotate(of=Cast("route_id", CharField())).values("of")
@@ -78,8 +82,17 @@ def flips_for(alert: Alert, subject: Subject) -> list[Flip]:
 
 
 def runbook_of(alert: Alert) -> Runbook | None:
-    """The rule's runbook; None where it names none. One query where it is one of ours."""
+    """The rule's runbook; None where it names none. One query where it is one of ours, none where ``with_runbooks`` read the alert."""
+    found = getattr(alert, "runbook_found", None)
+    if found:
+        return Runbook(found["title"], reverse("ownership:runbook", args=[found["id"]]))
     return runbook_named(alert.organisation, alert.rule.runbook)
+
+
+def with_runbooks(rows: QuerySet[Alert]) -> QuerySet[Alert]:
+    """The same alerts, each with its rule's runbook where it is one of ours, for ``runbook_of``."""
+    ours = runbooks_referred(OuterRef("organisation"), OuterRef("rule__runbook"))
+    return rows.annotate(runbook_found=Subquery(ours.values(found=JSONObject(id="id", title="title"))[:1]))
 
 
 def runbook_named(organisation: Organisation, reference: str) -> Runbook | None:

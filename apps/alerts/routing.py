@@ -110,9 +110,21 @@ def opens_at(policy: Policy, severity: str, now: datetime) -> datetime:
 def raised(severity: str, *, budget_used: float | None, warn_percent: int, page_percent: int) -> str:
     """A severity by the boundaries of the owner's SLA: what used up the page boundary of the error budget is critical whatever the rule
     says, a warning below the warning boundary concerns nobody yet (empty). budget_used: percent; None: the alert is not about a budget."""
-    if budget_used is None or severity == "critical" or budget_used >= page_percent:
-        return "critical" if budget_used is not None and budget_used >= page_percent else severity
-    return severity if budget_used >= warn_percent else ""
+    return severity if budget_used is None else _by_boundaries(severity, budget_used, warn_percent, page_percent)
+
+
+def raised_by_time(severity: str, *, took_us: float | None, warn_ms: int | None, page_ms: int | None) -> str:
+    """The same of an alert on a p95 of which the owner's SLA promises a time. took_us: as it was measured; None for a boundary: nothing is
+    promised of it."""
+    if took_us is None or warn_ms is None or page_ms is None:
+        return severity
+    return _by_boundaries(severity, took_us, warn_ms * 1_000, page_ms * 1_000)
+
+
+def _by_boundaries(severity: str, value: float, warn: float, page: float) -> str:
+    if severity == "critical" or value >= page:
+        return "critical"
+    return severity if value >= warn else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,15 @@ def check_samples(value: object, field: str = "min_samples") -> int:
     return int(text)
 
 
+def check_opens_incident(written: str) -> str:
+    """A key of ``choices.INCIDENTS``. Raises ServiceError."""
+    found = written.strip().casefold()
+    if found not in choices.INCIDENTS:
+        known = ", ".join(value for value in choices.INCIDENTS if value)
+        raise ServiceError(f"{written[:30]!r} is no severity of an incident: one of {known}, or empty for none", "opens_incident")
+    return found
+
+
 def check_on_missing(value: object) -> str:
     if value not in choices.ON_MISSING:
         raise ServiceError(f"choose what missing data means: one of {', '.join(choices.ON_MISSING)}", "on_missing")

@@ -68,6 +68,12 @@ class RuleForm(forms.Form):
     owner = TeamField(required=False, help_text="Who is told; without one whoever owns what it is about.")
     runbook = forms.CharField(required=False, max_length=300, help_text="The short name of one of yours, or an address.")
     labels = forms.CharField(required=False, widget=area(2), help_text="For routing and silences, one a line: layer = provider")
+    opens_incident = forms.ChoiceField(
+        choices=list(choices.INCIDENTS.items()),
+        required=False,
+        label="Opens an incident",
+        help_text="When people are told of an alert; one that names the same thing is joined instead.",
+    )
     enabled = forms.BooleanField(required=False, initial=True, label="It is looked at")
 
     def __init__(self, *args: Any, organisation: Organisation, fixed: bool = False, of_slo: bool = False, **kwargs: Any) -> None:

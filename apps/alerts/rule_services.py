@@ -27,7 +27,7 @@ KEPT: Any = object()
 """An argument of an update that is not to be changed."""
 _FIELDS = (
     "title", "series", "scope", "comparison", "warn", "critical", "window_s", "for_s", "hold_s", "min_samples", "on_missing", "labels",
-    "owner", "runbook", "enabled",
+    "owner", "runbook", "opens_incident", "enabled",
 )  # fmt: skip
 _FIXED_BY_SLO = ("series", "scope", "comparison", "warn", "critical", "window_s", "title", "min_samples")
 _SLO_FIELDS = ("title", "indicator", "objective", "threshold_ms", "window_days", "by", "subject", "min_requests", "owner", "runbook")
@@ -54,6 +54,7 @@ def rule_create(
     labels: Mapping[str, str] | None = None,
     owner: Team | None = None,
     runbook: str = "",
+    opens_incident: str = "",
     enabled: bool = True,
     reason: str = "",
 ) -> AlertRule:
@@ -67,7 +68,8 @@ def rule_create(
         raise ServiceError(f"{found.label!r} is of the whole installation: rules on it belong to the organisation main", "series")
     _fill(
         row, title=title, series=found.name, by=by, values=values, comparison=comparison, warn=warn, critical=critical, window_s=window_s,
-        for_s=for_s, hold_s=hold_s, min_samples=min_samples, on_missing=on_missing, labels=labels or {}, runbook=runbook, enabled=enabled,
+        for_s=for_s, hold_s=hold_s, min_samples=min_samples, on_missing=on_missing, labels=labels or {}, runbook=runbook,
+        opens_incident=opens_incident, enabled=enabled,
     )  # fmt: skip
     row.save(force_insert=True)
     change_record(actor, "alert_rule.create", row, {}, rule_facts(row), reason)
@@ -94,6 +96,7 @@ def rule_update(
     labels: Mapping[str, str] = KEPT,
     owner: Team | None = KEPT,
     runbook: str = KEPT,
+    opens_incident: str = KEPT,
     enabled: bool = KEPT,
     reason: str = "",
 ) -> AlertRule:
@@ -124,12 +127,13 @@ def rule_update(
         "on_missing": row.on_missing,
         "labels": row.labels,
         "runbook": row.runbook,
+        "opens_incident": row.opens_incident,
         "enabled": row.enabled,
     }
     given = {
         "title": title, "series": series, "by": by, "values": values, "comparison": comparison, "warn": warn, "critical": critical,
         "window_s": window_s, "for_s": for_s, "hold_s": hold_s, "min_samples": min_samples, "on_missing": on_missing, "labels": labels,
-        "runbook": runbook, "enabled": enabled,
+        "runbook": runbook, "opens_incident": opens_incident, "enabled": enabled,
     }  # fmt: skip
     asked = {name: value for name, value in given.items() if value is not KEPT}
     if row.slo_id is not None:
@@ -194,6 +198,7 @@ def _fill_lasting(row: AlertRule, said: Mapping[str, Any]) -> None:
     row.on_missing = rule_checks.check_on_missing(said["on_missing"])
     row.labels = rule_checks.check_labels(said["labels"])
     row.runbook = rule_checks.check_runbook(said["runbook"])
+    row.opens_incident = rule_checks.check_opens_incident(said["opens_incident"])
     row.enabled = bool(said["enabled"])
 
 

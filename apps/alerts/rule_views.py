@@ -105,6 +105,12 @@ class RuleEditView(EditView):
     form_class = RuleForm
     permission = "alert_rule.change"
     kind = "alert_rule"
+
+    def managed_of(self) -> tuple[str, str]:
+        """The rule of an SLO is in the SLO's entry."""
+        of_slo = self.object.slo_id if self.object is not None else None
+        return ("slo", str(of_slo)) if of_slo is not None else super().managed_of()
+
     template: ClassVar[str] = "alerts/rule_edit.html"
     reversible: ClassVar[bool] = False
     tried: Preview | None = None
@@ -157,7 +163,8 @@ class RuleUpdateView(OneRule, RuleEditView):
         row: AlertRule = self.object
         series = SERIES[row.series]
         return {
-            **{name: getattr(row, name) for name in ("name", "title", "series", "by", "comparison", "on_missing", "runbook", "enabled")},
+            **{name: getattr(row, name) for name in ("name", "title", "series", "by", "comparison", "on_missing", "runbook")},
+            **{name: getattr(row, name) for name in ("opens_incident", "enabled")},
             "values": "\n".join(row.values),
             "warn": threshold_written(series, row.comparison, row.warn),
             "critical": threshold_written(series, row.comparison, row.critical),

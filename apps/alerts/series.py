@@ -201,7 +201,7 @@ def value_text(series: Series, value: float | None) -> str:
     if unit == "state":
         return STATES.get(round(value), "well")
     number = f"{value:,.0f}" if value >= 1_000 or value == int(value) else f"{value:.3g}"
-    return {"per_s": f"{number} a second", "percent": f"{number} %", "times": f"{number} times"}.get(unit, number)
+    return {"per_s": f"{number} a second", "percent": f"{number} %", "times": f"{number}×"}.get(unit, number)
 
 
 def threshold_text(series: Series, comparison: str, bound: float | None) -> str:

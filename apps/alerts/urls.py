@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from apps.alerts import channel_views, rule_views, views
+from apps.alerts import channel_views, note_views, rule_views, silence_views, views
 
 app_name = "alerts"
 urlpatterns = [
@@ -18,10 +18,10 @@ urlpatterns = [
     path("alerts/slos/<uuid:slo_id>/", rule_views.SloView.as_view(), name="slo"),
     path("alerts/slos/<uuid:slo_id>/edit/", rule_views.SloUpdateView.as_view(), name="slo_edit"),
     path("alerts/slos/<uuid:slo_id>/delete/", rule_views.SloDeleteView.as_view(), name="slo_delete"),
-    path("alerts/silences/", views.SilencesView.as_view(), name="silences"),
-    path("alerts/silences/<uuid:silence_id>/end/", views.SilenceEndView.as_view(), name="silence_end"),
-    path("alerts/notes/", views.NotesView.as_view(), name="notes"),
-    path("alerts/notes/<uuid:note_id>/end/", views.NoteEndView.as_view(), name="note_end"),
+    path("alerts/silences/", silence_views.SilencesView.as_view(), name="silences"),
+    path("alerts/silences/<uuid:silence_id>/end/", silence_views.SilenceEndView.as_view(), name="silence_end"),
+    path("alerts/notes/", note_views.NotesView.as_view(), name="notes"),
+    path("alerts/notes/<uuid:note_id>/end/", note_views.NoteEndView.as_view(), name="note_end"),
     path("alerts/routing/", channel_views.RoutingView.as_view(), name="routing"),
     path("alerts/routing/new/", channel_views.PolicyCreateView.as_view(), name="policy_create"),
     path("alerts/routing/<uuid:policy_id>/edit/", channel_views.PolicyUpdateView.as_view(), name="policy_edit"),

@@ -8,31 +8,26 @@ from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.http import Http404, HttpRequest, HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone as clock
 
 from apps.accounts.scope import Choice
 from apps.alerts import choices, services
-from apps.alerts.models import Alert, ProviderNote, Silence
+from apps.alerts.evidence import burn_lines, evidence_pairs
+from apps.alerts.models import Alert, Silence
 from apps.alerts.plots import alert_plot
-from apps.alerts.remedies import flips_for, runbook_of
+from apps.alerts.remedies import flips_for, runbook_of, with_runbooks
 from apps.alerts.rule_checks import seconds_read
-from apps.alerts.rule_forms import LENGTHS, NoteForm, SilenceForm
+from apps.alerts.rule_forms import LENGTHS
 from apps.alerts.selectors import alert_events, alerts, provider_notes
-from apps.alerts.selectors import silences as silences_of
 from apps.alerts.series import SERIES, value_text
-from apps.alerts.sources.slos import BUDGET_USED
 from apps.alerts.subjects import names_of_subjects, subject_of
-from apps.alerts.tables import SHOWS, alerts_list, silence_words, silences_list
+from apps.alerts.tables import SHOWS, alerts_list
 from apps.alerts.timeline import alert_entries
-from apps.alerts.wording import about_text, bound_text, span_text
-from apps.audit.errors import ServiceError
+from apps.alerts.wording import about_text, bound_text
 from apps.ownership.selectors import teams
-from apps.providers.models import Provider
-from apps.publishing.editing import ActionView, ScopedView, refusal_text
-from apps.ui.status import Status
-from apps.ui.toasts import toast
+from apps.publishing.editing import ActionView, ScopedView
 
 TABS = (
     ("Alerts", "list"),
@@ -43,8 +38,6 @@ TABS = (
     ("Channels", "channels"),
     ("Deliveries", "deliveries"),
 )
-
-_QUIET = Status("quiet", "No", "good")
 
 
 def tabs_of(current: str) -> list[tuple[str, str, bool, None]]:
@@ -103,7 +96,7 @@ class OneAlert(ScopedView):
 
     def subject(self) -> Any:
         """Raises Http404."""
-        row = alerts(self.choice.organisation).select_related("organisation").filter(pk=self.kwargs["alert_id"]).first()
+        row = with_runbooks(alerts(self.choice.organisation).select_related("organisation")).filter(pk=self.kwargs["alert_id"]).first()
         if row is None:
             raise Http404("There is no such alert.")
         return row
@@ -141,7 +134,7 @@ def detail_context(view: ScopedView, request: HttpRequest, alert: Alert) -> dict
         "plot": alert_plot(alert, events, now=now),
         "evidence": evidence_pairs(alert),
         "burns": burn_lines(alert),
-        "requests_url": requests_url(alert, now),
+        **places(alert, now),
         "entries": alert_entries(alert, events),
         "silenced": alert.silenced(now) and alert.open,
         "lengths": LENGTHS,
@@ -149,13 +142,20 @@ def detail_context(view: ScopedView, request: HttpRequest, alert: Alert) -> dict
     }
 
 
-def requests_url(alert: Alert, now: datetime) -> str:
-    """The requests of an alert's time; narrowed to its route or provider."""
+_TOLD_APART = ("route", "provider", "model", "key", "team")
+"""What requests can be filtered by, and dashboards are of."""
+
+
+def places(alert: Alert, now: datetime) -> dict[str, str]:
+    """Addresses of the requests and of the dashboard of an alert's time; narrowed to what it is about, where that can be."""
     start, end = alert.started_at - timedelta(minutes=5), min((alert.resolved_at or now) + timedelta(minutes=5), now)
     query = {"from": f"{start:%Y-%m-%dT%H:%M:%SZ}", "to": f"{end:%Y-%m-%dT%H:%M:%SZ}"}
-    if alert.by in ("route", "provider", "model") and alert.subject and alert.subject != choices.OTHER:
-        query[alert.by] = alert.subject
-    return f"{reverse('dashboard:requests')}?{urlencode(query)}"
+    if alert.by in _TOLD_APART and alert.subject and alert.subject != choices.OTHER:
+        requests, board = {**query, alert.by: alert.subject}, reverse("dashboard:board", args=[alert.by])
+        dashboard = f"{board}?{urlencode({**query, 'value': alert.subject})}"
+    else:
+        requests, dashboard = query, f"{reverse('dashboard:boards')}?{urlencode(query)}"
+    return {"requests_url": f"{reverse('dashboard:requests')}?{urlencode(requests)}", "dashboard_url": dashboard}
 
 
 def powers(choice: Choice, alert: Alert) -> dict[str, bool]:
@@ -167,49 +167,8 @@ def powers(choice: Choice, alert: Alert) -> dict[str, bool]:
         "may_silence": mute and alert.open,
         "may_resolve": take and alert.open,
         "may_note": take,
+        "may_declare": choice.may("incident.declare"),
     }
-
-
-def evidence_pairs(alert: Alert) -> list[tuple[str, str]]:
-    """What the last judgement rests on, in words; ``pairs`` of an SLO's burn rates stand in a table of their own."""
-    series, facts = SERIES[alert.rule.series], dict(alert.evidence)
-    worst = facts.pop("worst", None) or {}
-    found = [("Rests on", f"{facts.pop('samples', 0):,} {facts.pop('samples_of', series.samples_of)}")]
-    if worst.get("value") is not None:
-        found.append(("Worst so far", value_text(series, worst["value"])))
-    if "baseline" in facts:
-        learning = " (learning: there are no two weeks yet)" if facts.pop("learning", False) else ""
-        found.append(("Usual", f"{value_text(series, facts.pop('baseline'))}{learning}"))
-    if BUDGET_USED in facts:
-        found.append(("Error budget used", f"{facts.pop(BUDGET_USED):,.1f} %"))
-    hidden = ("series", "from", "to", "pairs", "slo_id", "learning")
-    return [*found, *((name.replace("_", " ").capitalize(), _text(value)) for name, value in facts.items() if name not in hidden)]
-
-
-def burn_lines(alert: Alert) -> list[dict[str, Any]]:
-    """The pairs of windows of an SLO's alert, as a table has them."""
-    return [
-        {
-            "windows": f"{span_text(pair['long_s'])} and {span_text(pair['short_s'])}",
-            "factor": f"{pair['factor']:g}×",
-            "long": "–" if pair["long"] is None else f"{pair['long']:.3g}×",
-            "short": "–" if pair["short"] is None else f"{pair['short']:.3g}×",
-            "status": choices.SEVERITIES[pair["severity"]] if pair["burning"] else _QUIET,
-        }
-        for pair in alert.evidence.get("pairs", ())
-    ]
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "–"}[value]
-    if isinstance(value, float):
-        return f"{value:,.4g}"
-    if isinstance(value, list):
-        return ", ".join(_text(item) for item in value[:10]) or "–"
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(item)}" for name, item in list(value.items())[:10]) or "–"
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 class AnswerView(OneAlert):
@@ -296,136 +255,3 @@ class SilenceAlertView(AlertAction):
 
     def done_message(self, result: Silence) -> str:
         return f"Silenced until {result.until:%Y-%m-%d %H:%M} UTC. Whoever was told hears of its end all the same."
-
-
-class SilencesView(ScopedView):
-    """``/alerts/silences/``: what nobody is told of, and a form to silence more."""
-
-    http_method_names: ClassVar[list[str]] = ["get", "head", "post"]
-    permission = "alert.view"
-
-    def get(self, request: HttpRequest) -> HttpResponseBase:
-        csv = request.GET.get("format") == "csv"
-        if csv:
-            return silences_list(self.choice, request.GET, csv=True).csv("bulkhead-silences.csv")
-        return self._page(SilenceForm(initial={"rule": request.GET.get("rule", ""), "length": "1h"}))
-
-    def post(self, request: HttpRequest) -> HttpResponseBase:
-        form = SilenceForm(request.POST)
-        if not form.is_valid():
-            return self._page(form, status=400)
-        try:
-            until = clock.now() + timedelta(seconds=seconds_read(form.cleaned_data["length"], "length"))
-            services.alert_silence(
-                actor=self.actor,
-                organisation=self.choice.organisation,
-                matcher=form.matcher(),
-                until=until,
-                reason=form.cleaned_data["reason"],
-            )
-        except ServiceError as error:
-            message, field = refusal_text(error)
-            form.add_error({"until": "length"}.get(field or "", field) if field in (*form.fields, "until") else None, message)
-            return self._page(form, status=400)
-        toast(request, "Silenced. Whoever was told of something hears of its end all the same.")
-        return redirect("alerts:silences")
-
-    def _page(self, form: SilenceForm, status: int = 200) -> HttpResponseBase:
-        now = clock.now()
-        listing = silences_list(self.choice, self.request.GET)
-        context = frame(self.choice, "silences") | {
-            "listing": listing,
-            "rows": [(row, row.holds(now), about_silence(row)) for row in listing.rows],
-            "form": form if self.choice.may("silence.change") else None,
-        }
-        return render(self.request, "alerts/silences.html", context, status=status)
-
-
-def about_silence(row: Silence) -> tuple[str, str]:
-    """(words, address) of what is silenced."""
-    return silence_words(row), reverse("alerts:detail", args=[row.alert_id]) if row.alert_id else ""
-
-
-class SilenceEndView(ActionView):
-    """POST ``/alerts/silences/<id>/end/``."""
-
-    permission = "silence.change"
-    reason_required: ClassVar[bool] = False
-    reversible: ClassVar[bool] = False
-
-    def subject(self) -> Silence:
-        row = silences_of(self.choice.organisation).select_related("organisation").filter(pk=self.kwargs["silence_id"]).first()
-        if row is None:
-            raise Http404("There is no such silence.")
-        return row
-
-    def change(self, reason: str) -> Silence:
-        return services.silence_end(actor=self.actor, silence=self.object, reason=reason)
-
-    def done_url(self) -> str:
-        return reverse("alerts:silences")
-
-    def done_message(self, result: Silence) -> str:
-        return "The silence is over: what still fires is told with the next minute."
-
-
-class NotesView(ScopedView):
-    """``/alerts/notes/``: what people know of providers before any figure shows it."""
-
-    http_method_names: ClassVar[list[str]] = ["get", "head", "post"]
-    permission = "alert.view"
-
-    def get(self, request: HttpRequest) -> HttpResponseBase:
-        return self._page(self._form(initial={"provider": request.GET.get("provider", "")}))
-
-    def post(self, request: HttpRequest) -> HttpResponseBase:
-        form = self._form(request.POST)
-        if not form.is_valid():
-            return self._page(form, status=400)
-        facts = form.cleaned_data
-        try:
-            until = clock.now() + timedelta(seconds=seconds_read(facts["length"], "length")) if facts["length"].strip() else None
-            provider = Provider.objects.select_related("organisation").get(pk=facts["provider"], organisation=self.choice.organisation)
-            services.provider_note_set(actor=self.actor, provider=provider, state=facts["state"], text=facts["text"], until=until)
-        except ServiceError as error:
-            message, field = refusal_text(error)
-            form.add_error({"until": "length"}.get(field or "", field) if field in (*form.fields, "until") else None, message)
-            return self._page(form, status=400)
-        toast(request, f"{provider.name} is {choices.NOTE_WORDS[facts['state']].lower()}: its rules know with the next minute.")
-        return redirect("alerts:notes")
-
-    def _form(self, *args: Any, **kwargs: Any) -> NoteForm:
-        rows = Provider.objects.filter(organisation=self.choice.organisation).order_by("name").values_list("pk", "name")
-        return NoteForm(*args, providers=[(str(pk), name) for pk, name in rows], **kwargs)
-
-    def _page(self, form: NoteForm, status: int = 200) -> HttpResponseBase:
-        context = frame(self.choice, "list") | {
-            "notes": list(provider_notes(self.choice.organisation)),
-            "form": form if self.choice.may("provider_note.change") else None,
-            "crumbs": [("Alerts", reverse("alerts:list"))],
-        }
-        return render(self.request, "alerts/notes.html", context, status=status)
-
-
-class NoteEndView(ActionView):
-    """POST ``/alerts/notes/<id>/end/``."""
-
-    permission = "provider_note.change"
-    reason_required: ClassVar[bool] = False
-    reversible: ClassVar[bool] = False
-
-    def subject(self) -> ProviderNote:
-        rows = ProviderNote.objects.select_related("provider", "organisation")
-        row = rows.filter(organisation=self.choice.organisation, pk=self.kwargs["note_id"]).first()
-        if row is None:
-            raise Http404("Nobody said such a thing.")
-        return row
-
-    def change(self, reason: str) -> ProviderNote:
-        return services.provider_note_end(actor=self.actor, note=self.object, reason=reason)
-
-    def done_url(self) -> str:
-        return reverse("alerts:notes")
-
-    def done_message(self, result: ProviderNote) -> str:
-        return f"Nothing is said of {result.provider.name} any more."

@@ -133,7 +133,17 @@ def bound_text(alert: Alert) -> str:
 def facts(alert: Alert) -> dict[str, Any]:
     """An alert for programs. Figures in the series' unit, which is named."""
     series = SERIES[alert.rule.series]
+    about: dict[str, Any] = {}
+    if series.source == "budget" and "budget_id" in alert.evidence:
+        window = alert.evidence.get("window", {})
+        about["budget"] = {
+            "id": alert.evidence["budget_id"],
+            "window": window.get("of", ""),
+            **{name: alert.evidence.get(name) for name in ("spent_nano", "day_nano", "limit_nano")},
+            **{name: window.get(name) for name in ("starts_at", "ends_at")},
+        }
     return {
+        **about,
         "id": str(alert.pk),
         "rule": alert.rule.name,
         "title": alert.rule.title,

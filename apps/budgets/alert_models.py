@@ -14,6 +14,7 @@ class BudgetAlert(models.Model):
 
     kind: of what ``share`` is a percentage (``choices.ALERT_KINDS``). value_nano: what was spent or forecast then. claimed_at: somebody
     is telling it. told_at: it was told, ``told`` says how. tries: attempts so far; after five it stays untold, visibly.
+    rule: short name of the alert rule that tells of it (``neighbours``), of ``pace`` only; empty: the budget tells it itself.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -28,6 +29,7 @@ class BudgetAlert(models.Model):
     told_at = models.DateTimeField(null=True, blank=True)
     told = models.CharField(max_length=300, blank=True, default="")
     tries = models.IntegerField(default=0)
+    rule = models.CharField(max_length=60, blank=True, default="", db_default="")
 
     class Meta:
         ordering: ClassVar[list[str]] = ["-raised_at", "-share"]

@@ -31,7 +31,10 @@ ALERT_SHARES = (50, 80, 100)
 """Percent of the limit, actual and forecast, at which owners are told unless a budget says otherwise."""
 PACE_WARN, PACE_CRITICAL = 120, 150
 """Percent of a day's money: of a soft daily limit spent, of a hard daily one forecast, of a longer window's share for a day spent today."""
-ALERT_KINDS = {"actual": "Spent", "forecast": "Forecast", "pace": "Today"}
+PACE = "pace"
+PASSED_OVER = "passed over"
+"""How it begins what is said of a threshold that was not told, because a higher one was."""
+ALERT_KINDS = {"actual": "Spent", "forecast": "Forecast", PACE: "Today"}
 
 LEASE_STATES: dict[str, Status] = {
     state.value: state

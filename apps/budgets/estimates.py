@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DAYS = 30
 """How far back a route is measured."""
-SAMPLE = 5_000
+SAMPLE = 2_000
 """Newest answered requests of a route whose tokens are looked at one by one."""
 LEAST_SPAN = timedelta(hours=1)
 """A rate needs so much time: what began a minute ago would be stretched beyond all reason."""

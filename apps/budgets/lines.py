@@ -47,6 +47,10 @@ class BudgetLine:
         return 100 * self.spent / self.limit if self.limit else 0.0
 
     @property
+    def percent_text(self) -> str:
+        return f"{self.percent:.0f}"
+
+    @property
     def whole(self) -> int:
         """What the bar's width is: the limit, or more where more is spent."""
         return max(self.limit, self.spent, 1)

@@ -10,7 +10,7 @@ from django.db.models.functions import Cast
 
 from apps.accounts.models import Organisation
 from apps.budgets.models import Budget, Limit
-from apps.ownership.models import Team
+from apps.ownership.models import Service, Team
 from apps.ownership.owned import About, Owned, held_by, holding_assign, owner_of
 
 
@@ -37,6 +37,12 @@ def about_team(team: Team) -> list[About]:
         About("budget", "budgets:detail", Budget.objects.filter(of_team, organisation_id=team.organisation_id, deleted_at=None)),
         About("limit", "limits:detail", Limit.objects.filter(scope="team", scope_id=str(team.pk), deleted_at=None)),
     ]
+
+
+def about_service(service: Service) -> list[About]:
+    """Budgets of what the service spends."""
+    rows = Budget.objects.filter(scope="service", scope_ref=str(service.pk), organisation_id=service.team.organisation_id, deleted_at=None)
+    return [About("budget", "budgets:detail", rows)]
 
 
 BUDGETS = Owned("budget", "Budgets", "spend", "budgets:detail", _rows, holding_assign)

@@ -120,7 +120,7 @@ def budget_bars(organisation: Organisation, *, now: datetime, key_ids: Collectio
 
     key_ids: only those that wall these keys in, or the whole organisation.
     """
-    budgets = budgets_of(organisation)
+    budgets = budgets_of(organisation).only("name", "scope", "scope_ref", "window", "kind", "key__name")
     if key_ids is not None:
         budgets = budgets.filter(Q(scope="organisation") | Q(key__in=list(key_ids)))
     rows = list(budgets)

@@ -1,4 +1,7 @@
-"""Tells a budget's owner, by e-mail, webhook and Slack-compatible webhook. An alert is claimed before it is told, so two never tell it."""
+"""Tells a budget's owner, by e-mail, webhook and Slack-compatible webhook. An alert is claimed before it is told, so two never tell it.
+
+What a rule of the alerts tells (``BudgetAlert.rule``) is told there, by the same ways among others (``alerting.day_told``).
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,9 @@ log = logging.getLogger("bulkhead.budgets")
 
 
 def untold() -> list[int]:
-    """Alerts that wait to be told, also those whose last try failed."""
-    return list(BudgetAlert.objects.filter(_free(), told_at=None, tries__lt=MOST_TRIES).order_by("id").values_list("pk", flat=True)[:500])
+    """Alerts that wait to be told by their budget, also those whose last try failed."""
+    mine = BudgetAlert.objects.filter(_free(), told_at=None, tries__lt=MOST_TRIES, rule="")
+    return list(mine.order_by("id").values_list("pk", flat=True)[:500])
 
 
 def alert_tell(alert_id: int, *, open_client: Open = lambda: client(allow_private=False)) -> bool:
@@ -39,7 +43,7 @@ def alert_tell(alert_id: int, *, open_client: Open = lambda: client(allow_privat
 
     A way that fails is tried again later, up to ``MOST_TRIES`` times; ways that worked are not used twice.
     """
-    mine = BudgetAlert.objects.filter(_free(), pk=alert_id, told_at=None, tries__lt=MOST_TRIES)
+    mine = BudgetAlert.objects.filter(_free(), pk=alert_id, told_at=None, tries__lt=MOST_TRIES, rule="")
     if not mine.update(claimed_at=clock.now(), tries=F("tries") + 1):
         return False
     alert = BudgetAlert.objects.select_related("window__budget__organisation").get(pk=alert_id)

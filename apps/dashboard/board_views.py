@@ -115,7 +115,13 @@ class BoardView(ScopedView):
         if request.GET.get("format") == "csv":
             table = group_table({"rows": [(row.group, row.name) for row in rows]})
             return csv_response(f"bulkhead-{kind.plural}.csv", table.header, table.rows)
-        nothing = Empty("nothing-yet", "No traffic in this range", "Choose a longer range, or wait for the first request.")
+        nothing = Empty(
+            "nothing-yet",
+            "No traffic in this range",
+            "Choose a longer range, or wait for the first request.",
+            "?from=now-30d",
+            "The last 30 days",
+        )
         listing = listing_build(
             request.GET, label=kind.plural, columns=_columns(kind), rows=rows, default_sort="-requests", nothing_yet=nothing
         )

@@ -40,17 +40,20 @@ MOST_CHOSEN = 100
 
 
 class Preset(NamedTuple):
-    """A well-known address. ``private``: it is a server of one's own, on this host."""
+    """A well-known address. ``private``: it is a server of one's own, on this host. ``kind``: its wire format."""
 
     label: str
     name: str
     base_url: str
     private: bool = False
+    kind: str = "openai"
 
 
 PRESETS: dict[str, Preset] = {
     "openai": Preset("OpenAI", "openai", "https://api.openai.com/v1"),
-    "gemini": Preset("Google Gemini", "gemini", "https://generativelanguage.googleapis.com/v1beta/openai"),
+    "anthropic": Preset("Anthropic", "anthropic", choices.KINDS["anthropic"].base_url, kind="anthropic"),
+    "gemini": Preset("Google Gemini", "gemini", choices.KINDS["gemini"].base_url, kind="gemini"),
+    "azure": Preset("Azure OpenAI", "azure", choices.KINDS["azure"].base_url, kind="azure"),
     "mistral": Preset("Mistral", "mistral", "https://api.mistral.ai/v1"),
     "deepseek": Preset("DeepSeek", "deepseek", "https://api.deepseek.com/v1"),
     "xai": Preset("xAI", "xai", "https://api.x.ai/v1"),
@@ -239,7 +242,7 @@ class ConnectView(IssuingView):
             "name": chosen.name,
             "base_url": chosen.base_url,
             "allow_private_addresses": chosen.private,
-            "kind": "openai",
+            "kind": chosen.kind,
             "routes": PER_MODEL,
             "key_name": FIRST_KEY if self._may_create_key and not keys_of(self.choice.organisation).exists() else "",
         }
@@ -262,7 +265,7 @@ class ConnectView(IssuingView):
     def _preset(self, data: QueryDict) -> None:
         """The preset's address; what a person changed by hand is replaced, because they asked for it."""
         preset = PRESETS.get(data.get("preset", ""), PRESETS["custom"])
-        data["name"], data["base_url"], data["found"] = preset.name, preset.base_url, ""
+        data["name"], data["base_url"], data["found"], data["kind"] = preset.name, preset.base_url, "", preset.kind
         data.setlist("model", [])
         if preset.private:
             data["allow_private_addresses"] = "on"

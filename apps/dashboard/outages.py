@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.urls import reverse
+
 from apps.alerts.reachability import Gap
 from apps.alerts.selectors import EvaluationHealth
 from apps.dashboard.redis_watch import RedisState
@@ -15,12 +17,14 @@ from apps.ui.status import Tone
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A banner. ``since``: when it was first seen away."""
+    """A banner. ``since``: when it was first seen away. ``url``, ``action``: where somebody can do something about it, and what."""
 
     tone: Tone
     title: str
     text: str
     since: datetime | None
+    url: str = ""
+    action: str = ""
 
 
 def outages(fleet: Fleet, redis: RedisState, evaluation: EvaluationHealth | None = None, gaps: Sequence[Gap] = ()) -> list[Outage]:
@@ -33,11 +37,12 @@ def outages(fleet: Fleet, redis: RedisState, evaluation: EvaluationHealth | None
             " DATA_DIR/log there. What is published now reaches them when they are back."
         )
         last = max(proxy.last_seen_at for proxy in fleet.proxies)
-        found.append(Outage("bad", "No proxy has been heard of", text, last))
+        found.append(Outage("bad", "No proxy has been heard of", text, last, reverse("dashboard:proxies"), "Look at proxies"))
     if gaps:
         said = " ".join(f"{gap.rotation}: {gap.why}" for gap in gaps[:3])
-        text = f"{said} What fires goes to the next step of its escalation at once: see Ownership, On call, and Alerts, Channels."
-        found.append(Outage("bad", f"Nobody can be reached on {len(gaps)} rotation{'' if len(gaps) == 1 else 's'}", text, None))
+        text = f"{said} What fires goes to the next step of its escalation at once, until somebody is on or has a channel."
+        title = f"Nobody can be reached on {len(gaps)} rotation{'' if len(gaps) == 1 else 's'}"
+        found.append(Outage("bad", title, text, None, reverse("ownership:rotations"), "Look at rotations"))
     if redis.away:
         text = (
             "Apps' requests go on: no proxy needs it. Background work waits, such as probes, roll-ups and upkeep, and catches up by"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, cast
 from urllib.parse import parse_qsl, urlencode
-from uuid import UUID
 
 from django import forms
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from apps.accounts.models import User
 from apps.accounts.pages import ScopedView, refusal_text
@@ -18,6 +18,7 @@ from apps.dashboard.board_views import frame_of
 from apps.dashboard.models import SavedView
 from apps.dashboard.saved_services import DROPPED, saved_view_create, saved_view_delete, saved_view_find, saved_views_of
 from apps.ownership.models import Team
+from apps.publishing.editing import ActionView
 from apps.ui.palette import Hit, matches
 from apps.ui.timerange import from_query
 from apps.ui.toasts import toast
@@ -83,7 +84,7 @@ class SavedViewsView(ScopedView):
 
     def _page(self, form: SavedViewForm | None, status: int = 200) -> HttpResponse:
         user = cast(User, self.request.user)
-        views = list(saved_views_of(self.choice, user))
+        views = list(saved_views_of(self.choice.organisation, user))
         shown = [
             (view, view.owner_id == user.pk, view.owner_id == user.pk or self.choice.may("saved_view.remove", team=view.team_id))
             for view in views
@@ -99,20 +100,29 @@ class SavedViewsView(ScopedView):
         return render(self.request, "dashboard/board/views.html", context, status=status)
 
 
-class SavedViewDeleteView(ScopedView):
+class SavedViewDeleteView(ActionView):
     """``/dashboards/views/<id>/delete/``, by POST."""
 
-    http_method_names: ClassVar[list[str]] = ["post"]
     permission = "overview.view"
+    reason_required = False
+    reversible = False
 
-    def post(self, request: HttpRequest, view_id: UUID) -> HttpResponseBase:
-        user = cast(User, request.user)
-        view = saved_view_find(self.choice, user, view_id)
+    def subject(self) -> SavedView:
+        view = saved_view_find(self.choice.organisation, cast(User, self.request.user), self.kwargs["view_id"])
         if view is None:
             raise Http404("There is no such view.")
-        saved_view_delete(actor=self.actor, view=view, by=user)
-        toast(request, f"View {view.name} deleted")
-        return redirect("dashboard:saved_views")
+        return view
+
+    def change(self, reason: str) -> str:
+        name = str(self.object.name)
+        saved_view_delete(actor=self.actor, view=self.object, by=cast(User, self.request.user), reason=reason)
+        return name
+
+    def done_url(self) -> str:
+        return reverse("dashboard:saved_views")
+
+    def done_message(self, result: str) -> str:
+        return f"View {result} deleted"
 
 
 def views_for_palette(user: Any, query: str, limit: int) -> list[Hit]:

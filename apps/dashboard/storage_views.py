@@ -83,7 +83,9 @@ class StorageView(ScopedView):
             "defaults": kept == retention_default(),
             "rows": [_row(group, kept) for group in groups],
             "total": sum(group.bytes for group in groups),
-            "ahead": [(days, None if (then := forecast(groups, days)) is None else bytes_text(round(then))) for days in AHEAD_DAYS],
+            "ahead": [
+                (f"In {days} days", None if (then := forecast(groups, days)) is None else bytes_text(round(then))) for days in AHEAD_DAYS
+            ],
             "free": free,
             "full_in": None if free is None else full_in(groups, free),
             "least_samples": LEAST_SAMPLES,

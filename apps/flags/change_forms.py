@@ -87,7 +87,7 @@ class RuleForm(forms.Form):
         label="In", required=False, choices=[("", "Every environment"), *((name, name.capitalize()) for name in choices.ENVIRONMENTS)],
         help_text="A key has one; everything else acts in all of them.",
     )  # fmt: skip
-    team = forms.ChoiceField(label="Owned by", required=False)
+    team = forms.ChoiceField(label="Owned by", required=False, help_text="The flag, or the route, provider or key that it is about.")
     turning = forms.ChoiceField(label="For", choices=[(value, label.capitalize()) for value, label in choices.TURNING.items()])
     reason = forms.CharField(label="Reason", required=False, max_length=300, widget=forms.TextInput(attrs=PLAIN))
 

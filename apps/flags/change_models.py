@@ -14,7 +14,8 @@ from apps.flags import change_choices as choices
 class TwoPersonRule(models.Model):
     """Flips that take two persons: those that fit every field that is set (``apps.flags.change_rules.Rule``).
 
-    team: who owns the flag. ends_at: since when, or from when on, it holds no more: a rule that is removed holds on for a day.
+    team: who owns the flag, or what it is about. ends_at: since when, or from when on, it holds no more: a rule that is removed holds on
+    for a day.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

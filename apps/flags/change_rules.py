@@ -71,18 +71,20 @@ OFF = Standing(on=False)
 
 
 class Asked(NamedTuple):
-    """A flip as rules see it. team: id of the owning team, empty where nobody owns the flag. environments: those it acts on."""
+    """A flip as rules see it. teams: ids of the teams that it concerns: whoever owns the flag, and whoever owns what it is about.
+    environments: those it acts on."""
 
     kind: str
     subject: str
-    team: str
+    teams: frozenset[str]
     environments: frozenset[str]
     direction: Direction
     simulated_only: bool
 
 
 class Rule(NamedTuple):
-    """Which flips take two persons: those that fit every field that is not empty. turning: ``on``, ``off`` or ``either``."""
+    """Which flips take two persons: those that fit every field that is not empty. team: that owns the flag or what it is about.
+    turning: ``on``, ``off`` or ``either``."""
 
     kind: str = ""
     subject: str = ""
@@ -120,7 +122,7 @@ def _covers(rule: Rule, asked: Asked) -> bool:
     return (
         rule.kind in ("", asked.kind)
         and rule.subject in ("", asked.subject)
-        and rule.team in ("", asked.team)
+        and (not rule.team or rule.team in asked.teams)
         and (not rule.environment or rule.environment in asked.environments)
         and rule.turning in ("either", asked.direction)
     )
@@ -139,11 +141,12 @@ def weakened(before: Asked, after: Asked, rules: Iterable[Rule]) -> Rule | None:
 
 
 def rule_words(rule: Rule, *, team: str = "") -> str:
-    """A rule for people: ``turning on any kill of a provider, in production, of team search``. team: the name to show."""
+    """A rule for people: ``turning on any kill of a provider in production, where team Search owns the flag or what it is about``. team:
+    the name to show."""
     words = f"{ {'on': 'turning on', 'off': 'turning off'}.get(rule.turning, 'turning on or off') } any {rule.kind or 'flag'}"
     words += f" of a {rule.subject}" if rule.subject else ""
     words += f" in {rule.environment}" if rule.environment else ""
-    return words + (f" that team {team or rule.team} owns" if rule.team else "")
+    return words + (f", where team {team or rule.team} owns the flag or what it is about" if rule.team else "")
 
 
 @dataclass(frozen=True, slots=True)

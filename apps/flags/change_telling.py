@@ -5,16 +5,16 @@ from __future__ import annotations
 from apps.audit.registry import event_record
 from apps.flags import change_choices as choices
 from apps.flags.change_notices import asker_of, notice_add, owners_of
-from apps.flags.models import ChangeRequest
+from apps.flags.models import ChangeRequest, TwoPersonRule
 
 
-def asked(row: ChangeRequest) -> None:
-    """A request waits: the flag's owners hear of it."""
+def asked(row: ChangeRequest, rule: TwoPersonRule | None = None) -> None:
+    """A request waits: the flag's owners hear of it, and the team that the rule names, which may own only what the flag is about."""
     notice_add(
         organisation=row.organisation,
         kind=choices.REQUEST,
         about=str(row.pk),
-        addresses=owners_of(row.organisation, row.team),
+        addresses=_owners(row, rule),
         subject=f"{row.asked_by} asks to {_verb(row)} {row.flag_name}",
         lines=[
             f"{row.asked_by} asks to {_verb(row)} the flag {row.flag_name} of {row.organisation.name}.",
@@ -25,8 +25,8 @@ def asked(row: ChangeRequest) -> None:
     )
 
 
-def glass_broken(row: ChangeRequest) -> None:
-    """One person did what takes two: a fact on every timeline, and an e-mail to the owners."""
+def glass_broken(row: ChangeRequest, rule: TwoPersonRule | None = None) -> None:
+    """One person did what takes two: a fact on every timeline, and an e-mail to the owners and to the team that the rule names."""
     event_record(
         kind=choices.GLASS_EVENT,
         subject_kind="flag",
@@ -45,7 +45,7 @@ def glass_broken(row: ChangeRequest) -> None:
         organisation=row.organisation,
         kind=choices.GLASS,
         about=str(row.pk),
-        addresses=owners_of(row.organisation, row.team),
+        addresses=_owners(row, rule),
         subject=f"{row.asked_by} broke glass to {_verb(row)} {row.flag_name}",
         lines=[
             f"{row.asked_by} did alone what takes two persons: {_verb(row)} the flag {row.flag_name} of {row.organisation.name}.",
@@ -75,6 +75,12 @@ def came_of(row: ChangeRequest) -> None:
         subject=f"{row.flag_name}: {status.label.lower()}",
         lines=lines,
     )
+
+
+def _owners(row: ChangeRequest, rule: TwoPersonRule | None) -> list[str]:
+    """Whom to tell: who owns the flag, and the team that the rule names."""
+    named = rule.team if rule is not None else None
+    return owners_of(row.organisation, row.team) + (owners_of(row.organisation, named) if named not in (None, row.team) else [])
 
 
 def _verb(row: ChangeRequest) -> str:

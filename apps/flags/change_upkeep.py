@@ -16,8 +16,9 @@ from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
 from apps.flags import change_choices as choices
+from apps.flags.change_applying import apply_scheduled, change_fail
 from apps.flags.change_notices import notice_add, owners_of
-from apps.flags.changes import apply_scheduled, change_fail
+from apps.flags.foretelling import change_foretell, flip_keep
 from apps.flags.models import ChangeRequest, Flag
 from apps.flags.services import flag_flip
 from apps.publishing.errors import PublishError
@@ -45,9 +46,12 @@ def change_run(change_id: UUID, *, now: datetime | None = None) -> bool:
     before = row.state
     try:
         with transaction.atomic():
+            foretold = change_foretell(row, now=now) if row.state == choices.SCHEDULED else None
             done = apply_scheduled(row, now=now, actor=SCHEDULE)
             if done.state == choices.APPLIED:
-                publish(actor=SCHEDULE, reason=f"{row.reason} (scheduled by {row.asked_by})")
+                version = publish(actor=SCHEDULE, reason=f"{row.reason} (scheduled by {row.asked_by})")
+                if foretold is not None:
+                    flip_keep(actor=SCHEDULE, result=done, prediction=foretold, version=version)
     except (ServiceError, PublishError) as error:
         row = rows.get(pk=change_id)
         change_fail(row, error.message, actor=SCHEDULE)

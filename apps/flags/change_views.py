@@ -19,13 +19,16 @@ from apps.flags import change_rules as rules
 from apps.flags import change_selectors as selectors
 from apps.flags import changes, two_person_rules
 from apps.flags.change_forms import FlipForm, RuleForm
+from apps.flags.change_rows import fingerprint, told_of
 from apps.flags.change_tables import CHANGES
 from apps.flags.consequences import Prediction
 from apps.flags.detail import FlagDetail, flag_rows
+from apps.flags.foretelling import change_foretell, flip_keep
 from apps.flags.models import ChangeRequest, TwoPersonRule
 from apps.flags.selectors import flags_of
 from apps.ownership.selectors import teams as teams_of
 from apps.publishing.editing import ActionView
+from apps.publishing.models import Version
 from apps.publishing.preview import change_publish
 from apps.publishing.selectors import fleet_status_of, head_state_of
 from apps.publishing.trail import trail
@@ -110,7 +113,7 @@ class DetailView(ScopedView):
     def get(self, request: HttpRequest, change_id: object) -> HttpResponseBase:
         row = _change(self)
         flag, user = row.flag, str(request.user.pk)
-        told = changes.told_of(flag) if flag is not None else {}
+        told = told_of(flag) if flag is not None else {}
         team = flag.owner_id if flag is not None else row.team_id
         own = row.asked_kind == "user" and row.asked_id == user
         may_decide = self.choice.role in roles_for("change.approve") or bool(team and self.choice.may("change.approve", team=team))
@@ -123,7 +126,7 @@ class DetailView(ScopedView):
             "fields": _fields(row, told),
             "prediction": _prediction(request, self.choice, row) if open_ and _measurable(row) else None,
             "conflicts": _conflicts(row, told) if open_ and flag is not None else [],
-            "seen": changes.fingerprint(told) if told else "",
+            "seen": fingerprint(told) if told else "",
             "own": own,
             "may_approve": waits and may_decide and not own and flag is not None,
             "may_reject": waits and may_decide and not own,
@@ -199,10 +202,17 @@ class ApproveView(DecisionView):
 
     permission = "change.approve"
     reason_required = False
+    foretold: Prediction | None = None
+    """What a flip that happens with the approval was foretold to do."""
 
     def change(self, reason: str) -> ChangeRequest:
+        self.foretold = change_foretell(self.object)
         seen = self.request.POST.get("seen", "")[:64]
         return changes.change_approve(actor=self.actor, change=self.object, reason=reason[:REASON_LENGTH], seen=seen)
+
+    def after_publish(self, result: ChangeRequest, version: Version | None) -> None:
+        if self.foretold is not None:
+            flip_keep(actor=self.actor, result=result, prediction=self.foretold, version=version)
 
 
 class RejectView(DecisionView):

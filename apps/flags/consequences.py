@@ -1,4 +1,4 @@
-"""What a flip would do: who gets whose requests, what that costs, how soon answers begin; and how right that was. Pure.
+"""What a flip would do: who gets whose requests, what that costs, how soon answers begin. Pure.
 
 It is worked out from two things that are known: the config as proxies have it (``apps.flags.plans``) and what was measured (``Load``).
 What neither tells is said in ``Prediction.gaps`` and never guessed. Money is nano-dollars, times are microseconds unless a name says
@@ -21,8 +21,6 @@ LEAST_MEASURED = 20
 """So many times to the first token are enough to name a p95."""
 FINE = 1_000
 """Parts of a request that weighted histograms are counted in: a tail must not weigh more for being rounded up."""
-WITHIN = 0.15
-"""A prediction that is off by no more than this was right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,8 @@ class RouteCase:
     """One route that a flip reaches.
 
     loads: by place, over the window. reach: the share of its requests that the flip is for, 0 to 1. stay: what still answers keeps what
-    it has, because the flip only takes targets away; otherwise everything is shared out anew.
+    it has, because the flip only takes targets away; otherwise everything is shared out anew. back: what nobody answers now is refused
+    because of the flag, and comes back. usual: by place, what its answers were like before that.
     """
 
     name: str
@@ -80,6 +79,8 @@ class RouteCase:
     loads: Mapping[Place, Load]
     reach: float = 1.0
     stay: bool = False
+    back: bool = False
+    usual: Mapping[Place, Load] = field(default_factory=dict)
 
 
 class TargetChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,41 +152,6 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
         return sorted((one for one in self.targets if one.gained > 0), key=lambda one: -one.gained)
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a flip, in the units of ``Prediction``, over ``seconds`` that begin once every proxy had it."""
-
-    seconds: float
-    requests: int
-    targets: dict[str, float] = {}
-    refused_per_minute: float = 0.0
-    cost: int = 0
-    ttft: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One figure beside what was predicted. unit: ``rate`` (requests a minute), ``dollars`` (an hour), ``thousand`` (a thousand requests)
-    or ``time``. off: how far the prediction was off, as a share of it; None where one of the two is not known."""
-
-    name: str
-    unit: str
-    predicted: float | None
-    measured: float | None
-
-    @property
-    def off(self) -> float | None:
-        if self.predicted is None or self.measured is None:
-            return None
-        if not self.predicted:
-            return 0.0 if not self.measured else None
-        return (self.measured - self.predicted) / abs(self.predicted)
-
-    @property
-    def right(self) -> bool | None:
-        """Whether it was within ``WITHIN``; None where nobody can tell."""
-        return None if self.off is None else abs(self.off) <= WITHIN
-
-
 # --- who gets what ----------------------------------------------------------------------------------------------------
 
 
@@ -217,6 +183,7 @@ def moved(case: RouteCase, *, cost: Callable[[Place], float | None], first: Call
     """The requests of the window by the place that would have answered them. Its sum is that of ``case.loads``."""
     now = {place: load.requests for place, load in case.loads.items()}
     refused = now.pop(NOBODY, 0.0)
+    comes_back = refused * case.reach if case.back else 0.0
     total = sum(now.values())
     wanted = {} if case.after.stopped else shares(case.after.options, case.after.strategy, cost=cost, first=first)
     full: dict[Place, float] = {}
@@ -229,7 +196,9 @@ def moved(case: RouteCase, *, cost: Callable[[Place], float | None], first: Call
     else:
         full = {place: total * share for place, share in wanted.items()} or {NOBODY: total}
     then = {place: now.get(place, 0.0) * (1 - case.reach) + full.get(place, 0.0) * case.reach for place in now.keys() | full.keys()}
-    then[NOBODY] = then.get(NOBODY, 0.0) + refused
+    then[NOBODY] = then.get(NOBODY, 0.0) + refused - comes_back
+    for place, share in (wanted or {NOBODY: 1.0}).items():
+        then[place] = then.get(place, 0.0) + comes_back * share
     return {place: count for place, count in then.items() if count}
 
 
@@ -272,8 +241,10 @@ def predict(
     times_now: list[tuple[Mapping[int, float], float]] = []
     times_then: list[tuple[Mapping[int, float], float]] = []
     untimed: set[Place] = set()
+    unseen: set[str] = set()
     for case in cases:
-        whole = sum((load for place, load in case.loads.items() if place != NOBODY), Load())
+        answered = sum((load for place, load in case.loads.items() if place != NOBODY), Load())
+        whole = answered if answered.requests else sum(case.usual.values(), Load())
         mean = _mean(whole)
         went = moved(case, cost=lambda place, mean=mean: known.cost(place, mean), first=known.first)  # type: ignore[misc]
         for option in case.after.options:
@@ -294,15 +265,19 @@ def predict(
                 times_then.append((load.first_token, kept / before))
             if gained < 1e-9:
                 continue
+            if not whole.requests:
+                unseen.add(case.name)
+                continue
             each = known.cost(place, mean)
             if each is None:
                 unpriced.add(place)
             else:
                 cost_then += each * gained
             # whoever answers few of a route's requests answers what others failed first, and is timed with their failures
-            usual = load.requests * 2 >= whole.requests and sum(load.first_token.values()) >= LEAST_MEASURED
-            there = load if usual else elsewhere(place)
-            streams = sum(whole.first_token.values()) / whole.requests if whole.requests else 0.0
+            own = load if answered.requests else case.usual.get(place, load)
+            told_by_own = own.requests * 2 >= whole.requests and sum(own.first_token.values()) >= LEAST_MEASURED
+            there = own if told_by_own else elsewhere(place)
+            streams = sum(whole.first_token.values()) / whole.requests
             if not streams:
                 continue  # such answers have no first token
             if sum(there.first_token.values()) < LEAST_MEASURED:
@@ -314,10 +289,12 @@ def predict(
         told.append("No request reached it while it was measured: what would move is not known.")
     told += [f"{place.label} has no price: what it costs is not known." for place in sorted(unpriced)]
     told += [f"{place.label} has answered too little lately: how soon its answers begin is not known." for place in sorted(untimed)]
+    told += [
+        f"No answer of {name} was measured lately: what its answers cost, and how soon they begin, is not known." for name in sorted(unseen)
+    ]
     per_hour = 60.0 / minutes if minutes else 0.0
-    measured = blended(times_now)
-    enough = sum(measured.values()) >= LEAST_MEASURED
-    ttft_then = None if untimed or not enough else p95(blended(times_then))
+    measured, expected = blended(times_now), blended(times_then)
+    known_then = not untimed and not unseen and sum(expected.values()) >= LEAST_MEASURED - 0.5
     targets = _targets(now, then, minutes, known, {place: most * max(1, proxies) for place, most in limit.items()}, states or {})
     return Prediction(
         minutes=minutes,
@@ -329,9 +306,9 @@ def predict(
         refused_then=then.get(NOBODY, 0.0) / minutes if minutes else 0.0,
         rate=requests / minutes if minutes else 0.0,
         cost_now=round(cost_now * per_hour),
-        cost_then=None if unpriced else round(cost_then * per_hour),
-        ttft_now=p95(measured) if enough else None,
-        ttft_then=ttft_then,
+        cost_then=None if unpriced or unseen else round(cost_then * per_hour),
+        ttft_now=p95(measured) if sum(measured.values()) >= LEAST_MEASURED else None,
+        ttft_then=p95(expected) if known_then else None,
         gaps=told,
     )
 
@@ -411,22 +388,3 @@ def runs_out_ms(*, remaining: int, per_hour: float, now_ms: int, window_ends_ms:
         return None
     at = now_ms + remaining / per_hour * 3_600_000
     return int(at) if at < window_ends_ms else None
-
-
-# --- afterwards -------------------------------------------------------------------------------------------------------
-
-
-def compared(prediction: Prediction, outcome: Outcome) -> list[Line]:
-    """What was predicted beside what came of it: traffic, cost, time to the first token."""
-    rate = outcome.requests / outcome.seconds * 60 if outcome.seconds else None
-    lines = [Line("Requests", "rate", prediction.rate, rate)]
-    for one in sorted(prediction.targets, key=lambda one: -one.then_per_minute):
-        if one.gained > 0 or one.then_per_minute > 0:
-            lines.append(Line(f"To {one.target}", "rate", one.then_per_minute, outcome.targets.get(one.target, 0.0)))
-    if prediction.refused_then > 0 or outcome.refused_per_minute > 0:
-        lines.append(Line("Refused", "rate", prediction.refused_then, outcome.refused_per_minute))
-    lines.append(Line("Cost", "dollars", prediction.cost_then, outcome.cost))
-    thousand = prediction.cost_then / (prediction.rate * 60) * 1000 if prediction.cost_then is not None and prediction.rate else None
-    lines.append(Line("Cost of 1,000 requests", "thousand", thousand, outcome.cost / (rate * 60) * 1000 if rate else None))
-    lines.append(Line("p95 to first token", "time", prediction.ttft_then, outcome.ttft))
-    return lines

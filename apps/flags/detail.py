@@ -16,10 +16,12 @@ from apps.accounts.scope import Choice
 from apps.audit.models import AuditEvent
 from apps.audit.selectors import audit_events
 from apps.contracts.snapshot import FlagFragment, FlagKind, FlagSubject, Level
+from apps.flags.afterwards import Line, Outcome
 from apps.flags.change_choices import OPEN_STATES, WAITING
-from apps.flags.consequences import Line, Outcome, Prediction
+from apps.flags.consequences import Prediction
+from apps.flags.flip_events import flips_read, recent_flips
 from apps.flags.flips import ends_at, flips_of, lines_of, outcome_now, prediction_of
-from apps.flags.measuring import FOLLOWED, Flip, Question, flips_read, recent_flips
+from apps.flags.measuring import FOLLOWED, Flip, Question
 from apps.flags.models import ChangeRequest, Flag, FlagExposure, FlagFlip
 from apps.flags.overrides import what_it_does, with_last_flip
 from apps.flags.selectors import flags_of
@@ -214,6 +216,7 @@ class FlagDetail:
             now=self.now,
             state=self.state,
             flips=None if recent is None else flips_read(recent),
+            flipped_at=getattr(self.flag, "flipped_at", None),
         )
 
 

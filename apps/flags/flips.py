@@ -11,7 +11,8 @@ from django.db import transaction
 
 from apps.accounts.scope import Scope
 from apps.audit.actors import Actor
-from apps.flags.consequences import Line, Outcome, Prediction, compared
+from apps.flags.afterwards import Line, Outcome, compared
+from apps.flags.consequences import Prediction
 from apps.flags.measuring import FOLLOWED, OF_REQUESTS, SETTLING, SPREADING, outcome_of
 from apps.flags.models import Flag, FlagFlip
 

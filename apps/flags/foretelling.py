@@ -1,12 +1,18 @@
-"""Flips that come from elsewhere than the dialog: what they would do is measured the same way, and kept with them."""
+"""Flips that come from elsewhere than the dialog (the API, an approval, a schedule): what they would do is measured the same way, and kept
+with them."""
 
 from __future__ import annotations
 
+import logging
+from datetime import datetime
 from typing import TYPE_CHECKING
+
+from django.db import OperationalError, transaction
+from django.utils import timezone as clock
 
 from apps.accounts.scope import Scope
 from apps.audit.actors import Actor
-from apps.flags.change_choices import APPLIED
+from apps.flags.change_choices import APPLIED, OPEN_STATES
 from apps.flags.consequences import Prediction
 from apps.flags.detail import fragment_of
 from apps.flags.flips import flip_note
@@ -17,6 +23,8 @@ from apps.publishing.selectors import proxy_details
 if TYPE_CHECKING:
     from apps.publishing.models import Version
 
+log = logging.getLogger("bulkhead.flags")
+
 
 def flip_foretell(flag: Flag, *, on: bool, share: int = 100, simulated_only: bool = False) -> Prediction:
     """What a flip would do, measured as its dialog shows it, of the organisation's own traffic. ``flag.organisation`` is read."""
@@ -24,6 +32,23 @@ def flip_foretell(flag: Flag, *, on: bool, share: int = 100, simulated_only: boo
     scope = Scope(organisation=str(organisation.pk), simulated=organisation.simulated)
     flip = Flip(fragment_of(flag), on, share, simulated_only)
     return Question(organisation=organisation, scope=scope, flip=flip, heard=proxy_details()).answer()
+
+
+def change_foretell(row: ChangeRequest, *, now: datetime | None = None) -> Prediction | None:
+    """The same of what a request asks for, just before it happens; None where it does not happen now: its time is to come, it is over, it
+    gives the flag to another team, or the flag is gone. A forecast that fails holds no flip up: it is logged, and there is none.
+    ``row.flag`` and ``row.organisation`` are read."""
+    if row.flag is None or row.gives or row.state not in OPEN_STATES or (row.at is not None and row.at > (now or clock.now())):
+        return None
+    row.flag.organisation = row.organisation
+    try:
+        with transaction.atomic():
+            return flip_foretell(row.flag, on=row.turn_on, share=row.share, simulated_only=row.simulated_only)
+    except OperationalError:  # the database is away: so it is for the flip
+        raise
+    except Exception:
+        log.exception("flags: what %s would do could not be foretold", row.flag_name)
+        return None
 
 
 def flip_keep(*, actor: Actor, result: Flag | ChangeRequest, prediction: Prediction, version: Version | None) -> FlagFlip | None:

@@ -1,7 +1,8 @@
 """Whether a flip takes a second person, asked by every write that could be one.
 
 ``flag_flip``, ``flag_set`` and ``flag_delete`` call ``flip_guard`` themselves, so that no page, call or rollback has a way around it.
-``changes.py`` alone may open it, for one flag and one standing, after the request's row says that two persons agreed.
+``changes.py`` and ``change_applying.py`` alone may open it, for one flag and one standing, after the request's row says that two persons
+agreed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from django.utils import timezone as clock
 from apps.audit.errors import ServiceError
 from apps.flags import change_rules as rules
 from apps.flags.change_choices import ENVIRONMENTS
+from apps.flags.concerned import target_teams, teams_concerned
 from apps.flags.models import Flag, TwoPersonRule
 from apps.keys.models import VirtualKey
 
@@ -57,8 +59,14 @@ def rule_for(flag: Flag, before: rules.Standing, after: rules.Standing, *, plann
     found = rules_in_force(flag.organisation)
     if not found:
         return None
-    asked = rules.Asked(flag.kind, flag.subject_kind, str(flag.owner_id or ""), _environments(flag, found), turned, simulated_only=False)
+    asked = _asked(flag, found)._replace(direction=turned)
     return next((row for row in found if rules.takes_two(asked, [rule_of(row)])), None)
+
+
+def _asked(flag: Flag, found: list[TwoPersonRule]) -> rules.Asked:
+    """A flag as these rules see it; whom it concerns is looked up where one of them names a team."""
+    teams = teams_concerned(flag) if any(row.team_id for row in found) else frozenset[str]()
+    return rules.Asked(flag.kind, flag.subject_kind, teams, _environments(flag, found), "on", simulated_only=False)
 
 
 def _planned_alone(before: rules.Standing, after: rules.Standing) -> bool:
@@ -82,7 +90,7 @@ def _environments(flag: Flag, found: list[TwoPersonRule]) -> frozenset[str]:
 
 @contextmanager
 def agreed(flag: Flag, after: rules.Standing) -> Iterator[None]:
-    """For ``changes.py`` alone: inside, the guard lets this flag go to this standing."""
+    """For the two files that may: inside, the guard lets this flag go to this standing."""
     token = _agreed.set((flag.pk, after))
     try:
         yield
@@ -104,8 +112,9 @@ def flip_guard(*, actor: Actor, flag: Flag, before: rules.Standing, after: rules
         )
 
 
-def edit_guard(*, actor: Actor, flag: Flag, before: rules.Standing, after: rules.Standing, reworked: bool) -> None:
-    """The same for an edit by a person. reworked: what the flag does changes too, which counts as turning it on while it is on.
+def edit_guard(*, actor: Actor, flag: Flag, before: rules.Standing, after: rules.Standing, was: Flag | None = None) -> None:
+    """The same for an edit by a person. was: the flag before, where what it does changes too: while it is on that is turning off what
+    it did and turning on what it does.
 
     A document or a command on the host is not asked: whoever has the host has it all, and documents are reviewed where they are kept.
     """
@@ -113,9 +122,9 @@ def edit_guard(*, actor: Actor, flag: Flag, before: rules.Standing, after: rules
         return
     flip_guard(actor=actor, flag=flag, before=before, after=after)
     now = clock.now()
-    if not reworked or not before.at(now).on or not after.at(now).on:
+    if was is None or not before.at(now).on or not after.at(now).on:
         return
-    rule = rule_for(flag, rules.OFF, after)
+    rule = rule_for(was, before.at(now), rules.OFF) or rule_for(flag, rules.OFF, after)
     if rule is not None:
         raise TwoPersonsNeeded(
             f"{flag.name} is on, and {_words(rule)} takes two persons: turn it off, edit it, then ask to turn it on", "on"
@@ -125,16 +134,18 @@ def edit_guard(*, actor: Actor, flag: Flag, before: rules.Standing, after: rules
 def owner_rule(flag: Flag, team: UUID | None) -> TwoPersonRule | None:
     """The rule that would ask less of the flag if that team (None: nobody) owned it; None: no rule would."""
     found = rules_in_force(flag.organisation) if flag.owner_id != team else []
-    if not found:
+    if not any(row.team_id for row in found):  # only a rule that names a team can be left
         return None
-    now = rules.Asked(flag.kind, flag.subject_kind, str(flag.owner_id or ""), _environments(flag, found), "on", simulated_only=False)
-    held = rules.weakened(now, now._replace(team=str(team or "")), [rule_of(row) for row in found])
+    of_target = frozenset(target_teams(flag))
+    now = rules.Asked(flag.kind, flag.subject_kind, of_target, _environments(flag, found), "on", simulated_only=False)
+    owned, given = ({str(pk)} if pk is not None else set() for pk in (flag.owner_id, team))
+    held = rules.weakened(now._replace(teams=of_target | owned), now._replace(teams=of_target | given), [rule_of(row) for row in found])
     return next((row for row in found if rule_of(row) == held), None)
 
 
 @contextmanager
 def agreed_owner(flag: Flag, team: UUID | None) -> Iterator[None]:
-    """For ``changes.py`` alone: inside, the guard lets this flag go to this team."""
+    """For the two files that may: inside, the guard lets this flag go to this team."""
     token = _agreed_owner.set((flag.pk, team))
     try:
         yield

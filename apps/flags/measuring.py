@@ -9,28 +9,24 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models.functions import JSONObject
 
 from apps.accounts.models import Organisation
 from apps.accounts.scope import Scope
-from apps.audit.models import Event
-from apps.contracts.pricing import Price, PriceError
-from apps.contracts.snapshot import DiscountFragment, FlagFragment, PriceFragment, ProviderFragment, RouteFragment
-from apps.contracts.tariff import PriceBook
-from apps.flags.choices import FLIP_EVENT
-from apps.flags.consequences import LEAST_MEASURED, BudgetChange, Load, Outcome, Prediction, RouteCase, blended, p95, predict, runs_out_ms
+from apps.contracts.snapshot import FlagFragment, RouteFragment
+from apps.flags.afterwards import Outcome
+from apps.flags.consequences import LEAST_MEASURED, BudgetChange, Load, Prediction, RouteCase, blended, p95, predict, runs_out_ms
+from apps.flags.flip_events import WINDOW, flipped_last, flips_since
 from apps.flags.neighbours import BudgetStanding, budgets_standing
-from apps.flags.plans import NOBODY, STOPPING, Place, Plan, acts, place_of, plan
+from apps.flags.plans import NOBODY, STOPPING, Place, Plan, acts, plan
+from apps.flags.published import Config
 from apps.providers.live import LiveTarget, live_targets
 from apps.publishing.state import ConfigState, head_state
-from apps.usage.covering import floor
-from apps.usage.moves import EVERYTHING, LATELY, PAST, RECENT, VOLUME, Whose, Work, work_before, work_of
+from apps.usage.covering import ceil, floor
+from apps.usage.moves import EVERYTHING, LATELY, PAST, RECENT, USUAL, VOLUME, Whose, Work, work_before, work_of
 
-WINDOW = timedelta(hours=1)
 SPREADING = timedelta(seconds=5)
 """A flip is everywhere within a second; requests that began before it are booked when they end."""
 SETTLING = timedelta(seconds=3)
@@ -38,7 +34,8 @@ SETTLING = timedelta(seconds=3)
 FOLLOWED = timedelta(minutes=5)
 """So long after a flip it is watched."""
 SHORTEST = timedelta(seconds=30)
-MOST_FLIPS = 500
+LONGEST_STOP = timedelta(hours=46)
+"""What came before a stop that has lasted longer is not known any more: rollups of ten seconds are kept two days."""
 OF_REQUESTS: dict[str, Whose] = {"key": "key_id", "team": "team", "feature": "feature"}
 """Subjects that are a part of every route's requests, and the dimension of usage that tells them."""
 
@@ -54,54 +51,6 @@ class Flip:
 
 
 @dataclass
-class Config:
-    """One organisation's part of the published config."""
-
-    state: ConfigState
-    organisation: str
-
-    @cached_property
-    def providers(self) -> dict[str, ProviderFragment]:
-        """By name."""
-        rows = cast(Mapping[str, ProviderFragment], self.state.fragments["providers"])
-        return {row.name: row for row in rows.values() if row.organisation == self.organisation}
-
-    @cached_property
-    def routes(self) -> list[RouteFragment]:
-        rows = cast(Mapping[str, RouteFragment], self.state.fragments["routes"])
-        return [row for row in rows.values() if row.organisation == self.organisation]
-
-    @cached_property
-    def flags(self) -> list[FlagFragment]:
-        rows = cast(Mapping[str, FlagFragment], self.state.fragments["flags"])
-        return [row for row in rows.values() if row.organisation == self.organisation]
-
-    @cached_property
-    def book(self) -> PriceBook:
-        pages = cast(Mapping[str, PriceFragment], self.state.fragments["prices"])
-        discounts = cast(Mapping[str, DiscountFragment], self.state.fragments["discounts"])
-        return PriceBook(pages.get, [row for row in discounts.values() if row.organisation == self.organisation])
-
-    def price(self, place: Place, now_ms: int) -> Price | None:
-        """What a place costs at a moment; None where nothing prices it."""
-        provider = self.providers.get(place.provider)
-        if provider is None:
-            return None
-        region = next((endpoint.region for endpoint in provider.endpoints if endpoint.name == place.endpoint), "")
-        try:
-            tariff = self.book.tariff(f"{provider.id}/{place.model}", region)
-        except (LookupError, PriceError):
-            return None
-        return tariff.at(now_ms) if tariff else None
-
-    def most_at_once(self) -> dict[Place, int]:
-        """Connections that each target's endpoint takes from one proxy."""
-        most = {(name, endpoint.name): endpoint.max_connections for name, row in self.providers.items() for endpoint in row.endpoints}
-        places = {place_of(target, self.providers) for route in self.routes for target in (*route.targets, *route.fallback)}
-        return {place: most.get((place.provider, place.endpoint), 0) for place in places}
-
-
-@dataclass
 class Question:
     """What would come of one flip, gathered: at most six queries where the config is known, each made once."""
 
@@ -113,6 +62,8 @@ class Question:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     flips: Sequence[tuple[str, datetime]] | None = None
     """(id of the flag, when) of the last hour's flips, where they are known already (``recent_flips``)."""
+    flipped_at: datetime | None = None
+    """When the flag was flipped last, where that is known already."""
     state: ConfigState | None = None
     """The published config, where it is known already."""
 
@@ -131,11 +82,15 @@ class Question:
         return {Place(one.place.provider, one.place.endpoint, one.place.model): one for one in found}
 
     @cached_property
+    def _others(self) -> list[FlagFragment]:
+        """The flags beside this one that act now."""
+        return [one for one in self.config.flags if one.id != self.flip.flag.id and acts(one, self.now_ms)]
+
+    @cached_property
     def plans(self) -> dict[str, tuple[Plan, Plan]]:
         """The routes that would answer otherwise than now: how they do and how they would, by name."""
-        flag, others = self.flip.flag, [one for one in self.config.flags if one.id != self.flip.flag.id and acts(one, self.now_ms)]
-        switched = msgspec.structs.replace(flag, on=True, until_ms=None, share=100, simulated_only=False, rules={})
-        without, having = others, [*others, switched]
+        flag, others = self.flip.flag, self._others
+        without, having = others, [*others, _whole(flag)]
         before, after = (without, having) if self.flip.on else (having, without)
         shut = {place for place, one in self.live.items() if one.state == "open"}
         found = {}
@@ -154,18 +109,38 @@ class Question:
         name = OF_REQUESTS.get(self.flip.flag.subject)
         return (name, self.flip.flag.subject_id) if name else None
 
+    @property
+    def _step(self) -> int:
+        """Seconds of the buckets that are looked at; a bucket that is not whole would count as one that is."""
+        return 10 if self.whose is None else 60
+
+    @cached_property
+    def _flips(self) -> Sequence[tuple[str, datetime]]:
+        return flips_since(self.now - WINDOW) if self.flips is None else self.flips
+
     @cached_property
     def begin(self) -> datetime:
         """From when on things have been as they are: an hour ago, or since a flag that these routes look at was flipped last."""
-        own = {one.id for one in self.config.flags if one.id == self.flip.flag.id or self._concerns(one)}
-        flips = flips_since(self.now - WINDOW) if self.flips is None else self.flips
-        return max((at + SPREADING for flag_id, at in flips if flag_id in own), default=self.now - WINDOW)
+        flipped = {flag_id for flag_id, _ in self._flips}
+        own = {one.id for one in self.config.flags if one.id in flipped and (one.id == self.flip.flag.id or self._concerns(one))}
+        since = max((at + SPREADING for flag_id, at in self._flips if flag_id in own), default=self.now - WINDOW)
+        return ceil(since, self._step)
 
     def _concerns(self, flag: FlagFragment) -> bool:
-        """Whether another flag may change what these routes do."""
-        if flag.subject == "route":
-            return any(route.id == flag.subject_id and route.name in self.plans for route in self.config.routes)
-        return flag.kind in ("kill", "degrade")
+        """Whether another flag changes what these routes do, or how many of their requests are let through."""
+        if flag.kind == "release":
+            return False
+        if flag.subject in OF_REQUESTS:
+            return True
+        rest = [one for one in self._others if one.id != flag.id]
+        having = [*rest, _whole(flag)]
+
+        def differs(route: RouteFragment) -> bool:
+            with_it = plan(route, self.config.providers, having, self.now_ms)
+            without = plan(route, self.config.providers, rest, self.now_ms)
+            return (with_it.options, with_it.stopped) != (without.options, without.stopped)
+
+        return any(differs(route) for route in self.config.routes if self.whose is not None or route.name in self.plans)
 
     @cached_property
     def work(self) -> list[Work]:
@@ -177,7 +152,36 @@ class Question:
 
     @property
     def end(self) -> datetime:
-        return floor(self.now - SETTLING, 10)
+        return floor(self.now - SETTLING, self._step)
+
+    @cached_property
+    def _before(self) -> list[Work]:
+        """What targets did that answer little now; and where everything is refused until the flag goes off, what answers were like in the
+        hour before it went on."""
+        usual: tuple[datetime, datetime] | None = None
+        stopped = self._stops if self.whose is not None else any(_calls_nobody(old) for old, _ in self.plans.values())
+        if stopped and not self.flip.on:
+            lately = max((at for flag_id, at in self._flips if flag_id == self.flip.flag.id), default=None)
+            at = self.flipped_at or lately or flipped_last(self.flip.flag.id)
+            usual = (at - WINDOW, at) if at is not None and self.now - at < LONGEST_STOP else None
+        routes = None if self.whose is not None else list(self.plans)
+        return work_before(self.scope, _models(self._few), now=self.now, before=usual, routes=routes, whose=self.whose)
+
+    @property
+    def _stops(self) -> bool:
+        """Whether the flag refuses the part of requests that it is about."""
+        return self.flip.flag.kind == "kill" or self.flip.flag.level in STOPPING
+
+    @cached_property
+    def _usual(self) -> dict[str, dict[Place, Load]]:
+        """By route and place: what answers were like before the flag went on."""
+        found: dict[str, dict[Place, Load]] = {}
+        for one in self._before:
+            if one.route.startswith(USUAL):
+                place = Place(one.provider, one.endpoint, one.model)
+                loads = found.setdefault(one.route.removeprefix(USUAL), {})
+                loads[place] = loads.get(place, Load()) + _load(one)
+        return found
 
     def answer(self) -> Prediction:
         """What the flip would do."""
@@ -231,41 +235,61 @@ class Question:
         if self.whose is not None:
             return self._part(by_route, reach)
         stay = self.flip.on and flag.kind == "kill" and flag.subject in ("provider", "model")
-        return [RouteCase(name, new, by_route.get(name, {}), reach, stay) for name, (_, new) in self.plans.items()]
+        cases = []
+        for name, (old, new) in self.plans.items():
+            back = _calls_nobody(old)
+            usual = self._usual.get(name, {}) if back else {}
+            cases.append(RouteCase(name, new, by_route.get(name, {}), reach, stay, back=back, usual=usual))
+        return cases
 
-    def _part(self, by_route: Mapping[str, Mapping[Place, Load]], reach: float) -> list[RouteCase]:
+    def _part(self, by_route: dict[str, dict[Place, Load]], reach: float) -> list[RouteCase]:
         """A key's, team's or feature's requests: stopped when the flag goes on, answered as their routes are when it goes off."""
-        flag, routes = self.flip.flag, {route.name: route for route in self.config.routes}
-        stops = flag.kind == "kill" or flag.level in STOPPING
-        others = [one for one in self.config.flags if one.id != flag.id and acts(one, self.now_ms)]
+        routes = {route.name: route for route in self.config.routes}
+        back = self._stops and not self.flip.on
+        if back and (refused := by_route.pop("", {}).get(NOBODY)) is not None:  # a key is refused before its route is known
+            asked = {name: sum(load.requests for load in loads.values()) for name, loads in self._usual.items()}
+            for name, count in asked.items():
+                loads = by_route.setdefault(name, {})
+                loads[NOBODY] = loads.get(NOBODY, Load()) + refused.times(count / max(1.0, sum(asked.values())))
         cases = []
         for name, loads in by_route.items():
             if name in routes:
-                as_ever = plan(routes[name], self.config.providers, others, self.now_ms)
-                after = Plan(stopped=f"the flag {flag.name} stops it") if self.flip.on and stops else as_ever
-                cases.append(RouteCase(name, after, loads, reach, stay=self.flip.on and not stops))
+                as_ever = plan(routes[name], self.config.providers, self._others, self.now_ms)
+                stopped = Plan(stopped=f"the flag {self.flip.flag.name} stops it")
+                after = stopped if self.flip.on and self._stops else as_ever
+                stay = self.flip.on and not self._stops
+                usual = self._usual.get(name, {}) if back else {}
+                cases.append(RouteCase(name, after, loads, reach, stay, back=back, usual=usual))
         return cases
 
     @cached_property
-    def _elsewhere(self) -> dict[Place, Load]:
-        """What each target did on all routes; where it has answered little since things are as they are, how quickly it did in the last
-        hour, else in the last days."""
+    def _now(self) -> dict[Place, Load]:
+        """What each target does on all routes since things are as they are."""
         found: dict[Place, Load] = {}
         for one in self.work:
             if one.provider:
                 place = Place(one.provider, one.endpoint, one.model)
                 found[place] = found.get(place, Load()) + _load(one)
+        return found
+
+    @cached_property
+    def _few(self) -> set[Place]:
+        """The targets wanted that have answered little since."""
         wanted = {option.place for _, new in self.plans.values() for option in new.options}
-        busiest = max((load.requests for load in found.values()), default=0.0)
-        few = {
+        busiest = max((load.requests for load in self._now.values()), default=0.0)
+        return {
             place
             for place in wanted
-            if (now := found.get(place, Load())).requests * 5 < busiest or sum(now.first_token.values()) < LEAST_MEASURED
+            if (now := self._now.get(place, Load())).requests * 5 < busiest or sum(now.first_token.values()) < LEAST_MEASURED
         }
-        before = {
-            (one.route, Place(one.provider, one.endpoint, one.model)): one for one in work_before(self.scope, _models(few), now=self.now)
-        }
-        for place in few:
+
+    @cached_property
+    def _elsewhere(self) -> dict[Place, Load]:
+        """What each target did on all routes; where it has answered little since things are as they are, how quickly it did in the last
+        hour, else in the last days."""
+        found = dict(self._now)
+        before = {(one.route, Place(one.provider, one.endpoint, one.model)): one for one in self._before}
+        for place in self._few:
             recent, past = before.get((RECENT, place)), before.get((PAST, place))
             one = recent if recent is not None and sum(recent.first_token.values()) >= LEAST_MEASURED else past or recent
             if one is not None and one.requests:
@@ -310,6 +334,15 @@ def _change(one: BudgetStanding, rate: float, more: float, now_ms: int) -> Budge
     )
 
 
+def _whole(flag: FlagFragment) -> FlagFragment:
+    """The flag as if it were on, for all."""
+    return msgspec.structs.replace(flag, on=True, until_ms=None, share=100, simulated_only=False, rules={})
+
+
+def _calls_nobody(found: Plan) -> bool:
+    return bool(found.stopped) or not found.options
+
+
 def _models(places: Iterable[Place]) -> set[str]:
     return {place.model for place in places}
 
@@ -318,23 +351,6 @@ def _load(one: Work) -> Load:
     return Load(
         one.requests, one.ok, one.tokens_input, one.tokens_output, one.tokens_cache_read, one.cost_nano, one.busy_us, dict(one.first_token)
     )
-
-
-def recent_flips(now: datetime) -> ArraySubquery:
-    """Every flag that was flipped within the last hour and when, as an expression for a query that is made anyway; see ``flips_read``."""
-    rows = Event.objects.filter(kind=FLIP_EVENT, subject_kind="flag", at__gte=now - WINDOW).order_by("-at")
-    return ArraySubquery(rows.annotate(flip=JSONObject(flag="subject_id", at="at")).values("flip")[:MOST_FLIPS])
-
-
-def flips_read(found: Sequence[Mapping[str, str]]) -> list[tuple[str, datetime]]:
-    """What ``recent_flips`` gave."""
-    return [(one["flag"], datetime.fromisoformat(one["at"])) for one in found]
-
-
-def flips_since(start: datetime) -> list[tuple[str, datetime]]:
-    """(id of the flag, when) of flips since a moment: one query."""
-    rows = Event.objects.filter(kind=FLIP_EVENT, subject_kind="flag", at__gte=start).order_by("-at")
-    return list(rows.values_list("subject_id", "at")[:MOST_FLIPS])
 
 
 def outcome_of(

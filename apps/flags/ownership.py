@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import F, QuerySet, Value
+from django.db.models import F, Q, QuerySet, Value
 from django.urls import reverse
 
 from apps.accounts.models import Organisation
@@ -11,8 +11,9 @@ from apps.audit.actors import Actor
 from apps.flags.change_selectors import two_person_rules_of
 from apps.flags.four_eyes import owner_guard
 from apps.flags.models import Flag
-from apps.ownership.models import Runbook, Team
+from apps.ownership.models import Runbook, Service, Team
 from apps.ownership.owned import About, Owned, Thing, column_assign
+from apps.ownership.selectors import same_slug
 
 
 def _rows(organisation: Organisation) -> QuerySet[Flag]:
@@ -33,6 +34,17 @@ def about_team(team: Team) -> list[About]:
         About("flag", "flags:detail", Flag.objects.filter(organisation_id=team.organisation_id, subject_kind="team", subject_id=team.slug)),
         About("rule", "changes:rules", two_person_rules_of(team.organisation).filter(team=team), Value("about two persons"), argument=""),
     ]
+
+
+def about_service(service: Service) -> list[About]:
+    """Flags whose rules name the service, unless another team has one that is called the same: records and flags know the short name."""
+    named = Q()
+    for field in ("service", "appName"):
+        for constraint in ({"contextName": field, "values": [service.slug]}, {"contextName": field, "value": service.slug}):
+            named |= Q(rules__strategies__contains=[{"constraints": [constraint]}])
+            named |= Q(rules__segments__contains=[{"constraints": [constraint]}])
+    rows = Flag.objects.filter(named, ~same_slug(service), organisation_id=service.team.organisation_id)
+    return [About("flag", "flags:detail", rows, argument="name")]
 
 
 @transaction.atomic

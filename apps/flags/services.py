@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from apps.contracts.identifiers import uuid7
 from apps.flags import choices
 from apps.flags import rules as checks
 from apps.flags.change_rules import OFF
+from apps.flags.concerned import answering
 from apps.flags.four_eyes import edit_guard, flip_guard, owner_guard, standing_of
 from apps.flags.models import Flag
 from apps.publishing.services import section_touch
@@ -80,7 +82,7 @@ def flag_set(
         permission_require(actor=actor, action="flag.change", organisation=organisation, team=team)
     if flag is not None:
         owner_guard(actor=actor, flag=flag, team=owner.pk if owner is not None else None)
-    before = {} if flag is None else flag_facts(flag)
+    before, was = {} if flag is None else flag_facts(flag), copy(flag)
     was_on = flag is not None and flag.on
     stood = OFF if flag is None else standing_of(flag)
     flag = flag or Flag(id=id or uuid7(), organisation=organisation, name=name)
@@ -97,8 +99,11 @@ def flag_set(
     after = flag_facts(flag)
     if after == before:
         return flag
-    reworked = any(after[field] != before.get(field) for field in WHAT_IT_DOES)
-    edit_guard(actor=actor, flag=flag, before=stood, after=standing_of(flag), reworked=reworked)
+    reworked = was is not None and any(after[field] != before[field] for field in WHAT_IT_DOES)
+    if was is None or reworked:
+        for answers in answering(flag):  # nobody reaches another team's route by a flag of their own
+            permission_require(actor=actor, action="flag.change", organisation=organisation, team=answers)
+    edit_guard(actor=actor, flag=flag, before=stood, after=standing_of(flag), was=was if reworked else None)
     if not parents_later:
         _check_dependencies(flag)
     if on and not was_on:
@@ -182,7 +187,7 @@ def flag_delete(*, actor: Actor, flag: Flag, reason: str = "") -> None:
     child = children.exclude(pk=flag.pk).first()
     if child is not None:
         raise ServiceError(f"the flag {child.name!r} depends on it: change that one first", "name")
-    edit_guard(actor=actor, flag=flag, before=standing_of(flag), after=OFF, reworked=False)
+    edit_guard(actor=actor, flag=flag, before=standing_of(flag), after=OFF)
     change_record(actor, "flag.delete", flag, flag_facts(flag), {}, reason)
     flag_id = str(flag.id)
     flag.delete()

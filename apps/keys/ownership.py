@@ -11,7 +11,7 @@ from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.keys.models import KeyRequest, VirtualKey
 from apps.keys.services import key_update
-from apps.ownership.models import Team
+from apps.ownership.models import Service, Team
 from apps.ownership.owned import About, Owned
 from apps.publishing.services import section_touch
 
@@ -41,6 +41,22 @@ def team_leave(team: Team) -> None:
     rows = VirtualKey.objects.filter(Q(team=team) | Q(service__team=team), state="revoked")
     ids = list(rows.values_list("pk", flat=True))
     VirtualKey.objects.filter(pk__in=ids).update(team=None, service=None)
+    section_touch(section="keys", ids=[str(pk) for pk in ids])
+
+
+def about_service(service: Service) -> list[About]:
+    """Keys of the service that are not revoked, and requests for keys of it that wait."""
+    asked = KeyRequest.objects.filter(team=service.team, state="open", facts__service=service.slug)
+    return [
+        About("key", "keys:detail", VirtualKey.objects.filter(service=service, state="active")),
+        About("key_request", "keys:request", asked),
+    ]
+
+
+def service_leave(service: Service) -> None:
+    """Revoked keys, which stay as tombstones, are their team's once their service is deleted."""
+    ids = list(VirtualKey.objects.filter(service=service, state="revoked").values_list("pk", flat=True))
+    VirtualKey.objects.filter(pk__in=ids).update(team=service.team, service=None)
     section_touch(section="keys", ids=[str(pk) for pk in ids])
 
 

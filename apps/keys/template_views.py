@@ -49,7 +49,13 @@ class TemplatesView(ScopedView):
             columns=COLUMNS,
             rows=Team.objects.filter(organisation=self.choice.organisation).select_related("key_template"),
             default_sort="name",
-            nothing_yet=Empty("nothing-yet", "No team yet", "A template is of a team: make a team first, then say what its members may."),
+            nothing_yet=Empty(
+                "nothing-yet",
+                "No team yet",
+                "A template is of a team: make a team first, then say what its members may.",
+                reverse("ownership:team_create") if self.choice.may("team.change") else "",
+                "New team",
+            ),
         )
         if request.GET.get("format") == "csv":
             return listing.csv("bulkhead-key-templates.csv")

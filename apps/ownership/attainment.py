@@ -25,18 +25,20 @@ class Promise(Protocol):
     availability: int
     warn_percent: int
     ttft_ms: int | None
+    latency_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class MonthMeasured:
     """A calendar month of a team's or a service's requests. first: its first day. ok: answered well; failed: the app got an error or no
-    known end; refusals and what apps broke off count as neither. first_token_us: p95, None where no stream was answered. over: no more
-    comes."""
+    known end; refusals and what apps broke off count as neither. first_token_us: p95, None where no stream was answered. total_us: p95 of
+    the time to the whole answer, None where there was none. over: no more comes."""
 
     first: date
     ok: int
     failed: int
     first_token_us: float | None
+    total_us: float | None
     over: bool
 
 
@@ -50,11 +52,12 @@ class MonthAttained:
     budget_percent: int | None
     answered: Status
     first_token: Status | None
+    latency: Status | None
 
     @property
     def status(self) -> Status:
         """The worst of what is promised."""
-        return self.answered if self.first_token is None else worst([self.answered, self.first_token])
+        return worst([self.answered, *(each for each in (self.first_token, self.latency) if each is not None)])
 
     @property
     def availability_text(self) -> str:
@@ -74,11 +77,15 @@ def attained(promise: Promise, month: MonthMeasured) -> MonthAttained:
         kept = month.ok * WHOLE >= promise.availability * asked
         risk = not month.over and budget >= promise.warn_percent
         answered = BROKEN if not kept else RISK if risk else held
-    first_token = None
-    if promise.ttft_ms is not None:
-        measured = month.first_token_us
-        first_token = SILENT if measured is None else held if measured <= promise.ttft_ms * 1_000 else BROKEN
-    return MonthAttained(month, availability, budget, answered, first_token)
+    first_token = _in_time(promise.ttft_ms, month.first_token_us, held)
+    return MonthAttained(month, availability, budget, answered, first_token, _in_time(promise.latency_ms, month.total_us, held))
+
+
+def _in_time(promised_ms: int | None, measured_us: float | None, held: Status) -> Status | None:
+    """A p95 against what is promised of it; None: nothing is."""
+    if promised_ms is None:
+        return None
+    return SILENT if measured_us is None else held if measured_us <= promised_ms * 1_000 else BROKEN
 
 
 def months_back(today: date, count: int) -> list[date]:

@@ -39,7 +39,8 @@ class Sla(models.Model):
 
     availability: share of requests answered well, in 1/100,000 (99.9 % is 99,900). window_days: over how long; what may fail in
     it is the error budget. warn_percent, page_percent: of that budget used up. ttft_ms: p95 of the time to first token that is
-    promised, and ``ttft_warn_ms``, ``ttft_page_ms``, from which on people are told; None: nothing is promised of it.
+    promised, and ``ttft_warn_ms``, ``ttft_page_ms``, from which on people are told; None: nothing is promised of it. latency_ms and its
+    boundaries: the same of the time to the whole answer.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -52,6 +53,9 @@ class Sla(models.Model):
     ttft_ms = models.PositiveIntegerField(null=True, blank=True)
     ttft_warn_ms = models.PositiveIntegerField(null=True, blank=True)
     ttft_page_ms = models.PositiveIntegerField(null=True, blank=True)
+    latency_ms = models.PositiveIntegerField(null=True, blank=True)
+    latency_warn_ms = models.PositiveIntegerField(null=True, blank=True)
+    latency_page_ms = models.PositiveIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -18,6 +18,10 @@ from apps.ownership import checks
 from apps.ownership.models import Contact, Runbook, Service, Sla, Team
 
 MOST_CONTACTS = 20
+SLA_FIELDS = (
+    "availability", "window_days", "warn_percent", "page_percent", "ttft_ms", "ttft_warn_ms", "ttft_page_ms", "latency_ms",
+    "latency_warn_ms", "latency_page_ms",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,9 @@ def sla_set(
     ttft_ms: int | None = None,
     ttft_warn_ms: int | None = None,
     ttft_page_ms: int | None = None,
+    latency_ms: int | None = None,
+    latency_warn_ms: int | None = None,
+    latency_page_ms: int | None = None,
     reason: str = "",
 ) -> Sla:
     """What a team, or one service of it, promises; units as ``Sla``. The same again changes nothing. Raises ServiceError."""
@@ -85,7 +92,8 @@ def sla_set(
     if not 1 <= window_days <= 366:
         raise ServiceError("An error budget lasts between 1 and 366 days.", field="window_days")
     checks.check_boundaries(warn_percent, page_percent)
-    checks.check_first_token(ttft_ms, ttft_warn_ms, ttft_page_ms)
+    checks.check_times("ttft", ttft_ms, ttft_warn_ms, ttft_page_ms)
+    checks.check_times("latency", latency_ms, latency_warn_ms, latency_page_ms)
     wanted = {
         "availability": availability,
         "window_days": window_days,
@@ -94,6 +102,9 @@ def sla_set(
         "ttft_ms": ttft_ms,
         "ttft_warn_ms": ttft_warn_ms,
         "ttft_page_ms": ttft_page_ms,
+        "latency_ms": latency_ms,
+        "latency_warn_ms": latency_warn_ms,
+        "latency_page_ms": latency_page_ms,
     }
     Team.objects.select_for_update().get(pk=team.pk)
     row = Sla.objects.filter(team=team, service=service).first()
@@ -123,10 +134,7 @@ def sla_delete(*, actor: Actor, sla: Sla, reason: str = "") -> None:
 
 def sla_facts(sla: Sla) -> dict[str, Any]:
     """What the audit keeps, in stored units."""
-    return {
-        field: getattr(sla, field)
-        for field in ("availability", "window_days", "warn_percent", "page_percent", "ttft_ms", "ttft_warn_ms", "ttft_page_ms")
-    }
+    return {field: getattr(sla, field) for field in SLA_FIELDS}
 
 
 @transaction.atomic

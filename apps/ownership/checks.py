@@ -139,14 +139,15 @@ def check_boundaries(warn: int, page: int) -> None:
         raise ServiceError("Warn before you page: between 1 and 100 percent of the error budget, warning first.", field="warn_percent")
 
 
-def check_first_token(promised: int | None, warn: int | None, page: int | None) -> None:
-    """Milliseconds of p95. Raises ServiceError."""
+def check_times(name: str, promised: int | None, warn: int | None, page: int | None) -> None:
+    """Milliseconds of a p95: of the time to first token (``ttft``) or to the whole answer (``latency``). Raises ServiceError."""
     if promised is None:
         if warn is not None or page is not None:
-            raise ServiceError("Promise a time to first token before saying where to warn and page.", field="ttft_ms")
+            what = "first token" if name == "ttft" else "the whole answer"
+            raise ServiceError(f"Promise a time to {what} before saying where to warn and page.", field=f"{name}_ms")
         return
     if warn is None or page is None or not 0 < warn <= page or promised <= 0 or promised > 600_000 or page > 600_000:
-        raise ServiceError("Say where to warn and page, warning first, each up to 10 minutes.", field="ttft_warn_ms")
+        raise ServiceError("Say where to warn and page, warning first, each up to 10 minutes.", field=f"{name}_warn_ms")
 
 
 def check_text(text: str) -> str:

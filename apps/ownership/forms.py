@@ -138,6 +138,12 @@ class SlaForm(forms.Form):
     )
     ttft_warn_ms = forms.IntegerField(required=False, min_value=1, max_value=600_000, label="Warn from (ms)")
     ttft_page_ms = forms.IntegerField(required=False, min_value=1, max_value=600_000, label="Page from (ms)")
+    latency_ms = forms.IntegerField(
+        required=False, min_value=1, max_value=600_000, label="p95 of the whole answer (ms)",
+        help_text="From the request's arrival to its last byte. Empty: none is promised.",
+    )  # fmt: skip
+    latency_warn_ms = forms.IntegerField(required=False, min_value=1, max_value=600_000, label="Warn from (ms)")
+    latency_page_ms = forms.IntegerField(required=False, min_value=1, max_value=600_000, label="Page from (ms)")
 
     def clean_availability(self) -> int:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import cache
 from typing import Any, Protocol
 from uuid import UUID
@@ -19,9 +19,10 @@ from apps.accounts.scope import Scope
 from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
+from apps.audit.selectors import audit_events
 from apps.audit.services import change_record
 from apps.ownership.attainment import MonthMeasured
-from apps.ownership.models import Holding, Runbook, Team
+from apps.ownership.models import Holding, Runbook, Service, Sla, Team
 
 MOST_AT_ONCE = 1000
 """Objects that one call may give to a team."""
@@ -67,8 +68,8 @@ class Thing:
 
 @dataclass(frozen=True)
 class About:
-    """Rows that are about a team, whoever owns them. name: a column, or what all of them are called. argument: the column that the page's
-    address takes; empty: it takes none."""
+    """Rows that are about a team or a service, whoever owns them. name: a column, or what all of them are called. argument: the column that
+    the page's address takes; empty: it takes none."""
 
     kind: str
     url: str
@@ -121,7 +122,17 @@ def things_about(team: Team, *, most: int) -> list[Thing]:
     """What is about a team and would be left without it, ``most`` of each kind: one query."""
     from controlplane.owned import ABOUT_TEAM
 
-    found: list[About] = [one for path in ABOUT_TEAM for one in import_string(path)(team)]
+    return _about([one for path in ABOUT_TEAM for one in import_string(path)(team)], most)
+
+
+def things_of_service(service: Service, *, most: int) -> list[Thing]:
+    """What hangs on a service and would be left without it, ``most`` of each kind: one query."""
+    from controlplane.owned import ABOUT_SERVICE
+
+    return _about([one for path in ABOUT_SERVICE for one in import_string(path)(service)], most)
+
+
+def _about(found: Sequence[About], most: int) -> list[Thing]:
     parts = []
     for number, about in enumerate(found):
         of = {
@@ -147,6 +158,28 @@ def held_by(kind: str) -> models.Subquery:
 def owner_of(*, kind: str, object_id: object) -> UUID | None:
     """The team that holds an object of such a kind, for permissions."""
     return Holding.objects.filter(kind=kind, object_id=str(object_id)).values_list("team_id", flat=True).first()
+
+
+def owning_team(organisation: Organisation, *, kind: str, object_id: str) -> UUID | None:
+    """Id of the team that owns an object of a kind; None where nobody does, and where there is no such object: one query."""
+    try:
+        return owned_kinds()[kind].rows(organisation).filter(pk=UUID(object_id)).values_list("held_by", flat=True).first()
+    except ValueError:  # the subject of a flag is a text: no id, no object
+        return None
+
+
+def owners_lately(organisation: Organisation, *, kind: str, object_id: str, since: datetime) -> set[UUID]:
+    """Who owns an object of a kind now, and who did at some moment since then: two queries.
+
+    Before now it is what the audit says was so before a change: the slug under ``owner`` or, of a key, ``team``. A team that is deleted is
+    in it no more.
+    """
+    now = owning_team(organisation, kind=kind, object_id=object_id)
+    events = audit_events(subject_kind=kind, subject_id=object_id, action=f"{kind}.update").filter(at__gte=since)
+    told = [before.get("owner") or before.get("team") for before in events.values_list("before", flat=True) if before]
+    slugs = {slug for slug in told if slug}
+    former = Team.objects.filter(organisation=organisation, slug__in=slugs).values_list("pk", flat=True) if slugs else []
+    return {pk for pk in (now, *former) if pk is not None}
 
 
 def holding_move(*, kind: str, before: object, after: object) -> None:
@@ -254,6 +287,11 @@ def _uuid(text: str) -> UUID:
 
 def _runbooks(organisation: Organisation) -> models.QuerySet[Runbook]:
     return Runbook.objects.filter(organisation=organisation).annotate(held_by=models.F("owner_id"))
+
+
+def about_service(service: Service) -> list[About]:
+    """What it promises."""
+    return [About("SLA", "ownership:sla", Sla.objects.filter(service=service), models.Value("of this service"))]
 
 
 RUNBOOKS = Owned("runbook", "Runbooks", "history", "ownership:runbook", _runbooks, column_assign)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Exists, Expression, OuterRef, Q, QuerySet, TextField
+from django.db.models.functions import Cast
 from django.urls import reverse
 
 from apps.accounts.models import Organisation
@@ -20,6 +21,8 @@ __all__ = [
     "runbook_get",
     "runbook_kept",
     "runbook_link",
+    "runbooks_referred",
+    "same_slug",
     "service_get",
     "services",
     "team_get",
@@ -62,6 +65,12 @@ def service_get(*, organisation: Organisation, team_slug: str, slug: str) -> Ser
     )
 
 
+def same_slug(service: Service) -> Exists:
+    """For a filter: whether another team of the organisation has a service that is called the same, as records and rules call it."""
+    others = Service.objects.filter(team__organisation_id=service.team.organisation_id, slug=service.slug)
+    return Exists(others.exclude(pk=service.pk))
+
+
 def cell_owner(*, organisation: Organisation, region: str, layer: str) -> Team | None:
     """The team that answers for a layer in a region, by their names; None: nobody."""
     cell = Cell.objects.select_related("team").filter(region__organisation=organisation, region__name=region, layer__name=layer).first()
@@ -84,6 +93,11 @@ def runbook_kept(organisation: Organisation, written: str) -> str:
     text = written.strip()
     found = runbook_get(organisation=organisation, reference=text) if text and "/" not in text else None
     return str(found.pk) if found is not None else check_runbook(text)
+
+
+def runbooks_referred(organisation: Expression | OuterRef, reference: Expression | OuterRef) -> QuerySet[Runbook]:
+    """``runbook_get`` as a part of another query: organisation and reference are fields of its rows."""
+    return Runbook.objects.annotate(key=Cast("pk", TextField())).filter(Q(name=reference) | Q(key=reference), organisation=organisation)
 
 
 def runbook_get(*, organisation: Organisation, reference: str) -> Runbook | None:

@@ -5,6 +5,7 @@ from django.urls import path
 from apps.ownership import owner_views as owners
 from apps.ownership import rotation_views as rotations
 from apps.ownership import runbook_views as runbooks
+from apps.ownership import service_views as services
 from apps.ownership import sla_views as slas
 from apps.ownership import views
 
@@ -21,13 +22,14 @@ urlpatterns = [
     path("ownership/teams/<uuid:team_id>/edit/", views.TeamUpdateView.as_view(), name="team_edit"),
     path("ownership/teams/<uuid:team_id>/delete/", views.TeamDeleteView.as_view(), name="team_delete"),
     path("ownership/teams/<uuid:team_id>/people/", views.TeamPeopleView.as_view(), name="team_people"),
-    path("ownership/teams/<uuid:team_id>/sla/", views.TeamSlaView.as_view(), name="team_sla"),
-    path("ownership/teams/<uuid:team_id>/services/new/", views.ServiceCreateView.as_view(), name="service_create"),
-    path("ownership/services/<uuid:service_id>/", views.ServiceView.as_view(), name="service"),
-    path("ownership/services/<uuid:service_id>/edit/", views.ServiceUpdateView.as_view(), name="service_edit"),
-    path("ownership/services/<uuid:service_id>/sla/", views.ServiceSlaView.as_view(), name="service_sla"),
+    path("ownership/teams/<uuid:team_id>/sla/", slas.TeamSlaView.as_view(), name="team_sla"),
+    path("ownership/teams/<uuid:team_id>/services/new/", services.ServiceCreateView.as_view(), name="service_create"),
+    path("ownership/services/<uuid:service_id>/", services.ServiceView.as_view(), name="service"),
+    path("ownership/services/<uuid:service_id>/edit/", services.ServiceUpdateView.as_view(), name="service_edit"),
+    path("ownership/services/<uuid:service_id>/delete/", services.ServiceDeleteView.as_view(), name="service_delete"),
+    path("ownership/services/<uuid:service_id>/sla/", slas.ServiceSlaView.as_view(), name="service_sla"),
     path("ownership/slas/<uuid:sla_id>/", slas.SlaView.as_view(), name="sla"),
-    path("ownership/slas/<uuid:sla_id>/delete/", views.SlaDeleteView.as_view(), name="sla_delete"),
+    path("ownership/slas/<uuid:sla_id>/delete/", slas.SlaDeleteView.as_view(), name="sla_delete"),
     path("ownership/rotations/", rotations.RotationsView.as_view(), name="rotations"),
     path("ownership/rotations/new/", rotations.RotationCreateView.as_view(), name="rotation_create"),
     path("ownership/rotations/<uuid:rotation_id>/", rotations.RotationView.as_view(), name="rotation"),

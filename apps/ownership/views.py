@@ -10,7 +10,6 @@ from django.db.models.functions import JSONObject
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils import timezone
 
 from apps.accounts.models import User
 from apps.accounts.rules import Role
@@ -18,7 +17,7 @@ from apps.accounts.teams import KnownTeam, members_of, team_membership_set
 from apps.audit.errors import ServiceError
 from apps.audit.selectors import audit_events
 from apps.ownership import care_services, choices, map_services, services
-from apps.ownership.forms import MemberForm, RegionsForm, ServiceForm, SlaForm, TeamForm, contact_written
+from apps.ownership.forms import MemberForm, RegionsForm, TeamForm, contact_written
 from apps.ownership.map_selectors import ownership_map
 from apps.ownership.models import Contact, Layer, Region, Service, Sla, Team
 from apps.ownership.owned import owner_assign, things_of
@@ -350,162 +349,3 @@ class TeamPeopleView(OneTeam):
             return team_page(self, request, team, form, 400)
         toast(request, f"{user.email} has no role in {team.name} any more" if taken else f"{user.email} is {role.value} of {team.name}")
         return redirect(f"{self.url}?tab=people")
-
-
-class ServiceEditView(EditView):
-    """What creating and editing a service have in common."""
-
-    form_class = ServiceForm
-    permission = "service.change"
-    kind = "service"
-
-    def done_url(self, result: Service) -> str:
-        return reverse("ownership:service", args=[result.pk])
-
-    def done_message(self, result: Service) -> str:
-        return f"Service {result.name} saved."
-
-
-class ServiceCreateView(ServiceEditView):
-    """``/ownership/teams/<id>/services/new/``."""
-
-    def team(self) -> Team:
-        return teams(organisation=self.choice.organisation).filter(pk=self.kwargs["team_id"]).first() or _gone()
-
-    def change(self, form: Any) -> Service:
-        team, slug = self.team(), form.cleaned_data["slug"]
-        if Service.objects.filter(team=team, slug=slug).exists():
-            raise ServiceError(f"The team has a service {slug!r} already: choose another short name.", field="slug")
-        return services.service_ensure(actor=self.actor, team=team, slug=slug, name=form.cleaned_data["name"])
-
-    def crumbs(self) -> list[tuple[str, str]]:
-        return [("Teams", reverse("ownership:teams")), (self.team().name, self.cancel_url())]
-
-    def cancel_url(self) -> str:
-        return reverse("ownership:team", args=[self.kwargs["team_id"]])
-
-
-class OneService(ScopedView):
-    """A view of one service of the chosen organisation."""
-
-    def subject(self) -> Any:
-        """The service with its team. Raises Http404."""
-        rows = Service.objects.select_related("team__organisation").filter(team__organisation=self.choice.organisation)
-        return rows.filter(pk=self.kwargs["service_id"]).first() or _gone()
-
-
-class ServiceView(OneService):
-    """``/ownership/services/<id>/``: whose it is, what it promises, who is on call for it, who changed what."""
-
-    http_method_names: ClassVar[list[str]] = ["get", "head"]
-    permission = "team.view"
-
-    def get(self, request: HttpRequest, service_id: Any) -> HttpResponseBase:
-        service = self.subject()
-        slas = {row.service_id: row for row in Sla.objects.filter(team=service.team).select_related("team", "service")}
-        context = {
-            "choice": self.choice,
-            "service": service,
-            "own": slas.get(service.pk),
-            "sla": slas.get(service.pk) or slas.get(None),
-            "on_call": on_call_now(organisation=self.choice.organisation, team=service.team),
-            "may_change": self.choice.may("service.change", team=service.team_id),
-            "may_promise": self.choice.may("sla.change", team=service.team_id),
-            "now": timezone.now(),
-        }
-        if self.choice.may("audit.view"):
-            context["entries"] = trail(list(audit_events(subject_kind="service", subject_id=service.pk)[:50]))
-        return render(request, "ownership/service.html", context)
-
-
-class ServiceUpdateView(OneService, ServiceEditView):
-    """``/ownership/services/<id>/edit/``."""
-
-    def managed_of(self) -> tuple[str, str]:
-        return "team", str(self.object.team_id)
-
-    def initial(self) -> dict[str, Any]:
-        return {"slug": self.object.slug, "name": self.object.name}
-
-    def form_kwargs(self) -> dict[str, Any]:
-        return {"fixed": True}
-
-    def change(self, form: Any) -> Service:
-        return services.service_ensure(actor=self.actor, team=self.object.team, slug=self.object.slug, name=form.cleaned_data["name"])
-
-    def crumbs(self) -> list[tuple[str, str]]:
-        return [("Teams", reverse("ownership:teams")), (self.object.team.name, reverse("ownership:team", args=[self.object.team_id]))]
-
-    def cancel_url(self) -> str:
-        return reverse("ownership:service", args=[self.object.pk])
-
-
-class SlaEditView(EditView):
-    """What a team's and a service's SLA have in common; ``self.object`` is the team or the service."""
-
-    form_class = SlaForm
-    permission = "sla.change"
-    kind = "sla"
-
-    def parts(self) -> tuple[Team, Service | None]:
-        """The team and, of a service's, the service."""
-        return (self.object.team, self.object) if isinstance(self.object, Service) else (self.object, None)
-
-    def managed_of(self) -> tuple[str, str]:
-        return "team", str(self.parts()[0].pk)
-
-    def row(self) -> Sla | None:
-        team, service = self.parts()
-        return Sla.objects.filter(team=team, service=service).select_related("team", "service").first()
-
-    def initial(self) -> dict[str, Any]:
-        row = self.row()
-        return care_services.sla_facts(row) | {"availability": row.availability_text} if row else {}
-
-    def title(self) -> str:
-        return f"SLA of {self.object.name}"
-
-    def change(self, form: Any) -> Sla:
-        team, service = self.parts()
-        return care_services.sla_set(actor=self.actor, team=team, service=service, reason=self.reason, **form.cleaned_data)
-
-    def done_url(self, result: Sla) -> str:
-        return self.cancel_url()
-
-    def done_message(self, result: Sla) -> str:
-        return f"SLA of {self.object.name} saved."
-
-    def crumbs(self) -> list[tuple[str, str]]:
-        return [("Teams", reverse("ownership:teams")), (self.object.name, self.cancel_url())]
-
-    def cancel_url(self) -> str:
-        page = "ownership:service" if isinstance(self.object, Service) else "ownership:team"
-        return reverse(page, args=[self.object.pk])
-
-
-class TeamSlaView(OneTeam, SlaEditView):
-    """``/ownership/teams/<id>/sla/``."""
-
-
-class ServiceSlaView(OneService, SlaEditView):
-    """``/ownership/services/<id>/sla/``."""
-
-
-class SlaDeleteView(ActionView):
-    """POST ``/ownership/slas/<id>/delete/``."""
-
-    permission = "sla.change"
-
-    def subject(self) -> Sla:
-        rows = Sla.objects.select_related("team__organisation", "service").filter(team__organisation=self.choice.organisation)
-        return rows.filter(pk=self.kwargs["sla_id"]).first() or _gone()
-
-    def change(self, reason: str) -> None:
-        care_services.sla_delete(actor=self.actor, sla=self.object, reason=reason)
-
-    def done_url(self) -> str:
-        sla = self.object
-        return reverse("ownership:service", args=[sla.service_id]) if sla.service_id else reverse("ownership:team", args=[sla.team_id])
-
-    def done_message(self, result: None) -> str:
-        return f"Nothing is promised of {self.object.service or self.object.team} any more."

@@ -202,21 +202,24 @@ class Unpriced(NamedTuple):
 
 
 _BARE = f"""
-    SELECT used.provider, used.model, used.attempts, used.tokens, found.like_id IS NULL
+    WITH bare AS MATERIALIZED (
+        SELECT owner.name AS provider, found.name AS model, found.like_id IS NULL AS alone
+        FROM {Provider._meta.db_table} AS owner JOIN {ProviderModel._meta.db_table} AS found ON found.provider_id = owner.id
+        WHERE owner.organisation_id = %(organisation)s::uuid AND NOT EXISTS (
+            SELECT FROM {Price._meta.db_table} AS own WHERE own.model_id = found.id AND own.retired_at IS NULL AND own.region = ''
+              AND (own.valid_from IS NULL OR own.valid_from <= %(now)s) AND (own.valid_to IS NULL OR own.valid_to > %(now)s)
+              AND (own.source = %(manual)s OR NOT EXISTS (
+                SELECT FROM {Price._meta.db_table} AS other
+                WHERE other.model_id = found.id AND other.retired_at IS NULL AND other.source = %(manual)s))
+        )
+    )
+    SELECT used.provider, used.model, used.attempts, used.tokens, bare.alone
     FROM (
         SELECT provider, model, sum(attempts) AS attempts, sum(tokens_input + tokens_output) AS tokens FROM usage_rollup_1h
-        WHERE organisation = %(organisation)s AND simulated = %(simulated)s AND bucket >= %(since)s GROUP BY provider, model
-        HAVING sum(cost_nano) = 0 AND sum(tokens_input + tokens_output) > 0
-    ) AS used
-    JOIN {Provider._meta.db_table} AS owner ON owner.organisation_id = %(organisation)s::uuid AND owner.name = used.provider
-    JOIN {ProviderModel._meta.db_table} AS found ON found.provider_id = owner.id AND found.name = used.model
-    WHERE NOT EXISTS (
-        SELECT FROM {Price._meta.db_table} AS own WHERE own.model_id = found.id AND own.retired_at IS NULL AND own.region = ''
-          AND (own.valid_from IS NULL OR own.valid_from <= %(now)s) AND (own.valid_to IS NULL OR own.valid_to > %(now)s)
-          AND (own.source = %(manual)s OR NOT EXISTS (
-            SELECT FROM {Price._meta.db_table} AS other
-            WHERE other.model_id = found.id AND other.retired_at IS NULL AND other.source = %(manual)s))
-    )
+        WHERE organisation = %(organisation)s AND simulated = %(simulated)s AND bucket >= %(since)s
+          AND EXISTS (SELECT FROM bare)  -- asked once, before anything is read: mostly everything has its price
+        GROUP BY provider, model HAVING sum(cost_nano) = 0 AND sum(tokens_input + tokens_output) > 0
+    ) AS used JOIN bare ON bare.provider = used.provider AND bare.model = used.model
     ORDER BY used.attempts DESC
 """
 

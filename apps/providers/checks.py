@@ -19,6 +19,7 @@ from apps.providers.models import Endpoint, ProviderCheck
 from apps.providers.rules import check_state
 from apps.providers.selectors import endpoints_to_check
 from apps.providers.services import credential_value
+from apps.providers.spoken import call_headers
 
 PARALLEL = 8
 
@@ -59,9 +60,7 @@ def providers_check(*, endpoint_ids: Sequence[str] | None = None) -> dict[str, s
 def check_endpoint(endpoint: Endpoint, secret: str | None) -> CheckResult:
     """One ``GET <base_url>/models`` through the outbound guard; redirects are not followed, so that the credential goes nowhere else."""
     url = endpoint.base_url + KINDS[endpoint.provider.kind].models_path
-    headers = {"user-agent": "bulkhead-check", "accept": "application/json"}
-    if secret:
-        headers["authorization"] = f"Bearer {secret}"
+    headers = {"user-agent": "bulkhead-check", "accept": "application/json", **call_headers(endpoint.provider.kind, secret or "")}
     started = time.perf_counter_ns()
     try:
         tls = outbound.tls_settings(verify=endpoint.verify_tls, ca_file=endpoint.ca_file)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from apps.ui.status import Status
@@ -10,15 +12,37 @@ from apps.ui.status import Status
 class Kind(NamedTuple):
     """A wire format that the proxy has a dialect for.
 
-    models_path: appended to an endpoint's base URL to list models, the cheapest authenticated call.
+    models_path: appended to an endpoint's base URL to list models, the cheapest authenticated call. base_url: what an endpoint's usually
+    is. secret_header, secret_prefix: how the credential is sent. headers: what every call has besides.
     """
 
     label: str
-    models_path: str
+    models_path: str = "/models"
+    base_url: str = ""
+    secret_header: str = "authorization"
+    secret_prefix: str = "Bearer "
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 KINDS: dict[str, Kind] = {
-    "openai": Kind(label="OpenAI-compatible", models_path="/models"),
+    "openai": Kind(label="OpenAI-compatible", base_url="https://api.openai.com/v1"),
+    "anthropic": Kind(
+        label="Anthropic",
+        models_path="/models?limit=1000",
+        base_url="https://api.anthropic.com/v1",
+        secret_header="x-api-key",
+        secret_prefix="",
+        headers=MappingProxyType({"anthropic-version": "2023-06-01"}),
+    ),
+    "gemini": Kind(
+        label="Google Gemini",
+        models_path="/models?pageSize=1000",
+        base_url="https://generativelanguage.googleapis.com/v1beta",
+        secret_header="x-goog-api-key",
+        secret_prefix="",
+    ),
+    "azure": Kind(label="Azure OpenAI", base_url="https://NAME.openai.azure.com/openai/v1", secret_header="api-key", secret_prefix=""),
+    "responses": Kind(label="OpenAI Responses only", base_url="https://api.openai.com/v1"),
 }
 """Every kind a provider can have; the name is the dialect's name in the proxy."""
 

@@ -17,15 +17,16 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 from importlib.metadata import version
-from typing import NamedTuple
-
-from genai_prices import data_snapshot
-from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
+from typing import TYPE_CHECKING, NamedTuple
 
 from apps.contracts.money import from_dollars
 from apps.contracts.pricing import KINDS as STAND_INS
 from apps.contracts.pricing import WHOLE
 from apps.providers.rules import PriceSpec
+
+if TYPE_CHECKING:
+    from genai_prices.data_snapshot import DataSnapshot
+    from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 KINDS = {
     "input": "input_mtok",
@@ -49,15 +50,22 @@ def book_version() -> str:
     return f"genai-prices-{version('genai-prices')}"
 
 
+def _book() -> DataSnapshot:
+    """What the wheel carries. Imported when it is asked first: that takes a sixth of a process's start, and most never ask."""
+    from genai_prices import data_snapshot
+
+    return data_snapshot.get_snapshot()
+
+
 def price_lists() -> list[str]:
     """Names a provider's ``price_list`` may have."""
-    return sorted(provider.id for provider in data_snapshot.get_snapshot().providers)
+    return sorted(provider.id for provider in _book().providers)
 
 
 def price_list_of(base_url: str) -> str | None:
     """The list of the provider that serves this address, None for one the book does not know."""
     try:
-        return data_snapshot.get_snapshot().find_provider(None, None, base_url).id
+        return _book().find_provider(None, None, base_url).id
     except LookupError:
         return None
 
@@ -65,7 +73,7 @@ def price_list_of(base_url: str) -> str | None:
 def book_prices(price_list: str, model: str) -> list[PriceSpec]:
     """Every price the book has for a model, oldest first, without gaps; empty where it has none that fits."""
     try:
-        _, info = data_snapshot.get_snapshot().find_provider_model(model, None, price_list, None)
+        _, info = _book().find_provider_model(model, None, price_list, None)
     except LookupError:
         return []
     starts = sorted(_start_dates(info))
@@ -109,8 +117,10 @@ _CAPABILITIES = {
 @lru_cache(maxsize=4096)
 def model_facts(price_list: str, model: str) -> ModelFacts:
     """What the book says a model can do; empty where it does not know the model."""
+    from genai_prices.types import ModelPrice
+
     try:
-        _, info = data_snapshot.get_snapshot().find_provider_model(model, None, price_list, None)
+        _, info = _book().find_provider_model(model, None, price_list, None)
     except LookupError:
         return ModelFacts()
     prices = [info.prices] if isinstance(info.prices, ModelPrice) else [conditional.prices for conditional in info.prices]
@@ -123,6 +133,8 @@ def model_facts(price_list: str, model: str) -> ModelFacts:
 
 
 def _start_dates(info: ModelInfo) -> set[date]:
+    from genai_prices.types import ModelPrice, StartDateConstraint
+
     if isinstance(info.prices, ModelPrice):
         return set()
     return {c.constraint.start_date for c in info.prices if isinstance(c.constraint, StartDateConstraint)}
@@ -144,6 +156,8 @@ def _in_force(info: ModelInfo, start: date | None, end: date | None) -> list[Mod
 
 def _moments(info: ModelInfo, start: date | None, end: date | None) -> list[datetime]:
     """Of a day inside the period: midnight, and whenever another price may begin; in order."""
+    from genai_prices.types import ModelPrice, TimeOfDateConstraint
+
     day = start or ((end - timedelta(days=1)) if end else datetime.now(UTC).date())
     moments = {_midnight(day) or datetime.now(UTC)}
     if not isinstance(info.prices, ModelPrice):
@@ -201,6 +215,8 @@ def _nano(dollars: Decimal | None) -> int | None:
 
 def _spec(price: ModelPrice) -> PriceSpec | None:
     """One set of prices as integers; None where it bills text by units that we do not count."""
+    from genai_prices.types import TieredPrices
+
     values: dict[str, Decimal | TieredPrices] = {key: value for key, value in vars(price).items() if value is not None}
     if "input_mtok" not in values or _UNCOUNTED & values.keys():
         return None

@@ -19,6 +19,7 @@ import httpx
 from apps.providers import outbound
 from apps.providers.choices import KINDS
 from apps.providers.rules import MODEL
+from apps.providers.spoken import call_headers, spoken
 
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 CHAT_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
@@ -96,7 +97,7 @@ def models_list(address: Address, *, resolve: outbound.Resolve = outbound.resolv
     found = Listed(latency_us=answer.latency_us, status=answer.status)
     problem = _status_problem(address, answer) if answer.status != 200 else None
     if problem is None:
-        names = _names(answer)
+        names = _names(address, answer)
         if isinstance(names, Problem):
             problem = names
         else:
@@ -106,11 +107,13 @@ def models_list(address: Address, *, resolve: outbound.Resolve = outbound.resolv
 
 def chat_try(address: Address, model: str, *, resolve: outbound.Resolve = outbound.resolve) -> Tried:
     """One chat completion of a few tokens. It costs what a few tokens cost."""
-    body = {"model": model, "messages": [{"role": "user", "content": "Answer with the word ready."}]}
-    answer = _call(address, "POST", "/chat/completions", {**body, "max_tokens": 16}, CHAT_TIMEOUT, resolve)
-    if not isinstance(answer, Problem) and answer.status == 400 and b"max_completion_tokens" in answer.body:
+    form = spoken(address.kind)
+    path, body = form.chat(model)
+    answer = _call(address, "POST", path, body, CHAT_TIMEOUT, resolve)
+    if not isinstance(answer, Problem) and answer.status == 400 and b"max_completion_tokens" in answer.body and "max_tokens" in body:
         # Reasoning models of OpenAI refuse the older name of the same bound.
-        answer = _call(address, "POST", "/chat/completions", {**body, "max_completion_tokens": 256}, CHAT_TIMEOUT, resolve)
+        del body["max_tokens"]
+        answer = _call(address, "POST", path, {**body, "max_completion_tokens": 256}, CHAT_TIMEOUT, resolve)
     if isinstance(answer, Problem):
         return Tried(model, problem=answer)
     tried = Tried(model, latency_us=answer.latency_us, status=answer.status)
@@ -120,12 +123,10 @@ def chat_try(address: Address, model: str, *, resolve: outbound.Resolve = outbou
     if isinstance(document, Problem):
         return replace(tried, problem=document)
     try:
-        text = document["choices"][0]["message"].get("content") or ""
-        usage = document.get("usage") or {}
-        tokens = (int(usage["prompt_tokens"]), int(usage["completion_tokens"])) if "prompt_tokens" in usage else None
+        text, tokens = form.read(document)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        return replace(tried, problem=_NOT_OPENAI._replace(said=_quote(address, answer.body)))
-    return replace(tried, text=str(text)[:QUOTE], tokens=tokens)
+        return replace(tried, problem=_other_format(address)._replace(said=_quote(address, answer.body)))
+    return replace(tried, text=text[:QUOTE], tokens=tokens)
 
 
 # --- the call --------------------------------------------------------------------------------------------------------------
@@ -135,9 +136,7 @@ def _call(
     address: Address, method: str, path: str, body: Mapping[str, Any] | None, timeout: httpx.Timeout, resolve: outbound.Resolve
 ) -> _Answer | Problem:
     url = address.base_url + path
-    headers = {"user-agent": "bulkhead-check", "accept": "application/json"}
-    if address.secret:
-        headers["authorization"] = f"Bearer {address.secret}"
+    headers = {"user-agent": "bulkhead-check", "accept": "application/json", **call_headers(address.kind, address.secret)}
     started = time.perf_counter_ns()
     try:
         tls = outbound.tls_settings(verify=address.verify_tls, ca_file=address.ca_file)
@@ -177,6 +176,17 @@ _NOT_OPENAI = Problem(
     "It is JSON, but without the fields that OpenAI's API has. Check that the address is the API's OpenAI-compatible base; "
     "many providers serve it under a path of its own.",
 )
+
+
+def _other_format(address: Address) -> Problem:
+    """It is JSON, but not of the kind that was chosen."""
+    if address.kind == "openai":
+        return _NOT_OPENAI
+    kind = KINDS[address.kind]
+    advice = f"It is JSON, but without the fields of this format. Its base URL is usually {kind.base_url}; check that, or the wire format."
+    return Problem("other_format", f"The answer is not in the format “{kind.label}”", advice)
+
+
 _LOOPBACK_HINT = "If it is on this machine, check that it runs and listens on this port."
 
 
@@ -275,7 +285,9 @@ def _not_found(address: Address, status: int, said: str, model: str) -> Problem:
         advice = f"Either this key may not use {model!r}, or there are no chat completions at this address."
         return Problem("not_found", f"No such model or address ({status})", advice, said)
     path = urlsplit(address.base_url).path.rstrip("/")
-    if not path.endswith(("/v1", "/openai", "/api/v3", "/compatible-mode")) and "/v1" not in path:
+    if address.kind in ("gemini", "azure"):
+        advice = f"The base URL of this format is usually {KINDS[address.kind].base_url}"
+    elif not path.endswith(("/v1", "/openai", "/api/v3", "/compatible-mode")) and "/v1" not in path:
         advice = f"The base URL usually ends in /v1. Try {address.base_url}/v1"
     else:
         advice = "Check the path. Some servers list no models: if this is one, write the models' names below and try a chat completion."
@@ -294,14 +306,14 @@ def _json(answer: _Answer) -> Any:
         return Problem("not_json", "The answer is not JSON", "Check that the address is an OpenAI-compatible API.", kind)
 
 
-def _names(answer: _Answer) -> tuple[str, ...] | Problem:
+def _names(address: Address, answer: _Answer) -> tuple[str, ...] | Problem:
     document = _json(answer)
     if isinstance(document, Problem):
         return document
-    rows = document.get("data") if isinstance(document, dict) else document if isinstance(document, list) else None
-    if not isinstance(rows, list) or any(not isinstance(row, dict) or not isinstance(row.get("id"), str) for row in rows):
-        return _NOT_OPENAI
-    return tuple(sorted({row["id"] for row in rows[:MOST_MODELS] if MODEL.fullmatch(row["id"])}, key=str.casefold))
+    names = spoken(address.kind).names(document)
+    if names is None:
+        return _other_format(address)
+    return tuple(sorted({name for name in names[:MOST_MODELS] if MODEL.fullmatch(name)}, key=str.casefold))
 
 
 def _quote(address: Address, body: bytes) -> str:

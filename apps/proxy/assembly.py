@@ -164,11 +164,14 @@ def route_with(parts: RouteParts, flags: list[ActiveFlag]) -> CompiledRoute:
     regional = tuple(flag for flag in flags if flag not in standing and flag.subject == "region")
     route = assemble(parts, standing)
     route.parts = parts
-    if asked or regional:
-        # Whatever a flag may send requests to is a target of the route, known to this process beforehand.
-        route.every_target = tuple({id(target): target for target in (*route.every_target, *parts.every)}.values())
+    every = {id(target): target for target in (*route.targets, *parts.every)}
+    if len(every) > len(route.targets):
+        # Whatever a flag may send requests to, or has sent them away from, is a target of the route: what this process knows of it stays
+        # known. A breaker that is open when its target's traffic is sent elsewhere is open, and asked after, until the target answers.
+        route.every_target = (*every.values(), *route.every_target[len(route.targets) :])
         for target in route.every_target:
             target.bound_by(parts.fragment.deadlines, parts.fragment.resilience)
+    if asked or regional:
         route.flagging = RouteFlags(asked, regional, lambda acting: assemble(parts, [*standing, *acting]))
     return route
 

@@ -16,6 +16,7 @@ from apps.contracts.usage import Charge, Outcome, Role, Tokens
 from apps.proxy.driver import Waiter
 from apps.proxy.errors import AttemptFailed, SeamRefused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 from apps.proxy.http import errors as http_errors
+from apps.proxy.translate import approximated
 from apps.proxy.verdict import in_band_status
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from apps.proxy.http.client import Connection
     from apps.proxy.records import Templates
     from apps.proxy.runtime import CompiledTarget
+    from apps.proxy.translate import Call
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A JSON answer beyond this is refused: it would be held in memory whole."""
 MAX_HELD_BYTES = 256 * 1024
 """How much of a stream's preamble is held back until real output shows."""
+MAX_NOTES = 1_000
+"""Characters of the header that lists what was approximated."""
 ESTIMATE_SLACK_TOKENS = 64
 """Tokens that a provider may have produced beyond what reached us before a broken stream was noticed."""
 
@@ -38,6 +42,7 @@ class Attempt(Waiter):
     """Resolves when the upstream's answer is whole and fails with an AttemptFailed otherwise."""
 
     __slots__ = (
+        "call",
         "charges",
         "chunks",
         "closed",
@@ -66,9 +71,18 @@ class Attempt(Waiter):
     )
 
     def __init__(
-        self, exchange: Exchange, target: CompiledTarget, templates: Templates, price: Price | None, charges: list[Charge], reserved: int
+        self,
+        exchange: Exchange,
+        target: CompiledTarget,
+        templates: Templates,
+        price: Price | None,
+        charges: list[Charge],
+        reserved: int,
+        call: Call | None = None,
     ) -> None:
         super().__init__()
+        self.call = call
+        """How it is asked and its answer read; None where app and target both speak OpenAI's format."""
         self.exchange = exchange
         self.target = target
         self.templates = templates
@@ -103,14 +117,17 @@ class Attempt(Waiter):
         self.status = status
         self.headers = headers
         if self.watch is not None:
-            if status != 200 or not headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+            if status != 200 or not self._streams(headers):
                 self.watch = None  # it does not continue: an error, or something else than a stream
                 self.committed = False
             else:
                 self.exchange.streaming = self
             return
-        if self.exchange.stream and status == 200 and headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-            self.watch = self.target.dialect.stream(self.exchange)
+        if self.exchange.stream and status == 200 and self._streams(headers):
+            self.watch = self.target.dialect.stream(self.exchange) if self.call is None else self.call.stream()
+
+    def _streams(self, headers: dict[bytes, bytes]) -> bool:
+        return headers.get(b"content-type", b"").startswith(b"text/event-stream" if self.call is None else self.call.stream_type)
 
     def data(self, chunk: bytes) -> None:
         watch = self.watch
@@ -347,6 +364,12 @@ def constant_head(exchange: Exchange, target: CompiledTarget) -> bytes:
     return head
 
 
+def approximated_head(exchange: Exchange, target: CompiledTarget) -> bytes:
+    """What of the request this target was told only nearly; perhaps empty."""
+    notes = approximated(exchange, target)
+    return b"x-bulkhead-approximated: %b\r\n" % header_text("; ".join(notes)[:MAX_NOTES]) if notes else b""
+
+
 _STREAM_HEAD = (
     b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
     b"x-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n%b"
@@ -359,6 +382,8 @@ def stream_head(exchange: Exchange, target: CompiledTarget) -> bytes:
     head = constant_head(exchange, target)
     if exchange.choice is not None:
         head += exchange.choice.head
+    if exchange.calls is not None:
+        head += approximated_head(exchange, target)
     if exchange.limits:
         head += exchange.engine.limits.headers(exchange)
     return _STREAM_HEAD % (request_id, request_id, len(exchange.attempts) + 1, head)

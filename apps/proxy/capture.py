@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from cryptography.fernet import Fernet
 
 from apps.contracts.captures import MAKING, SUFFIX, Sample, sample_seal
-from apps.proxy.dialects.openai_stream import OpenAIStream
+from apps.proxy.dialects.translated import followed
 from apps.proxy.rescue import Sofar
 
 if TYPE_CHECKING:
@@ -167,8 +167,8 @@ class Recorder:
 def _stream_text(exchange: Exchange) -> bytes | None:
     """What the app was given of a stream, as text; None where it was too much to be kept."""
     last = exchange.streaming
-    watch = last.watch if last is not None else None
-    if not isinstance(watch, OpenAIStream):
+    watch = followed(last.watch) if last is not None else None
+    if watch is None:
         return b""
     sofar = Sofar.of(watch)
     return (sofar.reasoning + sofar.text).encode() if sofar is not None else None

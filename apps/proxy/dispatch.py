@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from apps.contracts.usage import Attempt, Role, Tokens
 from apps.proxy.choose import order
-from apps.proxy.dialects.openai_stream import OpenAIStream
+from apps.proxy.dialects.translated import followed
 from apps.proxy.errors import (
     AttemptFailed,
     Beaten,
@@ -33,6 +33,7 @@ from apps.proxy.rescue import Sofar, Way, continuation
 from apps.proxy.runtime import MAX_ATTEMPTS
 from apps.proxy.slots import QueueTimeout, Shed, Slots
 from apps.proxy.splice import Splicer
+from apps.proxy.translate import carried_on, sayable, unsayable
 from apps.proxy.verdict import MAX_PAUSE_SECONDS, Verdict, verdict
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ async def serve(exchange: Exchange, engine: Engine) -> None:
         regardless = False
         while index < len(targets):
             target = targets[index]
+            if (target.translates or exchange.caller is not None) and not sayable(exchange, target):
+                targets = (*targets[:index], *targets[index + 1 :])
+                if index >= len(targets) and not regardless:
+                    targets, regardless = (*targets, *skipped, *_shut(exchange)), True
+                continue
             slots = target.state.slots
             if slots is not None and index + 1 < len(targets) and 0 < slots.limit <= slots.running:
                 skipped += (target,)  # it runs as many as it may, and another one is there
@@ -123,7 +129,9 @@ async def serve(exchange: Exchange, engine: Engine) -> None:
                 rest = tuple(t for t in targets[index:] if _differs(t, target, ruling))
                 targets = (*targets[:index], *rest)
         first = exchange.first_error
-        assert first is not None
+        if first is None:  # nobody could be asked: no target's format can say it
+            engine.refuse(exchange, unsayable(exchange), outcome="refused")
+            return
         if credentials_dead and credentials_dead == len(exchange.attempts):
             message = "Every provider of this route refused its credential. Its owner has been told; nothing is wrong with your key."
             engine.refuse(exchange, Refusal("upstream_credentials_exhausted", "dispatch", message), outcome="error")
@@ -262,6 +270,8 @@ async def _hedged(exchange: Exchange, engine: Engine, route: CompiledRoute, targ
     race = Race()
 
     def late() -> None:
+        if (other.translates or exchange.caller is not None) and not sayable(exchange, other):
+            return
         slots, breaker = other.state.slots, other.state.breaker
         if not race.alone or exchange.first_token_ns or exchange.opens >= MAX_ATTEMPTS or (slots is not None and not slots.take()):
             return
@@ -333,7 +343,7 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, erro
                 target.state.breaker.release(engine.loop.time())
                 break
             try:
-                end = await _carried_on(exchange, engine, target, ask)
+                end = await _gone_on(exchange, engine, target, ask)
             finally:
                 if slots is not None:
                     slots.give()
@@ -346,9 +356,7 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, erro
     return False
 
 
-async def _carried_on(
-    exchange: Exchange, engine: Engine, target: CompiledTarget, ask: Ask
-) -> Literal["whole", "seam", "failed", "refused"]:
+async def _gone_on(exchange: Exchange, engine: Engine, target: CompiledTarget, ask: Ask) -> Literal["whole", "seam", "failed", "refused"]:
     """Asks one target for the rest of a broken stream and says how that ended."""
     try:
         await fly(exchange, engine, target, "rescue", ask)
@@ -368,19 +376,24 @@ async def _carried_on(
 def _ask(exchange: Exchange, target: CompiledTarget, tried: list[Way]) -> Ask | None:
     """The surest way left to ask this target for the rest; None where the seam would not be safe."""
     last = exchange.streaming
-    if last is None or last.watch is None:
-        return None
-    watch = last.watch
-    if not isinstance(watch, OpenAIStream):
+    watch = followed(last.watch) if last is not None else None
+    if watch is None:
         return None
     sofar = Sofar.of(watch)
     if sofar is None:
         return None
-    way = continuation(exchange.payload, sofar, target, max_output=exchange.max_output, tried=tried)
-    if way is None:
-        return None
-    splicer = Splicer(sofar, way, usage_asked=exchange.usage_asked, before=_tokens_so_far(exchange))
-    return Ask(way.body, splicer, way.max_output or exchange.max_output, way.added_input, way.kind)
+    while True:
+        way = continuation(exchange.payload, sofar, target, max_output=exchange.max_output, tried=tried)
+        if way is None:
+            return None
+        splicer = Splicer(sofar, way, usage_asked=exchange.usage_asked, before=_tokens_so_far(exchange))
+        cap = way.max_output or exchange.max_output
+        if not target.translates and exchange.caller is None:
+            return Ask(way.body, splicer, cap, way.added_input, way.kind)
+        call = carried_on(exchange, target, way.body)
+        if call is not None:
+            return Ask(way.body, call.follow(splicer, bare=True), cap, way.added_input, way.kind, call)
+        tried.append(way.kind)  # its format cannot say it that way
 
 
 def _tokens_so_far(exchange: Exchange) -> Tokens:

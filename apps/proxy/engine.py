@@ -19,9 +19,11 @@ from apps.contracts.journal import MAX_PAYLOAD
 from apps.contracts.money import NANO, dollars_text
 from apps.contracts.traceparent import trace_accept, trace_unpack
 from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_bounded, encode_record, tokens_total
-from apps.proxy.attempt import Attempt, constant_head, error_code_of, header_text
+from apps.proxy.attempt import Attempt, approximated_head, constant_head, error_code_of, header_text
 from apps.proxy.breaker import Breakers
 from apps.proxy.canned import canned_answer, canned_stream
+from apps.proxy.context import Size
+from apps.proxy.dialects.wire_json import written
 from apps.proxy.dispatch import serve, serve_in_turn
 from apps.proxy.driver import Driver
 from apps.proxy.errors import AttemptFailed, Refusal, UpstreamAnswered
@@ -40,8 +42,11 @@ from apps.proxy.pipeline import steps
 from apps.proxy.records import usage_template
 from apps.proxy.state import States
 from apps.proxy.steps.authenticate import Authenticator
+from apps.proxy.steps.plan import plan
+from apps.proxy.steps.read import read
 
 if TYPE_CHECKING:
+    from apps.proxy.caller import Caller
     from apps.proxy.capture import Recorder
     from apps.proxy.holder import Holder
     from apps.proxy.http.types import Reply, Request
@@ -59,6 +64,7 @@ _JSON_HEAD = (
     b"content-type: application/json\r\nx-request-id: %b\r\nx-bulkhead-request-id: %b\r\nx-bulkhead-attempts: %d\r\n"
     b"x-bulkhead-cost-nano: %d\r\nx-bulkhead-cost-usd: %d.%09d\r\nx-bulkhead-overhead-ms: %d.%03d\r\n%b"
 )
+COUNTED = b"x-bulkhead-approximated: input_tokens: estimated from the text's size\r\n"
 EARLY_SECONDS = 0.02
 """Timers count from when the loop last looked at the clock, so a deadline's timer may fire this much before it."""
 _TOLD_WITH_ERRORS = (b"x-should-retry",)
@@ -108,10 +114,13 @@ class Engine:
 
     # --- a request comes in ---
 
-    def handle(self, kind: Kind, request: Request, reply: Reply) -> None:
+    def handle(self, kind: Kind, request: Request, reply: Reply, caller: Caller | None = None) -> None:
+        """caller: the app, where it speaks another format than OpenAI's."""
         runtime = self.holder.current
         now_us = time_ns() // 1000 + self.offset_us
         exchange = Exchange(uuid7_bytes(now_us // 1000), kind, request, reply, runtime, now_us, self, request.arrived, request.body)
+        if caller is not None:
+            caller.attach(exchange, reply)
         refusal: Refusal | None = None
         for step in self._steps:
             refusal = step(exchange, runtime)
@@ -141,6 +150,21 @@ class Engine:
             self._once(exchange, header)
         else:
             self._go(exchange)
+
+    def count(self, request: Request, reply: Reply, caller: Caller) -> None:
+        """Says how many tokens a request has, by what its first target's answers have taught of it. Nobody is called, nothing is spent."""
+        runtime = self.holder.current
+        now_us = time_ns() // 1000 + self.offset_us
+        exchange = Exchange(uuid7_bytes(now_us // 1000), "chat", request, reply, runtime, now_us, self, request.arrived, request.body)
+        caller.attach(exchange, reply)
+        for step in (self.authenticator, read, plan):
+            refusal = step(exchange, runtime)
+            if refusal is not None:
+                self.metrics.unrecorded(refusal.code)
+                self._answer_refusal(exchange, refusal)
+                return
+        tokens = Size.of(exchange).tokens(exchange.plan[0])
+        caller.inner.send(200, JSON + COUNTED, written(caller.front.counted(tokens)))
 
     def _attach(self, runtime: Runtime) -> None:
         """With a new config, before it is in force: what this process knows of its targets and limits."""
@@ -188,7 +212,7 @@ class Engine:
         if isinstance(found, Refusal):
             self._refuse_early(exchange, found)
         else:
-            exchange.reply.send(200, JSON, found)
+            (exchange.reply if exchange.caller is None else exchange.caller.inner).send(200, JSON, found)
 
     def _go(self, exchange: Exchange) -> None:
         reply = exchange.reply
@@ -244,7 +268,11 @@ class Engine:
         if reply.gone:
             done(0, b"", b"", False)
             return
-        exchange.reply = Taped(reply, done, lambda: idempotency.joined(name), b"x-bulkhead-idempotency: new; scope=%b\r\n" % scope.encode())
+        added = b"x-bulkhead-idempotency: new; scope=%b\r\n" % scope.encode()
+        if exchange.caller is None:
+            exchange.reply = Taped(reply, done, lambda: idempotency.joined(name), added)
+        else:  # what is kept is the answer as the app gets it
+            exchange.caller.inner = Taped(exchange.caller.inner, done, lambda: idempotency.joined(name), added)
         self._go(exchange)
 
     def _give_again(self, exchange: Exchange, answer: Answer, given: bytes) -> None:
@@ -266,7 +294,7 @@ class Engine:
             answer.request_id.encode(),
             self._plain_head(exchange),
         )
-        reply = exchange.reply
+        reply = exchange.reply if exchange.caller is None else exchange.caller.inner
         self._sent(exchange)
         if answer.streamed:
             reply.start(answer.status, EVENT_STREAM + head)
@@ -299,6 +327,8 @@ class Engine:
             ours % 1000,
             constant_head(exchange, target) if exchange.choice is None else constant_head(exchange, target) + exchange.choice.head,
         )
+        if exchange.calls is not None:
+            head += approximated_head(exchange, target)
         if exchange.limits:
             self.limits.end(exchange)
             head += self.limits.headers(exchange)
@@ -333,8 +363,11 @@ class Engine:
         exchange.bytes_out += len(event)
         self._write(exchange, "error", 200, "stream_interrupted", "dispatch")
         self._sent(exchange)
-        exchange.reply.write(event)
-        exchange.reply.abort()
+        if exchange.caller is None:
+            exchange.reply.write(event)
+            exchange.reply.abort()
+        else:
+            exchange.caller.broken(body)
         if exchange.runtime.captures is not None and self.recorder is not None:
             self.recorder.take(exchange, 200, None)
 

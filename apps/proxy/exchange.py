@@ -14,6 +14,7 @@ from apps.proxy.errors import AttemptFailed, ClientGone, Refusal
 if TYPE_CHECKING:
     from apps.contracts.traceparent import TraceContext
     from apps.proxy.attempt import Attempt
+    from apps.proxy.caller import Caller
     from apps.proxy.choose import Choice
     from apps.proxy.driver import Driver
     from apps.proxy.engine import Engine
@@ -37,6 +38,8 @@ class Exchange:
         "attribution",
         "body",
         "bytes_out",
+        "caller",
+        "calls",
         "cap_injected",
         "choice",
         "driver",
@@ -96,6 +99,10 @@ class Exchange:
         self.started = started
         self.body = body
         """What targets are sent: the app's own bytes, unless the context guard or a lower output cap changed them."""
+        self.caller: Caller | None = None
+        """Its app, where that speaks another format than OpenAI's chat completions; ``reply`` is the same then."""
+        self.calls: dict[str, Any] | None = None
+        """How targets are asked that are not asked in the app's own words, by label: a ``Call``, or the Unsupported that says why not."""
         self.driver: Driver | None = None
         self.key: CompiledKey | None = None
         self.payload: dict[str, Any] = {}

@@ -15,6 +15,7 @@ from apps.contracts.snapshot import BudgetFragment
 from apps.proxy.context import Size
 from apps.proxy.errors import Refusal
 from apps.proxy.limits_text import limits_told
+from apps.proxy.translate import not_said, unsayable
 
 if TYPE_CHECKING:
     from apps.proxy.exchange import Exchange
@@ -114,6 +115,9 @@ def _candidate(exchange: Exchange, route: CompiledRoute, target: CompiledTarget,
         "simulated": target.simulated,
         "deadlines_ms": {name: _ms(getattr(target, name)) for name in ("connect", "first_byte", "first_token", "idle", "total")},
     }
+    unsaid = not_said(exchange, target)
+    if unsaid:
+        found["left_out"] = unsaid
     if _spend(exchange, target).hard:
         if price is None:
             found["refused"] = "unpriced_model"
@@ -125,7 +129,10 @@ def _candidate(exchange: Exchange, route: CompiledRoute, target: CompiledTarget,
 def _would(exchange: Exchange, candidates: list[dict[str, Any]], refusal: Refusal | None) -> dict[str, Any]:
     if refusal is not None:
         return {"refuse": refusal.code, "message": refusal.message, **({"detail": refusal.detail} if refusal.detail else {})}
-    first = candidates[0]
+    asked_of = [candidate for candidate in candidates if "left_out" not in candidate]
+    if not asked_of:
+        return {"refuse": "unsupported_operation", "message": unsayable(exchange).message}
+    first = asked_of[0]
     if "refused" in first:
         message = "A hard budget applies to this key, and what the first target would cost is not known beforehand."
         return {"refuse": first["refused"], "message": message}

@@ -21,6 +21,7 @@ from apps.proxy.leases import Shortage
 from apps.proxy.limits import WAIT
 from apps.proxy.records import templates_of
 from apps.proxy.shortage import TOO_MANY, shortage_refusal
+from apps.proxy.translate import call_of
 from apps.proxy.verdict import verdict
 
 if TYPE_CHECKING:
@@ -34,15 +35,18 @@ if TYPE_CHECKING:
     from apps.proxy.rescue import Way
     from apps.proxy.runtime import CompiledTarget
     from apps.proxy.spend import Spend
+    from apps.proxy.translate import Call
 
 
 class Ask:
     """What an attempt sends and follows when it is not the app's own request: the continuation of a broken stream."""
 
-    __slots__ = ("added_input", "body", "max_output", "watch", "way")
+    __slots__ = ("added_input", "body", "call", "max_output", "watch", "way")
 
-    def __init__(self, body: bytes, watch: StreamWatch, max_output: int, added_input: int, way: Way) -> None:
+    def __init__(self, body: bytes, watch: StreamWatch, max_output: int, added_input: int, way: Way, call: Call | None = None) -> None:
         self.body = body
+        self.call = call
+        """Where its target speaks another format: ``body`` in that one."""
         self.watch = watch
         self.max_output = max_output
         self.added_input = added_input
@@ -53,9 +57,17 @@ class Ask:
 async def fly(
     exchange: Exchange, engine: Engine, target: CompiledTarget, role: Role = "first", ask: Ask | None = None, race: Race | None = None
 ) -> None:
-    """One attempt; returns when the app has its whole answer. Raises AttemptFailed, Refused, Beaten or ClientGone."""
+    """One attempt; returns when the app has its whole answer. Raises AttemptFailed, Refused, Beaten or ClientGone.
+
+    ``apps.proxy.translate.sayable`` was asked before, where it has to be.
+    """
     key, route = exchange.key, exchange.route
     assert key is not None and route is not None
+    call: Call | None = None
+    if ask is not None:
+        call = ask.call
+    elif exchange.calls is not None:
+        call = call_of(exchange, target)
     limited = exchange.runtime.limits
     if limited is not None and limited.models and role != "mirror":
         refusal = engine.limits.admit_model(exchange, limited, target.model)
@@ -76,7 +88,7 @@ async def fly(
             room = waited
         charges = room
     templates = exchange.templates = templates_of(exchange.kind, key, route, target, exchange.runtime, engine.boot_id)
-    attempt = Attempt(exchange, target, templates, price, charges, reserved)
+    attempt = Attempt(exchange, target, templates, price, charges, reserved, call)
     state = target.state
     error: AttemptFailed | None = None
     closed = left = False
@@ -98,14 +110,18 @@ async def fly(
         else:
             attempt.reused = True
         attempt.connection = connection
-        body = target.dialect.body(exchange, target) if ask is None else ask.body
+        if call is None:
+            head = target.request_heads[exchange.kind]
+            body = target.dialect.body(exchange, target) if ask is None else ask.body
+        else:
+            head, body = call.head, call.body
         engine.in_flight.add(attempt)
         attempt.sent_ns = perf_counter_ns()
         if exchange.trace is None:
-            data = b"%b%d\r\n\r\n%b" % (target.request_heads[exchange.kind], len(body), body)
+            data = b"%b%d\r\n\r\n%b" % (head, len(body), body)
         else:
             traced = exchange.trace.head(attempt_span(exchange.id, attempt.number))
-            data = b"%b%d\r\n%b\r\n%b" % (target.request_heads[exchange.kind], len(body), traced, body)
+            data = b"%b%d\r\n%b\r\n%b" % (head, len(body), traced, body)
         connection.send(data, attempt, replay_safe=False)
         await attempt
         watch = attempt.watch
@@ -120,8 +136,8 @@ async def fly(
             return
         answer = attempt.chunks[0] if len(attempt.chunks) == 1 else b"".join(attempt.chunks)
         if attempt.status != 200:
-            raise UpstreamAnswered(attempt.status, attempt.headers, answer)
-        understood = target.dialect.answer(answer)
+            raise UpstreamAnswered(attempt.status, attempt.headers, answer if call is None else call.problem(attempt.status, answer))
+        understood = target.dialect.answer(answer) if call is None else call.answer(answer)
         if understood is None:
             raise UpstreamBroken("the provider's answer is not a whole JSON answer", code="upstream_malformed", sent=True)
         if race is not None and not race.claim(attempt):
@@ -131,7 +147,7 @@ async def fly(
         state.succeeded(attempt)
         if target.window and understood.tokens is not None and ask is None:
             calibrate(exchange, target, understood.tokens)
-        engine.finish_json(exchange, target, attempt.headers, answer)
+        engine.finish_json(exchange, target, attempt.headers, answer if understood.body is None else understood.body)
     except AttemptFailed as failed:
         error = failed
         raise

@@ -18,12 +18,13 @@ import msgspec
 
 from apps.contracts.identifiers import uuid7_bytes
 from apps.proxy.context import rewrite
-from apps.proxy.dialects.openai_stream import OpenAIStream
+from apps.proxy.dialects.translated import followed
 from apps.proxy.driver import Driver
 from apps.proxy.errors import AttemptFailed, Beaten, ClientGone, Refusal, Refused
 from apps.proxy.exchange import Exchange
 from apps.proxy.flight import fly
 from apps.proxy.rescue import Sofar
+from apps.proxy.translate import Rendered, sayable
 
 if TYPE_CHECKING:
     from apps.proxy.engine import Engine
@@ -111,6 +112,8 @@ class Mirrors:
         if exchange.stream:
             plain = {name: value for name, value in exchange.payload.items() if name not in ("stream", "stream_options")}
             rewrite(shadow, plain)
+        if target.translates and not sayable(shadow, target):
+            return
         self.running += 1
         engine.metrics.running += 1
         driver = Driver(self._serve(shadow, engine), shadow.crashed)
@@ -198,7 +201,7 @@ def similarity(one: str, other: str) -> float:
 def _of_json(body: bytes) -> tuple[str, str] | None:
     """(text, finish reason) of a chat completion; None when it is none."""
     try:
-        answer: Any = _decode(body)
+        answer: Any = _decode(body.pivot() if isinstance(body, Rendered) else body)
         choice = answer["choices"][0]
         return str(choice["message"].get("content") or ""), str(choice.get("finish_reason") or "")
     except (msgspec.MsgspecError, KeyError, IndexError, TypeError, AttributeError, UnicodeDecodeError, RecursionError):
@@ -207,6 +210,6 @@ def _of_json(body: bytes) -> tuple[str, str] | None:
 
 def _of_stream(exchange: Exchange) -> tuple[str, str] | None:
     last = exchange.streaming
-    watch = last.watch if last is not None else None
-    sofar = Sofar.of(watch) if isinstance(watch, OpenAIStream) else None
+    watch = followed(last.watch) if last is not None else None
+    sofar = Sofar.of(watch) if watch is not None else None
     return (sofar.text, "") if sofar is not None else None

@@ -77,6 +77,8 @@ class Continues(Protocol):
     @property
     def prefill(self) -> bool: ...
     @property
+    def translates(self) -> bool: ...
+    @property
     def origin(self) -> Origin: ...
 
 
@@ -180,7 +182,7 @@ def continuation(
     core = text.rstrip()
     before = _answer_before(payload["messages"])
     if target.prefill and not whole and core and before is not None and "prefill" not in tried:
-        mark = _IN_MESSAGE.get(target.origin.host)
+        mark = {} if target.translates else _IN_MESSAGE.get(target.origin.host)
         message = {"role": "assistant", "content": before + core, **(mark or {})}
         asked = {**body, **(_ENGINE_FIELDS if mark is None else {}), "messages": [*_turns(payload["messages"]), message]}
         return _made(

@@ -93,6 +93,7 @@ class CompiledTarget:
         "simulated",
         "state",
         "total",
+        "translates",
         "variant",
         "weight",
         "window",
@@ -132,6 +133,7 @@ class CompiledTarget:
         self.prices: Tariff | None = None
         """By its route: see ``with_options``."""
         self.dialect: Dialect = DIALECTS[provider.kind]
+        self.translates = self.dialect.translates
         default_port = parts.port is None or (parts.scheme, parts.port) in (("https", 443), ("http", 80))
         shown = f"[{host}]" if ":" in host else host
         self.request_heads = self.dialect.request_heads(

@@ -11,6 +11,8 @@ import msgspec
 
 from apps.contracts.errors import CODES, error_body
 from apps.contracts.usage import UsageRecord, decode_record, full_record_start
+from apps.proxy.addresses import caller_of
+from apps.proxy.dialects.translation import Trouble
 from apps.proxy.errors import Refusal
 from apps.proxy.feedback import FeedbackDesk
 
@@ -49,6 +51,15 @@ class PublicApp:
                 self._engine.handle("embeddings", request, reply)
             else:
                 self._wrong_method(reply, "POST")
+        elif (caller := caller_of(request)) is not None:
+            if request.method == "POST":
+                if caller.counts:
+                    self._engine.count(request, reply, caller)
+                else:
+                    self._engine.handle("chat", request, reply, caller)
+            else:
+                trouble = Trouble("Use POST here.", "invalid_request_error", "method_not_allowed")
+                reply.send(405, JSON + b"allow: POST\r\n", caller.error(405, trouble))
         elif path == "/v1/models" or path.startswith("/v1/models/"):
             if request.method in ("GET", "HEAD"):
                 self._models(request, reply, path[len("/v1/models/") :])
@@ -72,7 +83,7 @@ class PublicApp:
         else:
             message = (
                 f"There is nothing at {path[:200]!r}. The proxy serves /v1/chat/completions, /v1/embeddings, "
-                "/v1/models, /v1/requests/{id} and /v1/feedback."
+                "/v1/messages, /v1/models, /v1/requests/{id} and /v1/feedback."
             )
             self._refuse(reply, Refusal("not_found", "address", message))
 

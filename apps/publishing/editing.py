@@ -297,6 +297,9 @@ class ActionView(ScopedView, ABC):
     http_method_names: ClassVar[list[str]] = ["post"]
     reason_required: ClassVar[bool] = True
     reversible: ClassVar[bool] = True
+    publishes: ClassVar[bool] = True
+    """Whether proxies may have to hear of it. Where not, nothing is published: neither is the lock waited for, nor what others left
+    unpublished taken along in this person's name."""
     object: Any = None
 
     @abstractmethod
@@ -305,7 +308,7 @@ class ActionView(ScopedView, ABC):
 
     @abstractmethod
     def change(self, reason: str) -> Any:
-        """Call the app's services; publishing follows by itself."""
+        """Call the app's services; publishing follows by itself, where it ``publishes``."""
 
     @abstractmethod
     def done_url(self) -> str:
@@ -314,6 +317,9 @@ class ActionView(ScopedView, ABC):
     @abstractmethod
     def done_message(self, result: Any) -> str:
         """The toast, in the past tense."""
+
+    def after_publish(self, result: Any, version: Version | None) -> None:
+        """What is kept of it in the same transaction, once it is published. version: None where no proxy sees a difference."""
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         self.object = self.subject()
@@ -326,7 +332,9 @@ class ActionView(ScopedView, ABC):
             reason=reason, again=self._read_again,
         )  # fmt: skip
         try:
-            result, version = change_publish(actor=self.actor, reason=reason, change=guard)
+            with transaction.atomic():
+                result, version = change_publish(actor=self.actor, reason=reason, change=guard) if self.publishes else (guard(), None)
+                self.after_publish(result, version)
         except ManagedByDocument as refused:
             return self._held(refused)
         except Exception as error:

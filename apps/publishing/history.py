@@ -13,14 +13,13 @@ from django.db.models import QuerySet
 
 from apps.contracts.snapshot import NEVER_ROLLED_BACK, SECTIONS
 from apps.publishing.choices import proxy_reason, proxy_state
+from apps.publishing.diff import Diff
 from apps.publishing.models import Version
 from apps.publishing.preview import ObjectChange, changes_of
 from apps.publishing.selectors import FleetStatus, fleet_status, version_diff, versions
 from apps.ui.status import Status
 from apps.ui.tables import Chip, Column, Empty, Listing, listing_build
 
-CHANGES_SHOWN = 200
-"""Objects of a diff on one page; CSV has them all."""
 CHANGE_KINDS = ("added", "changed", "removed")
 
 
@@ -153,23 +152,32 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """What a page shows of a diff. ``total``: objects that differ, ``left_out``: those that only CSV shows."""
+    """What a page shows of a diff: the objects of one page of ``listing``. ``total``: objects that differ."""
 
+    listing: Listing[tuple[str, str]]
     changes: tuple[ObjectChange, ...]
     total: int
 
     @property
     def left_out(self) -> int:
-        return self.total - len(self.changes)
+        """Those that only CSV has, because a version stores so many objects of its diff at most."""
+        return self.total - self.listing.total
 
 
-def differences(version: Version, base: int | None = None) -> Differences:
-    """What a version changed, from what is stored with it; against another base, from both states (0: the empty config)."""
-    if base is None:
-        total = sum(sum(tally.values()) for tally in version.counts.values())
-        return Differences(changes_of(version.diff)[:CHANGES_SHOWN], total)
-    found = changes_of(version_diff(number=version.number, base=base))
-    return Differences(found[:CHANGES_SHOWN], len(found))
+def differences(version: Version, base: int | None = None, query: Mapping[str, str] | None = None) -> Differences:
+    """What a version changed, from what is stored with it; against another base, from both states (0: the empty config).
+
+    query: the URL's, for ``page``: a diff may be of thousands of objects, and a page is of fifty.
+    """
+    diff = version.diff if base is None else version_diff(number=version.number, base=base)
+    nothing = Empty("nothing-yet", "Nothing differs", "Proxies run the same with either.")
+    objects = [(section, object_id) for section, entries in diff.items() for object_id in entries]
+    listing = listing_build(query or {}, label="objects", columns=(), rows=objects, default_sort="", nothing_yet=nothing)
+    shown: Diff = {}
+    for section, object_id in listing.rows:
+        shown.setdefault(section, {})[object_id] = diff[section][object_id]
+    total = len(objects) if base is not None else sum(sum(tally.values()) for tally in version.counts.values())
+    return Differences(listing, changes_of(shown), total)
 
 
 def diff_rows(version: Version, base: int | None = None) -> Sequence[Sequence[Any]]:

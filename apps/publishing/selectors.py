@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, TypedDict
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from django.utils import timezone
 
 from apps.audit.errors import ServiceError
 from apps.contracts.snapshot import Fragment, SnapshotError, decode_fragment
+from apps.publishing.compiled_query import CompiledQuery
 from apps.publishing.diff import Diff, state_diff
 from apps.publishing.models import FragmentRow, ProxyProcess, TouchedFragment, Version
 from apps.publishing.state import ConfigState, head_state, state_at, state_known
@@ -106,7 +108,8 @@ _page_facts: dict[str, Callable[[], Any]] = {}
 
 def register_page_fact(name: str, expression: Callable[[], Any]) -> None:
     """Names something that every page shows and that one expression of SQL can tell, such as what is overridden: it comes with the query
-    of the fleet, so that no page needs a query more. expression: makes it, referring to no column outside itself."""
+    of the fleet, so that no page needs a query more. expression: makes it, once in a process, referring to no column outside itself and
+    leaving the time to SQL (``Now()``)."""
     _page_facts[name] = expression
 
 
@@ -133,49 +136,51 @@ def fleet_status() -> FleetStatus:
     return _fleet_read({})[0]
 
 
-def _fleet_read(expressions: dict[str, Any]) -> tuple[FleetStatus, dict[str, Any]]:
-    """The status, and what the expressions are now; nothing of them before the first version, when nothing is in force anywhere."""
-    newest = Version.objects.order_by("-number").values("number")[:1]
-    found = ProxyProcess.objects.filter(gone_at=None).annotate(head=Subquery(newest), **expressions)
-    rows = list(found.order_by("name", "registered_at"))
-    facts: dict[str, Any] = {}
-    if rows:
-        head = rows[0].head or 0
-        facts = {name: getattr(rows[0], name) for name in expressions}
-    else:
-        last = Version.objects.order_by("-number").annotate(**expressions).values("number", *expressions).first() or {"number": 0}
-        head = last.pop("number")
-        facts = last
+_PROXY = (
+    "boot_id", "name", "host", "pid", "public_url", "admin_url", "state", "detail", "version", "acked_at", "registered_at", "last_seen_at",
+)  # fmt: skip
+"""What is read of a proxy, as ``ProxyStatus`` names it."""
+
+
+@lru_cache(maxsize=8)
+def _fleet_queries(facts: tuple[tuple[str, Callable[[], Any]], ...]) -> tuple[CompiledQuery, CompiledQuery]:
+    """The head, the facts and a proxy in a row each; the same without proxies, for where there is none. Of one set of facts once."""
+
+    def of_proxies() -> QuerySet[Any, Any]:
+        newest = Version.objects.order_by("-number").values("number")[:1]
+        found = ProxyProcess.objects.filter(gone_at=None).annotate(head=Subquery(newest), **{name: make() for name, make in facts})
+        return found.order_by("name", "registered_at").values_list("head", *(name for name, _ in facts), *_PROXY)
+
+    def of_versions() -> QuerySet[Any, Any]:
+        found = Version.objects.order_by("-number").annotate(**{name: make() for name, make in facts})
+        return found.values_list("number", *(name for name, _ in facts))[:1]
+
+    return CompiledQuery(of_proxies), CompiledQuery(of_versions)
+
+
+def _fleet_read(facts: dict[str, Callable[[], Any]]) -> tuple[FleetStatus, dict[str, Any]]:
+    """The status, and what the facts' expressions are now; nothing of them before the first version, when nothing is in force anywhere."""
+    of_proxies, of_versions = _fleet_queries(tuple(facts.items()))
+    rows = of_proxies.rows()
+    told = rows or of_versions.rows()
+    head = (told[0][0] if told else 0) or 0
+    found = dict(zip(facts, told[0][1 : 1 + len(facts)], strict=True)) if told else {}
     silent_before = timezone.now() - SILENT_AFTER
-    proxies = [
-        ProxyStatus(
-            boot_id=str(proxy.boot_id),
-            name=proxy.name,
-            host=proxy.host,
-            pid=proxy.pid,
-            public_url=proxy.public_url,
-            admin_url=proxy.admin_url,
-            state=proxy.state,
-            detail=proxy.detail,
-            version=proxy.version,
-            applied=proxy.version == head,
-            silent=proxy.last_seen_at < silent_before,
-            acked_at=proxy.acked_at,
-            registered_at=proxy.registered_at,
-            last_seen_at=proxy.last_seen_at,
-        )
-        for proxy in rows
-    ]
+    proxies: list[ProxyStatus] = []
+    for row in rows:
+        proxy: Any = dict(zip(_PROXY, row[1 + len(facts) :], strict=True))
+        proxy["boot_id"] = str(proxy["boot_id"])
+        proxies.append(ProxyStatus(**proxy, applied=proxy["version"] == head, silent=proxy["last_seen_at"] < silent_before))
     applied = sum(proxy["applied"] and not proxy["silent"] for proxy in proxies)  # what is not heard of is not known to have it
     label = f"v{head} · {applied}/{len(proxies)}"
-    return FleetStatus(head=head, applied=applied, total=len(proxies), label=label, proxies=proxies), facts
+    return FleetStatus(head=head, applied=applied, total=len(proxies), label=label, proxies=proxies), found
 
 
 def fleet_status_of(request: HttpRequest) -> FleetStatus:
     """``fleet_status()``, asked once per page: the bar and the page both show it."""
     known: FleetStatus | None = getattr(request, "_fleet_status", None)
     if known is None:
-        known, facts = _fleet_read({f"fact_{name}": make() for name, make in _page_facts.items()})
+        known, facts = _fleet_read({f"fact_{name}": make for name, make in _page_facts.items()})
         request._fleet_status = known  # type: ignore[attr-defined]
         request._page_facts = {name.removeprefix("fact_"): value for name, value in facts.items()}  # type: ignore[attr-defined]
     return known

@@ -97,16 +97,17 @@ class VersionView(ScopedView):
         try:
             if request.GET.get("format") == "csv":
                 return csv_response(f"bulkhead-v{number}-diff.csv", DIFF_HEADER, diff_rows(version, base))
-            found = differences(version, base)
+            found = differences(version, base, request.GET)
         except ServiceError as error:
             problem, base = f"{error.message} Versions go from 0 (the empty config) to {head}.", None
-            found = differences(version)
+            found = differences(version, query=request.GET)
         context = {
             "choice": self.choice,
             "version": version,
             "base": base,
             "problem": problem,
             "found": found,
+            "listing": found.listing,
             "shown": worded(found.changes, names_of(found.changes, self.choice.names)),
             "counts": counts_text(version.counts),
             "head": head,

@@ -16,7 +16,8 @@ from __future__ import annotations
 import datetime as dt
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -52,14 +53,13 @@ class WatermarkMoved(Exception):
 
 @dataclass(slots=True)
 class Settled:
-    """What one transaction did. lag_ms: how long the oldest of its records had waited. fold_seconds: spent on the rollups' tables.
+    """What one transaction did. lag_ms: how long the oldest of its records had waited.
     stored: its records, for who derives more from them once they are committed."""
 
     records: int = 0
     unknown: int = 0
     rejected: int = 0
     lag_ms: int = 0
-    fold_seconds: float = 0.0
     stored: Sequence[UsageRecord] = ()
     feedback: int = 0
     tally: Cells = field(default_factory=dict)
@@ -90,11 +90,18 @@ def carried_opens(*, boot_id: str) -> list[tuple[bytes, bytes]]:
     return [(request.bytes, bytes(payload)) for request, payload in rows]
 
 
-def batch_settle(*, tails: Sequence[JournalTail], ended: Sequence[JournalTail] = (), fold: bool = True) -> Settled:
+More = Callable[[], Sequence[UsageRecord]]
+"""Reads on in the tails of a batch; no records: there are none, or it is full."""
+
+
+def batch_settle(
+    *, tails: Sequence[JournalTail], ended: Sequence[JournalTail] = (), fold: bool = True, more: More | None = None
+) -> Settled:
     """Settle what the tails have taken; ``ended``: those of them that are dead and read to their end.
 
     ``fold``: also bring the rollups up to date; else their deltas are kept beside them until a later call does
-    (``apps.usage.services.rollups_fold``).
+    (``apps.usage.services.rollups_fold``). ``more``: called until it finds nothing, while Postgres stores what was read before; it must
+    read in these tails, and in none of the ended ones. What it finds is of this batch.
     On return everything is committed and the tails know it. On any exception nothing is, and the tails must be thrown
     away. Raises WatermarkMoved, and Django's OperationalError or InterfaceError when Postgres is away.
     """
@@ -102,9 +109,11 @@ def batch_settle(*, tails: Sequence[JournalTail], ended: Sequence[JournalTail] =
     records = [record for tail in tails for record in tail.taken.records]
     records += [record for found, _ in unknowns.values() for record in found]
     days = {usage.record_day(record) for record in records}
+    if more is not None:
+        days |= {day + 1 for day in days}  # a batch that goes on over midnight; any other day is stored carefully, once
     try:
         _partitions_ensure(days)
-        plan = _settle_all(tails, unknowns, records, careful=False, fold=fold)
+        plan = _settle_all(tails, unknowns, records, careful=False, fold=fold, more=more)
     except UNSTORABLE:
         plan = _settle_all(tails, unknowns, records, careful=True, fold=fold)
     for tail, prune in plan.prunes:
@@ -114,10 +123,13 @@ def batch_settle(*, tails: Sequence[JournalTail], ended: Sequence[JournalTail] =
 
 
 @transaction.atomic
-def rollups_fold() -> int:
-    """Bring the rollups up to date in a transaction of its own; returns how many batches were waiting for it."""
-    with connection.cursor() as cursor:
-        return usage.rollups_fold(cursor=cursor)
+def rollups_fold(*, hold_from: dt.datetime | None = None) -> int:
+    """Bring the rollups up to date in a transaction of its own; returns how many batches were waiting for it.
+
+    hold_from: the wide totals of minutes that begin then or later are left for a later call (``apps.usage.services.rollups_fold``).
+    """
+    with connection.cursor() as cursor, connection.wrap_database_errors:
+        return usage.rollups_fold(cursor=cursor, hold_from=hold_from)
 
 
 @dataclass(slots=True)
@@ -130,22 +142,29 @@ _Unknowns = dict[str, tuple[list[UsageRecord], list[Rejected]]]
 
 
 @transaction.atomic
-def _settle_all(tails: Sequence[JournalTail], unknowns: _Unknowns, records: list[UsageRecord], *, careful: bool, fold: bool) -> _Plan:
+def _settle_all(
+    tails: Sequence[JournalTail],
+    unknowns: _Unknowns,
+    records: list[UsageRecord],
+    *,
+    careful: bool,
+    fold: bool,
+    more: More | None = None,
+) -> _Plan:
+    """``records`` grows by what ``more`` finds, so that a second call stores all that the first one read."""
     settled = Settled(lag_ms=_lag_ms(tails))
-    prunes = [(tail, tail.prune()) for tail in tails]
     with connection.cursor() as cursor:
         rejected: list[tuple[UsageRecord, str]] = []
         cells = None
         if careful:
             rejected = _store_carefully(cursor, records, settled.tally)
         else:
-            cells = _store(cursor, records, keep=not fold)
+            cells = _store(cursor, records if more is None else _growing(records, more), keep=not fold)
             tally_add(settled.tally, cells)  # now: a fold adds to them what other batches have left
         if fold:
-            started = time.monotonic()
             with connection.wrap_database_errors:
                 usage.rollups_fold(cursor=cursor, cells=cells)
-            settled.fold_seconds = time.monotonic() - started
+        prunes = [(tail, tail.prune()) for tail in tails]  # now: until here the tails read on
         for tail, prune in prunes:
             found, unreadable = unknowns.get(tail.boot_id, ([], []))
             _watermark_advance(cursor, tail, prune, settled.lag_ms, unknown=len(found), ended=tail.boot_id in unknowns)
@@ -156,7 +175,7 @@ def _settle_all(tails: Sequence[JournalTail], unknowns: _Unknowns, records: list
             settled.records += len(tail.taken.records) + len(found)
             settled.unknown += len(found)
             settled.rejected += len(tail.taken.rejected) + len(unreadable) + len(unsaid)
-        for tail, _ in prunes:
+        for tail, _ in prunes if rejected else ():
             mine = {id(record) for record in (*tail.taken.records, *unknowns.get(tail.boot_id, ((), ()))[0])}
             _reject(tail.boot_id, [Rejected(*tail.start, encode_record(record), error) for record, error in rejected if id(record) in mine])
         settled.rejected += len(rejected)
@@ -172,15 +191,23 @@ def _settle_all(tails: Sequence[JournalTail], unknowns: _Unknowns, records: list
     return _Plan(settled, prunes)
 
 
+def _growing(records: list[UsageRecord], more: More) -> Iterator[UsageRecord]:
+    """The records, and what ``more`` finds when they are at their end; found ones are added to them."""
+    yield from tuple(records)
+    while found := more():
+        records += found
+        yield from found
+
+
 def _costs(records: Iterable[UsageRecord]) -> dict[int, int]:
     """Cost by lease, ascending; each charge of an attempt gets the attempt's whole cost."""
-    costs: dict[int, int] = {}
+    costs: defaultdict[int, int] = defaultdict(int)
     for record in records:
         for attempt in record.attempts:
             cost = attempt.cost_nano
             if cost:
                 for charge in attempt.charges:
-                    costs[charge.lease_id] = costs.get(charge.lease_id, 0) + cost
+                    costs[charge.lease_id] += cost
     return dict(sorted(costs.items()))
 
 
@@ -201,7 +228,7 @@ def _partitions_ensure(days: set[int]) -> None:
         _known_days.update(missing)
 
 
-def _store(cursor: Any, records: list[UsageRecord], *, keep: bool) -> Cells:
+def _store(cursor: Any, records: Iterable[UsageRecord], *, keep: bool) -> Cells:
     """Store all records, or raise. ``keep``: their sums too, for a later fold; else that is the caller's to do now."""
     with connection.wrap_database_errors:  # COPY bypasses Django's wrapping
         cells = usage.requests_store(cursor=cursor, records=records)

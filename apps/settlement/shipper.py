@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -23,11 +24,13 @@ from django.db import Error, InterfaceError, OperationalError, connection
 from apps.contracts.journal import LOCK_NAME, NEW_PREFIX
 from apps.settlement import presence, services
 from apps.settlement.choices import DRAINED
+from apps.settlement.folding import Folder
 from apps.settlement.tail import JournalTail
 from apps.settlement.watchdogs import Watchdogs
 
 if TYPE_CHECKING:
     from apps.contracts.exposition import Family
+    from apps.contracts.usage import UsageRecord
     from apps.settlement.metrics import ShipperMetrics
     from apps.settlement.tracing import Traces
 
@@ -36,11 +39,11 @@ log = logging.getLogger("bulkhead.shipper")
 BATCH_ROWS = 5_000
 BATCH_FRAMES = 20_000
 BATCH_SECONDS = 0.25
-FOLD_SECONDS = (0.5, 2.0)
-FOLD_SHARE = 0.1
+FIRST_ROWS = 500
+"""Of a batch that was waiting, so many are read before it is begun; the rest while Postgres stores them."""
+NEXT_ROWS = 250
 FOLD_ROWS = 1_000
-"""Rollups are brought up to date with every batch, but under load only so often that it takes about FOLD_SHARE of the time, within
-FOLD_SECONDS: adding to a row of a rollup costs several times what storing a record does, and every batch adds to the same rows."""
+"""A smaller batch brings the rollups up to date itself; those of a busy shipper are folded beside it (``apps.settlement.folding``)."""
 BUSY_SECONDS = 0.02
 IDLE_SECONDS = 0.2
 DISCOVER_SECONDS = 0.2
@@ -53,33 +56,6 @@ DAMAGE_SECONDS = 10.0
 STOP_SECONDS = 5.0
 """How long a stopping shipper goes on where proxies go on writing."""
 STALE_NEW_SECONDS = 3600.0
-
-LOCK_FILE = "shipper.lock"
-
-
-class ShipperBusy(Exception):
-    """Another shipper of this host holds the lock."""
-
-
-class HostLock:
-    """``journal/shipper.lock``: one shipper per host, released by the kernel with the process."""
-
-    def __init__(self, root: Path) -> None:
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._fd = os.open(root / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-    def take(self) -> None:
-        """Raises ShipperBusy with the holder's pid."""
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(self._fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            raise ShipperBusy(f"another shipper (pid {holder}) settles this host's journals") from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
-
-    def release(self) -> None:
-        os.close(self._fd)
 
 
 class Shipper:
@@ -99,7 +75,9 @@ class Shipper:
         self._discovered_at = self._death_checked_at = self._status_at = 0.0
         self._said_at = -presence.SEEN_SECONDS
         self._batch_at: float | None = None
-        self._fold_at = 0.0
+        self._behind = False
+        """Whether the last batch was full: more is waiting, and the next one need not be old enough, nor read whole before it is begun."""
+        self._folder = Folder()
         self._unfolded = True
         """Whether batches may wait for a fold: at first, those of a shipper that was killed."""
         self._failures = 0
@@ -142,6 +120,7 @@ class Shipper:
         self.close()
 
     def close(self) -> None:
+        self._folder.close()
         for tail in self._tails.values():
             tail.close()
         self._tails.clear()
@@ -152,6 +131,7 @@ class Shipper:
         Returns whether anything was read, and whether a transaction was committed.
         """
         now = time.monotonic()
+        self._folder.collect()
         if force or now - self._discovered_at >= DISCOVER_SECONDS:
             self._discover()
             self._discovered_at = now
@@ -160,13 +140,16 @@ class Shipper:
         if waiting and self._batch_at is None:
             self._batch_at = now
         rows = sum(len(tail.taken.records) for tail in waiting)
-        due = self._batch_at is not None and (force or ended or rows >= BATCH_ROWS or now - self._batch_at >= BATCH_SECONDS)
+        due = self._batch_at is not None and (force or ended or self._behind or rows >= BATCH_ROWS or now - self._batch_at >= BATCH_SECONDS)
         if due:
-            fold = rows < FOLD_ROWS or now >= self._fold_at
+            fold = rows < FOLD_ROWS and not self._behind and not self._folder.busy
             self._settle(waiting, [tail for tail in waiting if tail.boot_id in ended], fold=fold)
+            if not fold:
+                self._folder.begin()
         elif not waiting:
             self.lag_ms = 0
             if self._unfolded:
+                self._folder.wait()
                 due = services.rollups_fold() > 0
                 self._unfolded = due
         self.watchdogs.look(now)
@@ -182,6 +165,8 @@ class Shipper:
         if check_death:
             self._death_checked_at = now
         rows = BATCH_ROWS - sum(len(tail.taken.records) for tail in self._tails.values())
+        if self._behind:
+            rows = min(rows, FIRST_ROWS)
         share = max(1, rows // max(1, len(self._tails)))
         read = False
         ended: set[str] = set()
@@ -202,12 +187,27 @@ class Shipper:
             self._watch_damage(tail, now)
         return read, ended
 
+    def _read_on(self, tails: list[JournalTail]) -> list[UsageRecord]:
+        """Some more records of the batch that is being stored; none: it is full, or that was all."""
+        found: list[UsageRecord] = []
+        room = BATCH_ROWS - sum(len(tail.taken.records) for tail in tails)
+        share = max(1, min(room, NEXT_ROWS) // max(1, len(tails)))
+        for tail in tails:
+            if len(found) >= room:
+                break
+            before = len(tail.taken.records)
+            try:
+                tail.take(rows=share, frames=BATCH_FRAMES - tail.taken.frames)
+            except OSError as error:
+                self._unreadable(tail.boot_id, error)
+            found += tail.taken.records[before:]
+        return found
+
     def _settle(self, waiting: list[JournalTail], ended: list[JournalTail], *, fold: bool) -> None:
-        settled = services.batch_settle(tails=waiting, ended=ended, fold=fold)
+        more = partial(self._read_on, [tail for tail in waiting if tail not in ended]) if self._behind else None
+        settled = services.batch_settle(tails=waiting, ended=ended, fold=fold, more=more)
         self._batch_at = None
-        if settled.fold_seconds:
-            least, most = FOLD_SECONDS
-            self._fold_at = time.monotonic() + min(max(settled.fold_seconds / FOLD_SHARE, least), most)
+        self._behind = settled.records >= BATCH_ROWS
         self._unfolded = True
         if self.traces is not None:
             self.traces.offer(settled.stored)
@@ -293,6 +293,7 @@ class Shipper:
         """Forget what was read and the connection: the next round starts from the watermarks."""
         self.close()
         self._unfolded = True
+        self._behind = False
         self._batch_at = None
         self._discovered_at = 0.0
         self._failures += 1

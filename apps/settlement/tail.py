@@ -42,7 +42,7 @@ from apps.contracts.journal import (
     segment_name,
     segment_number,
 )
-from apps.contracts.usage import UsageRecord
+from apps.contracts.usage import OpenRecord, UsageRecord, encode_record
 
 log = logging.getLogger("bulkhead.shipper")
 
@@ -59,6 +59,23 @@ class _Open(msgspec.Struct, array_like=True, tag="open"):
 
 
 _decode = msgspec.msgpack.Decoder(_Open | UsageRecord | FeedbackRecord).decode
+
+
+def _open_start() -> bytes:
+    """The first bytes of every open record that this version writes, up to its id."""
+    id = b"\xff" * 16
+    payload = encode_record(
+        OpenRecord(
+            id=id, started_us=0, organisation="", key_id="", kind="chat", route="", requested_model="", stream=False, provider="",
+            endpoint="", model="",
+        )
+    )  # fmt: skip
+    return payload[: payload.index(id)]
+
+
+_OPEN_START = _open_start()
+_OPEN_ID = slice(len(_OPEN_START), len(_OPEN_START) + 16)
+"""How an open of this version begins, and where its id lies: nothing else of it is looked at unless its proxy dies."""
 
 
 @dataclass(slots=True)
@@ -181,9 +198,10 @@ class JournalTail:
             number, offset = self.position
             if not self._enter(number):
                 break
-            view = self._view()
+            assert self._map is not None
+            mapped = self._map
             try:
-                rows, frames, offset = self._take_segment(view, number, offset, rows, frames)
+                rows, frames, offset = self._take_segment(mapped, number, offset, rows, frames)
             except TornFrame as torn:
                 self.position = (number, torn.offset)
                 self.waiting_for_frame = not self.dead
@@ -194,41 +212,47 @@ class JournalTail:
             self.position = (number, offset)
             if rows <= 0 or frames <= 0:
                 break
-            if not is_sealed(view, offset) or not (self.directory / segment_name(number + 1)).exists():
+            if not is_sealed(memoryview(mapped), offset) or not (self.directory / segment_name(number + 1)).exists():
                 break
             self.position = (number + 1, FIRST_OFFSET)
         return self.position != before
 
-    def _take_segment(self, view: memoryview, number: int, offset: int, rows: int, frames: int) -> tuple[int, int, int]:
+    def _take_segment(self, mapped: mmap.mmap, number: int, offset: int, rows: int, frames: int) -> tuple[int, int, int]:
         """``read_frames`` and ``_follow`` in one loop for the two frames that every request has; returns what is left, and where it stands.
 
         Raises TornFrame at the frame's offset, with everything before it taken.
         """
         taken, opens, counts = self.taken, self.opens, self._open_counts
-        decode, header, checksum_of, room = _decode, HEADER.unpack_from, zlib.crc32, len(view) - HEADER.size
+        decode, header, checksum_of, room = _decode, HEADER.unpack_from, zlib.crc32, len(mapped) - HEADER.size
         append, opened_here, first_frames = taken.records.append, 0, frames
+        open_start, open_id = _OPEN_START, _OPEN_ID
         try:
             while rows > 0 and frames > 0 and offset <= room:
-                length, checksum = header(view, offset)
+                length, checksum = header(mapped, offset)
                 if length == 0 or length == SEALED:
                     break
                 start = offset + 8
-                payload = view[start : start + length]
+                payload = mapped[start : start + length]
                 if length > MAX_PAYLOAD or len(payload) != length or checksum_of(payload) != checksum:
                     raise TornFrame(offset)
                 frames -= 1
+                offset = start + (length + 7 & ~7)
+                if payload.startswith(open_start):
+                    request = payload[open_id]
+                    known = opens.get(request)
+                    if known is None:
+                        opens[request] = [(number, payload)]
+                    else:
+                        known.append((number, payload))
+                    opened_here += 1
+                    continue
                 try:
                     record = decode(payload)
                 except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                    taken.rejected.append(Rejected(number, offset, bytes(payload), str(error)))
+                    taken.rejected.append(Rejected(number, start - HEADER.size, payload, str(error)))
                 else:
                     if type(record) is _Open:
-                        request = record.id
-                        known = opens.get(request)
-                        if known is None:
-                            opens[request] = [(number, bytes(payload))]
-                        else:
-                            known.append((number, bytes(payload)))
+                        opens.setdefault(record.id, []).append((number, payload))
                         opened_here += 1
                     elif type(record) is FeedbackRecord:
                         taken.feedback.append(record)
@@ -243,7 +267,6 @@ class JournalTail:
                                     taken.closed_carried.append(record.id)
                         append(record)
                         rows -= 1
-                offset = start + (length + 7 & ~7)
         finally:
             counts[number] = counts.get(number, 0) + opened_here
             taken.frames += first_frames - frames

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from typing import Any
+from typing import Protocol
 
 from apps.simulator import openai
 from apps.simulator.behaviour import Behaviour, Resolved
@@ -20,10 +20,37 @@ MAX_WRITE = 16 * 1024
 """Events without a pause between them share a write of at most about so many bytes."""
 
 
+class Events(Protocol):
+    """Writes the events of one streamed answer in one wire format."""
+
+    @property
+    def error(self) -> bytes:
+        """The error that ends a stream, as event."""
+
+    @property
+    def malformed(self) -> bytes: ...
+
+    def opening(self, index: int, choice: openai.Choice) -> bytes: ...
+
+    def pieces(self, index: int, choice: openai.Choice, tokens_per_event: int) -> Iterator[tuple[int, bytes]]:
+        """(tokens, event) for each piece of the content."""
+
+    def closing(self, index: int, choice: openai.Choice) -> bytes: ...
+
+    def ending(self, *, usage: bool, done: bool) -> bytes:
+        """What follows the finish reasons. usage, done: whether it says what was used, and that it is whole."""
+
+
+class ErrorBody(Protocol):
+    """An error's body in one wire format."""
+
+    def __call__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> bytes: ...
+
+
 class Answer:
     """All that an answer's generator needs; ``line`` is kept up to date, so that it is right whenever the client leaves."""
 
-    __slots__ = ("behaviour", "clock", "created", "exchange", "fault", "first_byte_s", "headers", "line", "ordinal")
+    __slots__ = ("behaviour", "clock", "created", "error_body", "exchange", "fault", "first_byte_s", "headers", "line", "ordinal")
 
     def __init__(
         self,
@@ -36,7 +63,9 @@ class Answer:
         ordinal: int,
         created: int,
         clock: Callable[[], float],
+        error_body: ErrorBody = openai.error_body,
     ) -> None:
+        self.error_body = error_body
         self.exchange = exchange
         self.line = line
         self.behaviour: Behaviour = resolved.behaviour
@@ -66,13 +95,13 @@ class Answer:
 
 
 def refusal(answer: Answer, status: int, message: str, *, param: str | None = None, code: str | None = None) -> Iterator[Step]:
-    """An error as OpenAI sends it, or as a balancer in front of it does."""
+    """An error as the provider sends it, or as a balancer in front of it does."""
     yield from answer.opening()
     fault = answer.fault
     headers = answer.headers
     if fault.kind == "status" and fault.retry_after is not None:
         headers += _retry_after(fault.retry_after, fault.spelling)
-    body = openai.error_body(status, message, param=param, code=code)
+    body = answer.error_body(status, message, param=param, code=code)
     content_type = JSON
     if fault.kind == "status" and fault.body == "html":
         content_type = b"content-type: text/html\r\n"
@@ -128,12 +157,11 @@ def json_answer(answer: Answer, body: bytes, *, output_tokens: int) -> Iterator[
         yield answer.exchange.head(200, headers, len(body)) + body
 
 
-def stream_answer(answer: Answer, call: openai.ChatCall, choices: list[openai.Choice], usage: dict[str, Any]) -> Iterator[Step]:
-    """Server-sent events at the set speed: roles, content, finish reasons, usage, ``[DONE]``."""
+def stream_answer(answer: Answer, events: Events, choices: list[openai.Choice], *, output_tokens: int) -> Iterator[Step]:
+    """Server-sent events at the set speed: the beginnings, content, finish reasons, the end. output_tokens: of the whole, as billed."""
     line, fault, exchange = answer.line, answer.fault, answer.exchange
     speed, per_event = answer.behaviour.tokens_per_second, answer.behaviour.tokens_per_event
     frame = chunk if exchange.chunks else bytes
-    events = openai.ChatEvents(f"chatcmpl-{line.id[4:]}", answer.created, call)
     yield from answer.opening()
     line.status = 200
     pending = exchange.head(200, answer.headers + SSE, None)
@@ -160,10 +188,10 @@ def stream_answer(answer: Answer, call: openai.ChatCall, choices: list[openai.Ch
                 yield "reset" if fault.rst else "close"
             elif fault.kind == "error_event":
                 line.outcome = "error"
-                yield frame(openai.ERROR_EVENT)
+                yield frame(events.error)
                 break
             elif fault.kind == "malformed_sse":
-                yield frame(openai.MALFORMED)
+                yield frame(events.malformed)
             else:
                 yield from answer.stall("mid")
                 began += fault.seconds
@@ -174,22 +202,21 @@ def stream_answer(answer: Answer, call: openai.ChatCall, choices: list[openai.Ch
                     yield pending
                     pending = b""
                 yield due
-        pending += frame(event)
+        pending += frame(event) if event else b""
         tokens += event_tokens
         line.output_tokens = tokens
         if len(pending) >= MAX_WRITE:
             yield pending
             pending = b""
     else:
-        line.output_tokens = usage["completion_tokens"]
-        if call.include_usage and fault.kind != "missing_usage":
-            pending += frame(events.usage(usage))
-        if fault.kind != "missing_done":
-            pending += frame(openai.DONE)
+        line.output_tokens = output_tokens
+        end = events.ending(usage=fault.kind != "missing_usage", done=fault.kind != "missing_done")
+        if end:
+            pending += frame(end)
     yield pending + (LAST_CHUNK if exchange.chunks else b"")
 
 
-def _events(events: openai.ChatEvents, choices: list[openai.Choice], per_event: int) -> Iterator[tuple[int, bytes]]:
+def _events(events: Events, choices: list[openai.Choice], per_event: int) -> Iterator[tuple[int, bytes]]:
     """(tokens, event) of all choices: roles first, then their pieces in turn, then the finish reasons."""
     for index, choice in enumerate(choices):
         yield 0, events.opening(index, choice)

@@ -245,6 +245,14 @@ def choice_of(call: ChatCall, wanted: int, ordinal: int) -> Choice:
     return Choice(text, wanted, reason)
 
 
+def arguments(choice: Choice) -> Any:
+    """Of a tool's call, as formats write them that carry no JSON inside of JSON; empty where the limit has cut them off."""
+    try:
+        return _decode(choice.text.encode())
+    except msgspec.DecodeError:
+        return {}
+
+
 def usage_object(prompt: int, completion: int) -> dict[str, Any]:
     return {
         "prompt_tokens": prompt,
@@ -276,9 +284,14 @@ def chat_body(answer_id: str, created: int, call: ChatCall, choices: list[Choice
 class ChatEvents:
     """Writes the events of one streamed chat completion, each a whole ``data: ...\\n\\n``."""
 
-    __slots__ = ("_head", "_id", "_tail")
+    __slots__ = ("_head", "_id", "_include_usage", "_tail", "_usage")
 
-    def __init__(self, answer_id: str, created: int, call: ChatCall) -> None:
+    error = b"data: " + error_body(500, "The server had an error while processing your request (simulated).") + b"\n\n"
+    malformed = b'data: {"id":"chatcmpl-broken","choices":[{"delta":\n\nthis line is no field of an event stream\n\n'
+
+    def __init__(self, answer_id: str, created: int, call: ChatCall, usage: dict[str, Any]) -> None:
+        self._include_usage = call.include_usage
+        self._usage = usage
         head = {"id": answer_id, "object": "chat.completion.chunk", "created": created, "model": call.model}
         self._id = answer_id
         self._head = b"data: " + encode({**head, "system_fingerprint": "fp_simulated", SIMULATED: True})[:-1] + b',"choices":['
@@ -308,14 +321,10 @@ class ChatEvents:
     def closing(self, index: int, choice: Choice) -> bytes:
         return self._event(index, b"{}", encode(choice.finish_reason))
 
-    def usage(self, usage: dict[str, Any]) -> bytes:
-        """The last event of ``stream_options.include_usage``: no choices."""
-        return b'%b],"usage":%b}\n\n' % (self._head, encode(usage))
-
-
-DONE = b"data: [DONE]\n\n"
-MALFORMED = b'data: {"id":"chatcmpl-broken","choices":[{"delta":\n\nthis line is no field of an event stream\n\n'
-ERROR_EVENT = b"data: " + error_body(500, "The server had an error while processing your request (simulated).") + b"\n\n"
+    def ending(self, *, usage: bool, done: bool) -> bytes:
+        """What follows the finish reasons. usage: the event without choices that ``stream_options.include_usage`` asks for."""
+        told = b'%b],"usage":%b}\n\n' % (self._head, encode(self._usage)) if usage and self._include_usage else b""
+        return told + b"data: [DONE]\n\n" if done else told
 
 
 class EmbeddingsCall(Call):

@@ -9,13 +9,15 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
+from typing import Any
 
-from apps.simulator import answers, openai
+from apps.simulator import answers, anthropic, gemini, openai
 from apps.simulator.behaviour import Control, Resolved, ScenarioError
 from apps.simulator.bill import Bill, RequestLine
 from apps.simulator.faults import OK, Fault, FaultError
 from apps.simulator.http import App, Exchange, Server, Step
 
+_KEY_HEADERS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
 _STATUS_MESSAGES: dict[int, tuple[str, str | None]] = {
     400: ("Invalid request (simulated).", "invalid_request"),
     401: ("Incorrect API key provided (simulated).", "invalid_api_key"),
@@ -59,6 +61,7 @@ class Simulator(App):
         self._routes: dict[str, tuple[str, Callable[[Exchange], None]]] = {
             "/v1/chat/completions": ("POST", self._chat),
             "/v1/embeddings": ("POST", self._embeddings),
+            "/v1/messages": ("POST", self._messages),
             "/v1/models": ("GET", self._models),
             "/sim/control": ("GET, PUT", self._control),
             "/sim/bill": ("GET", self._bill),
@@ -92,6 +95,10 @@ class Simulator(App):
         route = self._routes.get(exchange.path)
         if route is None and exchange.path.startswith("/v1/models/"):
             route = ("GET", self._models)
+        if route is None and gemini.asked_of(exchange.path) is not None:
+            route = ("POST", self._contents)
+        if route is None and exchange.path == "/v1beta/models":
+            route = ("GET", self._models)
         if route is None:
             self._error(exchange, 404, f"Invalid URL ({exchange.method} {exchange.path})", code="unknown_url")
             return
@@ -118,6 +125,12 @@ class Simulator(App):
     def _embeddings(self, exchange: Exchange) -> None:
         self._serve(exchange, "embeddings", self._embeddings_steps)
 
+    def _messages(self, exchange: Exchange) -> None:
+        self._serve(exchange, "chat", self._messages_steps)
+
+    def _contents(self, exchange: Exchange) -> None:
+        self._serve(exchange, "chat", self._contents_steps)
+
     def _serve(self, exchange: Exchange, operation: str, steps: Callable[[Exchange, RequestLine], Iterator[Step]]) -> None:
         self._ordinal += 1
         headers = exchange.headers
@@ -143,7 +156,9 @@ class Simulator(App):
 
         exchange.run(steps(exchange, line), end)
 
-    def _answer(self, exchange: Exchange, line: RequestLine, resolved: Resolved, fault: Fault) -> answers.Answer:
+    def _answer(
+        self, exchange: Exchange, line: RequestLine, resolved: Resolved, fault: Fault, error_body: answers.ErrorBody
+    ) -> answers.Answer:
         return answers.Answer(
             exchange,
             line,
@@ -153,13 +168,18 @@ class Simulator(App):
             ordinal=self._ordinal,
             created=int(time.time()),
             clock=self._clock,
+            error_body=error_body,
         )
 
-    def _refusal(self, exchange: Exchange, line: RequestLine, refused: openai.Refused) -> Iterator[Step]:
-        answer = self._answer(exchange, line, self.control.of(""), OK)
+    def _refusal(
+        self, exchange: Exchange, line: RequestLine, refused: openai.Refused, error_body: answers.ErrorBody = openai.error_body
+    ) -> Iterator[Step]:
+        answer = self._answer(exchange, line, self.control.of(""), OK, error_body)
         return answers.refusal(answer, refused.status, str(refused), param=refused.param, code=refused.code)
 
-    def _admit(self, exchange: Exchange, line: RequestLine, call: openai.Call) -> tuple[answers.Answer, Iterator[Step] | None]:
+    def _admit(
+        self, exchange: Exchange, line: RequestLine, call: openai.Call, error_body: answers.ErrorBody = openai.error_body
+    ) -> tuple[answers.Answer, Iterator[Step] | None]:
         """The answer to a checked call, and the refusal that it meets instead, if it meets one. Raises Refused."""
         line.model = call.model
         self._authorize(exchange)
@@ -173,7 +193,7 @@ class Simulator(App):
         fault = call.fault if call.fault is not None else resolved.next_fault()
         if scenario.down:
             fault = Fault(kind="status", status=scenario.down)
-        answer = self._answer(exchange, line, resolved, fault)
+        answer = self._answer(exchange, line, resolved, fault, error_body)
         if fault.kind != "status":
             return answer, None
         message, code = _BODY_MESSAGES.get(fault.body) or _STATUS_MESSAGES.get(fault.status, _ERROR_MESSAGE)
@@ -181,7 +201,9 @@ class Simulator(App):
 
     def _authorize(self, exchange: Exchange) -> None:
         keys = self.control.scenario.api_keys
-        if keys is not None and exchange.headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ") not in keys:
+        headers = exchange.headers
+        sent = next((headers[name] for name in _KEY_HEADERS if name in headers), b"")
+        if keys is not None and sent.decode("latin-1").removeprefix("Bearer ") not in keys:
             raise openai.Refused(_STATUS_MESSAGES[401][0], status=401, code="invalid_api_key")
 
     def _chat_steps(self, exchange: Exchange, line: RequestLine) -> Iterator[Step]:
@@ -192,6 +214,16 @@ class Simulator(App):
             return self._refusal(exchange, line, refused)
         if refusal is not None:
             return refusal
+        choices, usage = self._said(answer, call)
+        answer_id, output = f"chatcmpl-{line.id[4:]}", usage["completion_tokens"]
+        if call.stream:
+            events = openai.ChatEvents(answer_id, answer.created, call, usage)
+            return answers.stream_answer(answer, events, choices, output_tokens=output)
+        body = openai.chat_body(answer_id, answer.created, call, choices, _told(answer, usage))
+        return answers.json_answer(answer, body, output_tokens=output)
+
+    def _said(self, answer: answers.Answer, call: openai.ChatCall) -> tuple[list[openai.Choice], dict[str, Any]]:
+        """What is answered, and its usage as OpenAI says it."""
         fault, resolved = answer.fault, self.control.of(call.model)
         wanted = call.output_tokens
         if not resolved.behaviour.continues:
@@ -200,13 +232,39 @@ class Simulator(App):
         for index in range(call.choices):
             length = round(resolved.behaviour.output_tokens.draw(resolved.rng)) if wanted is None else wanted
             choices.append(openai.choice_of(call, min(length, openai.MAX_TOKENS), self._voice + answer.ordinal + index))
-        line.input_tokens = call.input_tokens
+        answer.line.input_tokens = call.input_tokens
         output = sum(choice.tokens for choice in choices) + (fault.tokens if fault.kind == "overrun" else 0)
-        usage = openai.usage_object(call.input_tokens, output)
+        return choices, openai.usage_object(call.input_tokens, output)
+
+    def _messages_steps(self, exchange: Exchange, line: RequestLine) -> Iterator[Step]:
+        try:
+            call = anthropic.chat_call(openai.read_body(exchange.body))
+            answer, refusal = self._admit(exchange, line, call, anthropic.error_body)
+        except openai.Refused as refused:
+            return self._refusal(exchange, line, refused, anthropic.error_body)
+        if refusal is not None:
+            return refusal
+        choices, usage = self._said(answer, call)
+        answer_id, output = f"msg_{line.id[4:]}", usage["completion_tokens"]
         if call.stream:
-            return answers.stream_answer(answer, call, choices, usage)
-        body = openai.chat_body(f"chatcmpl-{line.id[4:]}", answer.created, call, choices, None if fault.kind == "missing_usage" else usage)
+            return answers.stream_answer(answer, anthropic.Events(answer_id, call, usage), choices, output_tokens=output)
+        body = anthropic.answer_body(answer_id, call, choices[0], _told(answer, usage))
         return answers.json_answer(answer, body, output_tokens=output)
+
+    def _contents_steps(self, exchange: Exchange, line: RequestLine) -> Iterator[Step]:
+        model, stream = gemini.asked_of(exchange.path) or ("", False)
+        try:
+            call = gemini.chat_call(openai.read_body(exchange.body), model, stream=stream)
+            answer, refusal = self._admit(exchange, line, call, gemini.error_body)
+        except openai.Refused as refused:
+            return self._refusal(exchange, line, refused, gemini.error_body)
+        if refusal is not None:
+            return refusal
+        choices, usage = self._said(answer, call)
+        output = usage["completion_tokens"]
+        if call.stream:
+            return answers.stream_answer(answer, gemini.Events(line.id, call, usage), choices, output_tokens=output)
+        return answers.json_answer(answer, gemini.answer_body(line.id, call, choices, _told(answer, usage)), output_tokens=output)
 
     def _embeddings_steps(self, exchange: Exchange, line: RequestLine) -> Iterator[Step]:
         try:
@@ -231,6 +289,9 @@ class Simulator(App):
             self._error(exchange, refused.status, str(refused), code=refused.code)
             return
         served = self.control.scenario.served
+        if exchange.path == "/v1beta/models":
+            self._json(exchange, gemini.models_body(served))
+            return
         wanted = exchange.path.removeprefix("/v1/models").removeprefix("/")
         if not wanted:
             self._json(exchange, openai.models_body(served, self._started))
@@ -270,7 +331,8 @@ class Simulator(App):
         body = (
             f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}: simulation</title>"
             f"<h1>{name}: a simulated provider</h1><p><strong>This is a simulation.</strong> Its answers are made up and cost nothing. "
-            "It speaks OpenAI's API at <code>/v1</code>.<ul><li><a href=/sim/control>/sim/control</a>: behaviour (GET, PUT)"
+            "It speaks OpenAI's API and Anthropic's at <code>/v1</code>, Gemini's at <code>/v1beta</code>."
+            "<ul><li><a href=/sim/control>/sim/control</a>: behaviour (GET, PUT)"
             "<li><a href='/sim/bill?seen=no'>/sim/bill</a>: what it served<li>/sim/reset (POST): begin anew</ul></html>\n"
         )
         exchange.send(200, self._headers("") + b"content-type: text/html; charset=utf-8\r\n", body.encode())
@@ -285,6 +347,10 @@ class Simulator(App):
         self, exchange: Exchange, status: int, message: str, *, param: str | None = None, code: str | None = None, headers: bytes = b""
     ) -> None:
         exchange.send(status, self._headers("") + headers + answers.JSON, openai.error_body(status, message, param=param, code=code))
+
+
+def _told(answer: answers.Answer, usage: dict[str, Any]) -> dict[str, Any] | None:
+    return None if answer.fault.kind == "missing_usage" else usage
 
 
 def _is_loopback(address: str) -> bool:

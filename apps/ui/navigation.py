@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
+from django.conf import settings
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_script_prefix, get_urlconf, reverse
 
 
 class May(Protocol):
@@ -139,7 +141,16 @@ RAIL: tuple[Job, ...] = (
                 "alert.view",
                 also=("alerts:*",),
                 key="i",
-                words="firing rules slo error budget burn silence channels routing escalation on call page pager deliveries incidents",
+                words="firing rules slo error budget burn silence channels routing escalation on call page pager deliveries",
+            ),
+            Place(
+                "Incidents",
+                "postmortems:list",
+                "incidents",
+                "incident.view",
+                also=("postmortems:*",),
+                key="j",
+                words="declare outage severity sev1 commander timeline impact postmortem action items patterns status page slack",
             ),
             Place(
                 "Flags",
@@ -254,6 +265,12 @@ ACTIONS: tuple[Action, ...] = (
     Action("Set a limit", "limits:create", "plus", "limit.change", "new add rate tokens requests per minute"),
     Action("Make an alert rule", "alerts:rule_create", "plus", "alert_rule.change", "new add threshold tell notify"),
     Action("Make an SLO", "alerts:slo_create", "plus", "slo.change", "new add objective error budget burn rate availability"),
+    Action("Declare an incident", "postmortems:declare", "incidents", "incident.declare", "new outage sev1 something is wrong"),
+    Action("Make an action item", "postmortems:action_create", "plus", "action_item.change", "new add postmortem to do follow up"),
+    Action("Look for patterns", "postmortems:patterns", "search", "postmortem.view", "repeat incidents factors learn postmortems"),
+    Action("Read postmortems", "postmortems:postmortems", "file", "postmortem.view", "learn incidents evidence review sign off"),
+    Action("Set up the status page", "postmortems:status_settings", "globe", "status_page.change", "public components outage"),
+    Action("Say what severities mean", "postmortems:severities", "incidents", "incident_severity.change", "sev1 slash command slack"),
     Action("Set how I am reached", "alerts:channel_create", "person", "alert_channel.own", "channel push pager e-mail ntfy slack on call"),
     Action("Say that a provider is in trouble", "alerts:notes", "warning", "provider_note.change", "degraded down status page outage"),
     Action("Set a performance budget", "performance:create", "plus", "performance_budget.change", "new add ttft latency error rate cost"),
@@ -318,7 +335,13 @@ def _nothing(action: str, *, installation: bool = False) -> bool:
 
 
 def _url(name: str) -> str:
+    return _address(name, get_urlconf() or settings.ROOT_URLCONF, get_script_prefix())
+
+
+@lru_cache(maxsize=1_000)
+def _address(name: str, urlconf: str, prefix: str) -> str:
+    """Kept, because every page asks for all places of the rail more than once. urlconf, prefix: what the answer follows from."""
     try:
-        return reverse(name)
+        return reverse(name, urlconf)
     except NoReverseMatch:
         return ""

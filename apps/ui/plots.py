@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 DOLLARS = {"tickprefix": "$", "tickformat": ",.9~f"}
@@ -60,6 +61,7 @@ def theme(*, unit: str, start: datetime, end: datetime, **more: Any) -> dict[str
     }
 
 
+@lru_cache(maxsize=20_000)
 def at(moment: datetime) -> str:
     """A time as plotly.js shows it unchanged: it knows no zones, so UTC goes in; the page turns it into local time where asked."""
     return moment.strftime("%Y-%m-%d %H:%M:%S")

@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
@@ -142,6 +143,11 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
     """403: why, the permission that is missing, and who can give it, where the refusal knows (``apps.accounts.scope.ActionDenied``)."""
     facts = {"why": str(exception), "action": getattr(exception, "action", ""), "admins": getattr(exception, "admins", ())}
     return _error_page(request, "403", 403, **facts)
+
+
+def too_large(request: HttpRequest) -> HttpResponse:
+    """413 of a form that was not read at all; its text is still in the window that sent it."""
+    return _error_page(request, "413", 413, most=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:

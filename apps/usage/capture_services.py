@@ -201,6 +201,23 @@ def sample_read(*, actor: Actor, sample: CaptureSample) -> tuple[str, str]:
     return str(content["request"]), str(content["answer"])
 
 
+@transaction.atomic
+def sample_delete(*, actor: Actor, sample: CaptureSample, reason: str = "") -> None:
+    """Forget a sample before its time, unread. A second time changes nothing."""
+    permission_require(actor=actor, action="capture.change", organisation=sample.organisation)
+    deleted, _ = CaptureSample.objects.filter(pk=sample.pk).delete()
+    if deleted:
+        audit_record(
+            actor=actor,
+            action="sample.delete",
+            subject_kind="sample",
+            subject_id=sample.request_id,
+            subject_name=sample.route,
+            before={"route": sample.route, "key": sample.key_id, "characters": sample.size},
+            reason=reason,
+        )
+
+
 def samples_expire(*, now: dt.datetime | None = None) -> int:
     """Forget samples whose time is over, in short transactions; how many."""
     total = 0

@@ -54,6 +54,16 @@ class RouteFeedback:
     outcomes: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long users waited for a route's answers. count: requests whose app told it. client_us, total_us: medians over those, of that
+    wait and of what the same requests took here."""
+
+    count: int
+    client_us: float
+    total_us: float
+
+
 TOLD = RawSQL(
     "(SELECT jsonb_agg(jsonb_build_object('key_id', said.key_id, 'said_us', said.said_us, 'score', said.score, 'reason', said.reason, "
     "'outcome', said.outcome, 'tags', said.tags, 'client_ms', said.client_ms) ORDER BY said.said_us DESC, said.key_id) "
@@ -101,6 +111,17 @@ def feedback_by_route(scope: Scope, start: datetime, end: datetime, *, route: st
     ):
         outcomes.setdefault((name, variant), Counter())[outcome] = count
     return [RouteFeedback(*row, _named(outcomes.get((row[0], row[1]), Counter()))) for row in rows]
+
+
+def waits_of_route(scope: Scope, route: str, start: datetime, end: datetime) -> Waits | None:
+    """Of a route's requests of a range; None where no app told a wait. One query."""
+    [(count, client_us, total_us)] = rows_of(
+        "SELECT count(*), percentile_cont(0.5) WITHIN GROUP (ORDER BY client_ms) * 1000, "
+        "percentile_cont(0.5) WITHIN GROUP (ORDER BY total_us) FROM usage_feedback WHERE organisation = %s AND simulated = %s "
+        "AND state = 'kept' AND started_at >= %s AND started_at < %s AND route = %s AND client_ms IS NOT NULL",
+        [scope.organisation, scope.simulated, start, end, route],
+    )
+    return Waits(count, client_us, total_us) if count else None
 
 
 def _named(counts: Counter[str]) -> dict[str, int]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-from django.db import connection
+from apps.usage.selectors import rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ def gauge_means(*, names: Sequence[str], organisation: str, since: datetime, unt
     minutes: dict[str, int] = {}
     known = set()
     samples: dict[str, int] = {}
-    for name, count, total in _rows(
+    for name, count, total in rows_of(
         "SELECT name, count(*) FILTER (WHERE bucket >= %s), sum(samples) FILTER (WHERE bucket >= %s) FROM usage_gauge "
         "WHERE organisation = '' AND subject = '' AND name = ANY (%s) AND bucket >= %s AND bucket < %s GROUP BY name",
         [since, since, list(names), known_since, until],
@@ -37,7 +36,7 @@ def gauge_means(*, names: Sequence[str], organisation: str, since: datetime, unt
         minutes[name], samples[name] = int(count), int(total or 0)
     means = {
         (name, of, subject): total / samples[name]
-        for name, of, subject, total in _rows(
+        for name, of, subject, total in rows_of(
             "SELECT name, organisation, subject, sum(total) FROM usage_gauge WHERE name = ANY (%s) AND organisation = ANY (%s) "
             "AND bucket >= %s AND bucket < %s GROUP BY 1, 2, 3",
             [list(names), ["", organisation], since, until],
@@ -45,9 +44,3 @@ def gauge_means(*, names: Sequence[str], organisation: str, since: datetime, unt
         if samples.get(name)
     }
     return GaugeMeans({name: count for name, count in minutes.items() if count}, means, frozenset(known))
-
-
-def _rows(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return cursor.fetchall()

@@ -18,10 +18,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from django.db import connection, transaction
 from django.utils import timezone as clock
+
+from apps.usage.selectors import rows_of
 
 BUCKET_SECONDS = 60
 KEPT_DAYS = 30
@@ -100,7 +102,7 @@ def gauge_series(
     GAUGES[name]
     step = max(BUCKET_SECONDS, step_s)
     first, end = int(since.timestamp()) // step * step, math.ceil(until.timestamp())
-    rows = _rows(
+    rows = rows_of(
         f"SELECT (floor(extract(epoch FROM whole.bucket) / %(step)s) * %(step)s)::bigint AS at, {_TAKEN[take]} "
         "FROM usage_gauge whole LEFT JOIN usage_gauge part ON part.name = whole.name AND part.organisation = %(organisation)s "
         "AND part.subject = %(subject)s AND part.bucket = whole.bucket "
@@ -126,7 +128,7 @@ def gauge_now(name: str, *, organisation: str | None = None, now: datetime | Non
     """
     GAUGES[name]
     now = now or clock.now()
-    rows = _rows(
+    rows = rows_of(
         "SELECT part.subject, part.last FROM usage_gauge part WHERE part.name = %(name)s AND part.organisation = %(organisation)s "
         "AND part.bucket = (SELECT max(bucket) FROM usage_gauge WHERE name = %(name)s AND organisation = '' AND subject = '' "
         "AND bucket > %(since)s AND bucket <= %(now)s)",
@@ -210,9 +212,3 @@ def gauges_forget(*, now: datetime | None = None) -> int:
             total += cursor.rowcount
             if cursor.rowcount < DELETE_ROWS:
                 return total
-
-
-def _rows(sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return cursor.fetchall()

@@ -21,7 +21,7 @@ Whose = Literal["key_id", "team", "feature"]
 EVERYTHING, VOLUME = "*", "*routes"
 """As a route: the whole organisation; the routes that were asked for together over the last quarter of an hour. Both without targets."""
 LATELY = timedelta(minutes=15)
-RECENT, PAST = "recent", "past"
+RECENT, PAST, USUAL = "recent", "past", "usual:"
 LOOK_BACK = timedelta(days=7)
 """How far back a target that has no traffic now is looked for."""
 
@@ -71,16 +71,16 @@ def work_of(
     """By route and target in whole buckets of ``[start, end)``, within the last two days: one query.
 
     routes: their names, None for all. models: also whatever other routes sent to these. whose: only one key's (its id), team's or
-    feature's requests, in buckets of a minute. whole: also ``EVERYTHING`` over the same range and, of
-    named routes, ``VOLUME`` up to its end.
+    feature's requests, in buckets of a minute, also those that were refused before anybody knew their route. whole: also ``EVERYTHING``
+    over the same range and, of named routes, ``VOLUME`` up to its end.
     """
-    table, step, condition = ("usage_rollup_10s", 10, "") if whose is None else ("usage_rollup_1m", MINUTE, f"AND {whose[0]} = %s")
+    table, step, kind, condition = _table(whose)
     given: list[object] = [scope.organisation, scope.simulated, floor(start, step), end, *([whose[1]] if whose else [])]
     if routes is not None:
         condition += " AND (route = ANY (%s) OR model = ANY (%s))"
-        given += [list(routes), list(models)]
+        given += [[*routes, ""] if whose else list(routes), list(models)]
     sql = (
-        f"SELECT route, provider, endpoint, model, min(bucket), {_SUMS} FROM {table} WHERE organisation = %s AND simulated = %s "
+        f"SELECT route, provider, endpoint, model, min(bucket), {_SUMS} FROM {table} WHERE organisation = %s AND {kind} "
         f"AND bucket >= %s AND bucket < %s {condition} GROUP BY route, provider, endpoint, model"
     )
     if whole:
@@ -100,21 +100,47 @@ def work_of(
     return [Work(*row[:-1], _merged(row[-1])) for row in rows]
 
 
-def work_before(scope: Scope, models: Collection[str], *, now: datetime) -> list[Work]:
+def work_before(
+    scope: Scope,
+    models: Collection[str],
+    *,
+    now: datetime,
+    before: tuple[datetime, datetime] | None = None,
+    routes: Collection[str] | None = None,
+    whose: tuple[Whose, str] | None = None,
+) -> list[Work]:
     """What targets of these models did on all routes, as the route ``RECENT`` in the last hour and as ``PAST`` in the hours of
-    ``LOOK_BACK``: one query, none without models."""
-    if not models:
+    ``LOOK_BACK``: one query, none without models. before: also what these routes (None: all) did in that range, within the last two
+    days, as ``USUAL`` and the route's name; whose: of one key, team or feature."""
+    if not models and before is None:
         return []
     target = "provider, endpoint, model"
     where = "WHERE organisation = %s AND simulated = %s AND bucket >= %s AND model = ANY (%s)"
     recent = [scope.organisation, scope.simulated, floor(now - timedelta(hours=1), 10), list(models)]
     past = [scope.organisation, scope.simulated, floor(now - LOOK_BACK, HOUR), list(models)]
-    rows = rows_of(
+    sql = (
         f"SELECT '{RECENT}', {target}, min(bucket), {_SUMS} FROM usage_rollup_10s {where} GROUP BY {target} "
-        f"UNION ALL SELECT '{PAST}', {target}, min(bucket), {_SUMS} FROM usage_rollup_1h {where} GROUP BY {target}",
-        [*recent, *past],
+        f"UNION ALL SELECT '{PAST}', {target}, min(bucket), {_SUMS} FROM usage_rollup_1h {where} GROUP BY {target}"
     )
-    return [Work(*row[:-1], _merged(row[-1])) for row in rows]
+    given: list[object] = [*recent, *past]
+    if before is not None:
+        table, step, _, condition = _table(whose)
+        sql += (
+            f" UNION ALL SELECT '{USUAL}' || route, {target}, min(bucket), {_SUMS} FROM {table} WHERE organisation = %s AND simulated = %s "
+            f"AND bucket >= %s AND bucket < %s AND provider <> '' {condition}{'' if routes is None else ' AND route = ANY (%s)'} "
+            f"GROUP BY route, {target}"
+        )
+        given += [scope.organisation, scope.simulated, floor(before[0], step), floor(before[1], step)]
+        given += [*([whose[1]] if whose else []), *([] if routes is None else [list(routes)])]
+    return [Work(*row[:-1], _merged(row[-1])) for row in rows_of(sql, given)]
+
+
+def _table(whose: tuple[Whose, str] | None) -> tuple[str, int, str, str]:
+    """(table, seconds of its buckets, which of its rows are of a scope's kind, a condition). What was refused before its route was known
+    is neither simulated nor real."""
+    if whose is None:
+        return "usage_rollup_10s", 10, "simulated = %s", ""
+    return "usage_rollup_1m", MINUTE, "(simulated = %s OR (route = '' AND provider = ''))", f"AND {whose[0]} = %s"
 
 
 def _merged(texts: str | None) -> dict[int, int]:

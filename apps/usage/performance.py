@@ -1,7 +1,7 @@
-"""What verdicts on performance are made of: counts and times to the first token of routes and models, and gaps between tokens.
+"""What verdicts on performance are made of: counts, times to the first token and gaps between tokens of routes and models.
 
-Routes are read from the summaries. Models, and gaps between tokens, are in the rollups alone: of ten seconds for short windows, of an
-hour beyond.
+All of it is read from the summaries, which hold each route and each model alone: what a window costs to read does not follow from how much
+traffic it saw, nor from how many keys and targets it came by.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from typing import Literal
 
 from apps.accounts.scope import Scope
 from apps.contracts.histogram import index_of, upper_bound
-from apps.usage.covering import HOUR, MINUTE, aligned, floor
-from apps.usage.measures import HISTOGRAMS, SUMS, Latency, Point, Totals, latency_of
-from apps.usage.selectors import rows_of, traffic_of, traffic_series
+from apps.usage.covering import HOUR, MINUTE, MINUTE_DAYS, aligned, cover, floor
+from apps.usage.measures import Latency, Point, Totals, joined, latency_of
+from apps.usage.selectors import WHERE_VALUES, covered, rows_of, traffic_of, traffic_series
 
 Dimension = Literal["route", "model"]
-SHORT = timedelta(hours=6, minutes=1)
-"""Up to this length models are read in tens of seconds."""
-STEPS = ((2 * HOUR, MINUTE), (7 * HOUR, 300), (15 * 24 * HOUR, HOUR))
-"""Up to so many seconds of a range: seconds of a step. Longer ones: six hours."""
+STEPS = ((2 * HOUR, MINUTE, MINUTE), (7 * HOUR, MINUTE, 300), (15 * 24 * HOUR, HOUR, HOUR))
+"""Up to so many seconds of a range: the width of the summaries to read, and seconds of a step of gaps. Longer ones: ``LONG``."""
+LONG = (3 * HOUR, 6 * HOUR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,89 +60,46 @@ def traffic_in(
     scope: Scope, dimension: Dimension, values: Sequence[str], start: datetime, end: datetime, *, now: datetime
 ) -> dict[str, Traffic]:
     """Each of some routes or models in a range that ends by now: one query, none without values. All of them are in the answer."""
-    if dimension == "route":
-        first, last = aligned(start, end, now=now)
-        found = {group.value: group for group in traffic_of(scope, start, end, "route", values, now=now)}
-        return {
-            value: Traffic(first, min(last, now), found[value].totals, found[value].first_token) if value in found else Traffic(first, now)
-            for value in values
-        }
-    table, first = _table(start, end, now)
-    rows = (
-        rows_of(
-            f"SELECT model, {SUMS}, {HISTOGRAMS} FROM {table} WHERE organisation = %s AND simulated = %s AND bucket >= %s AND bucket < %s "
-            "AND model = ANY (%s) GROUP BY model",
-            [scope.organisation, scope.simulated, first, end, list(values)],
-        )
-        if values
-        else []
-    )
-    known = {model: Traffic(first, end, Totals(*sums), latency_of(first_token)) for model, *sums, _total, first_token in rows}
-    return {value: known.get(value, Traffic(first, end)) for value in values}
+    first, last = aligned(start, end, now=now)
+    found = {group.value: group for group in traffic_of(scope, start, end, dimension, values, now=now)}
+    return {
+        value: Traffic(first, min(last, now), found[value].totals, found[value].first_token) if value in found else Traffic(first, now)
+        for value in values
+    }
 
 
 def traffic_points(scope: Scope, dimension: Dimension, value: str, start: datetime, end: datetime, *, now: datetime) -> list[Point]:
     """A range of one route or model in steps, those without traffic too."""
-    if dimension == "route":
-        return traffic_series(scope, start, end, dimension="route", value=value, now=now).points
-    table, _ = _table(start, end, now)
-    step = max(_step(start, end), HOUR if table == "usage_rollup_1h" else MINUTE)
-    first, until = floor(start, step), min(end, now)
-    place = f"date_bin('{step} seconds', bucket, 'epoch'::timestamptz)"
-    found = {
-        at: Point(at, step, Totals(*sums), latency_of(total), latency_of(first_token))
-        for at, *sums, total, first_token in rows_of(
-            f"SELECT {place}, {SUMS}, {HISTOGRAMS} FROM {table} WHERE organisation = %s AND simulated = %s AND bucket >= %s "
-            "AND bucket < %s AND model = %s GROUP BY 1",
-            [scope.organisation, scope.simulated, first, until, value],
-        )
-    }
-    points, at = [], first
-    while at < until:
-        points.append(found.get(at, Point(at, step)))
-        at += timedelta(seconds=step)
-    return points
-
-
-_JOINED = "string_agg(h_gap::text, ',') FILTER (WHERE h_gap <> '{}')"
+    return traffic_series(scope, start, end, dimension=dimension, value=value, now=now).points
 
 
 def gaps_in(scope: Scope, dimension: Dimension, values: Sequence[str], start: datetime, end: datetime, *, now: datetime) -> dict[str, Gaps]:
     """Gaps between tokens of some routes' or models' finished streams: one query, none without values. All of them are in the answer."""
-    table, first = _table(start, end, now)
-    rows = (
-        rows_of(
-            f"SELECT {dimension}, {_JOINED} FROM {table} WHERE organisation = %s AND simulated = %s AND bucket >= %s AND bucket < %s "
-            f"AND {dimension} = ANY (%s) GROUP BY 1",
-            [scope.organisation, scope.simulated, first, end, list(values)],
-        )
-        if values
-        else []
-    )
-    found = {value: latency_of(texts) for value, texts in rows}
+    first, last = aligned(start, end, now=now)
+    found: dict[str, Latency] = {}
+    if values:
+        source, parameters = covered(scope, cover(first, last, now=now), (dimension,), values)
+        rows = rows_of(f"SELECT value, {joined('h_gap')} FROM {source} GROUP BY value", parameters)
+        found = {value: latency_of(texts) for value, texts in rows}
     return {value: Gaps(latency.p95, latency.count, first) for value in values for latency in (found.get(value, Latency()),)}
 
 
 def gap_points(scope: Scope, dimension: Dimension, value: str, start: datetime, end: datetime, *, now: datetime) -> list[GapPoint]:
     """The same of one route or model in steps; a step without a stream has no point."""
-    table, _ = _table(start, end, now)
-    step = max(_step(start, end), HOUR if table == "usage_rollup_1h" else MINUTE)
+    bucket, step = _steps(start, end, now)
+    first, until = floor(start, step), min(end, now)
     rows = rows_of(
-        f"SELECT date_bin('{step} seconds', bucket, 'epoch'::timestamptz), {_JOINED} FROM {table} WHERE organisation = %s "
-        f"AND simulated = %s AND bucket >= %s AND bucket < %s AND {dimension} = %s GROUP BY 1 ORDER BY 1",
-        [scope.organisation, scope.simulated, floor(start, step), min(end, now), value],
+        f"SELECT date_bin('{step} seconds', bucket, 'epoch'::timestamptz), {joined('h_gap')} FROM usage_summary WHERE {WHERE_VALUES} "
+        "GROUP BY 1 ORDER BY 1",
+        [scope.organisation, scope.simulated, bucket, dimension, first, until, bucket, [value]],
     )
     found = [(at, latency_of(texts)) for at, texts in rows]
     return [GapPoint(at, latency.p95, latency.count) for at, latency in found if latency.p95 is not None]
 
 
-def _table(start: datetime, end: datetime, now: datetime) -> tuple[str, datetime]:
-    """The rollups that a range of models, or of gaps, is read from, and the start of the first bucket."""
-    if end - start <= SHORT and start > now - timedelta(hours=47):
-        return "usage_rollup_10s", floor(start, 10)
-    return "usage_rollup_1h", floor(start, HOUR)
-
-
-def _step(start: datetime, end: datetime) -> int:
+def _steps(start: datetime, end: datetime, now: datetime) -> tuple[int, int]:
+    """The width of the summaries that a range of gaps is read from, and the seconds of a step; minutes as long as they are kept."""
     length = (end - start).total_seconds()
-    return next((step for most, step in STEPS if length <= most), 6 * HOUR)
+    bucket, step = next(((bucket, step) for most, bucket, step in STEPS if length <= most), LONG)
+    least = HOUR if start < now - timedelta(days=MINUTE_DAYS) else MINUTE
+    return max(bucket, least), max(step, least)

@@ -35,6 +35,8 @@ class Mark:
 
 LABEL_SHARE = 0.06
 """Of the plot's width: marks closer than that to a labelled one are lines alone, or their labels would lie over each other."""
+LABEL_LENGTH = 22
+"""Letters of a label: as many as half of a phone's plot has room for. The whole text appears when one points at it."""
 MARK_COLOURS = {"good": "var(--good)", "warning": "var(--warn)", "bad": "var(--bad)"}
 
 
@@ -57,10 +59,10 @@ def marked(layout: dict[str, Any], marks: Sequence[Mark]) -> dict[str, Any]:
                     "x": at(mark.at),
                     "y": 1,
                     "yref": "paper",
-                    "xanchor": "left" if place < 0.9 else "right",
+                    "xanchor": "left" if place < 0.5 else "right",  # towards where there is more room
                     "yanchor": "bottom",
                     "showarrow": False,
-                    "text": _plain(mark.label),
+                    "text": _plain(_short(mark.label)),
                     "hovertext": _plain(mark.text),
                     "font": {"color": colour, "size": 10},
                 }
@@ -69,6 +71,10 @@ def marked(layout: dict[str, Any], marks: Sequence[Mark]) -> dict[str, Any]:
         return {**layout, "shapes": lines, "annotations": []}
     above = {"margin": {**layout["margin"], "t": 44}, "legend": {**layout["legend"], "y": 1.12}}  # labels stand between plot and legend
     return {**layout, **above, "shapes": lines, "annotations": labels}
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LABEL_LENGTH else f"{text[: LABEL_LENGTH - 1].rstrip()}…"
 
 
 def _plain(text: str) -> str:

@@ -28,12 +28,13 @@ def months_measured(
     source, named = (_OF_SERVICE, [team, service]) if service else (_OF_TEAM, [team])
     rows = rows_of(
         "SELECT date_trunc('month', bucket AT TIME ZONE 'UTC')::date, sum(ok)::bigint, sum(error + unknown)::bigint, "
-        f"string_agg(h_first_token::text, ',') FILTER (WHERE h_first_token <> '{{}}') FROM {source} "
+        "string_agg(h_first_token::text, ',') FILTER (WHERE h_first_token <> '{}'), "
+        f"string_agg(h_total::text, ',') FILTER (WHERE h_total <> '{{}}') FROM {source} "
         "AND bucket >= %s AND bucket < %s GROUP BY 1",
         [scope.organisation, scope.simulated, *named, midnight(min(months)), midnight(_next(max(months)))],
     )
-    found = {first: (ok, failed, latency_of(texts).p95) for first, ok, failed, texts in rows}
-    return [MonthMeasured(first, *found.get(first, (0, 0, None)), over=_next(first) <= today) for first in months]
+    found = {first: (ok, failed, latency_of(tokens).p95, latency_of(totals).p95) for first, ok, failed, tokens, totals in rows}
+    return [MonthMeasured(first, *found.get(first, (0, 0, None, None)), over=_next(first) <= today) for first in months]
 
 
 def _next(first: date) -> date:

@@ -17,7 +17,7 @@ from apps.usage.covering import HOUR, floor
 from apps.usage.feedback_selectors import TOLD
 from apps.usage.models import UsageRequest
 from apps.usage.narrowing import condition, scans
-from apps.usage.selectors import WHERE, rows_of
+from apps.usage.summary_sql import WHERE, rows_of
 
 _LISTED = (
     "id", "started_at", "key_id", "route", "requested_model", "provider", "model", "outcome", "status", "error_code", "attempt_count",

@@ -55,18 +55,19 @@ Cell = tuple[list[int], dict[int, int], dict[int, int], dict[int, int], dict[str
 """Counters in the order of COUNTERS, the histograms in that of HISTOGRAMS, then failures by class: the error code of requests that were
 not answered, and ``~`` with that of attempts that failed. Only the summaries keep the classes."""
 Cells = dict[tuple[Any, ...], Cell]
-"""By ``(bucket of ten seconds, *WIDE)`` as ``apps.usage.batch`` sums them; ``tiers`` keys them by the bucket's start in microseconds."""
+"""By ``(bucket of ten seconds, *WIDE)`` as ``apps.usage.batch`` sums them; ``narrow_tiers`` and ``wide_tiers`` key them by the start of
+the bucket in microseconds."""
 
 
 def cell_new() -> Cell:
     return _ZERO.copy(), {}, {}, {}, {}
 
 
-def failure_count(classes: dict[str, int], name: str) -> None:
-    """Count one failure; of more classes than ``MOST_CLASSES`` all further ones are ``OTHER_CLASS``, or its attempts' twin."""
+def failure_count(classes: dict[str, int], name: str, count: int = 1) -> None:
+    """Count failures of one class; of more classes than ``MOST_CLASSES`` all further ones are ``OTHER_CLASS``, or its attempts' twin."""
     if name not in classes and len(classes) >= MOST_CLASSES:
         name = f"{ATTEMPT_MARK}{OTHER_CLASS}" if name.startswith(ATTEMPT_MARK) else OTHER_CLASS
-    classes[name] = classes.get(name, 0) + 1
+    classes[name] = classes.get(name, 0) + count
 
 
 def spread(cells: Cells, r: UsageRecord, bucket: int, serving: int, home: list[int]) -> None:
@@ -120,15 +121,24 @@ def _bounded(cell: Cell) -> Cell:
     return cell
 
 
-def tiers(cells: Cells) -> dict[str, Cells]:
-    """The cells of each tier, keyed ``(bucket start in microseconds, *dimensions)``."""
-    minute = _regrouped((((key[0] // 6 * BUCKET_US["1m"], *key[1:]), cell) for key, cell in cells.items()))
-    hour_us = BUCKET_US["1h"]
+def minute_of(key: tuple[Any, ...]) -> int:
+    """The start of a cell's minute, in microseconds."""
+    return int(key[0]) // 6 * BUCKET_US["1m"]
+
+
+def narrow_tiers(cells: Cells) -> dict[str, Cells]:
+    """The cells by ten seconds and by the minute, keyed ``(bucket start in microseconds, *dimensions)``."""
     return {
         "10s": _regrouped((((key[0] * BUCKET_US["10s"], *key[1:7]), cell) for key, cell in cells.items())),
-        "1m": minute,
-        "1h": _regrouped((((key[0] // hour_us * hour_us, *key[1:]), cell) for key, cell in minute.items())),
+        "1m": _regrouped((((minute_of(key), *key[1:]), cell) for key, cell in cells.items())),
     }
+
+
+def wide_tiers(cells: Cells) -> dict[str, Cells]:
+    """The cells by the minute and by the hour, keyed as ``narrow_tiers``."""
+    minute = _regrouped((((minute_of(key), *key[1:]), cell) for key, cell in cells.items()))
+    hour_us = BUCKET_US["1h"]
+    return {"1m": minute, "1h": _regrouped((((key[0] // hour_us * hour_us, *key[1:]), cell) for key, cell in minute.items()))}
 
 
 def _regrouped(items: Iterator[tuple[tuple[Any, ...], Cell]]) -> Cells:
@@ -214,7 +224,7 @@ def _escaped(text: str) -> str:
 
 
 def delta_lines(by_tier: dict[str, Cells]) -> Iterator[str]:
-    """Lines of ``COPY_DELTA`` for all tiers (``tiers``)."""
+    """Lines of ``COPY_DELTA``, by tier."""
     for tier, rows in by_tier.items():
         for (bucket, *dimensions), (n, h_total, h_first_token, h_gap, _) in rows.items():
             if max(n) > MOST or min(n) < -MOST:

@@ -52,6 +52,9 @@ _head = struct.Struct("!hi16s").pack
 _numbers = struct.Struct("!" + "iq" * len(NUMBERS)).pack
 _switches = struct.Struct("!i?i?i?iiiiiiiq").pack
 _array = [struct.Struct("!iiiiii" + "iq" * count).pack for count in range(17)]
+_array4 = _array[4]
+_HEAD = struct.pack("!hi", len(COLUMNS), 16)
+_LENGTHS = [_length(count) for count in range(1024)]
 
 
 def constants(r: UsageRecord, a: Attempt) -> bytes:
@@ -65,27 +68,39 @@ def constants(r: UsageRecord, a: Attempt) -> bytes:
     )
 
 
-def row(r: UsageRecord, a: Attempt, shared: bytes) -> bytes:
-    """The record's row, answered by ``a``; ``shared``: its ``constants``. Raises struct.error for numbers beyond their columns."""
-    t = r.tokens
-    documents = attempts_json(r)
+def row(r: UsageRecord, a: Attempt, shared: bytes, *, single: bool) -> bytes:
+    """The record's row, answered by ``a``.
+
+    shared: its ``constants``. single: what these say of ``a`` is all that its document would (``apps.usage.documents.single``), but for
+    its numbers. Raises struct.error for numbers beyond their columns, and OverflowError for an id that is none.
+    """
+    id, t, cost, charges = r.id, r.tokens, r.cost_nano, a.charges
+    if len(id) != 16:
+        raise OverflowError(f"an id has 16 bytes, not {len(id)}")
+    user, hashed, request = r.user.encode(), r.input_hash.encode(), a.upstream_request_id.encode()
+    documents = None if single and a.cost_nano == cost and a.tokens == t and t.details is None else attempts_json(r)
+    tags, metadata, flags = r.tags, r.metadata, r.flags
     return b"".join(
         (
-            _head(len(COLUMNS), 16, r.id),
+            _HEAD,
+            id,
             shared,
             _numbers(
                 8, r.started_us - _POSTGRES_EPOCH_US, 8, t.input, 8, t.output, 8, t.cache_read, 8, t.cache_write, 8, t.reasoning,
-                8, r.cost_nano, 8, r.first_token_us, 8, r.total_us, 8, r.upstream_us, 8, r.bytes_in, 8, r.bytes_out,
+                8, cost, 8, r.first_token_us, 8, r.total_us, 8, r.upstream_us, 8, r.bytes_in, 8, r.bytes_out,
                 8, a.sent_us, 8, a.first_byte_us, 8, a.ended_us,
             ),
-            _text(r.user) if r.user else _EMPTY,
-            _text(r.input_hash) if r.input_hash else _EMPTY,
-            _text(a.upstream_request_id) if a.upstream_request_id else _EMPTY,
-            _document(_json(r.tags)) if r.tags else _NULL,
-            _document(_json(r.metadata)) if r.metadata else _NULL,
-            _document(_json(r.flags)) if r.flags else _NULL,
+            _LENGTHS[len(user)] if len(user) < 1024 else _length(len(user)),
+            user,
+            _LENGTHS[len(hashed)] if len(hashed) < 1024 else _length(len(hashed)),
+            hashed,
+            _LENGTHS[len(request)] if len(request) < 1024 else _length(len(request)),
+            request,
+            _document(_json(tags)) if tags else _NULL,
+            _document(_json(metadata)) if metadata else _NULL,
+            _document(_json(flags)) if flags else _NULL,
             _NULL if documents is None else _document(documents),
-            _charges(a.charges) if a.charges else _NULL,
+            _charges(charges) if charges else _NULL,
             _trace(r.trace) if r.trace else _UNTRACED,
         )
     )  # fmt: skip
@@ -111,10 +126,13 @@ def _trace(packed: bytes) -> bytes:
 
 def _charges(charges: list[Charge]) -> bytes:
     """``bigint[]`` of one dimension, no NULLs, from index 1."""
+    count = len(charges) * 2
+    if count == 4:  # most keys have two budgets, theirs and their team's
+        one, two = charges
+        return _array4(68, 1, 0, _INT8_OID, 4, 1, 8, one.lease_id, 8, one.reserved_nano, 8, two.lease_id, 8, two.reserved_nano)
     numbers: list[int] = []
     for charge in charges:
         numbers += (8, charge.lease_id, 8, charge.reserved_nano)
-    count = len(charges) * 2
     pack = _array[count] if count < len(_array) else struct.Struct("!iiiiii" + "iq" * count).pack
     return pack(20 + 12 * count, 1, 0, _INT8_OID, count, 1, *numbers)
 

@@ -10,48 +10,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from django.db import connection
-
 from apps.accounts.scope import Scope
 from apps.usage.covering import DAY, HOUR, MINUTE, Segment, aligned, ceil, cover, floor, step_for
 from apps.usage.measures import HISTOGRAMS, SUMS, Group, Latency, Point, Series, Totals, latency_of
+from apps.usage.merging import groups_read
+from apps.usage.summary_sql import EVERYTHING, WHERE_VALUES, Dimension, covered, rows_of
 
-Dimension = Literal["route", "provider", "endpoint", "model", "key_id", "team"]
-"""An endpoint's value is ``<provider>/<endpoint>`` (``apps.usage.summaries.endpoint_value``)."""
-EVERYTHING: Literal[""] = ""
 SETTLING_SECONDS = 5
 """A step younger than this is left out of a series."""
-
-
-def rows_of(sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return cursor.fetchall()
-
-
-WHERE = "organisation = %s AND simulated = %s AND seconds = %s AND dimension = %s AND bucket >= %s AND bucket < %s"
-_BUCKETS = "ARRAY(SELECT generate_series(%s::timestamptz, %s::timestamptz - interval '1 second', make_interval(secs => %s)))"
-WHERE_VALUES = (
-    f"organisation = %s AND simulated = %s AND seconds = %s AND dimension = %s AND bucket = ANY ({_BUCKETS}) AND value = ANY (%s)"
-)
-
-
-def covered(
-    scope: Scope, segments: Sequence[Segment], dimensions: Sequence[str], values: Sequence[str] | None = None
-) -> tuple[str, list[Any]]:
-    """The rows of ``usage_summary`` in some segments, as SQL for FROM, and its parameters. One index range each; of some values
-    alone, one look-up for each bucket and value."""
-    parts, parameters = [], []
-    for segment in segments:
-        for dimension in dimensions:
-            owner = [scope.organisation, scope.simulated, segment.seconds, dimension]
-            if values is None:
-                parts.append(f"SELECT * FROM usage_summary WHERE {WHERE}")
-                parameters += [*owner, segment.start, segment.end]
-            else:
-                parts.append(f"SELECT * FROM usage_summary WHERE {WHERE_VALUES}")
-                parameters += [*owner, segment.start, segment.end, segment.seconds, list(values)]
-    return f"({' UNION ALL '.join(parts)}) AS covered", parameters
 
 
 def traffic_series(
@@ -145,15 +111,10 @@ def traffic_by(
     """
     now = now or datetime.now(UTC)
     start, end = aligned(start, end, now=now)
-    source, parameters = covered(scope, cover(start, end, now=now), (EVERYTHING, *dimensions))
     found: dict[str, list[Group]] = {EVERYTHING: [], **{name: [] for name in dimensions}}
-    rows = rows_of(
-        f"SELECT dimension, value, {SUMS}, {HISTOGRAMS} FROM {source} GROUP BY dimension, value ORDER BY sum(requests) DESC, value",
-        parameters,
-    )
-    for dimension, value, *sums, total, first_token in rows:
+    for dimension, group in groups_read(scope, cover(start, end, now=now), (EVERYTHING, *dimensions), now=now):
         if len(found[dimension]) < limit:
-            found[dimension].append(Group(value, Totals(*sums), latency_of(total), latency_of(first_token)))
+            found[dimension].append(group)
     return found
 
 
@@ -175,10 +136,12 @@ def traffic_of(
         return []
     now = now or datetime.now(UTC)
     start, end = aligned(start, end, now=now)
-    source, parameters = covered(scope, cover(start, end, now=now), (dimension,), values)
-    wanted = HISTOGRAMS if latency else "NULL, NULL"
-    rows = rows_of(f"SELECT value, {SUMS}, {wanted} FROM {source} GROUP BY value ORDER BY sum(requests) DESC, value", parameters)
-    return [Group(value, Totals(*sums), latency_of(total), latency_of(first_token)) for value, *sums, total, first_token in rows]
+    segments = cover(start, end, now=now)
+    if latency:
+        return [group for _, group in groups_read(scope, segments, (dimension,), values, now=now)]
+    source, parameters = covered(scope, segments, (dimension,), values)
+    rows = rows_of(f"SELECT value, {SUMS} FROM {source} GROUP BY value ORDER BY sum(requests) DESC, value", parameters)
+    return [Group(value, Totals(*sums), Latency(), Latency()) for value, *sums in rows]
 
 
 def values_seen(scope: Scope, start: datetime, end: datetime, *, limit: int = 200) -> dict[Dimension, list[str]]:

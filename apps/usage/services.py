@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import psycopg
@@ -37,8 +37,8 @@ def usage_settle(*, cursor: Any, records: Sequence[UsageRecord]) -> None:
     rollups_fold(cursor=cursor, cells=requests_store(cursor=cursor, records=records))
 
 
-def requests_store(*, cursor: Any, records: Sequence[UsageRecord]) -> rollups.Cells:
-    """Store each record once, in the cursor's open transaction; returns their sums, for the rollups.
+def requests_store(*, cursor: Any, records: Iterable[UsageRecord]) -> rollups.Cells:
+    """Store each record once, in the cursor's open transaction; returns their sums, for the rollups. They are asked for one by one.
 
     ``cursor``: of a psycopg connection (Django's wrapper will do). The days of the records must have their partitions
     (``partitions_ensure``). Raises psycopg's or Django's DataError or IntegrityError, OverflowError or ValueError where a row cannot
@@ -69,28 +69,37 @@ def rollups_catch_up(*, older_seconds: int = STALE_SECONDS) -> int:
     return total
 
 
-def rollups_fold(*, cursor: Any, cells: rollups.Cells | None = None) -> int:
+def rollups_fold(*, cursor: Any, cells: rollups.Cells | None = None, hold_from: dt.datetime | None = None) -> int:
     """Add ``cells`` and all pending sums to the rollups and summaries, in the cursor's open transaction; returns how many were pending.
 
     Each pending row is deleted in the transaction that adds it, so it counts once, whoever folds it: any shipper, or a task
     where its shipper is gone. Rows that another one folds at this moment are passed over.
+
+    hold_from: sums of minutes that begin then or later are added to the narrow totals alone (by ten seconds, and the summaries up to ten
+    minutes) and stay pending for the wide ones, which a later call without it, or with a later moment, adds. None: nothing is held.
     """
     cells = {} if cells is None else cells
+    held: rollups.Cells = {}
     cursor.execute(
-        "DELETE FROM usage_rollup_pending WHERE id = ANY (ARRAY("
-        "SELECT id FROM usage_rollup_pending ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING cells",
-        [FOLD_ROWS],
+        "DELETE FROM usage_rollup_pending WHERE id = ANY (ARRAY(SELECT id FROM usage_rollup_pending "
+        "WHERE minute IS NULL OR minute < %s ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)) RETURNING cells, minute IS NOT NULL",
+        [hold_from or "infinity", FOLD_ROWS],
     )
     pending = cursor.fetchall()
-    for (encoded,) in pending:
-        rollups.cells_add(cells, bytes(encoded))
-    if cells:
-        by_tier = rollups.tiers(features.features_bound(cells, cursor=cursor))
-        summed = summaries.delta_json(by_tier)
+    for encoded, narrow_added in pending:
+        rollups.cells_add(held if narrow_added else cells, bytes(encoded))
+    if cells or held:
+        cells = features.features_bound(cells, cursor=cursor)
+        wide = _hold(cursor, cells, int(hold_from.timestamp() * 1_000_000)) if hold_from else cells
+        if held:
+            rollups.cells_merge(held, iter(wide.items()))
+            wide = held
+        narrow_tiers, wide_tiers = rollups.narrow_tiers(cells), rollups.wide_tiers(wide)
+        summed = summaries.delta_json(narrow_tiers, wide_tiers)
         cursor.execute(rollups.CREATE_DELTA)
         cursor.execute(rollups.CLEAR_DELTA)  # at COMMIT it is empty anyway; a second call in this transaction must not add twice
         with cursor.copy(rollups.COPY_DELTA) as copy:
-            copy.write("".join(rollups.delta_lines(by_tier)))
+            copy.write("".join(rollups.delta_lines({"10s": narrow_tiers["10s"], "1m": wide_tiers["1m"], "1h": wide_tiers["1h"]})))
         cursor.execute("SAVEPOINT usage_fold")
         try:
             _deltas_add(cursor, summed, lambda statement: statement)
@@ -99,6 +108,21 @@ def rollups_fold(*, cursor: Any, cells: rollups.Cells | None = None) -> int:
             _deltas_add(cursor, summed, rollups.saturated)
         cursor.execute("RELEASE SAVEPOINT usage_fold")
     return len(pending)
+
+
+def _hold(cursor: Any, cells: rollups.Cells, from_us: int) -> rollups.Cells:
+    """Keep the cells of minutes that begin at ``from_us`` or later, minute by minute, for the wide totals; returns the others."""
+    passed: rollups.Cells = {}
+    minutes: dict[int, rollups.Cells] = {}
+    for key, cell in cells.items():
+        minute = rollups.minute_of(key)
+        (minutes.setdefault(minute, {}) if minute >= from_us else passed)[key] = cell
+    for minute, kept in sorted(minutes.items()):
+        cursor.execute(
+            "INSERT INTO usage_rollup_pending (cells, minute) VALUES (%b, to_timestamp(%s))",
+            [rollups.cells_encode(kept), minute // 1_000_000],
+        )
+    return passed
 
 
 def _deltas_add(cursor: Any, summed: str, form: Callable[[str], str]) -> None:

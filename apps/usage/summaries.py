@@ -24,6 +24,8 @@ SECONDS_ALL = (10, 60, 600, 3_600, 10_800, 86_400)
 """Widths of a bucket of ``EVERYTHING``: one for each length of a plot's step, so that a point is a row or a few."""
 SECONDS_EACH = SECONDS_ALL[1:]
 """Widths of a bucket of one dimension: a range is covered by few, from minutes at its edges to days inside."""
+NARROW_SECONDS, WIDE_SECONDS = SECONDS_ALL[:3], SECONDS_ALL[3:]
+"""The widths that are added with the totals by ten seconds, and those that are added with the totals by the hour."""
 SUMMED = tuple(
     name for name in COUNTERS if name not in ("tokens_cache_write", "tokens_reasoning", "total_us", "upstream_us", "bytes_in", "bytes_out")
 )
@@ -86,25 +88,44 @@ def _copied(cell: Cell) -> Cell:
     return cell[0].copy(), cell[1].copy(), cell[2].copy(), cell[3].copy(), cell[4].copy()
 
 
-def summaries(tier: dict[str, dict[tuple[Any, ...], Cell]]) -> Iterator[tuple[tuple[Any, ...], Cell]]:
-    """The deltas of a batch by ``(organisation, simulated, seconds, dimension, bucket in microseconds, value)``.
+def narrow(tier: dict[str, dict[tuple[Any, ...], Cell]]) -> Iterator[tuple[tuple[Any, ...], Cell]]:
+    """The deltas of ``NARROW_SECONDS`` by ``(organisation, simulated, seconds, dimension, bucket in microseconds, value)``.
 
-    ``tier``: of ``apps.usage.rollups.tiers``. Each width is summed from the next finer one, of which a batch has few.
+    ``tier``: of ``apps.usage.rollups.narrow_tiers``. Each width is summed from the next finer one, of which a batch has few.
     """
     everything: _Sums = {}
     each: _Sums = {}
     for (bucket, organisation, simulated, route, provider, endpoint, model), cell in tier["10s"].items():
         _added(everything, (organisation, simulated, EVERYTHING, bucket, ""), cell)
-        minute = bucket // 60_000_000 * 60_000_000
-        _added(each, (organisation, simulated, "route", minute, route), cell)
-        _added(each, (organisation, simulated, "provider", minute, provider), cell)
-        _added(each, (organisation, simulated, "endpoint", minute, endpoint_value(provider, endpoint)), cell)
-        _added(each, (organisation, simulated, "model", minute, model), cell)
+        _each(each, organisation, simulated, bucket // 60_000_000 * 60_000_000, (route, provider, endpoint, model), cell)
     for (minute, organisation, simulated, _route, _provider, _endpoint, _model, key_id, team, *_), cell in tier["1m"].items():
         _added(each, (organisation, simulated, "key_id", minute, key_id), cell)
         _added(each, (organisation, simulated, "team", minute, team), cell)
-    yield from _widened(everything, SECONDS_ALL)
-    yield from _widened(each, SECONDS_EACH)
+    yield from _widened(everything, NARROW_SECONDS)
+    yield from _widened(each, NARROW_SECONDS[1:])
+
+
+def wide(tier: dict[str, dict[tuple[Any, ...], Cell]]) -> Iterator[tuple[tuple[Any, ...], Cell]]:
+    """The deltas of ``WIDE_SECONDS``, as ``narrow``. ``tier``: of ``apps.usage.rollups.wide_tiers``."""
+    sums: _Sums = {}
+    asked: _Sums = {}
+    for key, cell in tier["1h"].items():
+        hour, organisation, simulated, *_, key_id, team, _service, _feature, _environment = key
+        _added(asked, key[:7], cell)
+        _added(sums, (organisation, simulated, "key_id", hour, key_id), cell)
+        _added(sums, (organisation, simulated, "team", hour, team), cell)
+    for (hour, organisation, simulated, route, provider, endpoint, model), cell in asked.items():
+        _added(sums, (organisation, simulated, EVERYTHING, hour, ""), cell)
+        _each(sums, organisation, simulated, hour, (route, provider, endpoint, model), cell)
+    yield from _widened(sums, WIDE_SECONDS)
+
+
+def _each(sums: _Sums, organisation: str, simulated: bool, bucket: int, asked: tuple[str, str, str, str], cell: Cell) -> None:
+    route, provider, endpoint, model = asked
+    _added(sums, (organisation, simulated, "route", bucket, route), cell)
+    _added(sums, (organisation, simulated, "provider", bucket, provider), cell)
+    _added(sums, (organisation, simulated, "endpoint", bucket, endpoint_value(provider, endpoint)), cell)
+    _added(sums, (organisation, simulated, "model", bucket, model), cell)
 
 
 def _widened(finest: _Sums, widths: Iterable[int]) -> Iterator[tuple[tuple[Any, ...], Cell]]:
@@ -130,9 +151,9 @@ def _widened(finest: _Sums, widths: Iterable[int]) -> Iterator[tuple[tuple[Any, 
             yield (organisation, simulated, seconds, dimension, bucket, value), cell
 
 
-def delta_json(tier: dict[str, dict[tuple[Any, ...], Cell]]) -> str:
+def delta_json(narrow_tiers: dict[str, dict[tuple[Any, ...], Cell]], wide_tiers: dict[str, dict[tuple[Any, ...], Cell]]) -> str:
     """The parameter of ``ADD``."""
-    found = list(summaries(tier))
+    found = [*narrow(narrow_tiers), *wide(wide_tiers)]
     bodies: dict[int, str] = {}  # most widths of a batch share their cells: written once
     rows = []
     for (organisation, simulated, seconds, dimension, bucket, value), cell in found:

@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from apps.accounts.scope import Scope
+from apps.contracts.histogram import merge
 from apps.usage.covering import HOUR, floor
-from apps.usage.measures import COUNTS, HISTOGRAMS, SUMS, Latency, Point, Totals, latency_of
+from apps.usage.measures import HISTOGRAMS, SUMS, Latency, Point, Totals, histogram_of, quantiles_of
 from apps.usage.selectors import rows_of
 
 SHORT = timedelta(hours=6, minutes=1)
 """Up to this length a range is read in tens of seconds."""
 STEPS = ((1_200, 10), (3 * HOUR, 60), (7 * HOUR, 120))
 """Up to so many seconds of a short range: seconds of a step."""
+
+Step = tuple[tuple[int, ...], str | None, str | None]
+"""Of one step: its counts in the order of ``Totals``, and two histograms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,9 @@ def traffic_by_target_in(
             f"FROM {table} WHERE organisation = %s AND simulated = %s AND bucket >= %s AND bucket < %s AND route = %s GROUP BY 2, 3, 4, 5"
         )
         parameters += [scope.organisation, scope.simulated, first, until, route]
-    found: list[dict[tuple[str, str, str], dict[datetime, tuple[Totals, str | None, str | None]]]] = [{} for _ in ranges]
+    found: list[dict[tuple[str, str, str], dict[datetime, Step]]] = [{} for _ in ranges]
     for number, provider, endpoint, model, at, *sums, total, first_token in rows_of(" UNION ALL ".join(parts), parameters):
-        found[number].setdefault((provider, endpoint, model), {})[at] = (Totals(*sums), total, first_token)
+        found[number].setdefault((provider, endpoint, model), {})[at] = (tuple(sums), total, first_token)
     listed = []
     for (_, step, first, until), rows in zip(steps, found, strict=True):
         targets = [_target(*key, points, first, until, step) for key, points in rows.items()]
@@ -83,27 +87,33 @@ def _target(
     provider: str,
     endpoint: str,
     model: str,
-    steps: dict[datetime, tuple[Totals, str | None, str | None]],
+    steps: dict[datetime, Step],
     first: datetime,
     until: datetime,
     step: int,
 ) -> TargetTraffic:
-    counts = [totals for totals, _, _ in steps.values()]
-    whole = Totals(*(sum(getattr(totals, name) for totals in counts) for name in COUNTS))
-    points, at = [], first
+    whole = Totals(*map(sum, zip(*(counts for counts, _, _ in steps.values()), strict=True)))
+    total: dict[int, int] = {}
+    first_token: dict[int, int] = {}
+    latencies = {}
+    for at, (_, *texts) in steps.items():
+        measured = [histogram_of(text) for text in texts]
+        latencies[at] = [quantiles_of(histogram) for histogram in measured]
+        for sums, histogram in zip((total, first_token), measured, strict=True):
+            merge(sums, histogram)
+    points, at, nothing = [], first, (Totals(), Latency(), Latency())
     while at < until:
         seconds = min(step, (until - at).total_seconds())
         # a step that has only begun says nothing yet
         if seconds == step or seconds >= step / 4:
-            totals, total, first_token = steps.get(at, (Totals(), None, None))
-            points.append(Point(at, seconds, totals, latency_of(total), latency_of(first_token)))
+            points.append(Point(at, seconds, *((Totals(*steps[at][0]), *latencies[at]) if at in steps else nothing)))
         at += timedelta(seconds=step)
     return TargetTraffic(
         provider=provider,
         endpoint=endpoint,
         model=model,
         totals=whole,
-        total=latency_of(",".join(total for _, total, _ in steps.values() if total)),
-        first_token=latency_of(",".join(text for _, _, text in steps.values() if text)),
+        total=quantiles_of(total),
+        first_token=quantiles_of(first_token),
         points=points,
     )

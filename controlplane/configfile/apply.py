@@ -29,7 +29,7 @@ from controlplane.configfile.problems import DocumentError, Problem
 from controlplane.configfile.reading import Draft, read_document
 from controlplane.configfile.references import References, write_secret_file
 from controlplane.configfile.routing import field_of
-from controlplane.configfile.steps import CHANGING, OWNERSHIP, Steps
+from controlplane.configfile.steps import CHANGING, OWNERSHIP, WATCHING, Steps
 from controlplane.configfile.text import read_text
 from controlplane.configfile.writing import document_of
 
@@ -240,8 +240,12 @@ class _Run:
             "performance_budgets": self.steps.performance_budget,
             "flags": self.steps.flag,
             **{kind: partial(self.steps.of_changing, kind) for kind in CHANGING},
+            "alert_channels": self.steps.alert_channel,
+            **{kind: partial(self.steps.of_watching, kind) for kind in WATCHING},
         }
         removals: dict[str, Callable[[Organisation, Any], None]] = {
+            **{kind: partial(self.steps.remove_of_watching, kind) for kind in reversed(WATCHING)},
+            "alert_channels": self.steps.remove_alert_channel,
             **{kind: partial(self.steps.remove_of_changing, kind) for kind in reversed(CHANGING)},
             "flags": self.steps.remove_flag,
             "performance_budgets": self.steps.remove_performance_budget,
@@ -291,6 +295,15 @@ def _parents(rules: Mapping[str, Any]) -> Iterator[str]:
             yield parent["feature"]
 
 
+def _told(steps: list[str]) -> Iterator[tuple[str, str]]:
+    """Channels and rotations that a policy's steps name; what is no step is told by the policy's own."""
+    for step in steps:
+        _, _, rest = step.partition(" ")
+        target, _, name = rest.strip().partition(" ")
+        if name:
+            yield ("alert_channels" if target == "channel" else "rotations"), name.strip()
+
+
 def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
     """What an entry refers to, as (list's name, entry's name)."""
     if kind == "providers":
@@ -317,7 +330,20 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
         yield from (("keys", entry.key), ("teams", entry.team or entry.service.partition("/")[0]), ("teams", entry.owned_by))
         yield from (("routes", entry.route), ("providers", entry.provider))
     elif kind == "limits":
-        yield from (("keys", entry.key), ("teams", entry.team), ("routes", entry.route))
+        yield from (("keys", entry.key), ("teams", entry.team), ("routes", entry.route), ("teams", entry.owned_by))
+    elif kind in ("alert_rules", "slos"):
+        yield from (("teams", entry.owner), ("runbooks", entry.runbook))
+        if entry.by == "key":
+            yield from (("keys", name) for name in (entry.values if kind == "alert_rules" else [entry.subject]))
+    elif kind == "alert_channels":
+        yield "teams", entry.team
+    elif kind == "notification_policies":
+        yield "teams", entry.team
+        yield from _told(entry.steps)
+    elif kind == "captures":
+        yield "routes", entry.route
+    elif kind == "saved_views":
+        yield "teams", entry.name.partition("/")[0]
     elif kind == "performance_budgets":
         yield "routes", entry.route
     elif kind == "flags":

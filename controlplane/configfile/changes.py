@@ -29,6 +29,13 @@ _ONE = {
     "flags": "flag",
     "two_person_rules": "rule for two persons",
     "schedules": "scheduled flip",
+    "alert_rules": "alert rule",
+    "slos": "SLO",
+    "alert_channels": "alert channel",
+    "notification_policies": "notification policy",
+    "captures": "capture",
+    "redactions": "redaction",
+    "saved_views": "saved view",
 }
 
 

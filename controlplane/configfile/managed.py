@@ -9,6 +9,7 @@ import msgspec
 from django.db.models import QuerySet
 
 from apps.accounts.models import Organisation
+from apps.alerts.models import AlertRule, NotificationPolicy, Slo
 from apps.audit.models import AuditEvent
 from apps.budgets.limit_selectors import limits_of
 from apps.budgets.performance_selectors import performance_budgets_of
@@ -25,7 +26,7 @@ from apps.publishing.managed import Comparison, Listed
 from apps.publishing.managed_models import ManagedThing
 from apps.publishing.preview import FieldChange
 from apps.routes.selectors import routes_of
-from controlplane.configfile import changing
+from controlplane.configfile import changing, samples, telling, views, watching
 from controlplane.configfile.changes import leaves
 from controlplane.configfile.document import Document, FlagEntry
 from controlplane.configfile.plain import plain, yaml_of
@@ -64,6 +65,13 @@ THINGS: dict[str, tuple[str, Ids]] = {
     "flags": ("flag", _by(flags_of)),
     "two_person_rules": ("two_person_rule", changing.rule_ids),
     "schedules": ("change", changing.schedule_ids),
+    "alert_rules": ("alert_rule", _by(lambda organisation: AlertRule.objects.filter(organisation=organisation, deleted_at=None, slo=None))),
+    "slos": ("slo", _by(lambda organisation: Slo.objects.filter(organisation=organisation, deleted_at=None))),
+    "alert_channels": ("alert_channel", _by(telling.channels_written)),
+    "notification_policies": ("notification_policy", _of(NotificationPolicy)),
+    "captures": ("capture", samples.ids_of),
+    "redactions": ("redaction", samples.redaction_ids),
+    "saved_views": ("saved_view", views.ids_of),
 }
 """List of the document -> what the audit calls one of its things, and their ids."""
 
@@ -119,14 +127,24 @@ def _team_of_sla(organisation: Organisation, event: AuditEvent) -> tuple[str, st
 
 
 def _team_of_service(organisation: Organisation, event: AuditEvent) -> tuple[str, str] | None:
+    """By the row, or where it is deleted by what the event says it was."""
     pk = Service.objects.filter(pk=event.subject_id).values_list("team_id", flat=True).first()
+    if pk is None and isinstance(event.before, dict):
+        pk = teams(organisation=organisation).filter(slug=event.before.get("team", "")).values_list("pk", flat=True).first()
     return ("team", str(pk)) if pk is not None else None
+
+
+def _slo_of_rule(organisation: Organisation, event: AuditEvent) -> tuple[str, str] | None:
+    """Of the rule that watches an SLO; any other rule is a thing by itself."""
+    pk = watching.slo_of_rule(organisation, event.subject_id)
+    return ("slo", pk) if pk else None
 
 
 HOLDERS: dict[str, Holder] = {
     "sla": _team_of_sla,
     "service": _team_of_service,
     "cell": lambda organisation, event: ("region", event.subject_id.partition("/")[0]),
+    "alert_rule": _slo_of_rule,
     "price": lambda organisation, event: ("provider", event.subject_id.partition("/")[0]),
 }
 """Kinds of things that are a part of another thing's entry -> that one."""

@@ -18,10 +18,15 @@ from apps.ownership.models import Cell, Contact, Layer, Region, Runbook, Service
 from apps.ownership.owned import holding_assign
 from apps.ownership.rotation_selectors import rotations_of
 from apps.ownership.rotation_services import rotation_delete, rotation_set
-from apps.ownership.selectors import runbook_get, team_get
+from apps.ownership.selectors import runbook_get, service_get, team_get
+from apps.ownership.service_deletion import service_delete
 from controlplane.configfile import document as doc
 
-_SLA = {"ttft_ms": "first_token", "ttft_warn_ms": "first_token_warn", "ttft_page_ms": "first_token_page"}
+_SLA = {
+    f"{field}{part}_ms": f"{name}{part}"
+    for field, name in (("ttft", "first_token"), ("latency", "latency"))
+    for part in ("", "_warn", "_page")
+}
 _ROTATION = {"minute": "time", "from_minute": "from_time", "to_minute": "to_time"}
 """The services' names of fields that the document calls otherwise."""
 
@@ -59,11 +64,18 @@ def sla_apply(team: Team, service: Service | None, entry: doc.SlaEntry | None, p
             window_days=entry.window_days,
             warn_percent=entry.warn_percent,
             page_percent=entry.page_percent,
-            ttft_ms=entry.first_token or None,
-            ttft_warn_ms=entry.first_token_warn or None,
-            ttft_page_ms=entry.first_token_page or None,
+            **{field: getattr(entry, name) or None for field, name in _SLA.items()},
             reason=reason,
         )
+
+
+def service_remove(team: Team, slug: str, path: str, *, actor: Actor, reason: str) -> None:
+    """The service and what it promises, which is a part of its entry; what is gone already stays gone."""
+    service = service_get(organisation=team.organisation, team_slug=team.slug, slug=slug)
+    if service is not None:
+        sla_apply(team, service, None, path, actor=actor, reason=reason)
+        with _at(path, {"service": "name"}):
+            service_delete(actor=actor, service=service, reason=reason)
 
 
 def layer_apply(organisation: Organisation, entry: doc.LayerEntry, *, actor: Actor, reason: str) -> None:
@@ -164,9 +176,7 @@ def slas_of(organisation: Organisation) -> dict[tuple[str, str], doc.SlaEntry]:
             window_days=row.window_days,
             warn_percent=row.warn_percent,
             page_percent=row.page_percent,
-            first_token=row.ttft_ms or 0,
-            first_token_warn=row.ttft_warn_ms or 0,
-            first_token_page=row.ttft_page_ms or 0,
+            **{name: getattr(row, field) or 0 for field, name in _SLA.items()},
         )
         for row in rows
     }

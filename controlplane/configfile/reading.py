@@ -102,7 +102,7 @@ class _Reader:
             here = f"{path}[{at}]"
             before = len(self.draft.problems)
             entry = self.struct(item, kind, here)
-            name = _name_of(item)
+            name = entry.name if entry is not None and hasattr(kind, "IDENTITY") else _name_of(item)
             if name and name in seen:
                 self.problem(item.line, f"{here}.name", f"{name!r} is listed twice; first in line {seen[name]}")
             elif name:
@@ -163,6 +163,8 @@ class _Reader:
             if not isinstance(node, Mapping):
                 return self.fail(node, path, "takes fields, such as 'strategies:'")
             return self.plain(node, path)
+        if get_origin(hint) is dict:
+            return self.texts(node, path)
         if not isinstance(node, Scalar):
             return self.fail(node, path, "takes a single value")
         if unit is not None:
@@ -195,6 +197,12 @@ class _Reader:
         if node.kind == "int" and re.fullmatch(r"[0-9]{1,10}", node.text):
             return int(node.text)
         return self.text(Scalar(node.line, "str", node.text), path)
+
+    def texts(self, node: Node, path: str) -> dict[str, str]:
+        """Names with a text each."""
+        if not isinstance(node, Mapping):
+            return dict(self.fail(node, path, "takes names with a text each, such as {layer: provider}"))
+        return {name: str(self.read(value, str, f"{path}.{name}")) for name, (_, value) in node.entries.items()}
 
     def text(self, node: Scalar, path: str) -> str:
         if node.kind != "str":

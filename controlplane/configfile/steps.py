@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
-from apps.budgets.choices import SCOPES as BUDGET_SCOPES
 from apps.budgets.limit_selectors import limits_of
-from apps.budgets.limit_services import limit_delete, limit_set
-from apps.budgets.models import Budget
+from apps.budgets.limit_services import limit_delete
 from apps.budgets.selectors import budgets_of
-from apps.budgets.services import budget_delete, budget_set, budget_webhooks_set
+from apps.budgets.services import budget_delete
 from apps.contracts.snapshot import Deadlines
 from apps.flags.selectors import flags_of
-from apps.flags.services import flag_delete, flag_set
-from apps.keys.selectors import key_named, keys_of
+from apps.flags.services import flag_delete
+from apps.keys.selectors import keys_of
 from apps.keys.services import key_create, key_digest, key_import, key_revoke, key_token_replace, key_update
-from apps.ownership.models import Service, Team
-from apps.ownership.selectors import service_get, team_get
+from apps.ownership.selectors import team_get
 from apps.ownership.services import service_ensure, team_ensure
 from apps.ownership.team_deletion import team_delete
 from apps.prices.selectors import gpu_prices_of
@@ -34,13 +31,13 @@ from apps.providers.prices import model_ensure, model_like_set, prices_set
 from apps.providers.rules import EndpointSpec, PriceSpec
 from apps.providers.selectors import credentials_of, discounts_of, model_named, provider_named, providers_of
 from apps.providers.services import credential_delete, credential_set, provider_delete, provider_ensure
-from apps.routes.selectors import route_named, routes_of
+from apps.routes.selectors import routes_of
 from apps.routes.services import route_delete, route_ensure
-from controlplane.configfile import changing, key_templates, ownership, performance
+from controlplane.configfile import changing, key_templates, ownership, performance, samples, spending, switching, telling, views, watching
 from controlplane.configfile import document as doc
+from controlplane.configfile.finding import fields_of, renamed, service_written
 from controlplane.configfile.references import ReferenceRefused, References
 from controlplane.configfile.routing import field_of, resilience_of_entry, spec_of_entry
-from controlplane.configfile.standing import flag_standing
 
 OWNERSHIP: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
     "layers": (ownership.layer_apply, ownership.layer_remove),
@@ -49,6 +46,16 @@ OWNERSHIP: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
     "runbooks": (ownership.runbook_apply, ownership.runbook_remove),
 }
 """Lists of ownership that stand by themselves: what applies an entry, and what removes one by its name."""
+
+WATCHING: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
+    "alert_rules": (watching.rule_apply, watching.rule_remove),
+    "slos": (watching.slo_apply, watching.slo_remove),
+    "notification_policies": (telling.policy_apply, telling.policy_remove),
+    "captures": (samples.entry_apply, samples.entry_remove),
+    "redactions": (samples.redaction_apply, samples.redaction_remove),
+    "saved_views": (views.entry_apply, views.entry_remove),
+}
+"""Lists of what is watched and kept: what applies an entry, and what removes one by its name."""
 
 CHANGING: dict[str, tuple[Callable[..., None], Callable[..., None]]] = {
     "two_person_rules": (changing.rule_apply, changing.rule_remove),
@@ -77,12 +84,15 @@ class Steps:
     # --- one step per kind -----------------------------------------------------------------------------------------------
 
     def team(self, organisation: Organisation, entry: doc.TeamEntry, path: str) -> None:
-        with _fields({"slug": "name", "name": "title", "contact_email": "contact"}):
+        with fields_of({"slug": "name", "name": "title", "contact_email": "contact"}):
             team = team_ensure(
                 actor=self.actor, organisation=organisation, slug=entry.name, name=entry.title or entry.name, contact_email=entry.contact
             )
         for at, service in enumerate(entry.services):
-            with _fields({"slug": f"services[{at}].name", "name": f"services[{at}].title"}):
+            if service.absent:
+                ownership.service_remove(team, service.name, f"services[{at}]", actor=self.actor, reason=self.reason)
+                continue
+            with fields_of({"slug": f"services[{at}].name", "name": f"services[{at}].title"}):
                 row = service_ensure(actor=self.actor, team=team, slug=service.name, name=service.title or service.name)
             ownership.sla_apply(team, row, service.sla, f"services[{at}].sla", actor=self.actor, reason=self.reason)
         ownership.contacts_apply(team, entry.contacts, actor=self.actor, reason=self.reason)
@@ -93,6 +103,12 @@ class Steps:
 
     def remove_of_ownership(self, kind: str, organisation: Organisation, name: str) -> None:
         OWNERSHIP[kind][1](organisation, name, actor=self.actor, reason=self.reason)
+
+    def of_watching(self, kind: str, organisation: Organisation, entry: Any, path: str) -> None:
+        WATCHING[kind][0](organisation, entry, actor=self.actor, reason=self.reason)
+
+    def remove_of_watching(self, kind: str, organisation: Organisation, name: str) -> None:
+        WATCHING[kind][1](organisation, name, actor=self.actor, reason=self.reason)
 
     def of_changing(self, kind: str, organisation: Organisation, entry: Any, path: str) -> None:
         CHANGING[kind][0](organisation, entry, actor=self.actor, reason=self.reason)
@@ -195,17 +211,17 @@ class Steps:
                 unpriced=entry.unpriced,
                 default_price=entry.default_price,
                 resilience=resilience_of_entry(entry.resilience),
-                owner=_team(organisation, entry.owner, "owner"),
+                owner=ownership.team_named(organisation, entry.owner, "owner"),
                 runbook=ownership.runbook_id(organisation, entry.runbook),
                 enabled=entry.enabled,
                 reason=self.reason,
             )
         except ServiceError as error:
-            _renamed(error, field_of(error.field) if error.field else None)
+            renamed(error, field_of(error.field) if error.field else None)
         self.objects["routes", str(route.pk)] = path
 
     def key(self, organisation: Organisation, entry: doc.KeyEntry, path: str) -> None:
-        service = _service(organisation, entry.service)
+        service = service_written(organisation, entry.service)
         if service is not None and entry.team and entry.team != service.team.slug:
             raise ServiceError(f"the service {entry.service!r} has the team {service.team.slug!r}: leave team out", "team")
         facts: dict[str, Any] = {
@@ -213,7 +229,7 @@ class Steps:
             "feature": entry.feature,
             "tags": entry.tags,
             "routes": entry.routes,
-            "team": None if service else _team(organisation, entry.team, "team"),
+            "team": None if service else ownership.team_named(organisation, entry.team, "team"),
             "service": service,
             "expires_at": entry.expires_at,
             "priority": entry.priority,
@@ -258,130 +274,26 @@ class Steps:
         key_templates.entry_apply(organisation, entry, actor=self.actor, reason=self.reason)
 
     def budget(self, organisation: Organisation, entry: doc.BudgetEntry, path: str) -> None:
-        scopes = [scope for scope in BUDGET_SCOPES if scope != "organisation"]
-        stray = [scope for scope in scopes if getattr(entry, scope) and scope != entry.scope]
-        if stray:
-            raise ServiceError(f"a budget with scope: {entry.scope} is for no {stray[0]}: leave it out, or use scope: {stray[0]}", stray[0])
-        if entry.scope in scopes and not getattr(entry, entry.scope):
-            raise ServiceError(f"name the {entry.scope} that the budget is for", entry.scope)
-        scope_id: object = {
-            "team": lambda: _team_of(organisation, entry.team).pk,
-            "service": lambda: _service_of(organisation, entry.service).pk,
-            "key": lambda: key_named(organisation, entry.key).pk,
-            "route": lambda: route_named(organisation, entry.route).pk,
-            "provider": lambda: provider_named(organisation, entry.provider).pk,
-        }.get(entry.scope, lambda: getattr(entry, entry.scope, organisation.pk) if entry.scope in scopes else organisation.pk)()
-        field = entry.scope if entry.scope in scopes else "scope"
-        with _fields({"limit_nano": "limit", "scope_id": field, "owner_email": "owner", "alert_shares": "alerts"}):
-            budget = budget_set(
-                actor=self.actor,
-                organisation=organisation,
-                name=entry.name,
-                scope=entry.scope,
-                scope_id=str(scope_id),
-                window=entry.window,
-                timezone=entry.timezone,
-                limit_nano=entry.limit,
-                kind=entry.kind,
-                open_when_away=entry.open_when_away,
-                actions=entry.actions,
-                owner_email=entry.owner,
-                alert_shares=entry.alerts,
-                reason=self.reason,
-            )
-        ownership.owner_apply(organisation, budget, entry.owned_by, "owned_by", actor=self.actor, reason=self.reason)
-        self.webhooks(budget, entry)
+        budget, new = spending.budget_apply(organisation, entry, references=self.references, actor=self.actor, reason=self.reason)
+        if new:
+            self.new_values["budgets", entry.name] = new
         self.objects["budgets", str(budget.pk)] = path
 
-    def webhooks(self, budget: Budget, entry: doc.BudgetEntry) -> None:
-        """Those that the entry says something of; the others stay as they are."""
-        for field, reference in (("webhook", entry.webhook), ("slack_webhook", entry.slack_webhook)):
-            before: str = getattr(budget, field)
-            if reference == doc.KEPT and not before:
-                raise ServiceError("there is no address to keep: give a reference, env:NAME or file:path", field)
-            if reference is None or reference == doc.KEPT:
-                continue
-            try:
-                url = "" if reference == doc.NONE else self.references.value(reference)
-            except ReferenceRefused as error:
-                raise ServiceError(str(error), field) from None
-            source = "" if reference == doc.NONE else reference
-            budget_webhooks_set(actor=self.actor, budget=budget, **{field: url}, sources={field: source})
-            budget.refresh_from_db(fields=[field])
-            if before and url and getattr(budget, field) != before:
-                self.new_values["budgets", entry.name] = f"{field}: is another address"
-
     def limit(self, organisation: Organisation, entry: doc.LimitEntry, path: str) -> None:
-        named = [scope for scope in ("key", "team", "route", "model") if getattr(entry, scope)]
-        if len(named) > 1:
-            raise ServiceError("name at most one of key, team, route and model; none: the whole organisation", named[1])
-        scope = named[0] if named else "organisation"
-        scope_id: object = {
-            "key": lambda: key_named(organisation, entry.key).pk,
-            "team": lambda: _team_of(organisation, entry.team).pk,
-            "route": lambda: route_named(organisation, entry.route).pk,
-            "model": lambda: entry.model,
-            "organisation": lambda: organisation.pk,
-        }[scope]()
-        with _fields({"scope_id": scope if named else "name"}):
-            limit = limit_set(
-                actor=self.actor,
-                organisation=organisation,
-                name=entry.name,
-                scope=scope,
-                scope_id=scope_id,
-                kind=entry.kind,
-                amount=entry.amount,
-                reason=self.reason,
-            )
+        limit = spending.limit_apply(organisation, entry, actor=self.actor, reason=self.reason)
         self.objects["limits", str(limit.pk)] = path
+
+    def flag(self, organisation: Organisation, entry: doc.FlagEntry, path: str) -> None:
+        flag = switching.flag_apply(organisation, entry, actor=self.actor)
+        self.objects["flags", str(flag.pk)] = path
+
+    def alert_channel(self, organisation: Organisation, entry: doc.AlertChannelEntry, path: str) -> None:
+        new = telling.channel_apply(organisation, entry, references=self.references, actor=self.actor, reason=self.reason)
+        if new:
+            self.new_values["alert_channels", entry.name] = new
 
     def performance_budget(self, organisation: Organisation, entry: doc.PerformanceEntry, path: str) -> None:
         performance.entry_apply(organisation, entry, actor=self.actor, reason=self.reason)
-
-    def flag(self, organisation: Organisation, entry: doc.FlagEntry, path: str) -> None:
-        subjects = ("route", "provider", "key", "model", "feature", "team", "region")
-        named = [kind for kind in subjects if getattr(entry, kind)]
-        if len(named) > 1 or (not named and entry.kind not in ("degrade", "release")):
-            said = "of route, provider, key, model and feature" if entry.kind == "kill" else f"of {', '.join(subjects)}"
-            raise ServiceError(f"name exactly one {said}", named[1] if named else "kind")
-        subject = named[0] if named else "organisation"
-        find: dict[str, Callable[[], object]] = {
-            "route": lambda: route_named(organisation, entry.route).pk,
-            "provider": lambda: provider_named(organisation, entry.provider).pk,
-            "key": lambda: key_named(organisation, entry.key).pk,
-            "team": lambda: _team_of(organisation, entry.team).slug,
-            "organisation": lambda: organisation.pk,
-        }
-        subject_id = find[subject]() if subject in find else getattr(entry, subject)
-        field = named[0] if named else "kind"
-        standing = flags_of(organisation).filter(name=entry.name).first() if entry.on is None else None
-        if standing is not None:  # what on-call did in an emergency is no document's to undo unless it says so
-            entry = msgspec.structs.replace(entry, **flag_standing(standing))
-        with _fields({"subject_kind": field, "subject_id": field, "expires_at": "expires", "acknowledged": "acknowledge"}):
-            flag = flag_set(
-                actor=self.actor,
-                organisation=organisation,
-                name=entry.name,
-                kind=entry.kind,
-                subject_kind=subject,
-                subject_id=str(subject_id),
-                level=entry.level,
-                rules=entry.rules,
-                default=entry.default,
-                on=bool(entry.on),
-                reason=entry.reason,
-                until=entry.until,
-                share=entry.share,
-                simulated_only=entry.simulated_only,
-                acknowledge=entry.acknowledge,
-                owner=_team(organisation, entry.owner, "owner"),
-                purpose=entry.purpose,
-                runbook=ownership.runbook_id(organisation, entry.runbook),
-                expires_at=entry.expires,
-                stale_after_days=entry.stale_after_days,
-            )
-        self.objects["flags", str(flag.pk)] = path
 
     def secret(self, reference: str) -> str:
         try:
@@ -394,6 +306,9 @@ class Steps:
     def remove_flag(self, organisation: Organisation, name: str) -> None:
         for flag in flags_of(organisation).filter(name=name):
             flag_delete(actor=self.actor, flag=flag, reason=self.reason)
+
+    def remove_alert_channel(self, organisation: Organisation, name: str) -> None:
+        telling.channel_remove(organisation, name, actor=self.actor, reason=self.reason)
 
     def remove_performance_budget(self, organisation: Organisation, name: str) -> None:
         performance.entry_remove(organisation, name, actor=self.actor, reason=self.reason)
@@ -446,50 +361,6 @@ def _price_spec(entry: doc.PriceEntry) -> PriceSpec:
     return PriceSpec(**(values | {"tiers": tuple(tiers), "off_peak": tuple(hours)}))
 
 
-def _team(organisation: Organisation, slug: str, field: str) -> Team | None:
-    if not slug:
-        return None
-    team = team_get(organisation=organisation, slug=slug)
-    if team is None:
-        raise ServiceError(f"there is no team {slug!r}: add it under teams", field)
-    return team
-
-
-def _team_of(organisation: Organisation, slug: str) -> Team:
-    """The team that must be there."""
-    team = _team(organisation, slug, "team")
-    assert team is not None
-    return team
-
-
-def _service_of(organisation: Organisation, text: str) -> Service:
-    """The service that must be there."""
-    service = _service(organisation, text)
-    assert service is not None
-    return service
-
-
-def _service(organisation: Organisation, text: str) -> Service | None:
-    if not text:
-        return None
-    team, slash, slug = text.partition("/")
-    if not slash:
-        raise ServiceError(f"{text!r}: write a service as team/service", "service")
-    service = service_get(organisation=organisation, team_slug=team, slug=slug)
-    if service is None:
-        raise ServiceError(f"there is no service {text!r}: add it under teams", "service")
-    return service
-
-
-@contextmanager
-def _fields(names: dict[str, str]) -> Iterator[None]:
-    """A service's field names become the document's."""
-    try:
-        yield
-    except ServiceError as error:
-        _renamed(error, names.get(error.field or "", error.field))
-
-
 @contextmanager
 def _below(prefix: str, path: str) -> Iterator[None]:
     """A field that a service calls ``prefix...`` is at ``path...`` in the document."""
@@ -497,8 +368,4 @@ def _below(prefix: str, path: str) -> Iterator[None]:
         yield
     except ServiceError as error:
         field = error.field or ""
-        _renamed(error, path + field.removeprefix(prefix) if field.startswith(prefix) else f"{path}.{field}" if field else path)
-
-
-def _renamed(error: ServiceError, field: str | None) -> NoReturn:
-    raise ServiceError(error.message, field) from None
+        renamed(error, path + field.removeprefix(prefix) if field.startswith(prefix) else f"{path}.{field}" if field else path)

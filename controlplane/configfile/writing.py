@@ -23,7 +23,7 @@ from apps.prices.selectors import gpu_prices_of
 from apps.providers.selectors import alike_of, credentials_of, discounts_of, manual_prices_of, providers_of
 from apps.routes import choices as route_choices
 from apps.routes import selectors as routes
-from controlplane.configfile import changing, key_templates, ownership
+from controlplane.configfile import changing, key_templates, ownership, samples, telling, views, watching
 from controlplane.configfile.document import (
     KEPT,
     BudgetEntry,
@@ -173,6 +173,7 @@ def _budgets(organisation: Organisation, names: Names, only: str) -> list[Budget
 
 
 def _limits(organisation: Organisation, names: Names, only: str) -> list[LimitEntry]:
+    owners = holders_of(organisation, "limit")
     return [
         LimitEntry(
             name=row.name,
@@ -180,6 +181,7 @@ def _limits(organisation: Organisation, names: Names, only: str) -> list[LimitEn
             model=row.scope_id if row.scope == "model" else "",
             kind=row.kind,
             amount=row.amount,
+            owned_by=owners.get(str(row.pk), ""),
         )
         for row in _only(limits_of(organisation), only)
     ]
@@ -368,5 +370,12 @@ WRITERS: dict[str, Writer] = {
     "flags": _flags,
     "two_person_rules": _alone(changing.rules_of),
     "schedules": _alone(changing.schedules_of),
+    "alert_rules": watching.rules_of,
+    "slos": watching.slos_of,
+    "alert_channels": _alone(telling.channels_of),
+    "notification_policies": _alone(telling.policies_of),
+    "redactions": lambda organisation, names, only: samples.redactions_of(organisation),
+    "captures": lambda organisation, names, only: samples.entries_of(organisation, names.all("route")),
+    "saved_views": _alone(views.entries_of),
 }
 """What writes each list of the document, in its order."""

@@ -39,6 +39,7 @@ INSTALLED_APPS = [
     "apps.routes",
     "apps.settlement",
     "apps.alerts",
+    "apps.postmortems",
     "apps.dashboard",
     "controlplane",
     "controlplane.demo",
@@ -94,6 +95,7 @@ TEMPLATES = [
         },
     }
 ]
+FORM_RENDERER = "apps.ui.form_rendering.Renderer"
 
 REDIS_WATCHED = env.redis_named()
 """The Redis whose absence pages tell; empty where nobody named one."""
@@ -114,6 +116,7 @@ STORAGES = {
 }
 
 LANGUAGE_CODE = "en"
+USE_I18N = False  # one language: Django would ask which it is for every number and every address on a page
 TIME_ZONE = "UTC"
 USE_TZ = True
 
@@ -132,6 +135,8 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 12 * 2**20
+"""Bytes of a form without its files: a log of 5 MB can be pasted into a note, and a longer one comes back beside its refusal."""
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_HTTPONLY = True
 SECURE_REFERRER_POLICY = "same-origin"

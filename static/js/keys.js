@@ -80,9 +80,13 @@ on("keydown", (event) => {
     document.querySelector(`[data-keys="g ${CSS.escape(key)}"]`)?.click();
   } else if (key === "g") {
     pending = setTimeout(() => (pending = null), 1500);
-  } else if (KEYS[key]) {
+  } else {
+    const own = /^\w$/.test(key) && document.querySelector(`main [data-keys="${key}"]`); // a field or link of this page
+    if (!KEYS[key] && !own) return;
     event.preventDefault();
-    KEYS[key]();
+    if (KEYS[key]) KEYS[key]();
+    else if (own.matches("a, button")) own.click();
+    else own.focus();
   }
 });
 
@@ -138,6 +142,12 @@ all("[data-local-zone]").forEach((button) => {
 on("input", ({ target }) => {
   const wanted = target.dataset?.mustEqual;
   if (wanted !== undefined) target.setCustomValidity(target.value === wanted ? "" : `Type ${wanted}`);
+});
+
+// what has no room says itself in full under the pointer
+on("mouseover", ({ target }) => {
+  const cut = target.closest(".clip");
+  if (cut && !cut.title && cut.scrollWidth > cut.clientWidth) cut.title = cut.textContent.trim();
 });
 
 on("click", async ({ target }) => {

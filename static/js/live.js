@@ -63,7 +63,13 @@ function stamp(panel) {
 
 const stampAll = () => panels().forEach(stamp);
 
-function failed(panel) {
+// a form that keeps itself says when it could not
+const unkept = (name) => document.querySelectorAll("[data-when]").forEach((said) => (said.hidden = said.dataset.when !== name));
+const kept = document.querySelector("form[data-kept]");
+if (kept) window.addEventListener("pagehide", () => typed(kept) && navigator.sendBeacon(kept.action, new FormData(kept)));
+
+function failed(panel, status) {
+  if (kept && panel === kept) unkept(status === 401 ? "signed-out" : "unsaved");
   if (!isPanel(panel)) return;
   state(panel).failures += 1;
   stamp(panel);
@@ -83,10 +89,12 @@ on("htmx:before:response", (event) => {
   const { sourceElement: panel, response } = event.detail.ctx;
   if (response.raw.redirected) {
     event.preventDefault(); // the session ended: go and sign in, but never over text that was typed
-    if (typed(document)) failed(panel);
+    if (typed(document)) failed(panel, 401);
     else window.location.reload();
   } else if (response.status >= 400) {
-    failed(panel);
+    failed(panel, response.status);
+  } else if (panel === kept) {
+    unkept("");
   } else if (isPanel(panel)) {
     Object.assign(state(panel), { seen: Date.now(), failures: 0 });
     panels("[data-stale]").forEach((other) => (state(other).asked = 0)); // it answers again

@@ -3,10 +3,19 @@ const form = document.querySelector("form[data-streams]");
 const stop = form.querySelector("[data-stop]"), lost = form.querySelector("[data-lost]");
 let leaving = null;
 
+const show = (id) => document.getElementById(id).scrollIntoView({ block: "nearest" });
+
 async function take({ id, html, text }) {
   const target = document.getElementById(id);
-  if (text) target.append(text);
-  else await window.htmx.swap({ sourceElement: form, target, text: html, swap: "outerHTML" });
+  if (text) {
+    const first = !target.textContent;
+    target.append(text);
+    target.scrollTop = target.scrollHeight;
+    if (first) show(id);
+  } else {
+    await window.htmx.swap({ sourceElement: form, target, text: html, swap: "outerHTML settle:0" });
+    if (id === "play-failure" || id === "play-message") show(id); // on a phone, what comes next is what one sees
+  }
 }
 
 function running(on) {
@@ -17,7 +26,7 @@ function running(on) {
 
 stop.addEventListener("click", () => leaving?.abort());
 
-form.addEventListener("submit", async (event) => {
+async function send(event) {
   event.preventDefault();
   if (leaving) return;
   leaving = new AbortController();
@@ -27,7 +36,11 @@ form.addEventListener("submit", async (event) => {
   running(true);
   try {
     const answer = await fetch(form.action, { method: "POST", body, signal: leaving.signal, headers: { Accept: "application/x-ndjson" } });
-    if (!answer.headers.get("content-type")?.startsWith("application/x-ndjson")) return form.submit();
+    if (!answer.headers.get("content-type")?.startsWith("application/x-ndjson")) {
+      form.removeEventListener("submit", send);
+      running(false);
+      return form.requestSubmit(event.submitter); // by the same button: a dry run stays one
+    }
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let rest = ""; ; ) {
       const { done, value } = await reader.read();
@@ -42,4 +55,6 @@ form.addEventListener("submit", async (event) => {
     leaving = null;
     running(false);
   }
-});
+}
+
+form.addEventListener("submit", send);

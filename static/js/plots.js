@@ -25,8 +25,11 @@ function library() {
 
 const probe = make("span", { hidden: true });
 document.body.append(probe);
-function colour(name) {
+const names = new Set(); // of every colour that was asked for
+function colour(name, scheme = "") {
+  names.add(name);
   probe.style.color = name;
+  probe.style.colorScheme = scheme;
   return getComputedStyle(probe).color;
 }
 
@@ -92,3 +95,20 @@ const drawAll = () => document.querySelectorAll("[data-figure]").forEach(draw);
 document.addEventListener("htmx:after:swap", drawAll);
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 drawAll();
+
+// Paper is narrower than the window: with a view box a picture shrinks to it, whole; and in the light scheme's colours.
+const pictures = (more = "") => document.querySelectorAll(`.main-svg${more}`);
+let inked = []; // [style, property, its colour on the screen]
+addEventListener("beforeprint", () => {
+  pictures().forEach((svg) => svg.setAttribute("viewBox", `0 0 ${svg.getAttribute("width")} ${svg.getAttribute("height")}`));
+  const light = new Map([...names].map((name) => [colour(name), colour(name, "light")]));
+  for (const { style } of pictures(" [style]")) for (const part of ["fill", "stroke"]) {
+    const shown = style[part];
+    if (light.has(shown)) inked.push([style, part, shown]) && (style[part] = light.get(shown));
+  }
+});
+addEventListener("afterprint", () => {
+  pictures().forEach((svg) => svg.removeAttribute("viewBox"));
+  for (const [style, part, shown] of inked) style[part] = shown;
+  inked = [];
+});

@@ -7,24 +7,31 @@ reaches them all.
 
 from __future__ import annotations
 
+import itertools
 import os
-import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
+from apps.proxy import lastgood
 from apps.simulator.harness import SimulatorServer
 from controlplane.launcher.postgres import PROXY, Postgres
 from tests.accept.conftest import FULL, MATERIAL, SERVICE, Instance, summary_of
-from tests.browser.conftest import BROWSERS, FLAGS, LONG_MS
+from tests.browser import LONG_MS
+from tests.browser.looks import FLAGS, browser_found
 from tests.launcher.conftest import ROOT, clean_environment, wait_for
 
 pytestmark = [
@@ -73,7 +80,7 @@ def test_fifty_flips_from_the_browser(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    browser_path = next((path for name in (os.environ.get("BULKHEAD_CHROMIUM"), *BROWSERS) if name and (path := shutil.which(name))), None)
+    browser_path = browser_found()
     trace = MATERIAL / "traces" / "azure" / "AzureLLMInferenceTrace_conv.csv"
     if browser_path is None or not trace.is_file():
         pytest.skip(f"LOUD SKIP: it takes Chromium and the Azure trace at {trace}")
@@ -87,30 +94,20 @@ def test_fifty_flips_from_the_browser(
     one.command("import_keys", str(keys), "--organisation", "demo", timeout=600)
     wait_for(lambda: len({state.get("config_version") for state in one.readiness().values()}) == 1, what="all have the same config")
     key = (one.data_dir / "flips.key").read_text().strip()
-    options = ("--speed", str(SPEED), "--key", key, "--model", "flips", "--mixed", "--json")
-    replay = subprocess.Popen(
-        [sys.executable, str(ROOT / "manage.py"), "replay", str(trace), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        cwd=ROOT,
-        env={**clean_environment(), "BULKHEAD_DATA_DIR": str(one.data_dir)},
-    )
-    try:
+    with load(one, trace, key) as summary:
         wait_for(lambda: sides[0].bill(seen=False)["requests"] > 50, what="the load has begun", seconds=300)
-        clicks = flip(one, browser_path)
-        assert replay.poll() is None, "the load ended before the flips did"
-        replay.send_signal(signal.SIGINT)
-        output, _ = replay.communicate(timeout=300)
-    finally:
-        replay.kill()
-    summary = summary_of(output)
-    took = seconds_until_the_last(one, sides, clicks)
+        with trickle(one, key) as statuses:
+            clicks = flip(one, browser_path)
+    flips = what_became_of(one, sides, clicks)
+    took = sorted(each["rerouted"] for each in flips)
     with capsys.disabled():
-        print("\n", {name: summary[name] for name in ("sent", "ok", "failed")})
+        print("\n", dict(summary))
         print(f"{len(took)} flips, click to the last proxy's first rerouted request: median {took[len(took) // 2] * 1000:.0f} ms,")
         print(f"worst {took[-1] * 1000:.0f} ms; all: {[round(each * 1000) for each in took]}")
-    assert summary["failed"] == 0 and summary["ok"] > 1_000
+        print("the slowest ten, in ms from the click: version written, in force in the last proxy, first request of the last proxy")
+        for each in sorted(flips, key=lambda each: -each["rerouted"])[:10]:
+            print("   ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in each.items()))
+    assert summary["failed"] == 0 and summary["ok"] > 1_000 and set(statuses) == {200}, statuses
     assert len(took) > 1.5 * FLIPS, "too few flips in which every proxy had a request to send elsewhere"
     assert took[-1] < 1.0
     without_postgres(one, server, sides, key)
@@ -120,6 +117,9 @@ def without_postgres(one: Instance, server: Postgres, sides: tuple[SimulatorServ
     """The flip that is in force outlives Postgres and every proxy; with Postgres back, the opposite one reaches them all."""
     one.command("flag", "on", "flips-fallback", "--organisation", "demo", "--reason", "before the database goes away")
     wait_for(lambda: served_by(one, sides, key) == [0, 1], what="the flip is in force")
+    kept = [one.data_dir / "proxy" / each["name"] / "config.lkg" for each in one.facts["proxies"]]  # written at most once a second
+    (head,) = one.query("SELECT max(number) FROM publishing_version")[0]
+    wait_for(lambda: {delta and delta.version for delta in map(lastgood.load, kept)} == {head}, what="it is in every last-known-good")
     server.kill()
     for name in [each["name"] for each in one.facts["proxies"]]:
         pid = one.pid(name)
@@ -149,6 +149,70 @@ def served_by(one: Instance, sides: tuple[SimulatorServer, SimulatorServer], key
     return [side.bill(seen=False)["requests"] - count for side, count in zip(sides, before, strict=True)]
 
 
+@contextmanager
+def load(one: Instance, trace: Path, key: str) -> Iterator[Counter[str]]:
+    """The trace, from its beginning again where it ends, for as long as this lasts. Then: how many were sent, ok and failed."""
+    options = ("--speed", str(SPEED), "--key", key, "--model", "flips", "--mixed", "--json")
+    command = [sys.executable, str(ROOT / "manage.py"), "replay", str(trace), *options]
+    environment = {**clean_environment(), "BULKHEAD_DATA_DIR": str(one.data_dir)}
+    stop, summary, running = threading.Event(), Counter[str](), list[subprocess.Popen[str]]()
+
+    def replay() -> None:
+        while not stop.is_set():
+            with subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env=environment
+            ) as process:
+                running[:] = [process]
+                if stop.is_set():
+                    process.send_signal(signal.SIGINT)
+                output, _ = process.communicate()
+            found = summary_of(output)
+            summary.update({name: found[name] for name in ("sent", "ok", "failed")})
+
+    thread = threading.Thread(target=replay)
+    thread.start()
+    try:
+        yield summary
+    finally:
+        stop.set()
+        for process in running:
+            process.send_signal(signal.SIGINT)
+        thread.join(timeout=300)
+        for process in running:
+            process.kill()
+    assert not thread.is_alive(), "the load did not end"
+
+
+@contextmanager
+def trickle(one: Instance, key: str) -> Iterator[Counter[int]]:
+    """Requests on many connections, some 80 a second: the trace has pauses, and a proxy without a request cannot send one elsewhere.
+    Statuses of the answers, 0 for none."""
+    stop, statuses = threading.Event(), Counter[int]()
+    body = {"model": "flips", "messages": [{"role": "user", "content": "hello"}]}
+
+    def ask() -> None:
+        clients = [httpx.Client(headers={"authorization": f"Bearer {key}"}, timeout=30, trust_env=False) for _ in range(12)]
+        for client in itertools.cycle(clients):
+            if stop.wait(0.02):
+                break
+            try:
+                statuses[client.post(f"{one.facts['proxy_url']}/v1/chat/completions", json=body).status_code] += 1
+            except httpx.HTTPError:
+                statuses[0] += 1
+        for client in clients:
+            client.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
 def flip(one: Instance, browser_path: str) -> list[tuple[float, bool]]:
     """(when the button was clicked, whether on) for each flip, there and back."""
     from playwright.sync_api import sync_playwright
@@ -176,15 +240,24 @@ def flip(one: Instance, browser_path: str) -> list[tuple[float, bool]]:
     return clicks
 
 
-def seconds_until_the_last(one: Instance, sides: tuple[SimulatorServer, SimulatorServer], clicks: list[tuple[float, bool]]) -> list[float]:
-    """For each flip, from the click until the first request that the last of the proxies sent to the other side; sorted. Left out are
-    those during which a proxy had no request at all."""
+def what_became_of(
+    one: Instance, sides: tuple[SimulatorServer, SimulatorServer], clicks: list[tuple[float, bool]]
+) -> list[dict[str, float]]:
+    """For each flip, in seconds from the click: until its version was written (``written``), until the last of the proxies had it in force,
+    by that proxy's own log (``in_force``), and until the first request that the last of them sent to the other side (``rerouted``). Left
+    out are those during which a proxy had no request at all."""
     lines = [{line["id"]: line["begun_at"] for line in side.bill()["seen"]} for side in sides]
     ids = len(lines[0]) + len(lines[1])
     statement = "SELECT upstream_request_id, proxy FROM usage_request WHERE model = 'm' AND provider LIKE 'flip-%%'"
     wait_for(lambda: len(one.query(statement)) >= ids, what="everything is settled", seconds=120)
     proxies = dict(one.query(statement))
-    took = []
+    written = [at for (at,) in one.query("SELECT extract(epoch FROM created_at)::float FROM publishing_version ORDER BY number")]
+    applied: list[tuple[float, str]] = []
+    for name in [each["name"] for each in one.facts["proxies"]]:
+        for line in (one.data_dir / "log" / f"{name}.log").read_text().splitlines():
+            if " in force" in line:
+                applied.append((datetime.fromisoformat(msgspec.json.decode(line)["timestamp"]).timestamp(), name))
+    found = []
     for number, (clicked, on) in enumerate(clicks):
         until = clicks[number + 1][0] if number + 1 < len(clicks) else clicked + 60
         first: dict[str, float] = {}
@@ -192,5 +265,11 @@ def seconds_until_the_last(one: Instance, sides: tuple[SimulatorServer, Simulato
             if clicked <= at < until and id in proxies:
                 first[proxies[id]] = min(at, first.get(proxies[id], at))
         if len(first) == 4:
-            took.append(max(first.values()) - clicked)
-    return sorted(took)
+            found.append(
+                {
+                    "written": min((at for at in written if at >= clicked), default=clicked) - clicked,
+                    "in_force": max((at for at, _ in applied if clicked <= at < until), default=clicked) - clicked,
+                    "rerouted": max(first.values()) - clicked,
+                }
+            )
+    return found

@@ -47,6 +47,7 @@ def test_every_answer_is_recorded_exactly_once(instance: Instance) -> None:
     cost = ledger.check_sums(one) - int(before)
     billed = one.billed()
     print(f"unknown outcomes {len(left) - len(unknown)}; recorded {cost} nano-dollars, billed by the providers {billed['cost_nano']}")
-    assert left.keys() - unknown.keys(), "proxies were killed with requests in flight"
+    if FULL:  # of two kills on a slow machine none may have met a request on its way to a provider; of eight some have
+        assert left.keys() - unknown.keys(), "proxies were killed with requests in flight"
     assert cost >= billed["cost_nano"], "never under-billed"
     ledger.check_logs(one)

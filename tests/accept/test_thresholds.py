@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,7 @@ from apps.contracts.money import NANO
 from tests.accept import ledger
 from tests.accept.conftest import FULL, MATERIAL, Instance, summary_of
 from tests.browser import LONG_MS
-from tests.browser.conftest import BROWSERS, FLAGS
+from tests.browser.looks import FLAGS, browser_found
 from tests.launcher.conftest import ROOT, wait_for
 
 pytestmark = [
@@ -96,7 +95,7 @@ def spent(one: Instance, name: str) -> int:
 
 def photograph(one: Instance, replayed: Callable[[], bool]) -> list[str]:
     """The tight budget's page before anything, at each threshold, and at the end; the names of the pictures."""
-    found = next((path for name in (os.environ.get("BULKHEAD_CHROMIUM"), *BROWSERS) if name and (path := shutil.which(name))), None)
+    found = browser_found()
     if found is None:
         pytest.skip("NO BROWSER: install Chromium (apt-get install chromium) for pictures of the thresholds")
     from playwright.sync_api import sync_playwright

@@ -44,6 +44,7 @@ REACHED = {
     "ownership:sla": "Teams and on call",
     "ownership:team": "Teams and on call",
     "performance:detail": "Budgets and limits",
+    "postmortems:detail": "Incidents",
     "prices:discount": "Prices",
     "prices:gpu": "Prices",
     "prices:model": "Prices",

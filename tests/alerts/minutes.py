@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+
+from django.db import connection
 
 from apps.accounts.models import Organisation
 from apps.alerts.evaluation import SETTLES, Evaluated, evaluate
@@ -56,6 +59,29 @@ def judged(organisation: Organisation, until: int) -> Evaluated:
 def told(alert: Alert) -> list[str]:
     """What people are told of an alert, in order."""
     return list(alert.events.filter(muted=False).order_by("id").values_list("kind", flat=True))
+
+
+@contextmanager
+def postgres_clock(at: datetime) -> Iterator[Callable[[datetime], None]]:
+    """What Postgres says when it is asked for the time by name, until it is told another one; in this connection."""
+
+    def to(now: datetime) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('replay.now', %s, false)", [now.isoformat()])
+
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE SCHEMA replay")
+        cursor.execute(
+            "CREATE FUNCTION replay.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS "
+            "$$ SELECT current_setting('replay.now')::timestamptz $$"
+        )
+        cursor.execute("SET search_path = replay, pg_catalog, public")
+    to(at)
+    try:
+        yield to
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SET search_path TO DEFAULT")
 
 
 def happened(alert: Alert) -> list[tuple[int, str]]:

@@ -74,9 +74,12 @@ def person(organisation: Organisation, name: str, role: str = "on-call") -> User
 
 
 class Receiver:
-    """An HTTP server on 127.0.0.1 that keeps what it is sent. answers: what it says to one request after the other, then 200."""
+    """An HTTP server on 127.0.0.1 that keeps what it is sent. answers: what it says to one request after the other, then 200. open: while
+    it is cleared, nothing is answered."""
 
     def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
         self.got: list[tuple[str, dict[str, str], bytes]] = []
         self.answers: list[tuple[int, dict[str, str]]] = []
         outer = self
@@ -85,6 +88,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 outer.got.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+                outer.open.wait(timeout=120)
                 status, headers = outer.answers.pop(0) if outer.answers else (200, {})
                 if not status:  # it breaks off
                     self.close_connection = True

@@ -23,6 +23,7 @@ from apps.alerts.policy_services import policy_set
 from apps.alerts.services import alert_silence, slo_create
 from apps.flags.services import flag_set
 from apps.ownership.models import Rotation
+from apps.ownership.runbook_seeds import runbook_ensure
 from apps.ownership.services import team_ensure
 from apps.providers.prices import prices_set
 from apps.providers.rules import EndpointSpec, PriceSpec
@@ -237,6 +238,9 @@ def test_pages_take_no_more_queries_than_committed(organisation: Organisation, a
     policy_set(actor=COMMAND, organisation=organisation, name="all", steps=[StepWords(0, "channel", "ops")])
     alert_silence(actor=COMMAND, alert=alert, until=timezone.now() + minutes(60), reason="known")
     ids = {"<alert>": alert.pk, "<rule>": alert.rule_id, "<slo>": slo.pk, "<channel>": channel.pk}
+    ours = runbook_ensure(organisation, "provider-down")  # one of ours takes more to find than an address
+    AlertRule.objects.filter(pk=alert.rule_id).update(runbook=ours.name)
+    assert f'href="/ownership/runbooks/{ours.pk}/"' in page(admin, f"/alerts/{alert.pk}/")
     found = {}
     for name in COUNTS:
         url = name

@@ -9,9 +9,8 @@ import pytest
 from apps.accounts.models import Organisation
 from apps.accounts.rules import PermissionRefused
 from apps.alerts.choices import ACKNOWLEDGED, RESOLVED
-from apps.alerts.evaluation import SETTLES, evaluate, minute_judge
+from apps.alerts.evaluation import minute_judge
 from apps.alerts.models import Alert, AlertRule, ProviderNote, Silence
-from apps.alerts.series import Sample
 from apps.alerts.services import (
     alert_acknowledge,
     alert_note,
@@ -24,9 +23,6 @@ from apps.alerts.services import (
     rule_update,
     silence_end,
 )
-from apps.alerts.sources import SOURCES
-from apps.alerts.sources.budgets import TOLD_BY
-from apps.alerts.sources.look import Look, Samples
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent
@@ -186,17 +182,6 @@ def test_a_provider_that_is_down_explains_its_routes(organisation: Organisation,
     down.refresh_from_db()
     assert (down.state, told(chat)) == (RESOLVED, ["uninhibited"]), "its provider is well again and it still fails"
     assert (20, "uninhibited") in happened(chat), "ten minutes after the provider's end"
-
-
-def test_what_budgets_tell_themselves_is_shown_and_told_to_nobody_else(organisation: Organisation) -> None:
-    def standing(look: Look, rules: list[AlertRule]) -> Samples:  # as ``sources.budgets`` says it of a budget with an owner's address
-        return {rule.pk: {"main": Sample(160.0, 1, evidence={TOLD_BY: "the budget's own alerts, by e-mail"})} for rule in rules}
-
-    only(organisation, "daily-spend")
-    evaluate(minute(2) + SETTLES, organisations=[organisation], sources={**SOURCES, "budget": standing})  # type: ignore[dict-item]
-    alert = Alert.objects.get(organisation=organisation, rule__name="daily-spend")
-    assert (alert.state, alert.severity, told(alert)) == ("firing", "critical", [])
-    assert "by e-mail" in alert.events.get(kind="fired").note
 
 
 def test_rules_are_made_changed_and_deleted_and_default_ones_stay(organisation: Organisation, actor: Actor) -> None:

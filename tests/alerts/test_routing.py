@@ -20,6 +20,7 @@ from apps.alerts.routing import (
     opens_at,
     policy_for,
     raised,
+    raised_by_time,
     tried_again_at,
     turn,
 )
@@ -69,6 +70,8 @@ def test_a_warning_waits_for_the_policys_hours_and_what_is_critical_never(at: st
 )
 def test_boundaries_of_the_owners_sla(severity: str, used: float | None, told: str) -> None:
     assert raised(severity, budget_used=used, warn_percent=50, page_percent=90) == told
+    assert raised_by_time(severity, took_us=used and used * 1_000, warn_ms=50, page_ms=90) == told
+    assert raised_by_time(severity, took_us=used, warn_ms=None, page_ms=None) == severity, "nothing is promised of it"
 
 
 def test_levels_one_after_the_other_and_then_again() -> None:

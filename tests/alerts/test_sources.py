@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from apps.accounts.models import Organisation
+from apps.alerts.budget_days import ALSO_TOLD
 from apps.alerts.models import AlertRule
 from apps.alerts.preview import rule_preview
 from apps.alerts.sources import anomalies, budgets, providers
-from apps.alerts.sources.budgets import TOLD_BY, today
+from apps.alerts.sources.budgets import today
 from apps.alerts.sources.look import Look
 from apps.audit.actors import Actor
 from apps.budgets.forecast import Standing, reached
@@ -28,7 +30,8 @@ def rule(organisation: Organisation, series: str, by: str, **facts: object) -> A
     return AlertRule(organisation=organisation, name="r", title="R", series=series, scope={"by": by}, **{"warn": 1.0, **facts})
 
 
-def test_a_budget_stands_where_its_own_alerts_say_and_names_who_tells_of_it(organisation: Organisation, actor: Actor) -> None:
+def test_a_budget_stands_where_its_own_alerts_say_and_names_its_own_ways(organisation: Organisation, actor: Actor, settings: Any) -> None:
+    settings.EMAIL_HOST = "localhost"
     for name, window, owner in (("told", "month", "owner@example.test"), ("untold", "quarter", "")):
         budget_set(
             actor=actor, organisation=organisation, name=name, scope="organisation", scope_id=organisation.pk, window=window,
@@ -37,7 +40,7 @@ def test_a_budget_stands_where_its_own_alerts_say_and_names_who_tells_of_it(orga
     of = rule(organisation, "budget_day_share", "budget")
     found = budgets.read(Look(organisation, timezone.now()), [of])[of.pk]
     assert {name: sample.value for name, sample in found.items()} == {"told": 0.0, "untold": 0.0}
-    assert "e-mail" in found["told"].evidence[TOLD_BY] and TOLD_BY not in found["untold"].evidence
+    assert found["told"].evidence[ALSO_TOLD] == ["E-mail"] and ALSO_TOLD not in found["untold"].evidence
     past = budgets.read(Look(organisation, minute(0)), [of])[of.pk]
     assert past["told"].value is None and "not known" in past["told"].missing
 

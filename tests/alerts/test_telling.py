@@ -20,7 +20,7 @@ from apps.alerts.channel_services import channel_create
 from apps.alerts.deliveries import CLAIM, deliveries_due, deliveries_recover, delivery_again, delivery_send
 from apps.alerts.escalation import notifications_run
 from apps.alerts.models import Alert, AlertEvent
-from apps.alerts.notifying import alert_changed
+from apps.alerts.notifying import alert_changed, severity_told
 from apps.alerts.policy_services import policy_set
 from apps.alerts.reachability import gaps_of, reachability_watch
 from apps.audit.actors import Actor
@@ -28,7 +28,7 @@ from apps.audit.errors import ServiceError
 from apps.audit.models import Event
 from apps.ownership.care_services import sla_set
 from apps.ownership.owned import owner_assign
-from apps.ownership.services import team_ensure
+from apps.ownership.services import service_ensure, team_ensure
 from apps.providers.models import Provider
 from tests.alerts.telling import COMMAND, NOON, Receiver, fired, minutes, on_call, over, person, rule_of
 
@@ -333,3 +333,21 @@ def test_what_cannot_be_delivered_wakes_the_next_level(organisation: Organisatio
     AlertChannel.objects.filter(pk=channel.pk).update(enabled=False)
     fired(rule_of(organisation, "latency"), "search")
     assert ("firing", "webhook-1") in run(settled(2)) and len(server.got) == 1, "what is off is not called"
+
+
+def test_what_is_promised_of_times_decides_what_is_worth_a_word(organisation: Organisation) -> None:
+    team = team_ensure(actor=COMMAND, organisation=organisation, slug="payments", name="Payments")
+    service = service_ensure(actor=COMMAND, team=team, slug="checkout")
+    promised = {"actor": COMMAND, "team": team, "availability": 99_900}
+    sla_set(**promised, latency_ms=2_000, latency_warn_ms=3_000, latency_page_ms=6_000)  # type: ignore[arg-type]
+    sla_set(**promised, service=service, ttft_ms=500, ttft_warn_ms=800, ttft_page_ms=900)  # type: ignore[arg-type]
+    cases = [
+        ("latency_p95", "route", "chat", 2.5e6, ""), ("latency_p95", "route", "chat", 3e6, "warning"),
+        ("latency_p95", "team", "payments", 6e6, "critical"), ("latency_p50", "route", "chat", 2.5e6, "warning"),
+        ("ttft_p95", "route", "chat", 1e3, "warning"), ("ttft_p95", "service", "checkout", 7e5, ""),
+        ("ttft_p95", "service", "checkout", 9e5, "critical"), ("latency_p95", "service", "checkout", 1e6, "warning"),
+    ]  # fmt: skip
+    for at, (series, by, subject, value, told_as) in enumerate(cases):
+        rule = rule_of(organisation, f"rule-{at}", series=series, scope={"by": by})
+        alert = Alert(organisation=organisation, rule=rule, by=by, subject=subject, severity="warning", value=value)
+        assert severity_told(alert, team) == told_as, (series, by, value)

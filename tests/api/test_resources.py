@@ -55,7 +55,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }  # fmt: skip
 WHOLE = {"me/", "me/tokens/", "organisations/", "config/", "config/versions/", "config/versions/1/diff/", "audit/"}
 """Addresses that belong to no organisation."""
-KEPT = {"services", "prices"}
+KEPT = {"prices"}
 """Kinds that are not removed."""
 
 

@@ -58,5 +58,5 @@ def test_programs_get_openapi_and_people_a_page(admin: Caller, ada: User) -> Non
     page = client.get("/settings/api/").content.decode()
     assert 'id="routes"' in page and "/api/v1/organisations/{organisation}/flags/{flag_id}/flip/" in page
     assert "<script src=" not in page.replace('nonce="', "") or "cdn" not in page
-    assert len(page) < 600_000
+    assert len(page) < 600_000 and "Idempotency-Key, as above" in page
     assert Client().get("/settings/api/")["Location"].startswith("/login/")

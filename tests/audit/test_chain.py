@@ -18,6 +18,7 @@ from apps.audit.actors import Actor
 from apps.audit.chain import chain_verify
 from apps.audit.models import AuditEvent
 from apps.audit.services import audit_record
+from tests.scale import examples
 
 ACTOR = Actor.command("test")
 
@@ -223,7 +224,7 @@ json_values = st.recursive(
 
 @pytest.mark.slow
 @pytest.mark.django_db
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=st.none() | st.dictionaries(st.text(), json_values, max_size=3), reason=st.text(max_size=40))
 def test_whatever_is_recorded_verifies_as_postgres_gives_it_back(before: dict[str, object] | None, reason: str) -> None:
     event = audit_record(actor=ACTOR, action="test.change", subject_kind="test", subject_id="1", before=before, reason=reason)

@@ -100,7 +100,7 @@ def step_back(root: int, keep: int) -> None:
         if pid != keep:
             try:
                 for thread in os.listdir(f"/proc/{pid}/task"):
-                    os.setpriority(os.PRIO_PROCESS, int(thread), 19)
+                    os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
             except OSError:
                 continue
 
@@ -143,7 +143,7 @@ def main() -> None:
         again = measure("bare uvicorn hello-world, again", processes[1].pid, bare_port, Ask(b"/json"), options.connections, options.seconds)
         print(f"JSON / bare hello-world: {json / ((bare + again) / 2):.2f} (hold: at most 1.9)   stream: {stream / EVENTS:.1f} us an event")
         print(f"memory of the proxy: {rss_mb(proxy):.0f} MB (hold: at most 120 MB without open streams)")
-        half_load(instance.proxy_port, relay_port, upstream_port, json.rate, options.seconds, options.connections)
+        half_load(instance.proxy_port, relay_port, upstream_port, json.rate, options.connections)
         many_streams(proxy, instance.proxy_port, options.open_streams)
         if options.requests:
             growth(proxy, instance.proxy_port, options.requests, options.connections)

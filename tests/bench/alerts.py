@@ -1,9 +1,10 @@
 """Evaluation of many rules over the database of ``DATABASE_URL``: wall and CPU time of a minute, and how many queries it asks.
 
-    DATABASE_URL=... python -m tests.bench.alerts --org SLUG [--rules 500] [--minutes 20]
+    DATABASE_URL=... python -m tests.bench.alerts --org SLUG [--rules 500] [--slos 50] [--minutes 20] [--until 2026-03-04T12:00:00Z]
 
-The organisation should have usage (``python -m tests.bench.usage --org SLUG``). Rules of every series, scope and window are made,
-minutes are judged, and everything is rolled back. The first minute learns what is usual, as a worker does every ten minutes.
+The organisation should have usage (``python -m tests.bench.usage --org SLUG``). Rules of every series, scope and window are made, of SLOs
+as many as said, of every indicator and of the busiest routes, keys and models; minutes are judged, the last of them at ``--until`` (the
+newest usage that there is), and everything is rolled back. The first minute learns what is usual, as a worker does every ten minutes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import statistics
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 
@@ -24,13 +25,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Evaluation of many alert rules.")
     parser.add_argument("--org", required=True)
     parser.add_argument("--rules", type=int, default=500)
+    parser.add_argument("--slos", type=int, default=50, help="so many of the rules belong to an SLO")
     parser.add_argument("--minutes", type=int, default=20)
+    parser.add_argument("--until", type=datetime.fromisoformat, default=None)
     given = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
     django.setup()
 
     from django.db import connection, transaction
-    from django.utils import timezone
 
     from apps.accounts.models import Organisation
     from apps.alerts.evaluation import SETTLES, evaluate, last_minute
@@ -40,8 +42,9 @@ def main() -> int:
     with transaction.atomic():
         AlertRule.objects.filter(organisation=organisation).delete()
         AlertEvaluation.objects.filter(organisation=organisation).delete()
-        AlertRule.objects.bulk_create(_rules(organisation, given.rules))
-        now = last_minute(timezone.now()) - timedelta(minutes=given.minutes)
+        AlertRule.objects.bulk_create(_rules(organisation, given.rules - given.slos))
+        AlertRule.objects.bulk_create(_slo_rules(organisation, given.slos))
+        now = last_minute(given.until or _newest(organisation)) - timedelta(minutes=given.minutes - 1)
         walls, cpus, asked = [], [], []
         for minute in range(given.minutes):
             queries: list[str] = []
@@ -68,6 +71,65 @@ def main() -> int:
         f"queries p50 {statistics.median(asked[1:]):.0f}, max {max(asked)}"
     )
     return 0
+
+
+def _newest(organisation: Any) -> datetime:
+    """The end of the last minute with usage."""
+    from apps.usage.selectors import rows_of
+
+    [[newest]] = rows_of(
+        "SELECT max(bucket) FROM usage_summary WHERE organisation = %s AND seconds = 60 AND dimension = ''", [str(organisation.pk)]
+    )
+    assert newest is not None, "the organisation has no usage: python -m tests.bench.usage --org SLUG"
+    found: datetime = newest.astimezone(UTC) + timedelta(minutes=2)
+    return found
+
+
+def _slo_rules(organisation: Any, number: int) -> list[Any]:
+    """Rules of so many SLOs, which are made, too."""
+    from apps.alerts.choices import AVAILABILITY, INDICATORS, SLO_SERIES, SLO_WINDOWS
+    from apps.alerts.models import AlertRule, Slo
+    from apps.usage.selectors import rows_of
+
+    subjects = [("", "")]
+    for by, column in (("route", "route"), ("key", "key_id"), ("provider", "provider"), ("model", "model")):
+        rows = rows_of(
+            "SELECT value FROM usage_summary WHERE organisation = %s AND seconds = 86400 AND dimension = %s GROUP BY value "
+            "ORDER BY sum(requests) DESC LIMIT 10",
+            [str(organisation.pk), column],
+        )
+        subjects += [(by, value) for (value,) in rows]
+    indicators, days = list(INDICATORS), list(SLO_WINDOWS)
+    slos = []
+    for place in range(number):
+        (by, subject), indicator = subjects[place % len(subjects)], indicators[place % len(indicators)]
+        slos.append(
+            Slo(
+                organisation=organisation,
+                name=f"bench-slo-{place}",
+                title=f"bench {place}",
+                indicator=indicator,
+                objective=99_900 if indicator == AVAILABILITY else 95_000,
+                threshold_ms=None if indicator == AVAILABILITY else 2_000,
+                window_days=days[place % len(days)],
+                by=by,
+                subject=subject,
+            )
+        )
+    Slo.objects.bulk_create(slos)
+    return [
+        AlertRule(
+            organisation=organisation,
+            name=f"slo-{slo.name}",
+            title=slo.title,
+            series=SLO_SERIES,
+            scope={"by": slo.by, "values": [slo.subject] if slo.subject else []},
+            warn=1.0,
+            critical=6.0,
+            slo=slo,
+        )
+        for slo in slos
+    ]
 
 
 def _rules(organisation: Any, number: int) -> list[Any]:

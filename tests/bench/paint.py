@@ -14,7 +14,6 @@ import statistics
 import sys
 from typing import Any
 
-PATHS = ("/", "/requests/", "/routes/", "/providers/", "/keys/", "/spend/", "/config/", "/settings/", "/ui/")
 LIMIT_MS = 1_000
 MEASURED = """() => {
     const [page] = performance.getEntriesByType("navigation");
@@ -31,7 +30,7 @@ MEASURED = """() => {
 
 def main() -> int:
     """Prints a line for each page."""
-    from tests.browser.gallery import browser_open, sign_in
+    from tests.browser.looks import browser_open, sign_in
 
     parser = argparse.ArgumentParser(description="First contentful paint of the dashboard's pages, with a cold cache.")
     parser.add_argument("--url", required=True)
@@ -44,18 +43,29 @@ def main() -> int:
     slow = 0
     with browser_open() as browser:
         state = sign_in(browser, url=given.url, email=given.email, password=given.password)
-        print(f"{'page':16} {'paint p50':>9} {'p95 ms':>8} {'server p50':>10} {'p95 ms':>8} {'requests':>8} {'KB':>6}")
-        for path in ("/login/", *(given.path or PATHS)):
+        print(f"{'page':24} {'paint p50':>9} {'p95 ms':>8} {'server p50':>10} {'p95 ms':>8} {'requests':>8} {'KB':>6}")
+        for path in ("/login/", *(given.path or _places())):
             rounds = [_open(browser, f"{given.url}{path}", given.org, None if path == "/login/" else state) for _ in range(given.rounds)]
             paints, servers = [one["paint"] for one in rounds], [one["server"] for one in rounds]
             slow += statistics.median(paints) >= LIMIT_MS
             figures = (statistics.median(paints), _p95(paints), statistics.median(servers), _p95(servers))
             print(
-                f"{path:16} " + "{:9.0f} {:8.0f} {:10.0f} {:8.0f}".format(*figures),
+                f"{path:24} " + "{:9.0f} {:8.0f} {:10.0f} {:8.0f}".format(*figures),
                 f"{rounds[-1]['requests']:8} {rounds[-1]['kilobytes']:6.0f}", flush=True,
             )  # fmt: skip
     print("load average: " + " ".join(f"{load:.1f}" for load in os.getloadavg()))
     return 1 if slow else 0
+
+
+def _places() -> list[str]:
+    """The address of every place in the rail, and of the catalogue."""
+    import django
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
+    django.setup()
+    from apps.ui.navigation import RAIL
+
+    return [*(place.url for job in RAIL for place in job.places if place.url), "/ui/"]
 
 
 def _open(browser: Any, url: str, org: str, state: Any) -> dict[str, Any]:

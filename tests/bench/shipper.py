@@ -193,6 +193,7 @@ def _measure(url: str, postmaster: int, home: Path, mix: str, options: argparse.
 def _hold(root: Path, rate: int, mix: str, postmaster: int, options: argparse.Namespace) -> None:
     from apps.settlement.shipper import Shipper
 
+    root.mkdir(exist_ok=True)  # the one before was removed whole, and the writer makes it only once it has started
     arguments = ["--write", str(root), "--rate", str(rate), "--seconds", str(options.seconds), "--mix", mix]
     shipper = Shipper(root)
     lags: list[int] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -21,22 +20,12 @@ from psycopg import sql
 
 from controlplane.launcher.postgres import OWNER, SUPERUSER, Postgres
 from tests.browser import LONG_MS
+from tests.browser.looks import COLLECT, FLAGS, browser_found, listen, sign_in
 from tests.browser.seed import EMAIL, PASSWORD
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = os.environ.get("BULKHEAD_SHOTS")
 """Where screenshots go, for a person to look at; none are taken without it."""
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-"""As ``deploy/chromium.sh`` looks for them."""
-FLAGS = (
-    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-COLLECT = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) => {
-    window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
-});
-"""
 
 
 @dataclass
@@ -112,8 +101,7 @@ def site(session_postgres: Postgres, template_database: str, tmp_path_factory: p
 def chromium(template_database: str) -> Iterator[Any]:
     """One browser for all these tests, gone before any other: playwright keeps a loop running in this thread, where Django refuses
     to work. Hence after the template, which Django makes."""
-    found = next((path for name in (os.environ.get("BULKHEAD_CHROMIUM"), *BROWSERS) if name and (path := shutil.which(name))), None)
-    if found is None:
+    if (found := browser_found()) is None:
         pytest.skip("NO BROWSER: install Chromium (apt-get install chromium) to run the tests that look at pages")
     from playwright.sync_api import sync_playwright
 
@@ -127,16 +115,7 @@ def chromium(template_database: str) -> Iterator[Any]:
 def signed_in(chromium: Any, site: Site) -> Any:
     """The cookies of a person who signed in through the page."""
     if site.signed_in is None:
-        context = chromium.new_context()
-        context.set_default_timeout(LONG_MS)
-        tab = context.new_page()
-        tab.goto(f"{site.url}/")
-        tab.get_by_label("Email").fill(EMAIL)
-        tab.get_by_label("Password").fill(PASSWORD)
-        tab.get_by_role("button", name="Sign in").click()
-        tab.wait_for_url(f"{site.url}/")
-        site.signed_in = context.storage_state()
-        context.close()
+        site.signed_in = sign_in(chromium, url=site.url, email=EMAIL, password=PASSWORD)
     return site.signed_in
 
 
@@ -156,26 +135,21 @@ class Watched:
             self.tab.screenshot(path=f"{SHOTS}/{name}.png", full_page=whole)
 
 
-def _complaint(message: Any) -> bool:
-    """An error of the page's own; not that a poll was given up, because the page was left or asked again before a slow answer came."""
-    return message.type == "error" and "AbortError" not in message.text
-
-
 @pytest.fixture
 def open_tab(chromium: Any, signed_in: Any) -> Iterator[Callable[..., Watched]]:
-    """``open_tab(width=390, scheme="dark")``: a signed-in tab."""
+    """``open_tab(width=390, scheme="dark")``: a signed-in tab. touch: of a device that is tapped."""
     contexts = []
 
-    def open_one(*, width: int = 1440, scheme: str = "light", signed: bool = True, height: int = 900) -> Watched:
+    def open_one(*, width: int = 1440, scheme: str = "light", signed: bool = True, height: int = 900, touch: bool = False) -> Watched:
         context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, storage_state=signed_in if signed else None
-        )
+            viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=touch,
+            storage_state=signed_in if signed else None,
+        )  # fmt: skip
         context.set_default_timeout(LONG_MS)
         context.add_init_script(COLLECT)
         contexts.append(context)
-        watched = Watched(context.new_page())
-        watched.tab.on("console", lambda message: watched.errors.append(message.text) if _complaint(message) else None)
-        watched.tab.on("pageerror", lambda error: watched.errors.append(str(error)))
+        tab = context.new_page()
+        watched = Watched(tab, listen(tab))
         return watched
 
     yield open_one

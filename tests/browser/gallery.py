@@ -3,8 +3,7 @@
     python -m tests.browser.gallery --url http://127.0.0.1:8000 --email E --password P --out DIR [--org SLUG] [--only routes]
 
 The pages come from the URL configuration: a page that is added is photographed, or named below with the reason why not
-(``test_gallery.py`` looks). ``check()`` says what is wrong with an open page: wider than its window, no single heading,
-findings of axe-core, what the security policy stopped.
+(``test_gallery.py`` looks). What is wrong with a page, ``looks.check()`` says.
 """
 
 from __future__ import annotations
@@ -13,31 +12,18 @@ import argparse
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.browser import LONG_MS
+from tests.browser.looks import COLLECT, LOOKED_AT_AGAIN, browser_open, check, listen, resized, settled, sign_in
 
-FLAGS = (
-    "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-"""As ``deploy/chromium.sh`` looks for them."""
 WIDTHS = (1440, 390)
 SCHEMES = ("light", "dark")
-COLOURS = ("color-contrast", "link-in-text-block")
-"""Rules of axe-core whose answer may differ from one colour scheme to the other."""
-COLLECT = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) => {
-    window.violations.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
-});
-"""
+LOOKS = tuple((width, scheme) for width in WIDTHS for scheme in SCHEMES)
 
 OBJECTS = {
     "routes": ("route_id", "/routes/", r"^/routes/([0-9a-f-]{36})/$"),
@@ -59,7 +45,7 @@ OBJECTS = {
     "budgets": ("budget_id", "/budgets/", r"^/budgets/([0-9a-f-]{36})/$"),
     "limits": ("limit_id", "/limits/", r"^/limits/([0-9a-f-]{36})/$"),
     "performance": ("performance_id", "/performance-budgets/", r"^/performance-budgets/([0-9a-f-]{36})/$"),
-    "dashboard:board": ("kind", "/dashboards/", r"^/dashboards/(\w+)/$"),
+    "dashboard:board": ("kind", "/dashboards/", r"^/dashboards/(?!views/)(\w+)/$"),
     "dashboard:spend_by": ("dimension", "/spend/by/", r"^/spend/by/(\w+)/$"),
     "flags": ("flag", "/flags/", r"^/flags/(?!new/)([a-z0-9._-]+)/$"),
     "changes": ("change_id", "/changes/?show=open", r"^/changes/([0-9a-f-]{36})/$"),
@@ -78,6 +64,16 @@ OBJECTS = {
     **dict.fromkeys(("alerts:slo", "alerts:slo_edit"), ("slo_id", "/alerts/slos/", r"^/alerts/slos/([0-9a-f-]{36})/$")),
     "alerts:channel_edit": ("channel_id", "/alerts/channels/", r"^/alerts/channels/([0-9a-f-]{36})/edit/$"),
     "alerts:policy_edit": ("policy_id", "/alerts/routing/", r"^/alerts/routing/([0-9a-f-]{36})/edit/$"),
+    "postmortems": ("incident_id", "/incidents/?show=all", r"^/incidents/([0-9a-f-]{36})/$"),
+    "postmortems:flip": ("flag", "/flags/", r"^/flags/(?!new/)([a-z0-9._-]+)/$"),
+    **dict.fromkeys(
+        ("postmortems:postmortem", "postmortems:postmortem_edit", "postmortems:postmortem_facts"),
+        ("postmortem_id", "/postmortems/", r"^/postmortems/([0-9a-f-]{36})/$"),
+    ),
+    **dict.fromkeys(("postmortems:action", "postmortems:action_edit"), ("action_id", "/actions/", r"^/actions/([0-9a-f-]{36})/$")),
+    "postmortems:checklist": ("run_id", "/incidents/{incident_id}/", r"^/checklists/([0-9a-f-]{36})/$"),
+    "postmortems:status": ("slug", "/status-page/", r"^/status/([a-z0-9-]+)/$"),
+    "postmortems:factor_edit": ("factor_id", "/postmortems/factors/", r"^/postmortems/factors/([0-9a-f-]{36})/edit/$"),
     "settings": ("pk", "/settings/people/", r"^/settings/people/([0-9a-f-]{36})/$"),
 }
 """App, or page -> the parameter of its address, the page that lists such objects, and what a link to one looks like."""
@@ -95,11 +91,19 @@ ACTS = {
     "flags:delete", "changes:approve", "changes:reject", "changes:withdraw", "changes:review", "changes:rule_remove",
     "ownership:assign", "ownership:team_people", "ownership:sla_delete", "ownership:rotation_delete", "ownership:override",
     "ownership:override_end", "ownership:runbook_review", "ownership:runbook_delete",
-    "ownership:team_delete", "settings:person-team", "captures:end", "captures:sample",
+    "ownership:team_delete", "ownership:service_delete", "settings:person-team", "captures:end", "captures:sample",
     "costs:reconciliation_remove", "reviews:weekly_send",
     "alerts:acknowledge", "alerts:silence", "alerts:resolve", "alerts:note", "alerts:silence_end", "alerts:note_end",
     "alerts:rule_switch", "alerts:rule_delete", "alerts:slo_delete", "alerts:channel_test", "alerts:channel_delete",
     "alerts:policy_delete", "alerts:delivery_again",
+    "postmortems:postmortem_export", "postmortems:postmortem_hold", "postmortems:postmortem_draft", "postmortems:evidence_take",
+    "postmortems:postmortem_submit",
+    "postmortems:postmortem_sign", "postmortems:postmortem_publish", "postmortems:postmortem_reopen", "postmortems:postmortem_start",
+    "postmortems:checklist_start", "postmortems:checklist_step", "postmortems:checklist_end",
+    "postmortems:action_done", "postmortems:action_decline", "postmortems:action_reopen",
+    "postmortems:say", "postmortems:note", "postmortems:acknowledge", "postmortems:roles", "postmortems:scope",
+    "postmortems:window", "postmortems:measure", "postmortems:suspect", "postmortems:pin", "postmortems:hide",
+    "postmortems:chat_settings",
     "budgets:override_end", "budgets:override", "budgets:delete", "limits:delete", "performance:delete",
 }  # fmt: skip
 """Addresses that act when sent to by POST: they have no page, or only their refusal."""
@@ -109,17 +113,25 @@ PARTS = {
     "costs:focus", "costs:showback", "limits:use", "budgets:subjects",
     "dashboard:boards_panel", "dashboard:board_panel",
     "dashboard:playground_told", "dashboard:verdict", "dashboard:now", "performance:verdict", "dashboard:healthz",
-    "metrics:scrape", "metrics:targets",
+    "metrics:scrape", "metrics:targets", "postmortems:chat", "postmortems:file",
 }  # fmt: skip
 """Parts of pages that stand on those pages, and addresses for machines."""
 SOMETIMES = {"demo:remove"}
 """There while something is there: a demo, for one. Elsewhere their 404 is right."""
-ALONE = {"accounts:login": "signed out", "accounts:accept": "needs an invitation's link"}
+ALONE = {
+    "accounts:login": "signed out", "accounts:accept": "needs an invitation's link",
+    "postmortems:postmortem_text": "one for each sitting of a writer",
+}  # fmt: skip
 """Seen by other people: photographed by the tests that are those people."""
+LINKED = {
+    "postmortems:evidence": ("/postmortems/{postmortem_id}/", r"/evidence/\d+/(severities|impact|providers|alerts|timeline)/$"),
+}
+"""Page -> the page that links to several of them, and what such links look like: each that its group tells from the others is one."""
 VIEWS = {
     "flags:detail": ("flips", "history"),
     "routes:detail": ("access", "config", "history"), "keys:detail": ("access", "connect", "history"), "publishing:version": (),
     "ownership:team": ("people", "owns", "history"),
+    "postmortems:postmortem": ("history",),
 }  # fmt: skip
 """Pages with tabs of their own address."""
 MORE = {
@@ -133,6 +145,17 @@ MORE = {
     "prices:list-none": "/prices/?q=nothing-matches-this",
 }
 """What no address of its own stands for."""
+AREAS = {
+    "overview": ("dashboard", "demo", "errors", "captures"),
+    "traffic": ("routes", "keys", "providers"),
+    "money": ("budgets", "limits", "performance", "prices", "costs", "reviews"),
+    "ownership": ("ownership",),
+    "alerts": ("alerts",),
+    "incidents": ("postmortems",),
+    "flags": ("flags", "changes", "publishing", "audit"),
+    "rest": (),
+}
+"""Parts of the walk that take a few minutes each: the apps whose pages they are. ``rest`` has those of all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +166,15 @@ class Page:
     pattern: str
 
 
+def area_of(name: str) -> str:
+    """The part of the walk that a page belongs to, by its name."""
+    app = name.split(":")[0]
+    return next((area for area, apps in AREAS.items() if app in apps), "rest")
+
+
 def pages() -> list[Page]:
     """Every page that a signed-in person opens with GET, from the URL configuration (Django must be set up)."""
-    named = ACTS | PARTS | ALONE.keys()
+    named = ACTS | PARTS | ALONE.keys() | LINKED.keys()
     return [page for page in addresses() if page.name not in named and not page.name.startswith("api:")]  # that one is for programs
 
 
@@ -173,77 +202,16 @@ class Found:
     faults: list[str] = field(default_factory=list)
 
 
-@contextmanager
-def browser_open() -> Iterator[Any]:
-    """A Chromium that calls nobody. Raises FileNotFoundError without one on this machine."""
-    from playwright.sync_api import sync_playwright
-
-    found = next((path for name in (os.environ.get("BULKHEAD_CHROMIUM"), *BROWSERS) if name and (path := shutil.which(name))), None)
-    if found is None:
-        raise FileNotFoundError("no Chromium on this machine: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
-        try:
-            yield browser
-        finally:
-            browser.close()
-
-
-def sign_in(browser: Any, *, url: str, email: str, password: str) -> Any:
-    """The cookies of a person who signs in through the page."""
-    context = browser.new_context()
-    tab = context.new_page()
-    tab.goto(f"{url}/login/")
-    tab.get_by_label("Email").fill(email)
-    tab.get_by_label("Password").fill(password)
-    tab.get_by_role("button", name="Sign in").click()
-    tab.wait_for_url(f"{url}/")
-    state = context.storage_state()
-    context.close()
-    return state
-
-
-def settled(tab: Any) -> None:
-    """Every plot of the page is drawn."""
-    tab.wait_for_function(
-        "() => [...document.querySelectorAll('[data-figure]')].every((plot) => plot.querySelector('.main-svg'))", timeout=LONG_MS
-    )
-
-
-def serious(tab: Any, rules: Sequence[str] | None = None) -> list[str]:
-    """What axe-core finds serious or critical. rules: only these."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    only = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
-    found = Axe().run(tab, options={"resultTypes": ["violations"], **only}).response["violations"]
-    return [
-        f"{item['id']}: {item['nodes'][0]['html'][:160]} {item['nodes'][0].get('failureSummary', '')[:200]}"
-        for item in found
-        if item["impact"] in ("serious", "critical")
-    ]
-
-
-def overflow(tab: Any) -> int:
-    """Pixels by which the page is wider than its window."""
-    return int(tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
-
-
-def check(tab: Any, *, axe: bool = True, rules: Sequence[str] | None = None) -> list[str]:
-    """What is wrong with the page that is open. rules: axe-core's that shall be looked at; all without."""
-    faults = []
-    if (wide := overflow(tab)) > 0:
-        faults.append(f"{wide} px wider than the window")
-    if (headings := tab.locator("h1").count()) != 1 and "/ui/" not in tab.url:  # the catalogue shows page heads
-        faults.append(f"{headings} h1")
-    faults += tab.evaluate("window.violations || []")
-    return faults + (serious(tab, rules) if axe else [])
+def of_organisation(address: str, org: str) -> str:
+    """The address as it is in that organisation: said on each page, because some pages lead to another. org: a slug, or nothing."""
+    return f"{address}{'&' if '?' in address else '?'}org={org}" if org else address
 
 
 class Objects:
     """The parameters of addresses, taken from the first link of the page that lists such objects; asked once each."""
 
-    def __init__(self, tab: Any, url: str) -> None:
-        self.tab, self.url = tab, url
+    def __init__(self, tab: Any, url: str, org: str = "") -> None:
+        self.tab, self.url, self.org = tab, url, org
         self.known: dict[str, dict[str, str]] = {}
 
     def address(self, page: Page) -> str | None:
@@ -255,17 +223,34 @@ class Objects:
                 raise LookupError(
                     f"{page.name}: say in OBJECTS where {name} comes from, or in ACTS, PARTS or ALONE why there is no picture"
                 )
-            found = self._first(group, values)
+            found = self._first(group)
             if found is None:
                 return None
             values[name] = found
         return page.pattern.format(**values)
 
-    def _first(self, group: str, values: dict[str, str]) -> str | None:
+    def linked(self, page: str) -> dict[str, str]:
+        """The addresses of a page of ``LINKED``, by name."""
+        listed, pattern = LINKED[page]
+        links = self._links(page, listed)
+        return {f"{page}-{found.group(1)}": link for link in links if (found := re.search(pattern, link))}
+
+    def _links(self, group: str, listed: str) -> list[str]:
+        app = group.split(":")[0]
+        lying = {
+            of: next(one for one in OBJECTS if one.split(":")[0] == app and OBJECTS[one][0] == of) for of in re.findall(r"{(\w+)}", listed)
+        }
+        within = {of: self._first(one) for of, one in lying.items()}  # a list that lies in another object
+        if None in within.values():
+            return []
+        self.tab.goto(self.url + of_organisation(listed.format(**within), self.org))
+        links: list[str] = self.tab.locator("main a").evaluate_all("links => links.map((link) => new URL(link.href).pathname)")
+        return links
+
+    def _first(self, group: str) -> str | None:
         if group not in self.known:
             name, listed, pattern = OBJECTS[group]
-            self.tab.goto(self.url + listed.format(**values))
-            links = self.tab.locator("main a").evaluate_all("links => links.map((link) => new URL(link.href).pathname)")
+            links = self._links(group, listed)
             match = next((found for link in links if (found := re.search(pattern, link))), None)
             self.known[group] = {name: match.group(1)} if match else {}
         return self.known[group].get(OBJECTS[group][0])
@@ -273,9 +258,12 @@ class Objects:
 
 def photograph(
     browser: Any, *, url: str, state: Any, out: Path, org: str = "", only: str = "", widths: tuple[int, ...] = WIDTHS,
-    schemes: tuple[str, ...] = SCHEMES, axe: bool = True, pictures: bool = True,
+    schemes: tuple[str, ...] = SCHEMES, axe: bool = True, pictures: Sequence[tuple[int, str]] = LOOKS, area: str = "",
 ) -> list[Found]:  # fmt: skip
-    """Pictures of every page under ``out`` as ``<page>-<width>-<scheme>.png``, and what is wrong with them. pictures: False only looks."""
+    """Pictures of every page under ``out`` as ``<page>-<width>-<scheme>.png``, and what is wrong with them. pictures: the looks that
+    are kept. only: a regular expression over the pages' names; area: one of ``AREAS``.
+
+    axe-core looks at the first and at the last look only, which have each width and each scheme once: it takes longest."""
     out.mkdir(parents=True, exist_ok=True)
     from playwright.sync_api import Error
 
@@ -283,50 +271,58 @@ def photograph(
     context = browser.new_context(storage_state=state)
     tab = context.new_page()
     tab.goto(f"{url}/?org={org}" if org else f"{url}/")
-    objects = Objects(tab, url)
+    objects = Objects(tab, url, org)
     wanted = []
     for page in pages():
+        if area and area_of(page.name) != area:
+            continue
         try:
             if (address := objects.address(page)) is not None:
                 wanted.append((page.name, address))
         except LookupError as error:
             found.append(Found(page.name.replace(":", "-"), [str(error)]))
     wanted += [(f"{page}-{view}", f"{address}?tab={view}") for page, address in wanted for view in VIEWS.get(page, ())]
-    wanted += list(MORE.items())
+    wanted += [found for page in LINKED if not area or area_of(page) == area for found in objects.linked(page).items()]
+    wanted += [(name, address) for name, address in MORE.items() if not area or area_of(name) == area]
     state = context.storage_state()
     context.close()
-    for width in widths:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=schemes[0], reduced_motion="reduce", storage_state=state
-        )
-        context.add_init_script(COLLECT)
-        context.set_default_timeout(LONG_MS)
-        tab = context.new_page()
-        for name, address in wanted:
-            if only and not re.search(only, name):
+    context = browser.new_context(color_scheme=schemes[0], reduced_motion="reduce", storage_state=state)
+    context.add_init_script(COLLECT)
+    context.set_default_timeout(LONG_MS)
+    tab = context.new_page()
+    heard = listen(tab)
+    for name, address in wanted:
+        if only and not re.search(only, name):
+            continue
+        shots = {(width, scheme): Found(f"{name.replace(':', '-')}-{width}-{scheme}") for width in widths for scheme in schemes}
+        first, last = next(iter(shots.values())), next(reversed(shots.values()))
+        heard.clear()
+        try:
+            resized(tab, widths[0])
+            tab.emulate_media(color_scheme=schemes[0])
+            answer = tab.goto(url + of_organisation(address, org))
+            if answer.status == 404 and name in SOMETIMES:
                 continue
-            shots = {scheme: Found(f"{name.replace(':', '-')}-{width}-{scheme}") for scheme in schemes}
-            if org:  # on each page, because some pages lead to another organisation
-                address += f"{'&' if '?' in address else '?'}org={org}"
-            try:
-                tab.emulate_media(color_scheme=schemes[0])
-                answer = tab.goto(url + address)
-                if answer.status == 404 and name in SOMETIMES:
-                    continue
-                if answer.status >= 400 and not name.startswith("errors:"):
-                    shots[schemes[0]].faults.append(f"answered {answer.status}")
-                settled(tab)
-                for at, (scheme, shot) in enumerate(shots.items()):  # opened once: nothing but colours depends on the scheme
-                    tab.emulate_media(color_scheme=scheme)
-                    shot.faults += check(tab, axe=axe, rules=COLOURS if at else None)
-                    if pictures:
-                        tab.screenshot(path=out / f"{shot.name}.png", full_page=True)
-            except Error as error:  # an address that only acts, or a plot that is never drawn: the next page may do better
-                shots[schemes[0]].faults.append(str(error).splitlines()[0])
-                tab.close()  # with whatever it was about to open still
-                tab = context.new_page()
-            found += shots.values()
-        context.close()
+            if name.startswith("errors:"):
+                heard.clear()  # the console's word for the same
+            elif answer.status >= 400:
+                first.faults.append(f"answered {answer.status}")
+            settled(tab)
+            for (width, scheme), shot in shots.items():  # opened once: what follows the look, follows it without being opened anew
+                if tab.viewport_size["width"] != width:
+                    resized(tab, width)
+                tab.emulate_media(color_scheme=scheme)
+                shot.faults += check(tab, axe=axe and shot in (first, last), rules=None if shot is first else LOOKED_AT_AGAIN)
+                if (width, scheme) in pictures:
+                    tab.screenshot(path=out / f"{shot.name}.png", full_page=True)
+        except Error as error:  # an address that only acts, or a plot that is never drawn: the next page may do better
+            first.faults.append(str(error).splitlines()[0])
+            tab.close()  # with whatever it was about to open still
+            tab = context.new_page()
+            heard = listen(tab)
+        first.faults += heard
+        found += shots.values()
+    context.close()
     return found
 
 
@@ -367,6 +363,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--org", default="")
     parser.add_argument("--only", default="", help="a regular expression over the pages' names")
+    parser.add_argument("--area", default="", choices=("", *AREAS))
     parser.add_argument("--width", type=int, action="append", help="one of the widths; both without it")
     parser.add_argument("--scheme", action="append", choices=SCHEMES)
     parser.add_argument("--no-axe", action="store_true")
@@ -377,9 +374,9 @@ def main() -> int:
     with browser_open() as browser:
         state = sign_in(browser, url=given.url, email=given.email, password=given.password)
         found = photograph(
-            browser, url=given.url, state=state, out=given.out, org=given.org, only=given.only,
+            browser, url=given.url, state=state, out=given.out, org=given.org, only=given.only, area=given.area,
             widths=tuple(given.width or WIDTHS), schemes=tuple(given.scheme or SCHEMES), axe=not given.no_axe,
-            pictures=not given.no_pictures,
+            pictures=() if given.no_pictures else LOOKS,
         )  # fmt: skip
         sheets = contact_sheets(browser, given.out)
     faulty = [shot for shot in found if shot.faults]

@@ -16,7 +16,7 @@ def changes_seed(organisation: Organisation, names: Sequence[str], *, by: str) -
     """A flag and a request for every name, in every state in turn; rules that hold and one that ends. A flag's name is of what names may
     have; what people wrote is as odd as given."""
     from apps.flags import change_choices as choices
-    from apps.flags import changes
+    from apps.flags.change_rows import told_of
     from apps.flags.models import ChangeRequest, Flag, TwoPersonRule
 
     now = timezone.now()
@@ -35,7 +35,7 @@ def changes_seed(organisation: Organisation, names: Sequence[str], *, by: str) -
             continue
         state = states[at % len(states)]
         glass = state == choices.APPLIED and at % 3 == 0
-        seen = changes.told_of(flag) | ({"default": "on", "share": 5} if at % 3 else {})
+        seen = told_of(flag) | ({"default": "on", "share": 5} if at % 3 else {})
         decided = state in (choices.APPLIED, choices.REJECTED) and not glass
         facts: dict[str, Any] = {
             "two": state != choices.SCHEDULED, "glass": glass, "review": choices.OPEN if glass else "",

@@ -26,7 +26,10 @@ def seed(rows: int) -> None:
     from tests.browser.gallery_changes import changes_seed
     from tests.browser.gallery_costs import costs_seed
     from tests.browser.gallery_documents import documents_seed
+    from tests.browser.gallery_incidents import incidents_seed
+    from tests.browser.gallery_kept import kept_seed, people_seed, sizes_seed
     from tests.browser.gallery_keys import keys_seed
+    from tests.browser.gallery_learning import learning_seed
     from tests.browser.gallery_money import money_seed
     from tests.browser.gallery_ownership import ownership_seed
     from tests.browser.seed import EMAIL, NAUGHTY, shows
@@ -78,6 +81,12 @@ def seed(rows: int) -> None:
     alerts_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
     alerts_seed(lot, [f"Rule {at:03}" for at in range(60)], by=EMAIL)
     alerts_seed(Organisation.objects.get(slug="a-little"), ["Chat fails", "Search is slow"], by=EMAIL)
+    incidents_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
+    learning_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
+    incidents_seed(lot, [f"Chat answers with errors, wave {at:03}" for at in range(60)], by=EMAIL)
+    learning_seed(lot, [f"Chat answers with errors, wave {at:03}" for at in range(60)], by=EMAIL)
+    incidents_seed(Organisation.objects.get(slug="a-little"), ["Chat answers with errors", "Search is slow"], by=EMAIL)
+    learning_seed(Organisation.objects.get(slug="a-little"), ["Chat answers with errors", "Search is slow"], by=EMAIL)
     for slug, document in (("naughty", "W" * 120 + ".yaml"), ("a-lot", "bulkhead.yaml"), ("a-little", "little.yaml")):
         documents_seed(Organisation.objects.get(slug=slug), document, by=EMAIL)
     keys_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
@@ -86,6 +95,11 @@ def seed(rows: int) -> None:
     costs_seed(odd, _distinct(odd_names), owner=EMAIL)
     costs_seed(lot, [f"provider-{at:03}" for at in range(60)], owner=EMAIL)
     costs_seed(Organisation.objects.get(slug="a-little"), ["openai", "anthropic"], owner=EMAIL)
+    kept_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
+    kept_seed(lot, [f"View {at:03}" for at in range(60)], by=EMAIL)
+    kept_seed(Organisation.objects.get(slug="a-little"), ["Chat today", "What failed"], by=EMAIL)
+    people_seed([*(f"Person {at:02}" for at in range(20)), *_distinct(odd_names)[:40]], by=EMAIL)
+    sizes_seed(min(rows, 40))
     spend_count(retention_days=2, seconds=60)  # pages of spend and the daily review read what the task counts
 
 

@@ -66,10 +66,10 @@ def seed(*, requests: int) -> None:
     flag_set(actor=actor, organisation=little, name="stop-sim-west", kind="kill", subject_kind="provider", subject_id=west.pk)
     if NAUGHTY.is_file():
         odd = organisations["naughty"]
-        strings = [text.replace("\x00", "") for text in json.loads(NAUGHTY.read_text()) if text.strip("\x00")]
+        strings = [text.replace("\x00", "") for text in json.loads(NAUGHTY.read_text()) if shows(text)]
         ids = keys(odd, *(f"{text[:70]} {at}" for at, text in enumerate(strings)))
         Route.objects.bulk_create(
-            Route(organisation=odd, name=text[:120]) for text in dict.fromkeys(text[:120] for text in strings) if shows(text)
+            Route(organisation=odd, name=name) for name in dict.fromkeys(text[:120] for text in strings) if shows(name)
         )
         usage_generate(organisation=odd, count=len(strings) * 2, over=timedelta(minutes=30), routes=strings, providers=strings, keys=ids)
 

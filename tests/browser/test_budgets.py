@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.browser import WHOLE
-from tests.browser.test_dashboard import overflow, serious
+from tests.browser.looks import overflow, serious
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.browser import LONG_MS, WHOLE
-from tests.browser.test_dashboard import overflow, serious, settled
+from tests.browser.looks import overflow, serious, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

@@ -8,34 +8,11 @@ from typing import Any
 import pytest
 
 from tests.browser import LONG_MS, WHOLE
+from tests.browser.looks import overflow, serious, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 PAGES = {"overview": "/", "requests": "/requests/", "spend": "/spend/", "keys": "/overview/keys/", "proxies": "/proxies/"}
-
-
-def settled(tab: Any) -> None:
-    """Every plot of the page is drawn."""
-    tab.wait_for_function(
-        "() => [...document.querySelectorAll('[data-figure]')].every((plot) => plot.querySelector('.main-svg'))", timeout=LONG_MS
-    )
-
-
-def serious(tab: Any) -> list[str]:
-    """What axe-core finds serious or critical."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(tab, options={"resultTypes": ["violations"]}).response["violations"]
-    return [
-        f"{item['id']}: {item['nodes'][0]['html'][:160]} {item['nodes'][0].get('failureSummary', '')[:200]}"
-        for item in found
-        if item["impact"] in ("serious", "critical")
-    ]
-
-
-def overflow(tab: Any) -> int:
-    """Pixels by which the page is wider than its window."""
-    return int(tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
 LOOKS = [(390, "dark", "a-little"), (390, "light", "nothing")]

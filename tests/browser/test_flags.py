@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.browser import WHOLE
-from tests.browser.test_dashboard import overflow, serious
+from tests.browser.looks import overflow, serious
 from tests.browser.test_keyboard import tab_to
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -20,8 +20,10 @@ def focused(tab: Any) -> str:
     return str(tab.evaluate("document.activeElement.innerText.trim()"))
 
 
-def test_from_a_link_to_a_flip_and_back(open_tab: Callable[..., Any], site: Any) -> None:
-    watched = open_tab(width=390)
+@pytest.mark.parametrize("scheme", ["light", "dark"] if WHOLE else ["light"])
+def test_from_a_link_to_a_flip_and_back(open_tab: Callable[..., Any], site: Any, scheme: str) -> None:
+    """On a device that is signed in, as a phone stays."""
+    watched = open_tab(width=390, scheme=scheme, touch=True)
     tab, taps = watched.tab, 0
     tab.goto(f"{site.url}/flags/?org=a-little")
     tab.goto(f"{site.url}/flags/stop-sim-west/on")  # the first tap, on the message
@@ -30,17 +32,19 @@ def test_from_a_link_to_a_flip_and_back(open_tab: Callable[..., Any], site: Any)
     dialog.get_by_role("heading", name="Turn on kill switch of provider").wait_for()
     assert focused(tab) == "Cancel" and tab.locator("dialog input:checked").count() == 0
     assert serious(tab) == [] and overflow(tab) <= 0
-    watched.shot("flip-390", whole=False)
-    tab.get_by_text("Provider outage", exact=True).click()
-    tab.get_by_role("button", name="Turn on").click()
+    watched.shot(f"flip-390-{scheme}", whole=False)
+    tab.get_by_text("Provider outage", exact=True).tap()
+    tab.get_by_role("button", name="Turn on").tap()
     taps += 2
     tab.wait_for_url("**/flags/stop-sim-west/?version=*")
     assert taps <= MOST_TAPS
     tab.locator(".toast", has_text="stop-sim-west is on").wait_for()
     assert tab.locator("#spread").count() == 1 and overflow(tab) <= 0
-    watched.shot("flipped-390")
+    assert not WHOLE or serious(tab) == []
+    watched.shot(f"flipped-390-{scheme}")
     tab.goto(f"{site.url}/keys/")  # every page says so
     tab.locator(".notice", has_text="Provider outage").wait_for()
+    watched.shot(f"flipped-keys-390-{scheme}", whole=False)
 
     tab.set_viewport_size({"width": 1440, "height": 900})
     tab.goto(f"{site.url}/flags/stop-sim-west/")

@@ -12,8 +12,8 @@ from controlplane.launcher.postgres import Postgres
 from tests.browser import WHOLE
 from tests.browser.conftest import Site, serve
 from tests.browser.journeys_seed import LOOKS
+from tests.browser.looks import overflow, serious
 from tests.browser.seed import EMAIL, PASSWORD
-from tests.browser.test_dashboard import overflow, serious
 from tests.browser.test_keyboard import tab_to
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]

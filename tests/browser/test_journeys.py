@@ -1,7 +1,8 @@
-"""People's ways through the dashboard by keyboard alone: from the first sign-in to the first key, and a flip that takes two persons.
+"""People's ways through the dashboard by keyboard alone: from the first sign-in to the first key, a flip and its way back through a session
+that ends in the middle, and a flip that takes two persons.
 
 axe-core looks at each of their pages, and nothing of them may be wider than the window or stopped by the security policy. One look of the
-second always runs; both run wide and narrow, light and dark, as part of ``make accept``.
+last always runs; all run wide and narrow, light and dark, as part of ``make accept``.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import pytest
 
 from tests.browser import WHOLE
 from tests.browser.journeys_seed import LOOKS, email_of, flag_of
-from tests.browser.seed import PASSWORD
-from tests.browser.test_dashboard import overflow, serious, settled
+from tests.browser.looks import overflow, serious, settled
+from tests.browser.seed import EMAIL, PASSWORD
 from tests.browser.test_keyboard import tab_to
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -99,7 +100,7 @@ def test_a_flip_takes_two_persons_and_no_third_decides(open_tab: Callable[..., A
     approves.shot(f"four-eyes-approved-{width}-{scheme}")
 
     asks.tab.goto(flag)
-    asks.tab.get_by_role("link", name="Turn off").wait_for()
+    asks.tab.get_by_role("link", name="Turn off").first.wait_for()  # its head has one, and the panel that measures what came
     assert "the provider is slow" in asks.tab.locator("main").inner_text()
     assert [watched.violations() for watched in (asks, approves, looks_on)] == [[], [], []]
 
@@ -146,3 +147,62 @@ def test_from_the_first_sign_in_to_the_first_key(open_tab: Callable[..., Any], s
     tab.get_by_role("heading", name=key, level=1).wait_for()
     sound(watched)
     assert watched.violations() == []
+
+
+@pytest.mark.skipif(not WHOLE, reason="test_flags.py flips by thumb and back by keyboard, always; in every look: make accept")
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_a_flip_and_its_way_back(open_tab: Callable[..., Any], site: Any, width: int, scheme: str) -> None:
+    watched = open_tab(width=width, scheme=scheme)
+    tab, dialog = watched.tab, watched.tab.locator("dialog[open]")
+    tab.goto(f"{site.url}/flags/?org=a-little")
+    sound(watched)
+    watched.shot(f"flip-list-{width}-{scheme}")
+    enter(tab, "stop-sim-west")
+    tab.wait_for_url("**/flags/stop-sim-west/")
+    sound(watched)
+    enter(tab, "Turn on")
+    dialog.get_by_role("heading", name="Turn on kill switch of provider").wait_for()
+    assert focused(tab) == "Cancel"
+    sound(watched)
+    watched.shot(f"flip-ask-{width}-{scheme}", whole=False)
+    tab_to(tab, "More, or another reason", back=True)
+    tab.keyboard.type("west is slow")
+    tab.keyboard.press("Enter")
+    tab.locator(".toast", has_text="stop-sim-west is on").wait_for()
+    assert tab.locator("#spread").count() == 1
+    sound(watched)
+    watched.shot(f"flip-on-{width}-{scheme}")
+    if width < PHONE:
+        enter(tab, "Menu")
+    enter(tab, "Overview")
+    tab.locator(".notice", has_text="west is slow").wait_for()  # every page says so
+    sound(watched)
+    watched.shot(f"flip-overview-{width}-{scheme}", whole=False)
+
+    tab.goto(f"{site.url}/flags/stop-sim-west/")
+    enter(tab, "Turn off")
+    dialog.get_by_role("heading", name="Turn off kill switch").wait_for()
+    assert focused(tab) == "Cancel"
+    sound(watched)
+    tab.context.clear_cookies(name="sessionid")
+    tab_to(tab, "More, or another reason", back=True)
+    tab.keyboard.type("typed before the session ended")
+    tab.keyboard.press("Enter")
+    tab.get_by_text("is not lost").wait_for()
+    sound(watched)
+    watched.shot(f"flip-lost-session-{width}-{scheme}", whole=False)
+    tab_to(tab, "Email")
+    tab.keyboard.type(EMAIL)
+    tab_to(tab, "Password")
+    tab.keyboard.type(PASSWORD)
+    tab.keyboard.press("Enter")
+    dialog.get_by_text("You are signed in again").wait_for()
+    assert tab.locator("#id_reason").input_value() == "typed before the session ended" and focused(tab) == "Cancel"
+    sound(watched)
+    watched.shot(f"flip-restored-{width}-{scheme}", whole=False)
+    enter(tab, "Turn off")
+    tab.locator(".toast", has_text="stop-sim-west is off").wait_for()
+    assert tab.locator(".notice", has_text="west is slow").count() == 0
+    sound(watched)
+    watched.shot(f"flip-off-{width}-{scheme}")
+    assert [fault for fault in watched.violations() if "401" not in fault] == []

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Error
 
 from tests.browser import WHOLE
-from tests.browser.test_dashboard import overflow, serious, settled
+from tests.browser.looks import overflow, serious, settled
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

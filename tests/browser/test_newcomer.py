@@ -22,7 +22,7 @@ from openai import APIStatusError, OpenAI, OpenAIError
 
 from apps.simulator.harness import SimulatorServer
 from tests.browser import WHOLE
-from tests.browser.gallery import COLLECT, check, settled
+from tests.browser.looks import COLLECT, check, settled
 from tests.launcher.conftest import ROOT, Bulkhead, clean_environment, make_bulkhead, wait_for
 
 __all__ = ["make_bulkhead"]

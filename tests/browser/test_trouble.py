@@ -14,7 +14,7 @@ from psycopg import sql
 
 from controlplane.launcher.postgres import SUPERUSER, Postgres
 from tests.browser import WHOLE
-from tests.browser.gallery import check
+from tests.browser.looks import check
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 

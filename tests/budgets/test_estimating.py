@@ -24,6 +24,7 @@ from apps.budgets.estimating import (
 from apps.contracts.pricing import Price
 from apps.contracts.snapshot import PriceTier, PriceVersion
 from apps.contracts.usage import Tokens
+from tests.scale import examples
 
 HOSTINGS = st.builds(
     Hosting,
@@ -55,7 +56,7 @@ def test_long_requests_are_at_their_own_tier_and_cheap_hours_weigh_as_they_last(
     assert request_cost({price(input=10**9, output=0): 18, price(input=0, output=0): 6}, [Tokens(input=1000)]) == 750_000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(each=EACH, hosting=HOSTINGS, tokens=TOKENS, requests=st.integers(1, 10**9), more=st.integers(1, 10**9))
 def test_more_requests_never_cost_less(each: Fraction, hosting: Hosting, tokens: Fraction, requests: int, more: int) -> None:
     assert month_cost(each, requests) <= month_cost(each, requests + more)
@@ -63,7 +64,7 @@ def test_more_requests_never_cost_less(each: Fraction, hosting: Hosting, tokens:
     assert replicas_for(requests, hosting, tokens) >= 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(each=EACH, hosting=HOSTINGS, tokens=TOKENS, probes=st.lists(st.integers(0, 10**12), min_size=3, max_size=12))
 def test_the_break_even_is_where_it_says(each: Fraction, hosting: Hosting, tokens: Fraction, probes: list[int]) -> None:
     at, surely = meeting(each, hosting, tokens)

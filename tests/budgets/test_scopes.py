@@ -24,6 +24,7 @@ from apps.contracts.snapshot import EACH, BudgetFragment
 from apps.ownership.models import Service, Team
 from apps.providers.models import Provider
 from tests.budgets.test_grants import Proxy, settle
+from tests.scale import examples
 
 pytestmark = pytest.mark.django_db
 ACTOR = Actor.command("test")
@@ -110,7 +111,7 @@ def window_at(kind: str, zone: str, at: datetime) -> tuple[datetime, datetime]:
         return cursor.fetchone()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kind=st.sampled_from(["day", "week", "month", "quarter"]),
     zone=st.sampled_from(ZONES),
@@ -252,7 +253,7 @@ def test_an_override_of_the_future_or_that_was_ended_adds_nothing(organisation: 
     assert proxy.grant(budget, 1_001)["granted"] == 0
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_asked_settled_lowered_and_overridden_grants_stay_below_the_limit_of_the_moment(data: st.DataObject) -> None:
     """The invariant: what a grant of a hard budget adds never lifts spent + leased + overrun above the limit in force."""

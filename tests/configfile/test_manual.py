@@ -11,6 +11,7 @@ import pytest
 from django.core.management import call_command
 
 from apps.accounts.models import Organisation
+from apps.alerts.series import SERIES
 from controlplane.configfile.document import STRUCTS, Document
 
 MANUAL = (Path(__file__).parents[2] / "docs" / "config.md").read_text(encoding="utf-8")
@@ -48,6 +49,13 @@ SECTIONS = (
     "### `flags`",
     "### `two_person_rules`",
     "### `schedules`",
+    "### `alert_rules`",
+    "### `slos`",
+    "### `alert_channels`",
+    "### `notification_policies`",
+    "### `captures`",
+    "### `redactions`",
+    "### `saved_views`",
 )
 
 
@@ -96,3 +104,8 @@ def test_the_example_applies(organisation: Organisation, tmp_path: Path, monkeyp
     out = StringIO()
     call_command("apply", "-f", str(path), stdout=out)
     assert out.getvalue() == "nothing changes\n"
+
+
+def test_every_series_that_a_rule_may_name_is_listed() -> None:
+    listed = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    assert [name for name, series in SERIES.items() if series.source != "slo" and f"`{name}`" not in listed] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +25,11 @@ from tests.people import member
 pytestmark = pytest.mark.django_db
 LISTS = {field.name for field in msgspec.structs.fields(Document)} - {"organisation"}
 APPLY = Actor.command("apply")
+SECRETS = {
+    "secret": "sk-near-0123456789", "hook": "https://hooks.example.com/x", "signing": f"whsec_{b64encode(bytes(32)).decode()}",
+    "routing": "0123456789abcdef0123456789abcdef", "topic": "https://ntfy.sh/payments", "token": "tk_0123456789",
+}  # fmt: skip
+"""Files that the document names."""
 EVERYTHING = """
 teams:
   - name: payments
@@ -62,7 +68,7 @@ keys: [{name: app, secret: "file:app.key", service: payments/checkout, tags: [a]
 key_templates: [{name: payments, environments: [staging], budget: 5, requests_per_minute: 60}]
 budgets:
   - {name: wall, scope: key, key: app, window: day, limit: "12.50", owned_by: payments, webhook: "file:hook", alerts: "50, 80"}
-limits: [{name: rpm, route: chat, kind: requests_per_minute, amount: 600}]
+limits: [{name: rpm, route: chat, kind: requests_per_minute, amount: 600, owned_by: payments}]
 performance_budgets: [{name: fast, route: chat, metric: ttft_p95, bound: 1500ms, owner: pay@example.test}]
 flags:
   - {name: chat-away, kind: fallback, route: chat, owner: payments, runbook: away, purpose: when near is down}
@@ -72,11 +78,49 @@ two_person_rules:
   - {team: payments}
 schedules:
   - {flag: careful, turn: "on", at: "%(at)s", until: "%(until)s", zone: Europe/Berlin, late: 30m, reason: the sale}
+alert_rules:
+  - {name: errors, title: Requests fail, series: error_rate, by: route, warn: 2%, critical: 10%, min_samples: 50, enabled: false}
+  - name: app-slow
+    title: The app waits
+    series: latency_p95
+    by: key
+    values: [app]
+    comparison: times_baseline
+    warn: 1.5x
+    window: 10m
+    fires_after: 2m
+    labels: {layer: application, who: "all"}
+    owner: payments
+    runbook: away
+    opens_incident: sev2
+slos:
+  - {name: chat-fast, title: Chat is fast, indicator: latency, objective: "99.5", threshold: 4s, by: route, subject: chat, owner: payments}
+  - {name: app-well, title: The app is well, indicator: availability, objective: "99.9", by: key, subject: app, alerting: false}
+alert_channels:
+  - {name: team-mail, kind: email, emails: [pay@example.test, ops@example.test], team: payments}
+  - {name: ops-hook, kind: webhook, address: "file:hook", secret: "file:signing", enabled: false}
+  - {name: pages, kind: pagerduty, secret: "file:routing"}
+  - {name: push, kind: ntfy, address: "file:topic", secret: "file:token"}
+notification_policies:
+  - name: payments
+    team: payments
+    severity: warning
+    labels: {layer: application}
+    steps: ["0 on-call weekly", "0 channel team-mail", "10 next"]
+    zone: Europe/Berlin
+    days: mon-fri
+    from_time: "08:00"
+    to_time: "18:00"
+    repeat: 30m
+  - {name: all, position: 1, steps: ["0 channel pages"], group_wait: 0s, repeat: 0s}
+captures: [{route: chat, percent: 0.5%, keep_days: 3}]
+redactions: [{kind: employee, template: "EMP-######"}, {kind: employee, template: "case-*"}]
+saved_views: [{name: payments/Errors today, url: "/requests/?route=chat&outcome=error"}]
 """
 
 
 def written(folder: Path) -> Path:
-    for name, text in {"secret": "sk-near-0123456789", "hook": "https://hooks.example.com/x"}.items():
+    for name, text in SECRETS.items():
         (folder / name).write_text(text, encoding="utf-8")
     soon = timezone.now().replace(microsecond=0) + timedelta(days=3)
     at = {"at": moment_text(soon), "until": moment_text(soon + timedelta(hours=6))}

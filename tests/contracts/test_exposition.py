@@ -31,6 +31,7 @@ from apps.contracts.exposition import (
     rendered,
     wants_openmetrics,
 )
+from tests.scale import examples
 
 VECTORS = Path(__file__).resolve().parents[3] / "shared" / "material" / "vectors" / "openmetrics" / "tests" / "testdata" / "parsers"
 ASK = "application/openmetrics-text; version=1.0.0"
@@ -59,7 +60,7 @@ def test_the_reference_parser_holds_to_openmetrics_cases() -> None:
     assert len(cases) > 200 and wrong == []
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(st.tuples(hostile, hostile, numbers), max_size=8, unique_by=lambda row: row[:2]), hostile, st.lists(numbers, max_size=3))
 def test_what_is_written_is_read_back(rows: list[tuple[str, str, float]], help: str, counts: list[float]) -> None:
     families = [

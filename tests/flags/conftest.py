@@ -23,7 +23,7 @@ from apps.publishing.services import publish
 from apps.routes.models import Route
 from apps.routes.rules import TargetSpec
 from apps.routes.services import route_ensure
-from apps.usage.models import UsageRollup10s
+from apps.usage.models import UsageRollup1m, UsageRollup10s
 from tests.people import client_of, member
 
 
@@ -37,20 +37,26 @@ class Switches:
     stop: Flag
 
     def work(
-        self, provider: str, requests: int, *, cost: int = 0, ttft_ms: float = 100, at: datetime | None = None, route: str = "chat"
-    ) -> None:
-        """Requests that a target answered, in one bucket of ten seconds (ten minutes ago, where ``at`` is not said)."""
-        when = at or timezone.now() - timedelta(minutes=10)
-        histogram = {str(index_of(ttft_ms * 1000)): requests}
+        self, provider: str, requests: int, *, cost: int = 0, ttft_ms: float = 100, at: datetime | None = None, route: str = "chat",
+        key: str = "",
+    ) -> None:  # fmt: skip
+        """Requests that a target answered, in one bucket of ten seconds (ten minutes ago, where ``at`` is not said). An empty provider:
+        that were refused. key: of a key's own, in a bucket of a minute; refused before anybody knew their route."""
+        when, answered = at or timezone.now() - timedelta(minutes=10), requests if provider else 0
+        histogram = {str(index_of(ttft_ms * 1000)): requests} if provider else {}
+        table: type[models.Model] = UsageRollup1m if key else UsageRollup10s
+        second = 0 if key else when.second // 10 * 10
         known: dict[str, Any] = {
-            "bucket": when.replace(second=when.second // 10 * 10, microsecond=0), "dimensions": uuid4(), "simulated": True,
-            "organisation": str(self.organisation.pk), "route": route, "provider": provider, "endpoint": "main", "model": "m",
-            "requests": requests, "ok": requests, "attempts": requests, "tokens_input": 100 * requests, "tokens_output": 10 * requests,
-            "cost_nano": cost, "total_us": 500_000 * requests, "h_total": histogram, "h_first_token": histogram,
+            "bucket": when.replace(second=second, microsecond=0), "dimensions": uuid4(), "simulated": not key or bool(provider),
+            "organisation": str(self.organisation.pk), "route": route if provider or not key else "", "provider": provider,
+            "endpoint": "main" if provider else "", "model": "m" if provider else "", "requests": requests, "ok": answered,
+            "attempts": answered, "tokens_input": 100 * answered, "tokens_output": 10 * answered, "cost_nano": cost,
+            "total_us": 500_000 * requests, "h_total": histogram, "h_first_token": histogram, "key_id": key,
         }  # fmt: skip
-        for column in UsageRollup10s._meta.concrete_fields:
-            known.setdefault(column.name, {} if isinstance(column, models.JSONField) else 0)
-        UsageRollup10s.objects.create(**known)
+        columns = {column.name: column for column in table._meta.concrete_fields}
+        for name, column in columns.items():
+            known.setdefault(name, {} if isinstance(column, models.JSONField) else "" if isinstance(column, models.TextField) else 0)
+        table._default_manager.create(**{name: value for name, value in known.items() if name in columns})
 
 
 @pytest.fixture

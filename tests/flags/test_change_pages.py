@@ -16,12 +16,17 @@ from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
 from apps.audit.models import AuditEvent
 from apps.flags import change_choices as choices
+from apps.flags import foretelling
 from apps.flags.change_rules import moment_in
+from apps.flags.change_upkeep import change_run
 from apps.flags.changes import flip_submit
-from apps.flags.models import ChangeRequest, Flag, TwoPersonRule
+from apps.flags.flips import prediction_of
+from apps.flags.models import ChangeRequest, Flag, FlagFlip, TwoPersonRule
 from apps.flags.services import flag_set
 from apps.flags.two_person_rules import two_person_rule_add, two_person_rule_remove
+from apps.publishing.models import Version
 from apps.publishing.services import publish
+from tests.flags.conftest import Switches
 from tests.people import client_of, member
 
 pytestmark = pytest.mark.django_db
@@ -202,3 +207,30 @@ def test_another_organisations_requests_are_nobodys(site: Site) -> None:
     assert stranger.get(f"/changes/{row.pk}/").status_code == 404
     assert stranger.post(f"/changes/{row.pk}/approve/").status_code == 404
     assert stranger.get(f"/changes/{row.pk}/approve/").status_code == 405
+
+
+def test_an_approval_and_a_schedule_keep_what_they_were_foretold(switches: Switches, actor: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+    organisation = switches.organisation
+    two_person_rule_add(actor=actor, organisation=organisation, kind="fallback")
+    switches.work("east", 600)
+    asker = Actor.of_user(member(organisation, "manager"))
+    flip = {"actor": asker, "organisation": organisation, "name": "chat-fallback", "reason": "east is slow"}
+    row = flip_submit(on=True, **flip)  # type: ignore[arg-type]
+    client_of(member(organisation)).post(f"/changes/{row.pk}/approve/?org=flips", {"reason": "so it is"})
+    kept = FlagFlip.objects.get()
+    assert kept.turn_on and kept.version == Version.objects.latest("number").number and kept.by == "admin-flips@example.test"
+    assert prediction_of(kept).moved_per_minute > 0, "what would move to west, measured before it did"
+    at = clock.now() + timedelta(hours=1)
+    planned = flip_submit(on=False, at=at, **flip)  # type: ignore[arg-type]
+    assert FlagFlip.objects.count() == 1, "of a flip to come nothing is measured yet"
+    assert change_run(planned.pk, now=at)
+    assert list(FlagFlip.objects.order_by("at").values_list("turn_on", "by")) == [(True, kept.by), (False, "scheduled flips")]
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(foretelling, "flip_foretell", broken)
+    row = flip_submit(on=True, **flip)  # type: ignore[arg-type]
+    client_of(member(organisation, email="eve@example.test")).post(f"/changes/{row.pk}/approve/?org=flips", {"reason": "so it is"})
+    row.refresh_from_db()
+    assert (row.state, FlagFlip.objects.count()) == (choices.APPLIED, 2), "a forecast that fails holds no flip up"

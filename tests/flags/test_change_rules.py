@@ -116,7 +116,7 @@ def test_what_reaches_more_counts_as_turning_on(before: Standing, after: Standin
 
 
 def test_a_rule_covers_what_fits_all_its_fields() -> None:
-    kill = Asked("kill", "provider", "team-1", frozenset({"production", "staging"}), "on", False)
+    kill = Asked("kill", "provider", frozenset({"team-1"}), frozenset({"production", "staging"}), "on", False)
     covering = [Rule(), Rule("kill"), Rule("kill", "provider", "team-1", "production", "either"), Rule(environment="staging")]
     passing = [Rule("degrade"), Rule(subject="route"), Rule(team="team-2"), Rule(environment="development"), Rule(turning="off")]
     assert [rules.takes_two(kill, [rule]) for rule in covering] == covering
@@ -124,7 +124,8 @@ def test_a_rule_covers_what_fits_all_its_fields() -> None:
     assert rules.takes_two(kill, [*passing, covering[1]]) == covering[1]
     assert rules.takes_two(kill._replace(simulated_only=True), covering) is None
     assert rules.takes_two(kill._replace(direction=""), covering) is None
-    assert rules.rule_words(covering[2], team="Search") == "turning on or off any kill of a provider in production that team Search owns"
+    words = "turning on or off any kill of a provider in production, where team Search owns the flag or what it is about"
+    assert rules.rule_words(covering[2], team="Search") == words
 
 
 def test_a_drill_on_simulated_traffic_needs_one_person_and_its_widening_two() -> None:

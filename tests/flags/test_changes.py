@@ -15,11 +15,12 @@ from apps.accounts.rules import PermissionRefused
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent, Event
+from apps.flags import change_applying, change_notices, change_upkeep
 from apps.flags import change_choices as choices
-from apps.flags import change_notices, change_upkeep, changes
 from apps.flags.change_models import ChangeRequest, FlagNotice, TwoPersonRule
+from apps.flags.change_rows import fingerprint, told_of
 from apps.flags.change_rules import LOOSENING
-from apps.flags.changes import change_approve, change_reject, change_review, change_withdraw, fingerprint, flip_submit, told_of
+from apps.flags.changes import change_approve, change_reject, change_review, change_withdraw, flip_submit
 from apps.flags.four_eyes import TwoPersonsNeeded
 from apps.flags.models import Flag
 from apps.flags.services import flag_delete, flag_flip, flag_set
@@ -257,14 +258,14 @@ def test_two_workers_at_once_flip_once(flag: Flag, people: People, monkeypatch: 
     """Every step of one is the moment at which the other begins, on the rows as the first has them."""
     at = clock.now() + HOUR
     row = asked(flag, people["on-call"], at=at)
-    real = changes.flag_flip
+    real = change_applying.flag_flip
 
     def meanwhile(**facts: Any) -> Flag:
-        monkeypatch.setattr(changes, "flag_flip", real)
+        monkeypatch.setattr(change_applying, "flag_flip", real)
         assert not change_upkeep.change_run(row.pk, now=at), "it is no longer open"
         return real(**facts)
 
-    monkeypatch.setattr(changes, "flag_flip", meanwhile)
+    monkeypatch.setattr(change_applying, "flag_flip", meanwhile)
     assert change_upkeep.change_run(row.pk, now=at)
     assert flips(flag) == 1
 

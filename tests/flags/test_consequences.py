@@ -22,13 +22,11 @@ from apps.contracts.snapshot import (
     Switch,
     Target,
 )
+from apps.flags.afterwards import Line, Outcome, compared
 from apps.flags.consequences import (
-    Line,
     Load,
-    Outcome,
     RouteCase,
     blended,
-    compared,
     moved,
     p95,
     predict,
@@ -138,14 +136,20 @@ def test_shares_follow_the_strategy() -> None:
     options=st.lists(st.sampled_from([Option(EAST), Option(WEST, weight=50), Option(SPARE, weight=0)]), unique=True),
     reach=st.floats(0, 1),
     stay=st.booleans(),
+    back=st.booleans(),
     strategy=st.sampled_from(["priority", "weighted"]),
 )
-def test_no_request_is_lost_or_made(counts: dict[Place, int], options: list[Option], reach: float, stay: bool, strategy: str) -> None:
-    case = RouteCase("chat", Plan(tuple(options), strategy=strategy), {place: Load(requests=n) for place, n in counts.items()}, reach, stay)
-    went = moved(case, cost=no_figure, first=no_figure)
+def test_no_request_is_lost_or_made(
+    counts: dict[Place, int], options: list[Option], reach: float, stay: bool, back: bool, strategy: str
+) -> None:
+    loads = {place: Load(requests=n) for place, n in counts.items()}
+    went = moved(RouteCase("chat", Plan(tuple(options), strategy=strategy), loads, reach, stay, back), cost=no_figure, first=no_figure)
     assert sum(went.values()) == pytest.approx(sum(counts.values()))
-    assert all(count >= 0 for count in went.values())
-    assert went.get(NOBODY, 0) >= counts.get(NOBODY, 0) - 1e-6
+    assert all(count >= -1e-6 for count in went.values())
+    if back and options:
+        assert went.get(NOBODY, 0) == pytest.approx(counts.get(NOBODY, 0) * (1 - reach), abs=1e-6)
+    else:
+        assert went.get(NOBODY, 0) >= counts.get(NOBODY, 0) - 1e-6
 
 
 PRICES = {WEST: Price(PriceVersion(version="1", input=2_000_000_000, output=10_000_000_000)), SPARE: None}
@@ -184,6 +188,21 @@ def test_without_a_target_left_requests_are_refused() -> None:
     case = RouteCase("chat", Plan(stopped="a kill switch"), {EAST: load(60), NOBODY: Load(requests=5)})
     found = predict([case], minutes=1, price=PRICES.get, elsewhere=lambda place: Load())
     assert found.refused_per_minute == 60 and found.refused_then == 65 and found.cost_then == 0
+
+
+def test_what_a_stop_refused_comes_back_as_it_was() -> None:
+    """Sixty requests that are refused now were answered by east before; west, which is asked first, costs 300,000 each."""
+    stopped: dict[str, Any] = {"name": "chat", "after": Plan((Option(WEST),)), "loads": {NOBODY: Load(requests=60)}, "back": True}
+    case = RouteCase(**stopped, usual={EAST: load(600, cost=60_000_000)})
+    found = predict([case], minutes=1, price=PRICES.get, elsewhere=lambda place: load(100, ttft_ms=250))
+    assert (found.refused_per_minute, found.refused_then, found.moved_per_minute) == (-60, 0, 60)
+    assert (found.cost_now, found.cost_then) == (0, 60 * 300_000 * 60)
+    assert found.ttft_now is None and found.ttft_then == pytest.approx(250_000, rel=0.02)
+    itself = RouteCase(**stopped, usual={WEST: load(600, ttft_ms=400)})  # it is timed by what it did for this route
+    assert predict([itself], minutes=1, price=PRICES.get, elsewhere=lambda place: load(100)).ttft_then == pytest.approx(400_000, rel=0.02)
+    unknown = predict([RouteCase(**stopped)], minutes=1, price=PRICES.get, elsewhere=lambda place: load(100))
+    assert unknown.refused_per_minute == -60 and unknown.cost_then is None and unknown.ttft_then is None
+    assert "No answer of chat" in unknown.gaps[0]
 
 
 def test_a_kill_moves_only_what_it_takes_away_and_a_drill_only_its_share() -> None:

@@ -15,8 +15,9 @@ from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent
 from apps.flags import change_choices as choices
 from apps.flags.change_models import ChangeRequest
+from apps.flags.change_rows import fingerprint, told_of
 from apps.flags.change_rules import Asked, Rule, takes_two, weakened
-from apps.flags.changes import change_approve, fingerprint, owner_submit, told_of
+from apps.flags.changes import change_approve, owner_submit
 from apps.flags.four_eyes import TwoPersonsNeeded
 from apps.flags.models import Flag
 from apps.flags.services import flag_set
@@ -25,7 +26,7 @@ from apps.ownership.models import Team
 from apps.ownership.owned import owner_assign
 from tests.people import client_of, member
 
-ASKED = Asked("kill", "provider", "a", frozenset({"production"}), "on", simulated_only=False)
+ASKED = Asked("kill", "provider", frozenset({"a"}), frozenset({"production"}), "on", simulated_only=False)
 RULES = st.builds(
     Rule,
     kind=st.sampled_from(["", "kill", "release"]),
@@ -36,7 +37,7 @@ RULES = st.builds(
 
 @given(rules=st.lists(RULES, max_size=5), team=st.sampled_from(["", "a", "b"]))
 def test_weakened_is_some_turn_that_took_two_and_takes_one(rules: list[Rule], team: str) -> None:
-    after = ASKED._replace(team=team)
+    after = ASKED._replace(teams=frozenset({team} - {""}))
     turns = ("on", "off")
     before_two = {turn for turn in turns if takes_two(ASKED._replace(direction=turn), rules)}
     after_two = {turn for turn in turns if takes_two(after._replace(direction=turn), rules)}
@@ -85,7 +86,7 @@ def edited(house: House, by: Actor, owner: Team | None) -> Flag:
 @pytest.mark.django_db
 def test_one_person_gives_it_away_by_no_way(house: House) -> None:
     for team in (house.other, None):
-        with pytest.raises(TwoPersonsNeeded, match="that team Search owns takes two persons"):
+        with pytest.raises(TwoPersonsNeeded, match="where team Search owns the flag or what it is about takes two persons"):
             edited(house, house.by("manager"), team)
         things = [("flag", str(house.flag.pk))]
         with pytest.raises(TwoPersonsNeeded):

@@ -30,6 +30,7 @@ from apps.publishing.services import publish
 from apps.routes.models import Route
 from apps.usage.models import UsageRequest
 from tests.dashboard.generate import usage_generate
+from tests.scale import FULL, MANY
 
 COUNTS = Path(__file__).with_name("query_counts.json")
 NAUGHTY = Path(__file__).resolve().parents[2] / ".." / "shared" / "material" / "vectors" / "blns" / "blns.json"
@@ -191,7 +192,7 @@ def test_names_of_any_kind_are_text_everywhere(signed_in: Callable[..., Client],
     for page in range(1, -(-len(rows) // 50) + 1):
         text = body(client, f"/keys/?page={page}")
         assert "<script>alert" not in text and "<img src=x" not in text
-    for row in rows[::60]:
+    for row in rows[:: 60 if FULL else 180]:
         for path in ("", "?tab=access", "?tab=connect", "edit/"):
             text = body(client, f"/keys/{row.pk}/{path}")
             assert "<script>alert" not in text and "<img src=x" not in text
@@ -199,10 +200,10 @@ def test_names_of_any_kind_are_text_everywhere(signed_in: Callable[..., Client],
         assert not any(cell.startswith(("=", "+", "-", "@")) for cell in line)
 
 
-def test_ten_thousand_keys_are_paged_sorted_and_searched(signed_in: Callable[..., Client], demo: Organisation, key: VirtualKey) -> None:
-    VirtualKey.objects.bulk_create(VirtualKey(organisation=demo, name=f"key-{at:05}", public_id=f"p{at:09}") for at in range(10_000))
+def test_very_many_keys_are_paged_sorted_and_searched(signed_in: Callable[..., Client], demo: Organisation, key: VirtualKey) -> None:
+    VirtualKey.objects.bulk_create(VirtualKey(organisation=demo, name=f"key-{at:05}", public_id=f"p{at:09}") for at in range(MANY))
     usage_generate(organisation=demo, count=50, keys=[str(key.pk)])
     client = signed_in()
     first = body(client, "/keys/?sort=-requests")
     assert first.index(">app<") < first.index(">key-00000<") and first.count("<tr>") == 51
-    assert ">key-09999<" in body(client, "/keys/?page=201") and ">key-07777<" in body(client, "/keys/?q=07777")
+    assert f">key-{MANY - 1:05}<" in body(client, f"/keys/?page={MANY // 50 + 1}") and ">key-01777<" in body(client, "/keys/?q=01777")

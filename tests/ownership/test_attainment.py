@@ -17,10 +17,11 @@ class Promised:
     availability: int = 99_900
     warn_percent: int = 50
     ttft_ms: int | None = None
+    latency_ms: int | None = None
 
 
-def month(ok: int, failed: int, *, p95: float | None = None, over: bool = True) -> MonthMeasured:
-    return MonthMeasured(date(2031, 3, 1), ok, failed, p95, over)
+def month(ok: int, failed: int, *, p95: float | None = None, total: float | None = None, over: bool = True) -> MonthMeasured:
+    return MonthMeasured(date(2031, 3, 1), ok, failed, p95, total, over)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,14 @@ def test_first_token(p95: float | None, status: object) -> None:
     found = attained(Promised(ttft_ms=800), month(1_000, 0, p95=p95))
     assert found.first_token == status and found.status == status
     assert attained(Promised(), month(1_000, 0, p95=p95)).first_token is None
+
+
+def test_the_whole_answer_is_a_promise_of_its_own() -> None:
+    both = Promised(ttft_ms=800, latency_ms=4_000)
+    for total, status in ((None, SILENT), (4_000_000.0, KEPT), (4_000_001.0, BROKEN)):
+        found = attained(both, month(1_000, 0, p95=700_000.0, total=total))
+        assert (found.first_token, found.latency, found.status) == (KEPT, status, status), "the worst of what is promised"
+    assert attained(Promised(ttft_ms=800), month(1_000, 0, p95=1.0, total=9e9)).latency is None
 
 
 @given(ok=st.integers(0, 10**7), failed=st.integers(0, 10**4), availability=st.integers(1, 99_999))

@@ -70,6 +70,7 @@ def test_an_sla_of_a_team_and_one_of_its_service(payments: Team, search: Team) -
         ({"availability": 100_000}, "less than 100"), ({"warn_percent": 90}, "Warn before"), ({"page_percent": 101}, "Warn before"),
         ({"ttft_warn_ms": 5}, "Promise a time"), ({"ttft_ms": 5}, "where to warn"),
         ({"ttft_ms": 5, "ttft_warn_ms": 9, "ttft_page_ms": 8}, "warning first"),
+        ({"latency_page_ms": 5}, "Promise a time to the whole answer"), ({"latency_ms": 5}, "where to warn"),
         ({"window_days": 0}, "366"),
     ],
 )  # fmt: skip

@@ -34,6 +34,7 @@ from apps.usage.focus_rules import file_wrong
 from apps.usage.focus_selectors import charges, charges_total
 from apps.usage.models import UsageRequest
 from tests.prices.conftest import YESTERDAY, Book, attempt
+from tests.scale import examples
 
 DAY = {"starts_at": YESTERDAY.replace(hour=0), "ends_at": YESTERDAY.replace(hour=23)}
 
@@ -179,7 +180,7 @@ def test_a_long_period_waits_for_a_worker_and_is_computed_once(
 NUMBERS = st.integers(0, 5_000)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(NUMBERS, NUMBERS, st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 10_000))
 def test_by_unchanged_prices_every_answer_costs_what_it_was_booked_at(
     actor: Actor, organisation: Organisation, local: Provider, given_in: int, given_out: int, input: int, output: int, share: int

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from apps.contracts.snapshot import BreakerPolicy
 from apps.proxy.breaker import Breaker, Forced
+from tests.scale import examples
 
 POLICIES = [
     BreakerPolicy(consecutive=3, failure_percent=50, minimum=6, window_ms=8_000, open_ms=2_000),
@@ -279,7 +280,7 @@ class BreakerMachine(RuleBasedStateMachine):
         assert before == (self.breaker.state, self.breaker.retry_at(), self.told)
 
 
-BreakerMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+BreakerMachine.TestCase.settings = settings(max_examples=examples(80), stateful_step_count=40, deadline=None)
 TestBreakerModel = BreakerMachine.TestCase
 
 

@@ -14,6 +14,7 @@ from apps.contracts.snapshot import Resilience, Switch, Target
 from apps.proxy.choose import order
 from apps.proxy.errors import Refusal
 from tests.proxy.choosing import EAST, SOUTH, WEST, World
+from tests.scale import examples
 
 IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}]
 
@@ -163,7 +164,7 @@ def test_order_changes_nothing() -> None:
     assert exchange.plan == () and exchange.choice is None and exchange.max_output == 4096
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     strategy=st.sampled_from(["priority", "weighted", "least_latency", "least_cost", "region"]),
     context=st.sampled_from(["off", "larger", "trim", "refuse"]),

@@ -28,6 +28,7 @@ from apps.proxy.holder import Holder
 from apps.proxy.runtime import Runtime
 from tests.proxy.fragments import ORG, provider, route, table
 from tests.proxy.standalone import config_of
+from tests.scale import examples
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def view(runtime: Runtime) -> Any:
 
 
 @given(st.lists(changes(), min_size=1, max_size=6))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_incremental_compilation_is_compiling_anew(steps: list[list[tuple[str, str, Fragment | None]]]) -> None:
     holder = Holder(None)
     world = table(provider())

@@ -16,6 +16,7 @@ from apps.proxy.context import IMAGE_TOKENS, Size, calibrate, family_bytes_per_t
 from apps.proxy.errors import Refusal
 from apps.proxy.exchange import Exchange
 from tests.proxy.choosing import EAST, WEST, World
+from tests.scale import examples
 
 
 def say(role: str, words: int = 1, **more: Any) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def test_families_begin_cautiously() -> None:
 _ROLES = st.sampled_from(["system", "developer", "user", "assistant", "call", "result", "old result", "tool"])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     roles=st.lists(st.tuples(_ROLES, st.integers(0, 3), st.integers(1, 400)), min_size=1, max_size=14),
     window=st.integers(300, 3_000),

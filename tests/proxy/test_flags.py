@@ -23,6 +23,7 @@ from apps.proxy.steps.plan import plan
 from tests.proxy.choosing import EAST, SOUTH, WEST
 from tests.proxy.fragments import ORG, table
 from tests.proxy.test_relief import Spent, acting, prices
+from tests.scale import examples
 
 TEAM = {"strategies": [{"name": "default", "constraints": [{"contextName": "environment", "operator": "IN", "values": ["production"]}]}]}
 STAGING = {"strategies": [{"name": "default", "constraints": [{"contextName": "environment", "operator": "IN", "values": ["staging"]}]}]}
@@ -246,7 +247,7 @@ def test_a_killed_key_is_known_by_name_in_its_record() -> None:
     assert usage_template("chat", exchange.key, None, runtime, "p").flags == ["stop"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(SUBJECTS), st.sampled_from(LEVELS), st.booleans()), max_size=4), st.sampled_from(LEVELS))
 def test_the_worst_degradation_acts_and_a_routes_own_is_never_undone(flags: list[tuple[str, Any, bool]], own: Any) -> None:
     subjects = {"organisation": ORG, "route": "r-1", "team": "", "region": "eu"}

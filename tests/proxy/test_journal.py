@@ -28,6 +28,7 @@ from apps.proxy.journal import (
     JournalUnusable,
     RecordTooLarge,
 )
+from tests.scale import examples
 
 SEGMENT = MIN_SEGMENT_BYTES
 
@@ -137,7 +138,10 @@ class JournalModel(RuleBasedStateMachine):
 
 
 JournalModel.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=examples(25),
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 TestJournalModel = pytest.mark.slow(JournalModel.TestCase)
 

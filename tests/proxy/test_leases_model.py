@@ -19,6 +19,7 @@ from apps.contracts.usage import Charge
 from apps.proxy.leases import Leases
 from apps.proxy.leases_fake import FakeLeaseBook, FakeLeaseStore
 from tests.proxy.virtual_time import VirtualLoop
+from tests.scale import examples
 
 EPOCH_MS = 1_700_000_000_000 // 20_000 * 20_000
 WINDOW_MS = 20_000
@@ -223,6 +224,6 @@ class LeasesMachine(RuleBasedStateMachine):
 
 
 LeasesMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(60), stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestLeasesModel = pytest.mark.slow(LeasesMachine.TestCase)

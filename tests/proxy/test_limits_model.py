@@ -14,6 +14,7 @@ from apps.contracts.limits import MEASURES, LimitKind, Shares
 from apps.proxy.limits import WAIT
 from apps.proxy.limits_fake import FakeBook, FakePool
 from tests.proxy.limiting import TTL_MS, Proxy, Request, fragment
+from tests.scale import examples
 
 
 class Member:
@@ -165,7 +166,7 @@ class SharingMachine(RuleBasedStateMachine):
         assert member.proxy.admit(Request("a"), last=True) is not None
 
 
-SharingMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
+SharingMachine.TestCase.settings = settings(max_examples=examples(40), stateful_step_count=50, deadline=None)
 TestSharing = SharingMachine.TestCase
 
 

@@ -51,6 +51,7 @@ def test_who_was_left_alone_is_asked_when_all_others_fail(lab: Lab) -> None:
     lab.script("west", "opens-last", "500x2")
     got = lab.ask("opens-last")
     assert got.whole and got.headers["x-bulkhead-target"] == target, "asking is better than refusing"
+    lab.script("west", "opens-last")
 
 
 def test_a_rate_limit_sends_nobody_to_who_is_down(lab: Lab) -> None:

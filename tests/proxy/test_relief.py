@@ -20,6 +20,7 @@ from tests.proxy.choosing import EAST, SOUTH, WEST, World, price
 from tests.proxy.fragments import ORG
 from tests.proxy.test_leases import World as LeaseWorld
 from tests.proxy.test_leases import play, taken
+from tests.scale import examples
 
 DEAR, CHEAP = {"input": 10_000_000_000, "output": 30_000_000_000}, {"input": 100_000_000, "output": 400_000_000}
 
@@ -134,7 +135,7 @@ def test_a_route_that_people_degraded_further_stays_there() -> None:
 THRESHOLDS = st.lists(st.tuples(st.integers(1, 200), st.sampled_from(RELIEFS)), max_size=3)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(budgets=st.lists(st.tuples(st.integers(0, 200), THRESHOLDS), min_size=1, max_size=4))
 def test_the_severest_of_the_thresholds_reached_acts(budgets: list[tuple[int, list[tuple[int, str]]]]) -> None:
     used = {f"b-{n}": percent for n, (percent, _) in enumerate(budgets)}

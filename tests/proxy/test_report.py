@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from apps.contracts.reports import MAX_EVENTS, MAX_TARGETS, events_in, place_of, targets_in
 from apps.contracts.snapshot import (
     BreakerPolicy,
     Change,
     Delta,
     Endpoint,
+    FlagFragment,
     ForcedBreaker,
     ProviderFragment,
     Resilience,
@@ -84,6 +87,25 @@ def test_an_outage_is_one_event_and_one_row_until_it_is_over() -> None:
     assert len(process.heard) == 3
     process.now += KEPT_MS / 1_000 + 1
     assert process.report.detail() == {}
+
+
+def test_a_flip_that_sends_traffic_elsewhere_closes_no_breaker() -> None:
+    process = Process()
+    process.open()
+    (row,) = targets_in(process.report.detail())
+    route = process.holder.current.tables["o-1"]["chat"].fragment
+    route = replace(route, targets=process.targets[:1], fallback=process.targets[1:])
+    process.holder.apply(Delta(1, 2, [Change("routes", "r", encode_fragment(route))]))
+    flag = FlagFragment(id="f", name="elsewhere", organisation="o-1", kind="fallback", subject="route", subject_id="r", on=True)
+    for version, on in ((3, True), (4, False)):
+        process.holder.apply(Delta(version - 1, version, [Change("flags", "f", encode_fragment(flag) if on else None)]))
+        chain = [target.model for target in process.holder.current.tables["o-1"]["chat"].targets]
+        assert chain == (["m/1"] if on else ["m/0"]) and targets_in(process.report.detail()) == [row]
+    assert [event.kind for event in events_in(process.report.detail())] == ["opened"]
+    process.now += 2
+    assert process.breaker().allows(process.now)
+    process.breaker().success(process.now)
+    assert [event.kind for event in events_in(process.report.detail())] == ["opened", "closed"]
 
 
 def test_forced_breakers_are_shown_and_are_no_events() -> None:

@@ -18,6 +18,7 @@ from apps.proxy.dialects.openai import OpenAIStream
 from apps.proxy.dialects.openai_stream import KEEP_RAW, KEEP_TEXT
 from apps.proxy.rescue import Continuation, Sofar, continuation, why_not
 from apps.proxy.splice import ECHO, OVERLAP, PROOF, Splicer
+from tests.scale import examples
 
 CLIENT = openai.OpenAI(api_key="-", base_url="http://127.0.0.1:1")
 PAYLOAD: dict[str, Any] = {"model": "chat", "messages": [{"role": "user", "content": "Tell me."}], "stream": True, "seed": 1}
@@ -33,6 +34,7 @@ class Host:
 class Place:
     model: str = "model-b"
     prefill: bool = False
+    translates: bool = False
     origin: Host = field(default_factory=Host)
 
 
@@ -162,7 +164,7 @@ def assert_one_answer(body: bytes, text: str) -> None:
 
 
 @given(st.data(), any_text)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_a_target_that_goes_on_from_a_prefill(data: st.DataObject, text: str) -> None:
     given, sofar = broken(data.draw, text)
     assume(sofar.text.strip())
@@ -178,7 +180,7 @@ def test_a_target_that_goes_on_from_a_prefill(data: st.DataObject, text: str) ->
 
 
 @given(st.data(), any_text)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_a_target_that_says_the_same_again(data: st.DataObject, text: str) -> None:
     given, sofar = broken(data.draw, text)
     made = ask(sofar)
@@ -192,7 +194,7 @@ def test_a_target_that_says_the_same_again(data: st.DataObject, text: str) -> No
 
 
 @given(st.data(), any_text, any_text)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_a_target_that_says_something_else_is_refused(data: st.DataObject, text: str, other: str) -> None:
     given, sofar = broken(data.draw, text)
     assume(sofar.text and not other.startswith(sofar.text))
@@ -209,7 +211,7 @@ def test_a_target_that_says_something_else_is_refused(data: st.DataObject, text:
 
 
 @given(st.data(), told_apart)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 def test_a_target_that_repeats_a_tail(data: st.DataObject, text: str) -> None:
     given, sofar = broken(data.draw, text)
     core = sofar.text.rstrip()
@@ -228,7 +230,7 @@ def test_a_target_that_repeats_a_tail(data: st.DataObject, text: str) -> None:
 
 
 @given(st.data(), told_apart)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_target_that_does_not_repeat_is_not_believed(data: st.DataObject, text: str) -> None:
     given, sofar = broken(data.draw, text)
     core = sofar.text.rstrip()
@@ -238,7 +240,7 @@ def test_a_target_that_does_not_repeat_is_not_believed(data: st.DataObject, text
 
 
 @given(st.data(), told_apart)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_three_upstreams_one_answer(data: st.DataObject, text: str) -> None:
     given, sofar = broken(data.draw, text)
     assume(sofar.text.strip())
@@ -508,7 +510,7 @@ def test_what_came_without_its_end_was_not_given() -> None:
 
 
 @given(st.data(), any_text)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @example(None, "abc")
 def test_text_on_the_wire_as_chunks_is_kept_too(data: st.DataObject | None, text: str) -> None:
     watch = OpenAIStream(hide_usage=False)

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from apps.proxy.driver import Driver, Waiter
 from apps.proxy.errors import ClientGone
 from apps.proxy.slots import QueueTimeout, Shed, Slots, SlotWaiter
+from tests.scale import examples
 
 WAYS = ["works", "works", "ends at once", "crashes at once", "tries again at once"]
 """What a request does as soon as it has its slot."""
@@ -211,5 +212,5 @@ class SlotsMachine(RuleBasedStateMachine):
             assert (self.slots.running, self.slots.waiting) == (0, 0), "a slot leaked"
 
 
-SlotsMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+SlotsMachine.TestCase.settings = settings(max_examples=examples(100), stateful_step_count=40, deadline=None)
 TestSlotsModel = SlotsMachine.TestCase

@@ -17,6 +17,7 @@ from apps.proxy.resilience import CompileError
 from apps.proxy.shortage import fitting_output, shortage_refusal
 from apps.proxy.spend import MAX_APPLYING, SpendTable, spend_table, user_name
 from tests.proxy.test_leases import World, play, taken
+from tests.scale import examples
 
 NAMES = ["a", "b", ""]
 SCOPES = ["organisation", "team", "service", "key", "route", "model", "provider", "feature", "tag", "user"]
@@ -54,7 +55,7 @@ def budgets(draw: st.DrawFn) -> list[BudgetFragment]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     rows=budgets(),
     team=st.sampled_from(NAMES),
@@ -206,7 +207,7 @@ def test_a_soft_budget_does_not_keep_a_hard_one_from_refusing() -> None:
 # --- what a refusal says ---------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     output=st.integers(0, 10**9), most=st.integers(1, 100_000), room=st.integers(0, 10**9), read=st.integers(0, 5_000), n=st.integers(1, 4)
 )

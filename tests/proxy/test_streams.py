@@ -13,6 +13,7 @@ from apps.proxy.dialects.openai import OpenAIStream
 from apps.proxy.http.client import Connection, Pool
 from apps.proxy.http.dial import Origin
 from tests.proxy.http.memory import Loop, Transport
+from tests.scale import examples
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -114,7 +115,7 @@ def streams(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 
 
 @given(streams(), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_bytes_cut_anyhow_say_the_same(stream: tuple[bytes, list[bytes]], raw: bool) -> None:
     body, segments = stream
     sink = relay(segments, raw=raw)
@@ -126,7 +127,7 @@ def test_bytes_cut_anyhow_say_the_same(stream: tuple[bytes, list[bytes]], raw: b
 
 
 @given(streams())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_the_usage_chunk_is_hidden_and_nothing_else(stream: tuple[bytes, list[bytes]]) -> None:
     body, segments = stream
     sink = relay(segments, raw=True, hide_usage=True)

@@ -19,6 +19,7 @@ from apps.publishing.models import FragmentRow, TouchedFragment, Version
 from apps.publishing.services import publish
 from tests.conftest import FreshDatabase
 from tests.publishing.rows import ACTOR, key, rows_delete, rows_write, sections
+from tests.scale import examples
 
 WORKERS, ROUNDS = 6, 6
 
@@ -133,7 +134,7 @@ def test_listeners_hear_the_number_when_it_is_committed(committed_rows: None) ->
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("rows")
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     history=st.lists(
         st.dictionaries(st.sampled_from([f"k{n}" for n in range(5)]), st.none() | st.integers(0, 2), min_size=1, max_size=4),

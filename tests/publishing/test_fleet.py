@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import Subquery
+from django.http import HttpRequest
 
 from apps.audit.models import Event
 from apps.dashboard.selectors import fleet
+from apps.publishing import selectors
 from apps.publishing.history import propagation
-from apps.publishing.models import ProxyProcess
+from apps.publishing.models import ProxyProcess, Version
 from apps.publishing.selectors import SILENT_AFTER, fleet_status
 from apps.publishing.services import proxy_gone, publish
 from tests.publishing.rows import ACTOR, key, rows_write, sections
@@ -88,3 +92,27 @@ def test_pages_say_why_a_proxy_is_not_ready() -> None:
         == [row.reason for row in fleet().proxies]
         == ["no config yet; journal: no space left", ""]
     )
+
+
+def test_what_every_page_asks_is_compiled_once_and_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fact comes as its field would give it, beside proxies and without any, and is what it is now."""
+    made: list[None] = []
+
+    def newest_reason() -> Subquery:
+        made.append(None)
+        return Subquery(Version.objects.order_by("-number").values("reason")[:1])
+
+    monkeypatch.setattr(selectors, "_page_facts", {"reason": newest_reason, "lineage": selectors.newest_lineage})
+
+    def facts() -> dict[str, Any]:
+        return selectors.page_facts_of(HttpRequest())
+
+    assert facts() == {}
+    rows_write("keys", key("k1"))
+    first = publish(actor=ACTOR, reason="one", sections=sections())
+    assert first is not None and facts() == {"reason": "one", "lineage": first.lineage}
+    beat(1, 1)
+    rows_write("keys", key("k2"))
+    second = publish(actor=ACTOR, reason="two", sections=sections())
+    assert second is not None and facts() == {"reason": "two", "lineage": second.lineage}
+    assert len(made) == 2, "once for each of the two queries"

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
+from apps.publishing.history import differences
 from apps.publishing.models import Version
 from apps.publishing.services import publish
 from apps.routes.models import Route
@@ -93,6 +94,18 @@ def test_two_versions_compared(admin: Client, history: Organisation) -> None:
     assert "routes" in page(admin, "/config/3/?base=1&format=csv")
     for wrong in ("abc", "-1", "99", "9" * 40):
         assert "(the empty config) to 3" in page(admin, f"/config/3/?base={wrong}", 400)
+
+
+def test_a_diff_of_many_objects_has_pages_that_show_each_once() -> None:
+    entry = {"name": "", "change": "changed", "fields": {"enabled": [True, False]}}
+    diff = {"routes": {f"r{n:03}": entry for n in range(70)}, "keys": {f"k{n:03}": entry for n in range(60)}}
+    version = Version(number=9, diff=diff, counts={"routes": {"changed": 70}, "keys": {"changed": 990}})
+    pages = [differences(version, query={"page": str(number)}) for number in (1, 2, 3)]
+    assert [len(found.changes) for found in pages] == [50, 50, 30]
+    shown = [(change.section, change.object_id) for found in pages for change in found.changes]
+    assert sorted(shown) == sorted((section, name) for section, entries in diff.items() for name in entries)
+    assert {(found.total, found.left_out, found.listing.pages) for found in pages} == {(1_060, 930, 3)}
+    assert differences(version, query={"page": "99"}).changes == pages[-1].changes
 
 
 def test_a_version_that_does_not_exist(admin: Client) -> None:

@@ -21,6 +21,7 @@ from apps.publishing.models import Version
 from apps.publishing.rollback import rollback
 from apps.publishing.services import publish
 from tests.publishing.rows import ACTOR, TableSection, key, provider, route, rows_delete, rows_write, sections
+from tests.scale import examples
 
 pytestmark = pytest.mark.usefixtures("rows")
 
@@ -169,7 +170,7 @@ def test_a_viewer_may_not() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     history=st.lists(
         st.dictionaries(st.sampled_from(["r1", "r2", "r3", "k1"]), st.none() | st.integers(1, 3), min_size=1, max_size=3),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
 from django.http import HttpRequest
+from django.test.utils import override_script_prefix
 
 from apps.accounts.rules import PERMISSIONS
 from apps.ui import navigation
+from apps.ui.frame import overlays_drawn, rail_drawn
 from apps.ui.icons import ICONS
 from apps.ui.navigation import ACTIONS, RAIL, Action, Job, Place, actions_for, may_of, rail_for
 
@@ -68,3 +71,17 @@ def test_no_two_places_share_a_key() -> None:
 def test_nobody_asked_means_nothing_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(navigation, "_asker", None)
     assert not may_of(HttpRequest())("overview.view")
+
+
+def test_the_rail_is_drawn_anew_for_what_it_follows_from() -> None:
+    everything = tuple(rail_for(_everything))
+    drawn = rail_drawn(everything, "routes:detail")
+    assert drawn == rail_drawn(tuple(rail_for(_everything)), "routes:detail")
+    assert all(place.url in drawn for place in PLACES)
+    assert [match[0] for match in re.findall(r'href="([^"]+)" (aria-current="page")', drawn)] == ["/routes/"]
+    assert 'href="/routes/" aria' not in rail_drawn(everything, "dashboard:overview")
+    few = tuple(rail_for(lambda action, installation=False: False))
+    assert "/routes/" not in rail_drawn(few, "routes:detail") and "<kbd>t</kbd>" not in overlays_drawn(few)
+    assert "<kbd>t</kbd>" in overlays_drawn(everything)
+    with override_script_prefix("/under/"):
+        assert 'href="/under/routes/"' in rail_drawn(everything, "routes:detail")

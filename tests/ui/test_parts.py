@@ -14,6 +14,7 @@ from django import forms
 from django.conf import settings
 from django.template import Context, RequestContext, Template, TemplateSyntaxError
 from django.test import RequestFactory
+from django.utils.safestring import mark_safe
 
 from apps.ui.delta import delta
 from apps.ui.status import Status
@@ -210,6 +211,27 @@ def test_a_diff_says_kind_in_icon_word_and_colour() -> None:
         assert word in text and "tone-" in text and "<svg" in text
     assert "<ins>yes</ins>" in text and '<span class="muted">–</span>' in text
     assert 'data-empty="no-match"' in part("diff", "changes=c", c=[])
+
+
+def test_what_is_drawn_outside_of_templates_is_escaped_as_well() -> None:
+    fields = [SimpleNamespace(path=HOSTILE, before=HOSTILE, after=None)]
+    rows = draw("{{ fields|diff_rows }}", fields=fields)
+    assert rows.count("&lt;img src=x") == 2 and "<img" not in rows and rows.count('<span class="muted">–</span>') == 1
+    hostile = Status("x", HOSTILE, "bad", hint=HOSTILE)
+    for _ in range(2):  # the second one is kept
+        text = draw("{% status state look %}{% icon 'check' label %}", state=hostile, look='" onx="', label=HOSTILE)
+        assert "<img" not in text and text.count("&lt;img src=x") == 3 and '" onx="' not in text
+
+
+def test_a_kept_icon_is_not_taken_for_one_that_was_safe() -> None:
+    safe, plain = (draw("{% icon 'check' label %}", label=label) for label in (mark_safe("a &amp; b"), "a &amp; b"))
+    assert 'aria-label="a &amp; b"' in safe and 'aria-label="a &amp;amp; b"' in plain
+
+
+def test_a_person_is_called_by_name_else_by_email_and_nobody_is_said() -> None:
+    people = [SimpleNamespace(name="Ada", email="a@x"), SimpleNamespace(name="", email="<b>@x"), None]
+    text = draw("{% for p in people %}{{ p|person_name }};{% endfor %}{{ gone.owner|person_name }}", people=people)
+    assert text == "Ada;&lt;b&gt;@x;nobody;nobody"
 
 
 def test_a_timeline_without_entries_says_so() -> None:

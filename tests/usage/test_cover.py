@@ -16,12 +16,13 @@ from apps.usage.covering import DAY, HOUR, MINUTE, aligned, cover, step_for
 from apps.usage.models import UsageRequest
 from apps.usage.selectors import traffic_by, traffic_series
 from tests.dashboard.generate import usage_generate
+from tests.scale import examples
 
 NOW = datetime(2026, 3, 29, 14, 37, 21, 654321, tzinfo=UTC)
 moments = st.integers(0, 60 * 86_400).map(lambda seconds: NOW - timedelta(seconds=seconds))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(moments, moments)
 def test_a_range_is_covered_once_by_few_whole_buckets(one: datetime, two: datetime) -> None:
     start, end = aligned(min(one, two), max(one, two) + timedelta(seconds=1), now=NOW)
@@ -38,7 +39,7 @@ def test_a_range_is_covered_once_by_few_whole_buckets(one: datetime, two: dateti
     assert buckets <= 2 * (9 + 5 + 2 + 7)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(moments, moments)
 def test_a_series_has_no_more_points_than_a_plot_can_show(one: datetime, two: datetime) -> None:
     start, end = aligned(min(one, two), max(one, two) + timedelta(seconds=1), now=NOW)
@@ -56,7 +57,7 @@ def test_totals_of_any_range_are_the_requests_totals() -> None:
     usage_generate(organisation=organisation, count=900, over=timedelta(hours=50), end=now - timedelta(seconds=3))
     scope = Scope(str(organisation.pk), True)
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.integers(0, 52 * 3600), st.integers(1, 52 * 3600))
     def check(ago: int, length: int) -> None:
         start = now - timedelta(seconds=ago + length)

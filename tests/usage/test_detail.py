@@ -16,7 +16,7 @@ from msgspec import structs
 from apps.accounts.scope import Scope
 from apps.contracts.identifiers import uuid7_bytes
 from apps.contracts.usage import Attempt, Tokens, UsageRecord
-from apps.usage import batch, features, rollups, services
+from apps.usage import batch, detail, features, rollups, services
 from apps.usage.detail import traffic_busiest, traffic_detail, traffic_grouped
 from apps.usage.measures import QUANTILES, Latency
 from apps.usage.selectors import rows_of
@@ -27,6 +27,12 @@ NOW = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)
 SCOPE = Scope("0190bbbb-0000-7000-8000-000000000001", False)
 VALUE = {"endpoint": "CASE provider WHEN '' THEN '' ELSE provider || '/' || endpoint END"}
 """What a dimension is of a request, where it is no column."""
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests share an organisation's id, but no database."""
+    monkeypatch.setattr(detail, "_known_steps", {})
 
 
 def made(rng: random.Random, number: int, *, within: timedelta) -> UsageRecord:
@@ -100,6 +106,33 @@ def test_a_dashboard_says_what_the_requests_say(traffic: None) -> None:
     """Every value of every dimension, over an odd range: totals, three quantiles of three durations, by step and as a whole."""
     for dimension in ("", *DIMENSIONS):
         compare(dimension)
+
+
+def test_steps_that_are_known_are_read_anew_when_anything_came_to_them(traffic: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Late records, and attempts alone, which no request of the step tells of."""
+
+    def told() -> Any:
+        return [traffic_detail(SCOPE, NOW - timedelta(hours=3), NOW, dimension=name, values=(value,), now=NOW) for name, value in PLACES]
+
+    measured: list[Any] = []
+    real = detail._point
+    monkeypatch.setattr(detail, "_point", lambda at, *rest: measured.append(at) or real(at, *rest))
+    before = told()
+    first = len(measured)
+    assert told() == before and len(measured) - first == len(PLACES), "the whole of each range, and no step"
+    rng = random.Random(8)
+    late = structs.replace(made(rng, 1, within=timedelta(minutes=1)), outcome="ok", total_us=9_000_000_000, error_code="")
+    spare = Attempt(provider="north", endpoint="a", model="large", outcome="error", error_code="http_429")
+    moved = structs.replace(late, id=uuid7_bytes(int(NOW.timestamp() * 1_000) - 90_000), attempts=[spare, *late.attempts[-1:]])
+    settle([late, moved])
+    count = len(measured)
+    after = told()
+    assert 0 < len(measured) - count - len(PLACES) <= 2 * len(PLACES), "the steps of two requests"
+    monkeypatch.setattr(detail, "_known_steps", {})
+    assert after == told() != before
+
+
+PLACES: tuple[tuple[Any, str], ...] = (("", ""), ("provider", "north"), ("route", "route-1"))
 
 
 def compare(dimension: Any) -> None:

@@ -15,7 +15,7 @@ from apps.contracts.identifiers import uuid7_bytes
 from apps.contracts.usage import UsageRecord
 from apps.usage import services
 from apps.usage.feedback import WAIT_DAYS, feedback_match, feedback_store
-from apps.usage.feedback_selectors import feedback_by_route, feedback_told
+from apps.usage.feedback_selectors import Waits, feedback_by_route, feedback_told, waits_of_route
 from apps.usage.requests import request_get
 
 pytestmark = pytest.mark.django_db
@@ -107,6 +107,8 @@ def test_by_route_and_variant() -> None:
     assert (a.waits, a.client_us, a.total_us, a.outcomes) == (0, None, None, {"resolved": 2})
     assert (b.variant, b.given, b.good, b.score, b.waits, b.client_us, b.total_us) == ("b", 4, 4, 1.0, 1, 2_600_000.0, 2_000_000.0)
     assert feedback_by_route(Scope(ORG, False), AT, AT + timedelta(seconds=1), route="nothing") == []
+    assert waits_of_route(Scope(ORG, False), "chat", AT, AT + timedelta(seconds=1)) == Waits(1, 2_600_000.0, 2_000_000.0)
+    assert waits_of_route(Scope(ORG, True), "chat", AT, AT + timedelta(seconds=1)) is None
     [simulated] = feedback_by_route(Scope(ORG, True), AT, AT + timedelta(seconds=1))
     assert simulated.given == 1, "simulated requests are another total"
 

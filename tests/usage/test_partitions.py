@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from apps.contracts.histogram import merge
 from apps.usage import services
 from apps.usage.models import UsageRequest, UsageRollup1m, UsageRollup10s
+from tests.scale import examples
 from tests.settlement.records import Traffic
 
 pytestmark = pytest.mark.django_db
@@ -98,7 +99,7 @@ def test_live_rollups_are_compacted_after_two_days() -> None:
     assert services.rollups_compact() == 0
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histograms, histograms)
 def test_histograms_merge_in_sql_as_in_python(left: dict[int, int], right: dict[int, int]) -> None:
     expected = dict(left)

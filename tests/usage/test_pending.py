@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import msgspec
 import pytest
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 
 from apps.contracts.usage import UsageRecord
 from apps.usage import services
@@ -39,11 +40,10 @@ def pending() -> int:
 
 
 def sums(table: str) -> list[tuple[Any, ...]]:
-    names = "bucket, requests, ok, tokens_input, tokens_output, cost_nano, total_us, bytes_out, h_total, h_first_token"
+    key, more = ("value, dimension, seconds", "attempts") if "summary" in table else ("dimensions", "total_us, bytes_out")
+    names = f"bucket, {key}, requests, ok, tokens_input, tokens_output, cost_nano, {more}, h_total, h_first_token"
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {names} FROM {table} ORDER BY bucket, {'value, dimension, seconds' if 'summary' in table else 'dimensions'}"
-        )
+        cursor.execute(f"SELECT {names} FROM {table} ORDER BY bucket, {key}")
         return list(cursor.fetchall())
 
 
@@ -62,6 +62,48 @@ def test_kept_sums_equal_sums_added_at_once() -> None:
         store(batch, keep=False)
     assert later == {name: sums(f"usage_rollup_{name}") for name in ("10s", "1m", "1h")}
     assert pending() == 0
+
+
+def everything() -> dict[str, list[tuple[Any, ...]]]:
+    return {name: sums(f"usage_{name}") for name in ("rollup_10s", "rollup_1m", "rollup_1h", "summary")}
+
+
+def test_wide_totals_of_the_running_minute_wait_and_come_to_the_same() -> None:
+    """Whatever the folds held, and in whichever order minutes ended: each sum is added once to each total."""
+    minute = dt.datetime(2026, 3, 4, 12, 0, tzinfo=dt.UTC)
+    traffic = Traffic(Traffic.boot(), keys=3, seed=5)
+    start = int(minute.timestamp()) * 1_000_000
+    batches = [[traffic.pair(started_us=start + (at * 40 + n) * 700_000)[1] for n in range(40)] for at in range(6)]  # nearly three minutes
+    for batch in batches:
+        store(batch, keep=False)
+    whole = everything()
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE usage_request, usage_rollup_10s, usage_rollup_1m, usage_rollup_1h, usage_summary")
+        for at, batch in enumerate(batches):
+            store(batch, keep=True)
+            running = minute + dt.timedelta(seconds=(at * 40 + 39) * 0.7 // 60 * 60)
+            services.rollups_fold(cursor=cursor, hold_from=running)
+            cursor.execute("SELECT coalesce(sum(requests), 0) FROM usage_rollup_10s")
+            assert cursor.fetchone() == (at * 40 + 40,), "the narrow totals have all of it"
+            cursor.execute("SELECT coalesce(sum(requests), 0), count(*) FILTER (WHERE bucket >= %s) FROM usage_rollup_1m", [running])
+            passed = sum(r.started_us < int(running.timestamp()) * 1_000_000 for made in batches[: at + 1] for r in made)
+            assert cursor.fetchone() == (passed, 0), "a minute that is over does not wait, one that runs does"
+        assert pending() > 0
+        while services.rollups_fold(cursor=cursor):
+            pass
+    assert everything() == whole
+
+
+def test_summaries_are_not_rebuilt_while_sums_are_halfway() -> None:
+    store(made(20, 1), keep=True)
+    with connection.cursor() as cursor:
+        services.rollups_fold(cursor=cursor, hold_from=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+        with pytest.raises(DatabaseError, match="on their way"), transaction.atomic():
+            cursor.execute("SELECT usage_summary_rebuild()")
+        services.rollups_fold(cursor=cursor)
+        before = sums("usage_summary")
+        cursor.execute("SELECT usage_summary_rebuild()")
+    assert sums("usage_summary") == before
 
 
 def test_a_fold_adds_what_was_kept_before_it() -> None:

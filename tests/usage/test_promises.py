@@ -63,21 +63,32 @@ def test_months_by_utc_and_what_counts(organisation: Organisation) -> None:
     assert (february.ok, february.failed, february.over) == (3, 1, True)
     assert (march.ok, march.failed, march.over) == (2, 1, False), "what was refused or broken off is neither"
     assert february.first_token_us == pytest.approx(400_000, rel=0.02) and march.first_token_us == pytest.approx(900_000, rel=0.02)
+    assert march.total_us == pytest.approx(2_000_000, rel=0.02)
     march, february = months_measured(scope, [MARCH, FEBRUARY], service="checkout", **asked)  # type: ignore[arg-type]
     assert (february.ok, february.failed, march.ok, march.failed) == (3, 0, 1, 0)
     (empty,) = months_measured(scope, [date(2025, 12, 1)], **asked)  # type: ignore[arg-type]
-    assert (empty.ok, empty.failed, empty.first_token_us, empty.over) == (0, 0, None, True)
+    assert (empty.ok, empty.failed, empty.first_token_us, empty.total_us, empty.over) == (0, 0, None, None, True)
 
 
 def test_the_page_shows_the_promise_and_how_it_was_kept(organisation: Organisation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sla_views, "months_back", lambda today, count: months_back(date(2026, 3, 20), count))
     team = team_ensure(actor=ACTOR, organisation=organisation, slug="payments", name="Payments")
     service = service_ensure(actor=ACTOR, team=team, slug="checkout", name="Checkout")
-    sla = sla_set(actor=ACTOR, team=team, availability=99_900, ttft_ms=800, ttft_warn_ms=600, ttft_page_ms=900)
+    sla = sla_set(
+        actor=ACTOR,
+        team=team,
+        availability=99_900,
+        ttft_ms=800,
+        ttft_warn_ms=600,
+        ttft_page_ms=900,
+        latency_ms=3_000,
+        latency_warn_ms=2_000,
+        latency_page_ms=4_000,
+    )
     own = sla_set(actor=ACTOR, team=team, service=service, availability=50_000)
     settle([record(organisation, datetime(2026, 3, 4, tzinfo=UTC), one, service="checkout") for one in ("ok", "ok", "error")])
     client = client_of(member(organisation, "viewer"))
-    for row, words in ((sla, ("Broken", "66.666 %")), (own, ("Kept", "66.666 %", "67 %"))):
+    for row, words in ((sla, ("Broken", "66.666 %", "p95 answer", "whole answer within 3000 ms")), (own, ("Kept", "66.666 %", "67 %"))):
         url = f"/ownership/slas/{row.pk}/"
         client.get(url)
         with CaptureQueriesContext(connection) as queries:

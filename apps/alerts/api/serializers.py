@@ -74,6 +74,9 @@ class RuleSerializer(ReasonSerializer):
     labels = serializers.DictField(child=serializers.CharField(max_length=200), required=False, default=dict)
     owner = serializers.CharField(max_length=60, required=False, allow_blank=True, default="", help_text=_OWNER)
     runbook = serializers.CharField(max_length=300, required=False, allow_blank=True, default="")
+    opens_incident = serializers.ChoiceField(
+        choices=list(choices.INCIDENTS), required=False, allow_blank=True, default="", help_text="Severity; empty: it opens none."
+    )
     enabled = serializers.BooleanField(required=False, default=True)
     is_default = serializers.BooleanField(read_only=True)
     slo = serializers.CharField(read_only=True, help_text="The short name of the SLO that it belongs to; empty: none.")
@@ -89,6 +92,7 @@ class RuleSerializer(ReasonSerializer):
             "critical": threshold_written(series, instance.comparison, instance.critical),
             "labels": dict(instance.labels),
             "owner": instance.owner.slug if instance.owner else "",
+            "opens_incident": instance.opens_incident,
             "enabled": instance.enabled,
             "is_default": instance.is_default,
             "slo": instance.slo.name if instance.slo else "",

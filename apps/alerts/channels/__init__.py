@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from apps.alerts import channel_choices as choices
 from apps.alerts.channels.base import Channel
+from apps.alerts.channels.budget_webhook import BudgetWebhook
 from apps.alerts.channels.email import Email
 from apps.alerts.channels.ntfy import Ntfy
 from apps.alerts.channels.pagerduty import PagerDuty
@@ -17,3 +18,5 @@ CHANNELS: dict[str, Channel] = {
     choices.PAGERDUTY: PagerDuty(),
     choices.NTFY: Ntfy(),
 }
+BUDGET_WEBHOOK: Channel = BudgetWebhook()
+"""Not one that people make: budgets name these by themselves."""

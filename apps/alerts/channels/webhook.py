@@ -38,7 +38,7 @@ def event(message: Message, event_id: str) -> dict[str, Any]:
         "specversion": "1.0",
         "id": event_id,
         "source": f"/bulkhead/{message.environment}/{message.organisation}",
-        "type": f"io.bulkhead.alert.{message.what}.v1",
+        "type": f"io.bulkhead.{message.what if '.' in message.what else f'alert.{message.what}'}.v1",
         "subject": message.key,
         "time": message.at,
         "datacontenttype": "application/json",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 RUNS = timedelta(minutes=15)
 """A runaway whose last hour ended longer ago is over."""
 
+_MONEY = ("spent", "usual", "highest", "allowed")
+
 
 def read(look: Look, rules: Sequence[AlertRule]) -> Samples:
     """``look.Read``. value: the worst hour's spend, times what would not have been flagged; 0 for keys that do not run away."""
@@ -25,7 +27,8 @@ def read(look: Look, rules: Sequence[AlertRule]) -> Samples:
     for row in rows.order_by("starts_at"):
         spent, allowed = int(row.evidence.get("spent", 0)), int(row.evidence.get("allowed", 0))
         value = spent / allowed if allowed > 0 else 0.0
-        evidence = {**row.evidence, "anomaly_id": str(row.pk)}
+        evidence = {f"{name}_nano" if name in _MONEY else name: found_value for name, found_value in row.evidence.items()}
+        evidence["anomaly_id"] = str(row.pk)
         if row.subject not in found or value > (found[row.subject].value or 0):
             found[row.subject] = Sample(value, int(row.evidence.get("requests", 0)), evidence=evidence)
     worst = sorted(found, key=lambda key: (-(found[key].value or 0), key))[:MOST_SUBJECTS]

@@ -29,6 +29,8 @@ FINE_S = 10_800
 """Up to this length what summaries do not tell apart is read by the minute, beyond by the hour."""
 LEAST_EXPECTED = 30
 """So many requests in the same window a day before (and a week before, where that is known) make nothing at all a surprise."""
+PATIENT_S = 1_800
+"""What is too quiet for a shorter window is a surprise where nothing came for so long."""
 _COUNTED = ", ".join(COUNTS)
 _HISTOGRAM_COLUMNS = "h_total, h_first_token"
 
@@ -198,8 +200,17 @@ def _expected(look: Look, by: str, window_s: int, group: Sequence[AlertRule], tr
 
 
 def expected_of(scope: Scope, by: str, subjects: Iterable[str], at: datetime, window_s: int) -> frozenset[str]:
-    """Of some subjects without traffic, those that should have some; three queries at most, none without subjects."""
+    """Of some subjects without traffic in a window, those that should have some; seven queries at most, none without subjects."""
     silent = sorted(subjects)
+    found = _surprising(scope, by, silent, at, window_s)
+    rest = [subject for subject in silent if subject not in found]
+    if rest and window_s < PATIENT_S:
+        lately = counts_in(scope, by, at - timedelta(seconds=PATIENT_S), at, rest)
+        found |= _surprising(scope, by, [subject for subject in rest if not lately.get(subject)], at, PATIENT_S)
+    return found
+
+
+def _surprising(scope: Scope, by: str, silent: Sequence[str], at: datetime, window_s: int) -> frozenset[str]:
     if not silent:
         return frozenset()
     window, day, week = timedelta(seconds=window_s), timedelta(days=1), timedelta(days=7)

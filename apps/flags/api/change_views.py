@@ -14,10 +14,11 @@ from apps.accounts.api.errors import ApiError
 from apps.accounts.api.serializers import ReasonSerializer, StrictSerializer
 from apps.flags.change_choices import STATES, VERDICTS
 from apps.flags.change_models import ChangeRequest
+from apps.flags.change_rows import fingerprint, told_of
 from apps.flags.change_selectors import changes_of
-from apps.flags.changes import change_approve, change_reject, change_review, change_withdraw, fingerprint, told_of
+from apps.flags.changes import change_approve, change_reject, change_review, change_withdraw
 from apps.flags.consequences import Prediction
-from apps.flags.foretelling import flip_foretell, flip_keep
+from apps.flags.foretelling import change_foretell, flip_keep
 from apps.publishing.api.resources import CollectionView, ReadableView, Resource
 
 
@@ -122,9 +123,8 @@ class ChangeApproveView(ChangeResource):
         return self.decided(ApproveSerializer, self.approve)
 
     def approve(self, row: ChangeRequest, given: dict[str, Any]) -> ChangeRequest:
-        if row.flag is not None and row.at is None and not row.gives:  # one that happens now; of a later one nothing is measured yet
-            row.flag.organisation = self.organisation
-            self.foretold = flip_foretell(row.flag, on=row.turn_on, share=row.share, simulated_only=row.simulated_only)
+        row.organisation = self.organisation
+        self.foretold = change_foretell(row)
         return change_approve(actor=self.actor, change=row, reason=self.reason, seen=given["seen"])
 
     def written(self, row: Any, *, created: bool = False, more: Mapping[str, Any] | None = None) -> Response:

@@ -24,7 +24,7 @@ class TwoPersonRuleSerializer(ReasonSerializer):
     kind = serializers.CharField(max_length=10, allow_blank=True, default="", help_text="Of flag; empty: all.")
     subject_kind = serializers.CharField(max_length=20, allow_blank=True, default="", help_text="What it is about; empty: anything.")
     environment = serializers.CharField(max_length=20, allow_blank=True, default="", help_text="That it acts on; empty: all.")
-    team = serializers.CharField(max_length=60, allow_blank=True, default="", help_text="Slug of the team that owns the flag.")
+    team = serializers.CharField(max_length=60, allow_blank=True, default="", help_text="Slug of who owns the flag, or what it is about.")
     turning = serializers.ChoiceField(choices=list(TURNING.items()), default="on")
     words = serializers.CharField(read_only=True, help_text="The rule for people.")
     why = serializers.CharField(read_only=True)

@@ -6,7 +6,8 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from apps.flags.consequences import BudgetChange, Line
+from apps.flags.afterwards import Line
+from apps.flags.consequences import BudgetChange
 from apps.flags.flip_views import request_url
 from apps.flags.models import ChangeRequest
 from apps.ui.format import NOTHING, compact, dollars, duration

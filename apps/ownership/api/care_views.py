@@ -97,6 +97,9 @@ class SlaSerializer(ReasonSerializer):
     first_token_ms = serializers.IntegerField(allow_null=True, default=None, min_value=0, help_text="p95 to the first token; null: none.")
     first_token_warn_ms = serializers.IntegerField(allow_null=True, default=None, min_value=0)
     first_token_page_ms = serializers.IntegerField(allow_null=True, default=None, min_value=0)
+    latency_ms = serializers.IntegerField(allow_null=True, default=None, min_value=0, help_text="p95 to the whole answer; null: none.")
+    latency_warn_ms = serializers.IntegerField(allow_null=True, default=None, min_value=0)
+    latency_page_ms = serializers.IntegerField(allow_null=True, default=None, min_value=0)
 
     def to_representation(self, instance: Sla) -> dict[str, Any]:
         return {
@@ -110,9 +113,11 @@ class SlaSerializer(ReasonSerializer):
             "first_token_ms": instance.ttft_ms,
             "first_token_warn_ms": instance.ttft_warn_ms,
             "first_token_page_ms": instance.ttft_page_ms,
+            **{name: getattr(instance, name) for name in LATENCY},
         }
 
 
+LATENCY = ("latency_ms", "latency_warn_ms", "latency_page_ms")
 _FIELDS = {"ttft_ms": "first_token_ms", "ttft_warn_ms": "first_token_warn_ms", "ttft_page_ms": "first_token_page_ms"}
 """The service's names of fields that the API calls otherwise."""
 
@@ -149,6 +154,7 @@ class SlaResource(Resource):
                 ttft_ms=values["first_token_ms"] or None,
                 ttft_warn_ms=values["first_token_warn_ms"] or None,
                 ttft_page_ms=values["first_token_page_ms"] or None,
+                **{name: values[name] or None for name in LATENCY},
                 reason=self.reason,
             )
         except ServiceError as error:

@@ -11,9 +11,10 @@ from apps.accounts.api.serializers import ReasonSerializer
 from apps.audit.errors import ServiceError
 from apps.ownership.models import Service, Team
 from apps.ownership.selectors import services, team_get, teams
+from apps.ownership.service_deletion import service_delete
 from apps.ownership.services import service_ensure, team_ensure, team_update
 from apps.ownership.team_deletion import team_delete
-from apps.publishing.api.resources import CreatableView, EditableView, ObjectView, Resource
+from apps.publishing.api.resources import CreatableView, ObjectView, Resource
 
 
 class TeamSerializer(ReasonSerializer):
@@ -85,10 +86,14 @@ class ServicesView(ServiceResource, CreatableView):
         return service_ensure(actor=self.actor, team=team, slug=slug, name=values["name"])
 
 
-class ServiceView(ServiceResource, EditableView):
-    """One service. Two teams may each have one of the same slug: name it by its id then."""
+class ServiceView(ServiceResource, ObjectView):
+    """One service. Two teams may each have one of the same slug: name it by its id then. ``DELETE`` is refused while anything
+    hangs on it."""
 
     def change(self, row: Service, values: dict[str, Any]) -> Service:
         if values["team"]["slug"] != row.team.slug:
             raise ServiceError("A service's team never changes: make a new service in the other team.", "team")
         return service_ensure(actor=self.actor, team=row.team, slug=row.slug, name=values["name"] or row.slug)
+
+    def remove(self, row: Service) -> None:
+        service_delete(actor=self.actor, service=row, reason=self.reason)

@@ -1,11 +1,49 @@
 """Wire formats: pure translation, no sockets, one file each. They do not know each other.
 
-``DIALECTS`` is the register: a provider's ``kind`` names its dialect here and nowhere else.
+``DIALECTS`` is the register of what providers speak: a provider's ``kind`` names its dialect here and nowhere else. ``FRONTS`` is that
+of what apps may speak beside OpenAI's chat completions, ``NATIVES`` of what passes through where both speak the same, ``BACKS`` of
+formats by name, ``EMBEDDERS`` of those that have embeddings.
 """
 
+from apps.proxy.dialects.anthropic import AnthropicBack, AnthropicFront, AnthropicNative
 from apps.proxy.dialects.base import Dialect, StreamWatch
+from apps.proxy.dialects.completions import CompletionsFront, CompletionsNative
+from apps.proxy.dialects.gemini import GeminiArrayFront, GeminiBack, GeminiFront, GeminiNative
+from apps.proxy.dialects.gemini_embeddings import GeminiEmbeddings
+from apps.proxy.dialects.natives import Native
 from apps.proxy.dialects.openai import OpenAIDialect
+from apps.proxy.dialects.responses import ResponsesBack, ResponsesFront
+from apps.proxy.dialects.responses_watch import ResponsesNative
+from apps.proxy.dialects.translated import TranslatedDialect
+from apps.proxy.dialects.translation import Back, Embedder, Front
 
-DIALECTS: dict[str, Dialect] = {"openai": OpenAIDialect()}
+FRONTS: dict[str, Front] = {
+    "anthropic": AnthropicFront(),
+    "completions": CompletionsFront(),
+    "gemini": GeminiFront(),
+    "gemini-array": GeminiArrayFront(),
+    "responses": ResponsesFront(),
+}
+NATIVES: dict[str, Native] = {
+    "anthropic": AnthropicNative(),
+    "completions": CompletionsNative(),
+    "gemini": GeminiNative(),
+    "responses": ResponsesNative(),
+}
+BACKS: dict[str, Back] = {
+    "anthropic": AnthropicBack(),
+    "gemini": GeminiBack(),
+    "responses": ResponsesBack(),
+}
+EMBEDDERS: dict[str, Embedder] = {"gemini": GeminiEmbeddings()}
+DIALECTS: dict[str, Dialect] = {
+    "openai": OpenAIDialect(),
+    "azure": OpenAIDialect(secret_header=b"api-key: %b"),
+    "anthropic": TranslatedDialect(
+        BACKS["anthropic"], secret_header=b"x-api-key: %b", headers={b"anthropic-version": b"2023-06-01"}, probe="/models"
+    ),
+    "gemini": TranslatedDialect(BACKS["gemini"], secret_header=b"x-goog-api-key: %b", probe="/models"),
+    "responses": TranslatedDialect(BACKS["responses"], secret_header=b"authorization: Bearer %b", probe="/models"),
+}
 
-__all__ = ["DIALECTS", "Dialect", "StreamWatch"]
+__all__ = ["BACKS", "DIALECTS", "EMBEDDERS", "FRONTS", "NATIVES", "Back", "Dialect", "Front", "Native", "StreamWatch", "TranslatedDialect"]

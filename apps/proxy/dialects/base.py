@@ -16,9 +16,10 @@ PROBE = "probe"
 
 
 class Answer(NamedTuple):
-    """What a whole JSON answer says of itself. tokens None: it reported no usage."""
+    """What a whole JSON answer says of itself. tokens None: it reported no usage. body: what the app is given, where not what came."""
 
     tokens: Tokens | None
+    body: bytes | None = None
 
 
 class StreamWatch(Protocol):
@@ -28,18 +29,31 @@ class StreamWatch(Protocol):
     content of what it passes. At the end ``rest`` is what was held back: the last event is given only after the record is written.
     """
 
-    tokens: Tokens | None
-    finished: bool
-    """The stream said that it is complete: its end is an end, not a cut."""
-    error: str
-    """The in-band error that the provider sent; empty when none."""
-    has_output: bool
-    """Real output has shown, not only a preamble."""
-    failed: str
-    """Why what it says cannot be given to the app (a continuation that is none); empty while it can."""
-    rest: bytes
-    passed_bytes: int
-    """Of the body, in chunks that went on as they lie on the wire (``passes``)."""
+    @property
+    def tokens(self) -> Tokens | None: ...
+
+    @property
+    def finished(self) -> bool:
+        """The stream said that it is complete: its end is an end, not a cut."""
+
+    @property
+    def error(self) -> str:
+        """The in-band error that the provider sent; empty when none."""
+
+    @property
+    def has_output(self) -> bool:
+        """Real output has shown, not only a preamble."""
+
+    @property
+    def failed(self) -> str:
+        """Why what it says cannot be given to the app (a continuation that is none); empty while it can."""
+
+    @property
+    def rest(self) -> bytes: ...
+
+    @property
+    def passed_bytes(self) -> int:
+        """Of the body, in chunks that went on as they lie on the wire (``passes``)."""
 
     def feed(self, chunk: bytes) -> bytes: ...
 
@@ -54,7 +68,11 @@ class StreamWatch(Protocol):
 
 
 class Dialect(Protocol):
+    """Where ``translates`` is set, requests are made by ``apps.proxy.translate`` and none of the methods but the first is called."""
+
     name: str
+    translates: bool
+    """Its requests and answers are not OpenAI's."""
 
     def request_heads(self, *, base_path: str, host: bytes, secret: bytes | None) -> dict[str, bytes]:
         """Rendered request heads by kind of request, each ending before ``content-length``'s value.

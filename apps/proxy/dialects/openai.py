@@ -18,19 +18,26 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_TOKENS", "PATHS", "OpenAIDialect", "OpenAIStream", "chat_extras"]
 
-PATHS = {"chat": "/chat/completions", "embeddings": "/embeddings"}
+PATHS = {"chat": "/chat/completions", "embeddings": "/embeddings", "responses": "/responses", "completions": "/completions"}
+"""The last two are for what apps send in these formats, to servers that are known to speak them."""
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 _OWN_CAP_FIELD_HOSTS = (b"api.openai.com", b"openai.azure.com")
 """Hosts whose newer models refuse ``max_tokens``; everybody else may know only that."""
 
 
 class OpenAIDialect:
+    """secret_header: how the credential is said, with ``%b`` for it."""
+
     name = "openai"
+    translates = False
+
+    def __init__(self, secret_header: bytes = b"authorization: Bearer %b") -> None:
+        self._secret_header = secret_header
 
     def request_heads(self, *, base_path: str, host: bytes, secret: bytes | None) -> dict[str, bytes]:
         shared = b"host: %b\r\n" % host
         if secret is not None:
-            shared += b"authorization: Bearer %b\r\n" % secret
+            shared += self._secret_header % secret + b"\r\n"
         shared += b"accept-encoding: identity\r\nuser-agent: bulkhead\r\n"
         heads = {PROBE: b"GET %b/models HTTP/1.1\r\n%b\r\n" % (base_path.encode(), shared)}
         shared += b"content-type: application/json\r\n"

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from apps.contracts.usage import TokenDetails, Tokens
+from apps.proxy.dialects.wire_json import written
 
 NOTHING = msgspec.Raw(b"")
 """A field that is not there. (A union of Raw with None would take nothing but null.)"""
@@ -19,7 +20,10 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class PromptDetails(msgspec.Struct):
+    """cache_write_tokens: not OpenAI's; what backs of other formats say of tokens that were written to a cache."""
+
     cached_tokens: int | None = 0
+    cache_write_tokens: int | None = 0
     audio_tokens: int | None = 0
     image_tokens: int | None = 0
 
@@ -104,6 +108,8 @@ def tokens_of(usage: Usage, service_tier: Any = None) -> Tokens:
         cache_read=(prompt.cached_tokens or 0) if prompt is not None else 0,
         reasoning=(completion.reasoning_tokens or 0) if completion is not None else 0,
     )
+    if prompt is not None and prompt.cache_write_tokens:
+        tokens.cache_write = prompt.cache_write_tokens
     if (
         (prompt is not None and (prompt.audio_tokens or prompt.image_tokens))
         or (completion is not None and (completion.audio_tokens or completion.image_tokens))
@@ -151,8 +157,4 @@ def json_object(data: bytes) -> dict[str, Any] | None:
 
 def encode_event(payload: dict[str, Any]) -> bytes:
     """One server-sent event."""
-    try:
-        body = encode(payload)
-    except UnicodeEncodeError:  # half of a surrogate pair: only its escape can be written
-        body = json.dumps(payload, separators=(",", ":")).encode()
-    return b"data: %b\n\n" % body
+    return b"data: %b\n\n" % written(payload)

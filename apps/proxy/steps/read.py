@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from apps.proxy.dialects.openai import chat_extras
+from apps.proxy.dialects.wire_json import written
 from apps.proxy.errors import Refusal
 
 if TYPE_CHECKING:
@@ -55,6 +56,14 @@ def read(exchange: Exchange, runtime: Runtime) -> Refusal | None:
             twice = duplicate_key(body)
         if twice is not None:
             return Refusal("duplicate_key", STEP, f"The key {twice[:80]!r} occurs twice in one object: send it once.", twice[:80])
+    if exchange.caller is not None:
+        found = exchange.caller.read(payload)
+        if isinstance(found, Refusal):
+            return found
+        payload = found
+        exchange.body = written(payload)
+        if len(exchange.body) > len(body):  # the bound is of the longer one: providers may be sent either
+            body = exchange.body
     exchange.payload = payload
     exchange.input_bound = len(body)
     model = payload.get("model")
@@ -66,7 +75,10 @@ def read(exchange: Exchange, runtime: Runtime) -> Refusal | None:
         return Refusal("invalid_field", STEP, f"The field 'model' is longer than {MAX_MODEL_LENGTH} characters.", "model")
     exchange.requested_model = model
     if exchange.kind == "chat":
-        return _read_chat(exchange, payload)
+        refusal = _read_chat(exchange, payload)
+        if exchange.caller is not None and exchange.caller.own is not None and not exchange.unbounded:
+            exchange.unbounded = f"{exchange.caller.own.field} is not known to the proxy"
+        return refusal
     if "input" not in payload:
         return Refusal("missing_field", STEP, "The field 'input' is missing: a text or a list of texts.", "input")
     return None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import template
+from django.template.loader import render_to_string
 
 from apps.accounts.scope import scope_choose
 from apps.audit.models import AuditEvent
@@ -40,11 +41,12 @@ def running_on(counts: Mapping[int, int], number: int, total: int) -> str:
     return f"{counts[number]} of {total}" if counts.get(number) else ""
 
 
-@register.inclusion_tag("publishing/managed_mark.html", takes_context=True)
-def managed_mark(context: template.Context, kind: str, object_id: object, rows: Iterable[Any] = (), path: str = "pk") -> dict[str, Any]:
+@register.simple_tag(takes_context=True)
+def managed_mark(context: template.Context, kind: str, object_id: object, rows: Iterable[Any] = (), path: str = "pk") -> str:
     """Beside a name: that a document manages the thing. rows, path: the other things on the page and where in one its id is
-    (``budget.pk``), so that one query asks for all."""
-    return {"mark": mark_of(context, kind, object_id, [_at(row, path) for row in rows])}
+    (``budget.pk``), so that one query asks for all. They are looked at once, for the first of them."""
+    mark = mark_of(context, kind, object_id, (_at(row, path) for row in rows))
+    return "" if mark is None else render_to_string("publishing/managed_mark.html", {"mark": mark})
 
 
 @register.inclusion_tag("publishing/managed_notice.html", takes_context=True)

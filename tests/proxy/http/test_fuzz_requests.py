@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from apps.proxy.http.types import Request
 from tests.proxy.http.memory import cut, serve_bytes
+from tests.scale import examples
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +66,7 @@ def meaning(request: Request) -> tuple[object, ...]:
     return request.method, request.path, request.query, request.headers, request.body, request.http_10
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(STREAM, PLACES)
 def test_any_chunking_gives_the_same_requests(stream: bytes, places: list[int]) -> None:
     whole, first = serve_bytes([stream])
@@ -167,7 +168,7 @@ def compare(stream: bytes) -> None:
         assert len(ours) == len(theirs)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(STREAM)
 def test_valid_requests_mean_the_same_to_h11(stream: bytes) -> None:
     compare(stream)
@@ -264,7 +265,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(stream)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(mutated())
 @example(b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n")
 @example(b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -273,7 +274,7 @@ def test_mutated_requests_mean_the_same_to_h11_or_are_refused(stream: bytes) -> 
     compare(stream)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(mutated(), PLACES)
 def test_chunking_never_changes_what_is_accepted_or_refused(stream: bytes, places: list[int]) -> None:
     whole, first = serve_bytes([stream])

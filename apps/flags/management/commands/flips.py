@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from apps.accounts.models import MAIN_ORGANISATION
 from apps.accounts.selectors import organisation_get
-from apps.flags.consequences import WITHIN, Line
+from apps.flags.afterwards import WITHIN, Line
 from apps.flags.flips import compared_all, flips_measure, flips_of
 from apps.ui.format import NOTHING, dollars, duration
 

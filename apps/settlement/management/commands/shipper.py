@@ -18,10 +18,11 @@ from django.db.backends.signals import connection_created
 from apps.contracts.captures import SPOOL
 from apps.contracts.env import Reader
 from apps.settlement.captures import CaptureSpool
+from apps.settlement.host_lock import HostLock, ShipperBusy
 from apps.settlement.metrics import ShipperMetrics
 from apps.settlement.presence import organisation_name
 from apps.settlement.scrape import ScrapePort
-from apps.settlement.shipper import HostLock, Shipper, ShipperBusy
+from apps.settlement.shipper import Shipper
 from controlplane import env
 
 if TYPE_CHECKING:
