@@ -69,8 +69,8 @@ def traffic_in(
 
 
 def traffic_points(scope: Scope, dimension: Dimension, value: str, start: datetime, end: datetime, *, now: datetime) -> list[Point]:
-    """A range of one route or model in steps, those without traffic too."""
-    return traffic_series(scope, start, end, dimension=dimension, value=value, now=now).points
+    """A range of one route or model in steps, those without traffic too; the last may only have begun."""
+    return traffic_series(scope, start, end, dimension=dimension, value=value, begun=True, now=now).points
 
 
 def gaps_in(scope: Scope, dimension: Dimension, values: Sequence[str], start: datetime, end: datetime, *, now: datetime) -> dict[str, Gaps]:

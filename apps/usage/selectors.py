@@ -29,12 +29,14 @@ def traffic_series(
     value: str = "",
     whole: Sequence[Group] | None = None,
     latency: bool = True,
+    begun: bool = False,
     now: datetime | None = None,
 ) -> Series:
     """Counts and latency of a range, by step and as a whole: three queries, two where nothing came since the last time.
 
     dimension, value: of one route, provider or key alone, in steps of a minute or more. whole: what ``traffic_by`` found for the
     same range and time under ``""``, where that was asked already. latency: of each step too; it costs a query.
+    begun: a step that has only begun too, where it has traffic: shares and percentiles can be read from it, rates cannot.
     """
     now = now or datetime.now(UTC)
     start, end = aligned(start, end, now=now)
@@ -58,7 +60,7 @@ def traffic_series(
     while at < until:
         seconds = min(step, (until - at).total_seconds())
         # a step that has only begun says nothing yet; records take a second or two to arrive
-        if seconds == step or seconds >= max(SETTLING_SECONDS, step / 4):
+        if seconds == step or seconds >= max(SETTLING_SECONDS, step / 4) or (begun and at in counts):
             points.append(Point(at, seconds, counts.get(at, Totals()), *latencies.get(at, nothing)))
         at += timedelta(seconds=step)
     return Series(start, end, timedelta(seconds=step), points, whole_group.totals, whole_group.total, whole_group.first_token)

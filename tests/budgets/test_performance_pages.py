@@ -11,6 +11,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
@@ -140,6 +141,20 @@ def test_a_page_shows_its_evidence_its_verdicts_and_its_plot(admin: Client, made
     gpus = admin.get(f"/performance-budgets/{made[HOSTILE].pk}/").content.decode()
     assert "no GPUs measured" in gpus and "figure-performance" not in gpus and HOSTILE not in gpus
     assert "is no time" in admin.get(f"/performance-budgets/{made['ok'].pk}/?from=nonsense").content.decode()
+
+
+@pytest.mark.parametrize("minute", [1, 5, 40])
+def test_what_an_hour_that_has_only_begun_measured_is_drawn(
+    admin: Client, demo: Organisation, actor: Actor, monkeypatch: pytest.MonkeyPatch, minute: int
+) -> None:
+    now = datetime.now(UTC).replace(hour=13, minute=minute, second=17)
+    settle(many(demo, 150, now))
+    monkeypatch.setattr(timezone, "now", lambda: now)
+    more = {"owner_email": "ada@example.test", "window": "week", "scope": "model", "scope_id": "m"}
+    row = performance_budget_set(actor=actor, organisation=demo, name="all of it", metric="cost_per_request", bound="0.001", **more)
+    performance_evaluate()
+    page = admin.get(f"/performance-budgets/{row.pk}/").content.decode()
+    assert "is above the bound of $0.001" in page and "figure-performance" in page
 
 
 def test_the_verdict_as_json(admin: Client, made: dict[str, PerformanceBudget]) -> None:
