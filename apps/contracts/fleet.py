@@ -345,6 +345,25 @@ class EndpointFacts(Message, frozen=True):
     endpoints: list[ReplicaEndpoint] = []
 
 
+PROVIDER_PREFIX = "deployment:"
+"""A provider whose name begins so stands for a deployment of its organisation: ``deployment:chat-8b``. No person can name a provider so.
+Routes target it as any provider (so prices, budgets, breakers and usage need not know the difference); its one endpoint carries
+``REPLICAS_URL``, which leads nowhere: where an attempt goes is one of the deployment's ``ReplicaEndpoint``s, and the model that the
+attempt names is the endpoint's, not the target's."""
+REPLICAS_URL = "http://replicas.invalid/v1"
+REPLICAS_CHANNEL = "bulkhead_replicas"
+"""NOTIFY says the newest sequence as text when endpoints came, went or began to drain; what only their load says is found by polling.
+
+Proxies ask ``proxy_api.proxy_replicas(epoch bigint, after bigint)``, which gives rows ``(epoch bigint, sequence bigint, whole boolean,
+endpoint jsonb)``: at least one, the first three equal in all; ``endpoint`` is a ``ReplicaEndpoint`` as JSON, or NULL in the only row where
+nothing changed. (0, 0), an epoch that is not the present one, or a sequence that is too old or was not given yet, get ``whole``."""
+
+
+def deployment_of(provider: str) -> str:
+    """The deployment that a provider's name stands for; empty for an ordinary provider."""
+    return provider[len(PROVIDER_PREFIX) :] if provider.startswith(PROVIDER_PREFIX) else ""
+
+
 # Credentials and digests
 
 TOKEN_PREFIX = "bhj_"
