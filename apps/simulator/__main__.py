@@ -19,7 +19,7 @@ STARTED = "SIMULATION {name}: a simulated provider, not a real one, at {url}"
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m apps.simulator", description="A simulated OpenAI-compatible provider.")
+    parser = argparse.ArgumentParser(prog="python -m apps.simulator", description="A simulated provider, in the wire formats of several.")
     parser.add_argument("--name", default="sim-east", help="how it calls itself in every answer (letters, digits, . _ -)")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: the system chooses one")

@@ -6,51 +6,22 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
-from typing import Protocol
 
 from apps.simulator import openai
 from apps.simulator.behaviour import Behaviour, Resolved
 from apps.simulator.bill import RequestLine
 from apps.simulator.faults import Fault
 from apps.simulator.http import LAST_CHUNK, Exchange, Step, chunk
+from apps.simulator.wire import JSON, Events, Format
 
-JSON = b"content-type: application/json\r\n"
-SSE = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
 MAX_WRITE = 16 * 1024
 """Events without a pause between them share a write of at most about so many bytes."""
-
-
-class Events(Protocol):
-    """Writes the events of one streamed answer in one wire format."""
-
-    @property
-    def error(self) -> bytes:
-        """The error that ends a stream, as event."""
-
-    @property
-    def malformed(self) -> bytes: ...
-
-    def opening(self, index: int, choice: openai.Choice) -> bytes: ...
-
-    def pieces(self, index: int, choice: openai.Choice, tokens_per_event: int) -> Iterator[tuple[int, bytes]]:
-        """(tokens, event) for each piece of the content."""
-
-    def closing(self, index: int, choice: openai.Choice) -> bytes: ...
-
-    def ending(self, *, usage: bool, done: bool) -> bytes:
-        """What follows the finish reasons. usage, done: whether it says what was used, and that it is whole."""
-
-
-class ErrorBody(Protocol):
-    """An error's body in one wire format."""
-
-    def __call__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> bytes: ...
 
 
 class Answer:
     """All that an answer's generator needs; ``line`` is kept up to date, so that it is right whenever the client leaves."""
 
-    __slots__ = ("behaviour", "clock", "created", "error_body", "exchange", "fault", "first_byte_s", "headers", "line", "ordinal")
+    __slots__ = ("behaviour", "clock", "created", "exchange", "fault", "first_byte_s", "form", "headers", "line", "ordinal")
 
     def __init__(
         self,
@@ -63,9 +34,9 @@ class Answer:
         ordinal: int,
         created: int,
         clock: Callable[[], float],
-        error_body: ErrorBody = openai.error_body,
+        form: Format,
     ) -> None:
-        self.error_body = error_body
+        self.form = form
         self.exchange = exchange
         self.line = line
         self.behaviour: Behaviour = resolved.behaviour
@@ -101,7 +72,8 @@ def refusal(answer: Answer, status: int, message: str, *, param: str | None = No
     headers = answer.headers
     if fault.kind == "status" and fault.retry_after is not None:
         headers += _retry_after(fault.retry_after, fault.spelling)
-    body = answer.error_body(status, message, param=param, code=code)
+    body = answer.form.error_body(status, message, param=param, code=code)
+    headers += answer.form.error_headers(status, code)
     content_type = JSON
     if fault.kind == "status" and fault.body == "html":
         content_type = b"content-type: text/html\r\n"
@@ -158,13 +130,13 @@ def json_answer(answer: Answer, body: bytes, *, output_tokens: int) -> Iterator[
 
 
 def stream_answer(answer: Answer, events: Events, choices: list[openai.Choice], *, output_tokens: int) -> Iterator[Step]:
-    """Server-sent events at the set speed: the beginnings, content, finish reasons, the end. output_tokens: of the whole, as billed."""
+    """A stream's events at the set speed: the beginnings, content, finish reasons, the end. output_tokens: of the whole, as billed."""
     line, fault, exchange = answer.line, answer.fault, answer.exchange
     speed, per_event = answer.behaviour.tokens_per_second, answer.behaviour.tokens_per_event
     frame = chunk if exchange.chunks else bytes
     yield from answer.opening()
     line.status = 200
-    pending = exchange.head(200, answer.headers + SSE, None)
+    pending = exchange.head(200, answer.headers + answer.form.stream_headers, None)
     if fault.kind == "stall" and fault.where == "first_token":
         yield pending
         pending = b""

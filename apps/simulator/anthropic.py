@@ -5,12 +5,16 @@ What is said, how long it is and what it costs are the same as in OpenAI's forma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from apps.simulator.counting import BYTES_PER_TOKEN, text_tokens
 from apps.simulator.openai import EXTENSION, SIMULATED, ChatCall, Choice, Refused, arguments, encode
+from apps.simulator.wire import Asked, Usage
 
+PATH = re.compile(r"/v1/messages")
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -31,8 +35,20 @@ def error_body(status: int, message: str, *, param: str | None = None, code: str
     return encode({"type": "error", "error": {"type": kind, "message": message}, "request_id": None, SIMULATED: True})
 
 
-def chat_call(body: dict[str, Any]) -> ChatCall:
+def models_body(names: list[str], created: int) -> bytes:
+    made = datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z")
+    rows = [{"type": "model", "id": name, "display_name": name, "created_at": made} for name in names]
+    ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+    return encode({"data": rows, "has_more": False, **ends, SIMULATED: True})
+
+
+def chat_call(asked: Asked) -> ChatCall:
     """The request as a chat call. Raises Refused."""
+    return read(asked.body)
+
+
+def read(body: dict[str, Any]) -> ChatCall:
+    """The same of a body alone. Raises Refused."""
     if not isinstance(body.get("max_tokens"), int):
         raise Refused("max_tokens: Field required")
     messages = body.get("messages")
@@ -76,8 +92,9 @@ def _text(content: Any) -> Any:
     return content
 
 
-def answer_body(answer_id: str, call: ChatCall, choice: Choice, usage: dict[str, Any] | None) -> bytes:
-    """The JSON answer."""
+def answer_body(answer_id: str, created: int, call: ChatCall, choices: list[Choice], usage: Usage | None) -> bytes:
+    """The JSON answer; it has one choice."""
+    choice = choices[0]
     if choice.tool is None:
         block: dict[str, Any] = {"type": "text", "text": choice.text}
     else:
@@ -96,7 +113,7 @@ def _reason(call: ChatCall, choice: Choice) -> str:
     return _REASONS.get(choice.finish_reason, choice.finish_reason)
 
 
-def _usage(usage: dict[str, Any]) -> dict[str, int]:
+def _usage(usage: Usage) -> dict[str, int]:
     return {
         "input_tokens": usage["prompt_tokens"],
         "cache_creation_input_tokens": 0,
@@ -111,7 +128,7 @@ class Events:
     error = b"event: error\ndata: " + error_body(529, "Overloaded (simulated).") + b"\n\n"
     malformed = MALFORMED
 
-    def __init__(self, answer_id: str, call: ChatCall, usage: dict[str, Any]) -> None:
+    def __init__(self, answer_id: str, created: int, call: ChatCall, usage: Usage) -> None:
         self._call = call
         self._id = answer_id
         self._usage = usage

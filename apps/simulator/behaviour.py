@@ -65,7 +65,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     first_byte_ms: delay before the headers. tokens_per_second: generation speed, 0 for at once; a JSON answer takes
     the time its tokens take. tokens_per_event: tokens in one event of a stream. output_tokens: length of an answer
     whose request asks for none. errors: the error mix. faults: steps consumed one per request, before the error mix.
-    embedding_dimensions: of vectors whose request names none. continues: goes on from a last assistant message, and repeats an answer's
+    embedding_dimensions: of vectors whose request names none. calls_tools: calls the first tool that it is offered, until a result
+    came back; otherwise it calls what it is made to call. continues: goes on from a last assistant message, and repeats an answer's
     last words when it is asked to; otherwise that is one message more, and the answer begins anew.
     """
 
@@ -77,6 +78,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     faults: list[str | Fault] = []
     embedding_dimensions: int = 64
     continues: bool = True
+    calls_tools: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.tokens_per_second < 1e9:
@@ -107,16 +109,18 @@ DEFAULT_PRICE = Price(input=150_000_000, output=600_000_000)
 class Scenario(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The whole document.
 
-    models: overrides by model name. prices: by model name; ``*`` for all others. api_keys: bearer tokens that are let in,
-    null for all. served: names that ``/v1/models`` lists. only_served: refuse other models with 404.
-    reset_connections: so many further connections are reset as soon as they are made. down: the error status that everything
-    under ``/v1`` answers with, 0 for none.
+    models: overrides by model name. prices: by model name; ``*`` for all others. api_keys: keys and tokens that are let in,
+    null for all; ``ACCESS:SECRET`` for signed requests. region: that signatures and addresses must name, empty for any. served: names
+    that the lists of models have. only_served: refuse other models with 404.
+    reset_connections: so many further connections are reset as soon as they are made. down: the error status that every
+    call and list answers with, 0 for none.
     """
 
     server: dict[str, Any] = {}
     models: dict[str, dict[str, Any] | None] = {}
     prices: dict[str, Price] = {}
     api_keys: list[str] | None = None
+    region: str = ""
     served: list[str] = msgspec.field(default_factory=lambda: ["sim-chat", "sim-embed"])
     only_served: bool = False
     reset_connections: int = 0

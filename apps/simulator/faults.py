@@ -5,6 +5,7 @@ Notation: ``<kind>[:<option>[=<value>],...][x<times>]``, steps joined by ``-then
     503x2-then-ok                       two 503s, then well
     429:retry-after=2x1-then-ok         one 429 with Retry-After: 2
     429:retry-after=2,spelling=date     ... as a date; ``ms``: retry-after-ms, ``azure``: x-ms-retry-after-ms
+    429:body=quota                      the account has no credit left
     400:body=context_length             the request is too long for the model's window
     stall:seconds=2x1-then-ok           one answer two seconds late
     cut:events=3                        every stream breaks off after three events
@@ -39,17 +40,18 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     * ``ok``: nothing goes wrong (a step of a script).
     * ``status``: answers ``status`` (400..599), with ``Retry-After`` where ``retry_after`` (seconds) is set, as ``spelling`` says;
-      ``body`` is OpenAI's error object, that of a request too long for the model or turned down by its content filter, an HTML page
-      as balancers send, or nothing.
+      ``body`` is the format's error object, that of a request too long for the model or turned down by its content filter or of an
+      account without credit, an HTML page as balancers send, or nothing.
     * ``cut``: closes after ``events`` events of a stream, or half a JSON body. ``clean``: the HTTP message ends properly and
       the connection lives on.
       ``rst``: by a TCP reset instead of a FIN.
     * ``stall``: says nothing for ``seconds`` (0: until the client leaves) before the headers, before the first token, or
       after ``events`` events.
     * ``reset``: a TCP reset instead of any answer.
-    * ``malformed_sse``: after ``events`` events, an event whose data is no JSON and a line that is no field; then goes on.
+    * ``malformed_sse``: after ``events`` events, an event whose data is no JSON and a line that is no field; then goes on. Of binary
+      streams: a message with a wrong checksum.
     * ``truncated_json``: half of the JSON body, as a whole HTTP message.
-    * ``missing_usage``, ``missing_done``: leaves out the usage, the ``data: [DONE]`` of a stream.
+    * ``missing_usage``, ``missing_done``: leaves out the usage, what says that a stream is whole (``data: [DONE]``).
     * ``error_event``: after ``events`` events, an error object as event, then the end of the stream.
     * ``overrun``: bills and reports ``tokens`` output tokens more than were asked for.
     """
@@ -58,7 +60,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     status: int = 500
     retry_after: float | None = None
     spelling: Literal["seconds", "ms", "azure", "date"] = "seconds"
-    body: Literal["openai", "context_length", "content_filter", "html", "empty"] = "openai"
+    body: Literal["openai", "context_length", "content_filter", "quota", "html", "empty"] = "openai"
     events: int = 1
     clean: bool = False
     rst: bool = False

@@ -12,8 +12,9 @@ from urllib.parse import unquote
 
 from apps.simulator.counting import BYTES_PER_TOKEN, text_tokens
 from apps.simulator.openai import EXTENSION, SIMULATED, ChatCall, Choice, Refused, arguments, encode
+from apps.simulator.wire import Asked, Usage
 
-_PATH = re.compile(r"/v1(?:beta)?/(?:publishers/google/)?models/(?P<model>.+):(?P<method>generateContent|streamGenerateContent)")
+PATH = re.compile(r"/v1(?:beta)?/(?:publishers/google/)?models/(?P<model>.+):(?P<method>generateContent|streamGenerateContent)")
 _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -25,12 +26,6 @@ _STATUSES = {
 }
 _REASONS = {"stop": "STOP", "length": "MAX_TOKENS", "tool_calls": "STOP"}
 _ROLES = {"model": "assistant", "user": "user"}
-
-
-def asked_of(path: str) -> tuple[str, bool] | None:
-    """(model, whether it is to stream) of a call's path; None where it is none."""
-    match = _PATH.fullmatch(path)
-    return (unquote(match["model"]), match["method"] == "streamGenerateContent") if match is not None else None
 
 
 def models_body(names: list[str]) -> bytes:
@@ -45,8 +40,13 @@ def error_body(status: int, message: str, *, param: str | None = None, code: str
     return encode({"error": {"code": status, "message": message, "status": named}, SIMULATED: True})
 
 
-def chat_call(body: dict[str, Any], model: str, *, stream: bool) -> ChatCall:
+def chat_call(asked: Asked) -> ChatCall:
     """The request as a chat call. Raises Refused."""
+    return read(asked.body, unquote(asked.match["model"]), stream=asked.match["method"] == "streamGenerateContent")
+
+
+def read(body: dict[str, Any], model: str, *, stream: bool) -> ChatCall:
+    """The same of a body alone. Raises Refused."""
     contents = body.get("contents")
     if not isinstance(contents, list) or not contents:
         raise Refused("* GenerateContentRequest.contents: contents is not specified")
@@ -105,7 +105,7 @@ def _text(content: dict[str, Any]) -> Any:
     return parts
 
 
-def _usage(usage: dict[str, Any]) -> dict[str, int]:
+def _usage(usage: Usage) -> dict[str, int]:
     prompt, output = usage["prompt_tokens"], usage["completion_tokens"]
     return {"promptTokenCount": prompt, "candidatesTokenCount": output, "totalTokenCount": prompt + output}
 
@@ -119,7 +119,7 @@ def _call(choice: Choice) -> dict[str, Any]:
     return {"functionCall": {"name": choice.tool, "args": arguments(choice)}}
 
 
-def answer_body(answer_id: str, call: ChatCall, choices: list[Choice], usage: dict[str, Any] | None) -> bytes:
+def answer_body(answer_id: str, created: int, call: ChatCall, choices: list[Choice], usage: Usage | None) -> bytes:
     """The JSON answer."""
     candidates = [
         _candidate(index, [{"text": choice.text} if choice.tool is None else _call(choice)], choice.finish_reason)
@@ -137,7 +137,7 @@ class Events:
     error = b"data: " + error_body(503, "The model is overloaded (simulated).") + b"\n\n"
     malformed = b'data: {"candidates":[{"content":\n\nthis line is no field of an event stream\n\n'
 
-    def __init__(self, answer_id: str, call: ChatCall, usage: dict[str, Any]) -> None:
+    def __init__(self, answer_id: str, created: int, call: ChatCall, usage: Usage) -> None:
         self._shared = {"modelVersion": call.model, "responseId": answer_id, SIMULATED: True}
         self._usage = usage
         self._ends: list[dict[str, Any]] = []

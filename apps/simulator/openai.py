@@ -22,7 +22,7 @@ LAST_WORDS = "Its last words are:\n\n"
 """What a request to repeat the last words and go on says before it names them."""
 
 encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
+decode = msgspec.json.Decoder().decode
 
 
 class Refused(Exception):
@@ -93,7 +93,7 @@ def _integer(value: Any, param: str, low: int, high: int) -> int:
 def read_body(body: bytes) -> dict[str, Any]:
     """The JSON object of a request. Raises Refused."""
     try:
-        document = _decode(body)
+        document = decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refused("We could not parse the JSON body of your request.") from None
     if not isinstance(document, dict):
@@ -112,6 +112,7 @@ class ChatCall(Call):
         "include_usage",
         "input_tokens",
         "limit",
+        "offered_tool",
         "schema",
         "settled",
         "stops",
@@ -143,6 +144,8 @@ class ChatCall(Call):
             raise Refused("'stop' must be a text or at most four of them", param="stop")
         self.stops: list[str] = stops
         self.forced_tool = _forced_tool(tools, body.get("tool_choice"))
+        self.offered_tool = _offered_tool(tools, body.get("tool_choice"), messages)
+        """What it may call of its own accord; None where nothing is offered, or a result has come back already."""
         self.schema = _wanted_schema(body.get("response_format"))
         self.begun, self.anchor, asked = _beginning(body, messages)
         self.settled: int | None = None
@@ -191,6 +194,23 @@ def _forced_tool(tools: Any, choice: Any) -> dict[str, Any] | None:
     if not found:
         raise Refused("'tool_choice' names no function of 'tools'", param="tool_choice")
     return found[0]
+
+
+_RESULTS = ("toolResult", "functionResponse", "function_response")
+
+
+def _is_result(message: dict[str, Any]) -> bool:
+    """It carries what a tool gave back, in any of the formats that are read as chat calls."""
+    said = message.get("content")
+    parts = [part for part in said if isinstance(part, dict)] if isinstance(said, list) else []
+    return message["role"] == "tool" or any(part.get("type") == "tool_result" or any(name in part for name in _RESULTS) for part in parts)
+
+
+def _offered_tool(tools: Any, choice: Any, messages: list[Any]) -> dict[str, Any] | None:
+    if choice not in (None, "auto") or any(_is_result(message) for message in messages):
+        return None
+    found = [tool["function"] for tool in tools or [] if isinstance(tool, dict) and isinstance(tool.get("function"), dict)]
+    return found[0] if found else None
 
 
 def _wanted_schema(wanted: Any) -> Any:
@@ -248,7 +268,7 @@ def choice_of(call: ChatCall, wanted: int, ordinal: int) -> Choice:
 def arguments(choice: Choice) -> Any:
     """Of a tool's call, as formats write them that carry no JSON inside of JSON; empty where the limit has cut them off."""
     try:
-        return _decode(choice.text.encode())
+        return decode(choice.text.encode())
     except msgspec.DecodeError:
         return {}
 

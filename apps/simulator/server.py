@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import html
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
-from apps.simulator import answers, anthropic, gemini, openai
+from apps.simulator import answers, openai
 from apps.simulator.behaviour import Control, Resolved, ScenarioError
 from apps.simulator.bill import Bill, RequestLine
 from apps.simulator.faults import OK, Fault, FaultError
+from apps.simulator.formats import OPENAI, format_of, listing_of
 from apps.simulator.http import App, Exchange, Server, Step
+from apps.simulator.wire import JSON, Asked, Format, Knock
 
-_KEY_HEADERS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
 _STATUS_MESSAGES: dict[int, tuple[str, str | None]] = {
     400: ("Invalid request (simulated).", "invalid_request"),
     401: ("Incorrect API key provided (simulated).", "invalid_api_key"),
@@ -37,6 +40,10 @@ _BODY_MESSAGES = {
     "content_filter": (
         "The response was filtered due to the prompt triggering the content management policy (simulated).",
         "content_filter",
+    ),
+    "quota": (
+        "You exceeded your current quota, please check your plan and billing details (simulated).",
+        "insufficient_quota",
     ),
 }
 _ERROR_MESSAGE = ("The server had an error while processing your request (simulated).", None)
@@ -59,10 +66,7 @@ class Simulator(App):
         self._clock: Callable[[], float] = time.monotonic
         self._marker = b"x-bulkhead-simulated: %b\r\n" % name.encode()
         self._routes: dict[str, tuple[str, Callable[[Exchange], None]]] = {
-            "/v1/chat/completions": ("POST", self._chat),
             "/v1/embeddings": ("POST", self._embeddings),
-            "/v1/messages": ("POST", self._messages),
-            "/v1/models": ("GET", self._models),
             "/sim/control": ("GET, PUT", self._control),
             "/sim/bill": ("GET", self._bill),
             "/sim/reset": ("POST", self._reset),
@@ -93,12 +97,13 @@ class Simulator(App):
 
     def handle(self, exchange: Exchange) -> None:
         route = self._routes.get(exchange.path)
+        found = format_of(exchange.path) if route is None else None
+        if found is not None:
+            route = ("POST", partial(self._chat, *found))
+        if route is None and listing_of(exchange.path, exchange.query, exchange.headers) is not None:
+            route = ("GET", self._models)
         if route is None and exchange.path.startswith("/v1/models/"):
-            route = ("GET", self._models)
-        if route is None and gemini.asked_of(exchange.path) is not None:
-            route = ("POST", self._contents)
-        if route is None and exchange.path == "/v1beta/models":
-            route = ("GET", self._models)
+            route = ("GET", self._model)
         if route is None:
             self._error(exchange, 404, f"Invalid URL ({exchange.method} {exchange.path})", code="unknown_url")
             return
@@ -119,17 +124,11 @@ class Simulator(App):
 
     # the provider's operations
 
-    def _chat(self, exchange: Exchange) -> None:
-        self._serve(exchange, "chat", self._chat_steps)
+    def _chat(self, form: Format, match: re.Match[str], exchange: Exchange) -> None:
+        self._serve(exchange, "chat", partial(self._chat_steps, form, match))
 
     def _embeddings(self, exchange: Exchange) -> None:
         self._serve(exchange, "embeddings", self._embeddings_steps)
-
-    def _messages(self, exchange: Exchange) -> None:
-        self._serve(exchange, "chat", self._messages_steps)
-
-    def _contents(self, exchange: Exchange) -> None:
-        self._serve(exchange, "chat", self._contents_steps)
 
     def _serve(self, exchange: Exchange, operation: str, steps: Callable[[Exchange, RequestLine], Iterator[Step]]) -> None:
         self._ordinal += 1
@@ -156,9 +155,7 @@ class Simulator(App):
 
         exchange.run(steps(exchange, line), end)
 
-    def _answer(
-        self, exchange: Exchange, line: RequestLine, resolved: Resolved, fault: Fault, error_body: answers.ErrorBody
-    ) -> answers.Answer:
+    def _answer(self, exchange: Exchange, line: RequestLine, resolved: Resolved, fault: Fault, form: Format) -> answers.Answer:
         return answers.Answer(
             exchange,
             line,
@@ -168,21 +165,19 @@ class Simulator(App):
             ordinal=self._ordinal,
             created=int(time.time()),
             clock=self._clock,
-            error_body=error_body,
+            form=form,
         )
 
-    def _refusal(
-        self, exchange: Exchange, line: RequestLine, refused: openai.Refused, error_body: answers.ErrorBody = openai.error_body
-    ) -> Iterator[Step]:
-        answer = self._answer(exchange, line, self.control.of(""), OK, error_body)
+    def _refusal(self, exchange: Exchange, line: RequestLine, refused: openai.Refused, form: Format = OPENAI) -> Iterator[Step]:
+        answer = self._answer(exchange, line, self.control.of(""), OK, form)
         return answers.refusal(answer, refused.status, str(refused), param=refused.param, code=refused.code)
 
     def _admit(
-        self, exchange: Exchange, line: RequestLine, call: openai.Call, error_body: answers.ErrorBody = openai.error_body
+        self, exchange: Exchange, line: RequestLine, call: openai.Call, form: Format = OPENAI
     ) -> tuple[answers.Answer, Iterator[Step] | None]:
         """The answer to a checked call, and the refusal that it meets instead, if it meets one. Raises Refused."""
         line.model = call.model
-        self._authorize(exchange)
+        self._authorize(exchange, form)
         scenario = self.control.scenario
         if scenario.only_served and call.model not in scenario.served:
             raise openai.Refused(f"The model `{call.model}` does not exist (simulated).", status=404, param="model", code="model_not_found")
@@ -193,34 +188,31 @@ class Simulator(App):
         fault = call.fault if call.fault is not None else resolved.next_fault()
         if scenario.down:
             fault = Fault(kind="status", status=scenario.down)
-        answer = self._answer(exchange, line, resolved, fault, error_body)
+        answer = self._answer(exchange, line, resolved, fault, form)
         if fault.kind != "status":
             return answer, None
         message, code = _BODY_MESSAGES.get(fault.body) or _STATUS_MESSAGES.get(fault.status, _ERROR_MESSAGE)
         return answer, answers.refusal(answer, fault.status, message, code=code)
 
-    def _authorize(self, exchange: Exchange) -> None:
-        keys = self.control.scenario.api_keys
-        headers = exchange.headers
-        sent = next((headers[name] for name in _KEY_HEADERS if name in headers), b"")
-        if keys is not None and sent.decode("latin-1").removeprefix("Bearer ") not in keys:
-            raise openai.Refused(_STATUS_MESSAGES[401][0], status=401, code="invalid_api_key")
+    def _authorize(self, exchange: Exchange, form: Format) -> None:
+        scenario = self.control.scenario
+        knock = Knock(exchange.method, exchange.path, exchange.query, exchange.headers, exchange.body)
+        form.admit(knock, scenario.api_keys, scenario.region)
 
-    def _chat_steps(self, exchange: Exchange, line: RequestLine) -> Iterator[Step]:
+    def _chat_steps(self, form: Format, match: re.Match[str], exchange: Exchange, line: RequestLine) -> Iterator[Step]:
         try:
-            call = openai.ChatCall(openai.read_body(exchange.body))
-            answer, refusal = self._admit(exchange, line, call)
+            call = form.call(Asked(match, openai.read_body(exchange.body)))
+            answer, refusal = self._admit(exchange, line, call, form)
         except openai.Refused as refused:
-            return self._refusal(exchange, line, refused)
+            return self._refusal(exchange, line, refused, form)
         if refusal is not None:
             return refusal
         choices, usage = self._said(answer, call)
-        answer_id, output = f"chatcmpl-{line.id[4:]}", usage["completion_tokens"]
+        answer_id, output = form.identity + line.id[4:], usage["completion_tokens"]
         if call.stream:
-            events = openai.ChatEvents(answer_id, answer.created, call, usage)
-            return answers.stream_answer(answer, events, choices, output_tokens=output)
-        body = openai.chat_body(answer_id, answer.created, call, choices, _told(answer, usage))
-        return answers.json_answer(answer, body, output_tokens=output)
+            return answers.stream_answer(answer, form.events(answer_id, answer.created, call, usage), choices, output_tokens=output)
+        told = None if answer.fault.kind == "missing_usage" else usage
+        return answers.json_answer(answer, form.body(answer_id, answer.created, call, choices, told), output_tokens=output)
 
     def _said(self, answer: answers.Answer, call: openai.ChatCall) -> tuple[list[openai.Choice], dict[str, Any]]:
         """What is answered, and its usage as OpenAI says it."""
@@ -228,6 +220,8 @@ class Simulator(App):
         wanted = call.output_tokens
         if not resolved.behaviour.continues:
             call.begin_anew()
+        if resolved.behaviour.calls_tools and call.forced_tool is None:
+            call.forced_tool = call.offered_tool
         choices = []
         for index in range(call.choices):
             length = round(resolved.behaviour.output_tokens.draw(resolved.rng)) if wanted is None else wanted
@@ -235,36 +229,6 @@ class Simulator(App):
         answer.line.input_tokens = call.input_tokens
         output = sum(choice.tokens for choice in choices) + (fault.tokens if fault.kind == "overrun" else 0)
         return choices, openai.usage_object(call.input_tokens, output)
-
-    def _messages_steps(self, exchange: Exchange, line: RequestLine) -> Iterator[Step]:
-        try:
-            call = anthropic.chat_call(openai.read_body(exchange.body))
-            answer, refusal = self._admit(exchange, line, call, anthropic.error_body)
-        except openai.Refused as refused:
-            return self._refusal(exchange, line, refused, anthropic.error_body)
-        if refusal is not None:
-            return refusal
-        choices, usage = self._said(answer, call)
-        answer_id, output = f"msg_{line.id[4:]}", usage["completion_tokens"]
-        if call.stream:
-            return answers.stream_answer(answer, anthropic.Events(answer_id, call, usage), choices, output_tokens=output)
-        body = anthropic.answer_body(answer_id, call, choices[0], _told(answer, usage))
-        return answers.json_answer(answer, body, output_tokens=output)
-
-    def _contents_steps(self, exchange: Exchange, line: RequestLine) -> Iterator[Step]:
-        model, stream = gemini.asked_of(exchange.path) or ("", False)
-        try:
-            call = gemini.chat_call(openai.read_body(exchange.body), model, stream=stream)
-            answer, refusal = self._admit(exchange, line, call, gemini.error_body)
-        except openai.Refused as refused:
-            return self._refusal(exchange, line, refused, gemini.error_body)
-        if refusal is not None:
-            return refusal
-        choices, usage = self._said(answer, call)
-        output = usage["completion_tokens"]
-        if call.stream:
-            return answers.stream_answer(answer, gemini.Events(line.id, call, usage), choices, output_tokens=output)
-        return answers.json_answer(answer, gemini.answer_body(line.id, call, choices, _told(answer, usage)), output_tokens=output)
 
     def _embeddings_steps(self, exchange: Exchange, line: RequestLine) -> Iterator[Step]:
         try:
@@ -279,27 +243,34 @@ class Simulator(App):
         return answers.json_answer(answer, body, output_tokens=0)
 
     def _models(self, exchange: Exchange) -> None:
-        down = self.control.scenario.down
-        if down:
-            self._error(exchange, down, _STATUS_MESSAGES.get(down, _ERROR_MESSAGE)[0])
+        listing = listing_of(exchange.path, exchange.query, exchange.headers)
+        if listing is not None and self._may_list(exchange, listing.form):
+            self._json(exchange, listing.body(self.control.scenario.served, self._started))
+
+    def _model(self, exchange: Exchange) -> None:
+        if not self._may_list(exchange, OPENAI):
             return
-        try:
-            self._authorize(exchange)
-        except openai.Refused as refused:
-            self._error(exchange, refused.status, str(refused), code=refused.code)
-            return
-        served = self.control.scenario.served
-        if exchange.path == "/v1beta/models":
-            self._json(exchange, gemini.models_body(served))
-            return
-        wanted = exchange.path.removeprefix("/v1/models").removeprefix("/")
-        if not wanted:
-            self._json(exchange, openai.models_body(served, self._started))
-        elif wanted in served:
+        wanted = exchange.path.removeprefix("/v1/models/")
+        if wanted in self.control.scenario.served:
             model = {"id": wanted, "object": "model", "created": self._started, "owned_by": "bulkhead-simulator", openai.SIMULATED: True}
             self._json(exchange, openai.encode(model))
         else:
             self._error(exchange, 404, f"The model '{wanted}' does not exist", param="model", code="model_not_found")
+
+    def _may_list(self, exchange: Exchange, form: Format) -> bool:
+        """Whether it is told the models; the refusal is sent where it is not."""
+        down = self.control.scenario.down
+        try:
+            self._authorize(exchange, form)
+            if down:
+                message, code = _STATUS_MESSAGES.get(down, _ERROR_MESSAGE)
+                raise openai.Refused(message, status=down, code=code)
+        except openai.Refused as refused:
+            headers = self._headers("") + form.error_headers(refused.status, refused.code) + JSON
+            body = form.error_body(refused.status, str(refused), param=refused.param, code=refused.code)
+            exchange.send(refused.status, headers, body)
+            return False
+        return True
 
     # the simulator's own
 
@@ -331,7 +302,9 @@ class Simulator(App):
         body = (
             f"<!doctype html><html lang=en><meta charset=utf-8><title>{name}: simulation</title>"
             f"<h1>{name}: a simulated provider</h1><p><strong>This is a simulation.</strong> Its answers are made up and cost nothing. "
-            "It speaks OpenAI's API and Anthropic's at <code>/v1</code>, Gemini's at <code>/v1beta</code>."
+            "It speaks OpenAI's formats and Anthropic's at <code>/v1</code>, Gemini's at <code>/v1beta</code>, Vertex's at "
+            "<code>/v1/projects</code>, Azure's at <code>/openai</code>, Bedrock's at <code>/model</code>, Cohere's at <code>/v2</code>, "
+            "Ollama's at <code>/api</code>."
             "<ul><li><a href=/sim/control>/sim/control</a>: behaviour (GET, PUT)"
             "<li><a href='/sim/bill?seen=no'>/sim/bill</a>: what it served<li>/sim/reset (POST): begin anew</ul></html>\n"
         )
@@ -341,16 +314,12 @@ class Simulator(App):
         return self._marker + (b"x-request-id: %b\r\nopenai-processing-ms: 0\r\n" % request_id.encode() if request_id else b"")
 
     def _json(self, exchange: Exchange, body: bytes) -> None:
-        exchange.send(200, self._headers("") + answers.JSON, body)
+        exchange.send(200, self._headers("") + JSON, body)
 
     def _error(
         self, exchange: Exchange, status: int, message: str, *, param: str | None = None, code: str | None = None, headers: bytes = b""
     ) -> None:
-        exchange.send(status, self._headers("") + headers + answers.JSON, openai.error_body(status, message, param=param, code=code))
-
-
-def _told(answer: answers.Answer, usage: dict[str, Any]) -> dict[str, Any] | None:
-    return None if answer.fault.kind == "missing_usage" else usage
+        exchange.send(status, self._headers("") + headers + JSON, openai.error_body(status, message, param=param, code=code))
 
 
 def _is_loopback(address: str) -> bool:
