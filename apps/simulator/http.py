@@ -92,6 +92,11 @@ class Exchange:
         name = self._connection.transport.get_extra_info("peername")
         return str(name[0]) if isinstance(name, tuple) else ""
 
+    @property
+    def left(self) -> bool:
+        """Whether the client is gone."""
+        return self._connection.transport.is_closing()
+
     def head(self, status: int, headers: bytes, length: int | None) -> bytes:
         """Status line and header block; length None: chunked (HTTP/1.0: until close)."""
         if length is not None:
