@@ -24,7 +24,8 @@ def error_body(status: int, message: str, *, param: str | None = None, code: str
     """Azure's error object, marked as simulated."""
     if code in ("context_length_exceeded", "content_filter", "insufficient_quota"):
         return openai.error_body(status, message, param=param, code=code)
-    return encode({"error": {"code": _CODES.get(status) or code or str(status), "message": message}, SIMULATED: True})
+    named = code if code is not None and code.isdecimal() else _CODES.get(status) or code or str(status)
+    return encode({"error": {"code": named, "message": message}, SIMULATED: True})
 
 
 def admit(knock: Knock, keys: list[str] | None, region: str) -> None:

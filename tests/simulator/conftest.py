@@ -9,7 +9,7 @@ import pytest
 
 from apps.simulator.harness import SimulatorServer
 
-DEFAULTS = {"server": {}, "prices": {}, "api_keys": None, "only_served": False, "reset_connections": 0, "down": 0}
+DEFAULTS = {"server": {}, "prices": {}, "api_keys": None, "only_served": False, "reset_connections": 0, "down": 0, "region": ""}
 
 
 @pytest.fixture(scope="session")
