@@ -14,8 +14,8 @@ from apps.proxy.dialects.bedrock import BedrockBack
 from apps.proxy.dialects.eventstream import encode
 from apps.proxy.dialects.translation import Chunk, NotAnAnswer, Unsupported
 from tests.dialects.bedrock_recordings import accumulated, learnt
+from tests.dialects.nonsense import JSON, ODD, places, spoilt
 from tests.dialects.test_bedrock_request import CALLED, CLAUDE, FORM, TOOL
-from tests.dialects.test_gemini_nonsense import JSON, ODD, places, spoilt
 from tests.scale import examples
 
 BACK = BedrockBack()

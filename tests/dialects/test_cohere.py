@@ -15,8 +15,8 @@ from tests.conformance.recordings import needs_recordings
 from tests.conformance.table import reported
 from tests.dialects.bedrock_recordings import accumulated
 from tests.dialects.cohere_recordings import ANSWER, REQUEST, STREAM, learnt, recordings_check
+from tests.dialects.nonsense import JSON, ODD, places, spoilt
 from tests.dialects.test_bedrock_request import CALLED, FORM, HI, SCHEMA, TOOL
-from tests.dialects.test_gemini_nonsense import JSON, ODD, places, spoilt
 from tests.scale import examples
 
 BACK = CohereBack()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from apps.proxy.dialects.gemini import GeminiBack, GeminiFront, GeminiNative
 from apps.proxy.dialects.translation import NotAnAnswer, Unsupported
+from tests.dialects.nonsense import JSON, ODD, places, spoilt
 from tests.scale import examples
 
 FRONT, BACK, NATIVE = GeminiFront(), GeminiBack(), GeminiNative()
-ODD = [None, True, -1, 10**30, 0.5, "", "x", "\ud83d", [], [[]], [None], ["x"], {}, {"x": {}}, {"type": []}]
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}, "signature": "QUFB"}
 BLOCKS = [{"type": "thinking", "thinking": "hm", "signature": "EuYB"}, {"type": "redacted_thinking", "data": "x"}]
@@ -126,22 +123,6 @@ SAID = {
 }
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    if path:
-        yield path
-    for key, one in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from places(one, (*path, key))
-
-
-def spoilt(whole: Any, path: tuple[Any, ...], odd: Any) -> Any:
-    """With this value at that place; what is not on the way to it is the same object."""
-    if not path:
-        return odd
-    made = copy.copy(whole)
-    made[path[0]] = spoilt(whole[path[0]], path[1:], odd)
-    return made
-
-
 def test_any_field_of_a_request() -> None:
     for whole, act in (
         (ASKED_OF_GEMINI, FRONT.read),
@@ -198,11 +179,6 @@ def test_any_field_of_what_another_provider_said() -> None:
                 continue
             for line in data.split(b"\r\n\r\n"):
                 assert not line or json.loads(line[6:])
-
-
-JSON = st.recursive(
-    st.sampled_from(ODD), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["text", "parts", "type"]), inner)
-)
 
 
 @settings(max_examples=examples(60))

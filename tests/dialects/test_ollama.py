@@ -13,9 +13,9 @@ from apps.proxy.dialects.translation import Chunk, NotAnAnswer, Sent, Unsupporte
 from tests.conformance.recordings import needs_recordings
 from tests.conformance.table import reported
 from tests.dialects.bedrock_recordings import accumulated
+from tests.dialects.nonsense import ODD, places, spoilt
 from tests.dialects.ollama_recordings import ANSWER, REQUEST, STREAM, recordings_check
 from tests.dialects.test_bedrock_request import CALLED, FORM, HI, SCHEMA, TOOL
-from tests.dialects.test_gemini_nonsense import ODD, places, spoilt
 
 BACK = OllamaBack()
 
