@@ -20,7 +20,7 @@ from apps.proxy.translate import Rendered
 
 if TYPE_CHECKING:
     from apps.proxy.dialects.natives import Native
-    from apps.proxy.dialects.translation import Asked, Completion, Front, FrontStream, Payload
+    from apps.proxy.dialects.translation import Asked, Chunk, Completion, Front, FrontStream, Payload
     from apps.proxy.exchange import Exchange
     from apps.proxy.http.types import Flow, Gone, Reply
 
@@ -67,6 +67,8 @@ class Caller:
         self._inner: Reply | None = None
         self._stream: FrontStream | None = None
         self._framer = Framer()
+        self._id = ""
+        """Of the answer that is given, as its provider says it."""
         self._over = False
         """The stream was ended with an error: nothing may follow."""
 
@@ -243,8 +245,14 @@ class Caller:
         said: list[bytes] = []
         for event in self._framer.feed(data):
             chunk = json_object(event.data)
-            if chunk is None:  # the end, which ``finish`` says
-                continue
+            if chunk is None:
+                if event.data.strip() == b"[DONE]":  # the end, which ``finish`` says
+                    continue
+                said.append(self._end_unreadable())
+                break
+            if self._begins_anew(chunk):
+                said.append(self._end_unreadable())
+                break
             if chunk.get("error"):
                 said.append(stream.error(trouble_of(event.data)[0]))
                 self._over = True
@@ -257,14 +265,37 @@ class Caller:
     def _guarded(self, step: Callable[..., bytes], *arguments: Any) -> bytes:
         """What one step of the stream says; where it cannot be said, the stream's end as a broken one."""
         try:
-            return step(*arguments)
+            given = step(*arguments)
         except Exception as error:
             if not isinstance(error, NotAnAnswer):
                 log.exception("a stream could not be given in the format %r", self.front.name)
+            return self._end_unreadable()
+        if getattr(self._stream, "failed", False):  # it ended itself: what it was told has no words in its format
             self._over = True
-            stream = self._stream
-            assert stream is not None
-            return stream.error(_UNREADABLE)
+        return given
+
+    def _end_unreadable(self) -> bytes:
+        """The end of a stream that is broken here: nothing may follow."""
+        stream = self._stream
+        assert stream is not None
+        self._over = True
+        return stream.error(_UNREADABLE)
+
+    def _begins_anew(self, chunk: Chunk) -> bool:
+        """Another answer begins in the middle of this one: another id, and a role again. Ids alone differ at servers that make one for
+        each event, roles alone are repeated by others."""
+        identity = chunk.get("id")
+        if identity == self._id or not identity or type(identity) is not str:
+            return False
+        if not self._id:
+            self._id = identity
+            return False
+        choices = chunk.get("choices")
+        for choice in choices if type(choices) is list else ():
+            delta = choice.get("delta") if type(choice) is dict else None
+            if type(delta) is dict and delta.get("role") and not delta.get("content"):
+                return True
+        return False
 
 
 def trouble_of(body: bytes) -> tuple[Trouble, Any]:

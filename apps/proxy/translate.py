@@ -120,7 +120,9 @@ class Call:
     def stream(self) -> StreamWatch:
         if self._native is not None:
             return self._native.stream()
-        return self.follow(OpenAIStream(hide_usage=self._caller is None and not _usage_asked(self._payload)))
+        # An app of another format is never told a stream with a hole: it ends there, and somebody else may say the rest.
+        hides = self._caller is None and not _usage_asked(self._payload)
+        return self.follow(OpenAIStream(hide_usage=hides, stop_at_malformed=self._caller is not None))
 
     def follow(self, watch: OpenAIStream, *, bare: bool = False) -> StreamWatch:
         """The target's stream, as ``watch`` would follow OpenAI's."""

@@ -80,6 +80,7 @@ class AnthropicFrontStream:
         "_thought",
         "_told",
         "_usage",
+        "failed",
     )
 
     def __init__(self, asked: Payload) -> None:
@@ -87,6 +88,8 @@ class AnthropicFrontStream:
         self._hidden = hides_thinking(asked)
         self._started = False
         self._ended = False
+        self.failed = False
+        """It ended itself with an error, because of what it was told."""
         self._id = ""
         self._index = -1
         self._kind = ""
@@ -313,5 +316,6 @@ class AnthropicFrontStream:
 
     def _fail(self, why: str, out: list[bytes]) -> None:
         if not self._ended:
+            self.failed = True
             self._calls.clear()
             out.append(self.error(Trouble(why, "server_error", "upstream_malformed")))

@@ -23,6 +23,9 @@ KEEP_RAW = 64 * 1024
 """Bytes of events kept as they came; beyond, they are compacted to the text they carry."""
 KEEP_TEXT = 256 * 1024
 """UTF-8 bytes of text kept after that; a longer answer is only measured, and cannot be continued by another target."""
+MAX_CARRY = 16 * 1024 * 1024
+"""An event beyond this is no answer of a provider: it would be held in memory whole."""
+TOO_LARGE = '{"error":{"message":"an event of the stream is too large","type":"server_error","code":"upstream_malformed"}}'
 MALFORMED = '{"error":{"message":"an event of the stream is not a JSON object","type":"server_error","code":"upstream_malformed"}}'
 
 _ORDINARY = (
@@ -243,6 +246,8 @@ class OpenAIStream:
         cut = data.rfind(b"\n\n")
         if cut < 0:
             self._carry = data
+            if len(data) > MAX_CARRY:
+                self.error, self._carry = TOO_LARGE, b""
             return b""
         self._carry = data[cut + 2 :]
         return data[: cut + 2]
