@@ -413,11 +413,15 @@ class Leases(Slices):
             room = told.limit - told.spent - told.leased if told is not None else NEVER
             need = next((lack for lack in asked if lack <= room), min(asked))
             lease = self._current.get(budget)
+            if lease is not None:
+                lease.hurry(now)
             ahead = 0 if lease is not None and lease.cool_until > now else lease.target if lease is not None else need * AHEAD_RESERVATIONS
             lack = totals[budget] - (lease.available if lease is not None else 0)
             wants.append(LeaseWant(budget=budget, need=min(need, MAX_NANO), want=min(max(need, lack) + ahead, MAX_NANO)))
         for budget in self._refills - lacks.keys():
             lease = self._current.get(budget)
+            if lease is not None:
+                lease.hurry(now)
             if lease is not None and lease.available < lease.target:
                 wants.append(LeaseWant(budget=budget, need=0, want=min(lease.target - lease.available, MAX_NANO)))
         self._refills.clear()

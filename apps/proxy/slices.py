@@ -3,7 +3,8 @@
 Slices know neither who waits nor how to ask the database (``apps.proxy.leases`` does); they tell it when money came free
 and when there is something to say. All amounts are nano-dollars and totals, so lost answers are harmless.
 
-A slice aims at two seconds of the recent spend rate, and at a few of the largest recent reservations. It is
+A slice aims at two seconds of the recent spend rate, and at a few of the largest recent reservations. The rate is told by
+ticks, and between them by whoever asks for more, so that a burst after a quiet time takes a few calls and not hundreds. It is
 refilled in the background at half of that, given back when unused for two seconds or when recalled; a grant that was
 cut short stops refills ahead for a while, so that near the limit money lies in Postgres rather than in slices.
 """
@@ -26,6 +27,8 @@ AHEAD_SECONDS = 2.0
 AHEAD_RESERVATIONS = 8
 """How many of the largest recent reservations a slice should cover."""
 TICK_SECONDS = 0.5
+LEAST_SECONDS = 0.05
+"""A rate is never told from less time than this: a few requests at once are no thousand a second."""
 LINGER_MS = 5_000
 """An ended slice is remembered so long, because the database's clock, which decides, may still be in its window."""
 
@@ -48,6 +51,7 @@ class Slice:
         "line",
         "low",
         "mark",
+        "marked_at",
         "peak",
         "rate",
         "reserved",
@@ -78,12 +82,18 @@ class Slice:
         self.peak = 0  # largest recent reservation
         self.rate = 0.0  # recent spend, nano-dollars per second
         self.mark = 0  # commitments at the last tick
+        self.marked_at = now
         self.uses = self.seen_uses = 0
         self.idle_since = self.cool_until = now
 
     @property
     def target(self) -> int:
         return max(int(self.rate * AHEAD_SECONDS), self.peak * AHEAD_RESERVATIONS)
+
+    def hurry(self, now: float) -> None:
+        """Somebody asks for more of it before the tick that would tell how fast it is spent: tell by what is known now."""
+        committed = self.granted - self.returned - self.available
+        self.rate = max(self.rate, (committed - self.mark) / max(now - self.marked_at, LEAST_SECONDS))
 
 
 class Slices(ABC):
@@ -233,7 +243,7 @@ class Slices(ABC):
         for lease in self._current.values():
             committed = lease.granted - lease.returned - lease.available
             lease.rate += (max(0, committed - lease.mark) / TICK_SECONDS - lease.rate) / 2
-            lease.mark = committed
+            lease.mark, lease.marked_at = committed, now
             if lease.uses != lease.seen_uses:
                 lease.seen_uses, lease.idle_since = lease.uses, now
                 if lease.low < 0 and now >= lease.cool_until and lease.budget not in self._refills:

@@ -120,6 +120,7 @@ class Supervisor:
             return
         finally:
             os.close(write_end)
+        _step_back(child.process.pid, spec.argv)
         child.started_at = time.monotonic()
         child.starts += 1
         child.exited.clear()
@@ -261,3 +262,11 @@ def _children_of(pid: int) -> list[int]:
                 if int(fields[1]) == pid and fields[0] not in ("Z", "X"):
                     found.append(int(entry.name))
     return found
+
+
+def _step_back(pid: int, argv: tuple[str, ...]) -> None:
+    """Let what ``nice`` starts step back for other sessions too. Linux shares a core between sessions before it looks at their processes
+    (sched(7), autogroup), and every child here is a session of its own: without this, ``nice`` would matter to nobody else."""
+    if argv[:2] == ("nice", "-n"):
+        with contextlib.suppress(OSError):  # a kernel without autogroups: nice is enough there
+            Path(f"/proc/{pid}/autogroup").write_text(argv[2])

@@ -261,18 +261,27 @@ class Load(asyncio.Protocol):
         self.ending = ending
         self.length = length
         self.got = 0
+        self.head = b""
+        self.headed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
         self.transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
-        if self.length and not self.got:
-            self.got = len(data) - data.index(b"\r\n\r\n") - 4
-        else:
+        if not self.length:
+            done = data.endswith(self.ending)
+        elif self.headed:
             self.got += len(data)
-        if self.got >= self.length if self.length else data.endswith(self.ending):
-            self.got = 0
+            done = self.got >= self.length
+        else:
+            self.head += data
+            end = self.head.find(b"\r\n\r\n")
+            self.headed = end >= 0  # a server may send its head first, and its body in a segment of its own
+            self.got = len(self.head) - end - 4
+            done = self.headed and self.got >= self.length
+        if done:
+            self.got, self.head, self.headed = 0, b"", False
             Load.answers += 1
             self.transport.write(self.request)
 

@@ -136,6 +136,25 @@ async def test_a_program_that_does_not_exist_is_reported_not_fatal(tmp_path: Pat
     await supervisor.stop(["one"], grace=1)
 
 
+def _autogroup(pid: int | None) -> str:
+    return Path(f"/proc/{pid}/autogroup").read_text().partition(" ")[2].strip()
+
+
+async def test_what_nice_starts_steps_back_for_other_sessions_too(tmp_path: Path) -> None:
+    supervisor = supervise(tmp_path)
+    argv = (sys.executable, "-S", "-c", "import time; time.sleep(60)")
+    environment = dict(os.environ)
+    first = supervisor.start(ProcessSpec(name="one", kind="one", argv=argv, environment=environment))
+    back = supervisor.start(ProcessSpec(name="two", kind="two", argv=("nice", "-n", "10", *argv), environment=environment))
+    try:
+        said = [_autogroup(child.pid) for child in (first, back)]
+    except OSError:
+        pytest.skip("this kernel shares its cores between processes, whatever their session")
+    finally:
+        await supervisor.stop(["one", "two"], grace=5)
+    assert said == ["nice 0", "nice 10"]
+
+
 @pytest.mark.kill
 def test_kill_9_of_the_supervisor_leaves_no_process(tmp_path: Path) -> None:
     script = f"""

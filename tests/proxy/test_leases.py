@@ -247,6 +247,30 @@ def test_a_steady_flow_refills_ahead_and_never_waits() -> None:
     play(scene, org=10**9)
 
 
+def test_a_burst_after_a_quiet_time_takes_a_few_calls() -> None:
+    async def scene(world: World) -> None:
+        leases = world.proxy()
+        leases.settle(await taken(leases, 10, "org"), 1)
+        await asyncio.sleep(IDLE_SECONDS * 3)
+        calls = world.store(leases).calls
+        calls.clear()
+        asked = 0
+        for _ in range(400):  # 10,000 requests a second, before the first tick could tell the rate
+            for _ in range(10):
+                charges = leases.reserve(("org",), 10)
+                if charges is None:
+                    asked += 1
+                    charges = await taken(leases, 10, "org")
+                leases.settle(charges, 10)
+            await asyncio.sleep(0.001)
+        assert asked <= 12 and calls.count("grant") <= 20, (asked, calls)
+        held = sum(lease.outstanding for lease in world.book.leases)
+        assert held <= 10 * 10_000 * (AHEAD_SECONDS + 1) * 2, "no more than a few seconds of what it spends"
+        await leases.close()
+
+    play(scene, org=1_000_000_000)
+
+
 def test_a_quiet_proxy_gives_its_slice_back() -> None:
     async def scene(world: World) -> None:
         leases = world.proxy()
