@@ -16,6 +16,7 @@ MAX_EVENTS = 40
 MAX_EXPOSURES = 200
 """Flags whose exposures a proxy tells: those met most."""
 MAX_QUEUES = 20
+MAX_DEPLOYMENTS = 200
 OPENED, CLOSED, REFUSED = "opened", "closed", "refused"
 """Kinds of events: a breaker opened, it closed, the provider refused its credential."""
 STATES = ("closed", "half_open", "open", "forced_closed", "forced_open")
@@ -80,6 +81,23 @@ class GaugesReport(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
+class DeploymentReport(msgspec.Struct, frozen=True, array_like=True):
+    """What a proxy asks of a deployment's replicas. held: requests that wait because nobody is ready. running: that some replica has.
+    tokens: outstanding, read and written. asked: requests since the process started."""
+
+    organisation: str
+    name: str
+    held: int
+    running: int
+    tokens: int
+    asked: int
+
+    def plain(self) -> list[Any]:
+        """JSON-able."""
+        found: list[Any] = msgspec.to_builtins(self)
+        return found
+
+
 class Place(NamedTuple):
     """A key taken apart."""
 
@@ -111,6 +129,11 @@ def gauges_in(detail: Mapping[str, Any]) -> GaugesReport | None:
         return msgspec.convert(detail.get("gauges"), GaugesReport)
     except msgspec.ValidationError:
         return None
+
+
+def deployments_in(detail: Mapping[str, Any]) -> list[DeploymentReport]:
+    """What a proxy asks of deployments; what cannot be read is left out."""
+    return _read(detail.get("deployments"), DeploymentReport, MAX_DEPLOYMENTS)
 
 
 def exposures_in(detail: Mapping[str, Any]) -> dict[tuple[str, str], int]:

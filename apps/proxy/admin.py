@@ -88,7 +88,8 @@ class AdminApp:
             reply.send(200, f"content-type: {kind}\r\n".encode(), text)
         elif request.path == "/states":
             states = self._engine.states
-            reply.send(200, JSON, _encode({"targets": states.view(), "bulkheads": states.bulkheads.view(), **self._limits()}))
+            known = {"targets": states.view(), "bulkheads": states.bulkheads.view(), "fleet": self._engine.fleet.view()}
+            reply.send(200, JSON, _encode({**known, **self._limits()}))
         elif request.path == "/healthz":
             reply.send(200, JSON, b'{"status":"ok"}')
         else:

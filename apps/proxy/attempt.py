@@ -32,6 +32,8 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """A JSON answer beyond this is refused: it would be held in memory whole."""
 MAX_HELD_BYTES = 256 * 1024
 """How much of a stream's preamble is held back until real output shows."""
+MAX_HEADS = 4_096
+"""Rendered heads that a route keeps: replicas come and go while a config is in force."""
 MAX_NOTES = 1_000
 """Characters of the header that lists what was approximated."""
 ESTIMATE_SLACK_TOKENS = 64
@@ -345,7 +347,9 @@ def constant_head(exchange: Exchange, target: CompiledTarget) -> bytes:
     assert route is not None
     head = route.reply_heads.get(target.label)
     if head is None:
-        fallback = target.label != route.targets[0].label
+        fallback = target.route_label != route.targets[0].label
+        if len(route.reply_heads) >= MAX_HEADS:
+            route.reply_heads.clear()
         head = (
             b"x-bulkhead-route: %b\r\nx-bulkhead-target: %b\r\nx-bulkhead-config: %d\r\n"
             b"x-bulkhead-fallback: %b\r\nx-bulkhead-degradation: %b\r\nx-bulkhead-cache: off\r\n"

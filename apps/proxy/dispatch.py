@@ -27,6 +27,7 @@ from apps.proxy.errors import (
     UpstreamAnswered,
     UpstreamSilent,
 )
+from apps.proxy.fleet.moving import fly_among
 from apps.proxy.flight import Ask, fly
 from apps.proxy.hedge import Race
 from apps.proxy.rescue import Sofar, Way, continuation
@@ -83,7 +84,7 @@ async def serve(exchange: Exchange, engine: Engine) -> None:
                 tries += 1
                 try:
                     if slots is None and not route.resilience.hedge_share:
-                        await fly(exchange, engine, target, role)
+                        await (fly if target.replicas is None else fly_among)(exchange, engine, target, role)
                     else:
                         await _once(exchange, engine, route, target, role, targets[index + 1 :])
                     return
@@ -199,7 +200,7 @@ async def _once(
         if route.resilience.hedge_share and role == "first" and others:
             await _hedged(exchange, engine, route, target, others[0])
         else:
-            await fly(exchange, engine, target, role)
+            await (fly if target.replicas is None else fly_among)(exchange, engine, target, role)
     finally:
         if slots is not None:
             slots.give()
@@ -264,8 +265,9 @@ async def _hedged(exchange: Exchange, engine: Engine, route: CompiledRoute, targ
     budget = engine.states.hedges(route)
     budget.request()
     delay = route.resilience.hedge_after or target.state.health.p95()
+    first = fly if target.replicas is None else fly_among
     if delay is None:
-        await fly(exchange, engine, target)
+        await first(exchange, engine, target)
         return
     race = Race()
 
@@ -285,7 +287,7 @@ async def _hedged(exchange: Exchange, engine: Engine, route: CompiledRoute, targ
 
         async def second() -> None:
             try:
-                await fly(exchange, engine, other, "hedge", race=race)
+                await (fly if other.replicas is None else fly_among)(exchange, engine, other, "hedge", race=race)
             except (Refused, Beaten) as error:  # there may be no money for it: then the first attempt decides alone
                 breaker.release(engine.loop.time())
                 raise Beaten() from error
@@ -297,7 +299,7 @@ async def _hedged(exchange: Exchange, engine: Engine, route: CompiledRoute, targ
 
     timer = engine.loop.call_later(max(delay, HEDGE_LEAST_SECONDS), late)
     try:
-        race.start(lambda: fly(exchange, engine, target, race=race))
+        race.start(lambda: first(exchange, engine, target, race=race))
         await race
     except ClientGone as gone:
         race.stop(gone)
@@ -323,7 +325,8 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, erro
         ready = ordered if candidates is route.targets else [target for target in candidates if target in ordered]
         well += [target for target in ready if target.label != broken.label]
         shut += [drop.target for drop in dropped if drop.shut and drop.target.label != broken.label]
-    first = well if isinstance(error, UpstreamSilent) else [*well, broken]
+    # of a deployment only the replica broke: the target has others, and is among those that are well
+    first = well if isinstance(error, UpstreamSilent) or broken.seat is not None else [*well, broken]
     for target, regardless in chain(((target, False) for target in first), ((target, True) for target in shut)):
         if mode == "same_model" and target.model != broken.model:
             continue
@@ -359,7 +362,7 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, erro
 async def _gone_on(exchange: Exchange, engine: Engine, target: CompiledTarget, ask: Ask) -> Literal["whole", "seam", "failed", "refused"]:
     """Asks one target for the rest of a broken stream and says how that ended."""
     try:
-        await fly(exchange, engine, target, "rescue", ask)
+        await (fly if target.replicas is None else fly_among)(exchange, engine, target, "rescue", ask)
     except SeamRefused:
         return "seam"
     except LimitReached:

@@ -30,6 +30,7 @@ from apps.proxy.errors import AttemptFailed, Refusal, UpstreamAnswered
 from apps.proxy.exchange import Exchange
 from apps.proxy.explain import HEADER as EXPLAIN
 from apps.proxy.explain import explain
+from apps.proxy.fleet.replicas import Fleet
 from apps.proxy.http.client import Pool
 from apps.proxy.http.dial import Origin as HttpOrigin
 from apps.proxy.http.dial import client_tls
@@ -93,6 +94,7 @@ class Engine:
         self.authenticator = authenticator
         self.metrics = Metrics()
         self.states = States(self.loop.time, Breakers())
+        self.fleet = self.states.fleet = Fleet(self.loop.time)
         self.report: Report | None = None
         """Tells the control plane of targets; None: there is none."""
         self.limits = Limits()
@@ -307,6 +309,12 @@ class Engine:
         if pool is None:
             pool = self._pools[origin] = _pool(origin)
         return pool
+
+    def forget(self, origin: Origin) -> None:
+        """Nobody will be asked there any more: idle connections are closed now, others with their answers."""
+        pool = self._pools.pop(origin, None)
+        if pool is not None:
+            pool.close()
 
     # --- the ways a request ends ---
 

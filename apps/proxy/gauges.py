@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from apps.contracts import histogram
-from apps.contracts.reports import MAX_QUEUES, GaugesReport, QueueReport, place_of
+from apps.contracts.reports import MAX_DEPLOYMENTS, MAX_QUEUES, GaugesReport, QueueReport, place_of
 from apps.contracts.snapshot import RouteFragment
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ class Gauges:
             self._waits.append({name: dict(slots.waits) for name, slots in found if slots.waits})
 
     def detail(self) -> dict[str, Any]:
-        """``gauges``, JSON-able."""
-        return {"gauges": self.report().plain()}
+        """``gauges`` and, where routes name any, ``deployments``; JSON-able."""
+        told = [deployment.report().plain() for deployment in self._engine.fleet]
+        return {"gauges": self.report().plain()} | ({"deployments": told[:MAX_DEPLOYMENTS]} if told else {})
 
     def report(self) -> GaugesReport:
         engine = self._engine

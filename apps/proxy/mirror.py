@@ -22,6 +22,7 @@ from apps.proxy.dialects.translated import followed
 from apps.proxy.driver import Driver
 from apps.proxy.errors import AttemptFailed, Beaten, ClientGone, Refusal, Refused
 from apps.proxy.exchange import Exchange
+from apps.proxy.fleet.moving import fly_among
 from apps.proxy.flight import fly
 from apps.proxy.rescue import Sofar
 from apps.proxy.translate import Rendered, sayable
@@ -135,7 +136,7 @@ class Mirrors:
         try:
             if slots is not None and not held:
                 raise Refused(Refusal("overloaded", "queue", f"{target.label} runs as many requests as it may."))
-            await fly(shadow, engine, target, "mirror")
+            await (fly if target.replicas is None else fly_among)(shadow, engine, target, "mirror")
         except AttemptFailed as error:
             engine.refuse(shadow, Refusal(error.code, "dispatch", f"The mirror could not answer: {error}."), outcome="error")
         except Refused as refused:

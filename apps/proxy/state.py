@@ -19,6 +19,7 @@ from apps.proxy.verdict import MAX_PAUSE_SECONDS, Verdict
 
 if TYPE_CHECKING:
     from apps.proxy.attempt import Attempt
+    from apps.proxy.fleet.replicas import Fleet
     from apps.proxy.runtime import CompiledRoute, CompiledTarget, Runtime
 
 
@@ -91,6 +92,8 @@ class States:
         self._hedges: dict[str, HedgeBudget] = {}
         self._forced: dict[str, Forced] = {}
         self._in_config: dict[str, CompiledTarget] = {}
+        self.fleet: Fleet | None = None
+        """Deployments that targets stand for; None: there are none."""
 
     def find(self, key: str) -> CompiledTarget | None:
         """A target of the config in force, for probing it; None when no route has it any more."""
@@ -109,6 +112,8 @@ class States:
                     for key, held in route.forced.items():
                         if forced.get(key) != "open":
                             forced[key] = cast(Forced, held)
+        if self.fleet is not None:
+            self.fleet.keep({"/".join(target.deployment) for target in self._in_config.values() if target.deployment is not None})
         self.breakers.keep(self._in_config)
         self.bulkheads.keep({*self._in_config, *(f"route {route.id}" for table in runtime.tables.values() for route in table.values())})
         for key in [key for key, state in self._targets.items() if key not in self._in_config and not state.health.in_flight]:
@@ -132,6 +137,8 @@ class States:
         for target in route.every_target:
             state = target.state = self.of(target.key, settings.breaker)
             self._in_config[target.key] = target
+            if target.deployment is not None and self.fleet is not None:
+                target.replicas = self.fleet.of(*target.deployment, settings.breaker)
             limit = target.max_concurrency
             state.slots = self.bulkheads.of(target.key, limit, settings.queue_size) if limit else None
 

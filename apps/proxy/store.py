@@ -1,9 +1,9 @@
 """The only file of the proxy with SQL: config deltas, heartbeats, leases, past requests, notifications.
 
-The proxy's role may EXECUTE the functions of schema ``proxy_api`` and nothing else. Two connections: one listens
-(``bulkhead_config``, ``bulkhead_recall``), one calls. Everything reconnects by itself with back-off; while Postgres is away
-calls fail at once with ``StoreAway`` and the proxy goes on with what it holds. A server that hangs, or a network that swallows
-packets, is away too: a call that gets no answer in time ends its connection.
+The proxy's role may EXECUTE the functions of schema ``proxy_api`` and nothing else. Two connections: one listens (``bulkhead_config``,
+``bulkhead_recall``, ``bulkhead_replicas``), one calls. Everything reconnects by itself with back-off; while Postgres is away calls fail
+at once with ``StoreAway`` and the proxy goes on with what it holds. A server that hangs, or a network that swallows packets, is away too:
+a call that gets no answer in time ends its connection.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from apps.contracts.fleet import REPLICAS_CHANNEL, EndpointFacts, ReplicaEndpoint
 from apps.contracts.leases import RECALL_CHANNEL, LeaseReturn, LeaseState, LeaseWant
 from apps.contracts.snapshot import Change, Delta
 from apps.proxy.errors import StartError
@@ -44,6 +45,7 @@ _PROBES = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_coun
 _encode = msgspec.json.Encoder().encode
 _GRANT = "SELECT * FROM proxy_api.lease_grant(%s, %s::jsonb)"
 _RETURN = "SELECT * FROM proxy_api.lease_return(%s, %s::jsonb)"
+_REPLICAS = "SELECT epoch, sequence, whole, endpoint FROM proxy_api.proxy_replicas(%s, %s)"
 _SYNC = "SELECT * FROM proxy_api.lease_sync(%s)"
 
 
@@ -52,7 +54,9 @@ class StoreAway(Exception):
 
 
 class Store:
-    """on_config(head), on_recall(window), on_clock(offset_us): called on the event loop. Raises StartError for a URL that is none."""
+    """on_config(head), on_recall(window), on_replicas(sequence), on_clock(offset_us): called on the event loop.
+
+    Raises StartError for a URL that is none."""
 
     def __init__(self, url: str, boot_id: str) -> None:
         try:
@@ -74,6 +78,7 @@ class Store:
         self.identity: dict[str, Any] = {}
         self.on_config: Callable[[int], None] = lambda head: None
         self.on_recall: Callable[[int], None] = lambda window: None
+        self.on_replicas: Callable[[int], None] = lambda sequence: None
         self.on_clock: Callable[[int], None] = lambda offset_us: None
 
     # --- calls ---
@@ -149,6 +154,18 @@ class Store:
         rows = await self._query("SELECT proxy_api.proxies_live()")
         return int(rows[0][0])
 
+    async def replica_facts(self, epoch: int, after: int) -> EndpointFacts | None:
+        """Endpoints of replicas that changed after (epoch, after); (0, 0) gives all. None where the control plane knows no replicas.
+        Raises StoreAway, and ``msgspec.ValidationError`` for what is none."""
+        try:
+            rows = await self._query(_REPLICAS, epoch, after)
+        except (psycopg.errors.UndefinedFunction, psycopg.errors.InsufficientPrivilege):
+            return None  # an older control plane
+        if not rows:
+            return None
+        endpoints = [msgspec.convert(row[3], ReplicaEndpoint) for row in rows if row[3] is not None]
+        return EndpointFacts(epoch=rows[0][0], sequence=rows[0][1], whole=rows[0][2], endpoints=endpoints)
+
     # --- upkeep ---
 
     async def run(self) -> None:
@@ -212,7 +229,7 @@ class Store:
             try:
                 connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, connect_timeout=CONNECT_SECONDS)
                 async with connection:
-                    for channel in (CONFIG_CHANNEL, RECALL_CHANNEL):
+                    for channel in (CONFIG_CHANNEL, RECALL_CHANNEL, REPLICAS_CHANNEL):
                         await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
                     pause = BACKOFF_SECONDS[0]
                     self._wake.set()  # whatever was said while we could not hear
@@ -231,6 +248,8 @@ class Store:
             return
         if channel == CONFIG_CHANNEL:
             self.on_config(number)
+        elif channel == REPLICAS_CHANNEL:
+            self.on_replicas(number)
         else:
             self.on_recall(number)
 

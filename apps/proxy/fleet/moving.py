@@ -1,0 +1,129 @@
+"""An attempt at a target that is a deployment: its target stays, its replica changes until one of them answers.
+
+While the app has seen nothing, a request moves to another replica unseen, whatever befell the one before; each try is an attempt of its own
+(journalled, reserved, recorded with the replica as its endpoint). After the first output it is the dispatcher's to continue the stream, and
+it comes back here for the rest. What is outstanding at a replica is taken before the try and given back after it, on every way out.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+from apps.proxy.dialects.openai_wire import json_object
+from apps.proxy.dialects.wire_json import written
+from apps.proxy.errors import AttemptFailed, LimitReached, ProxyError, UpstreamBroken, UpstreamSilent
+from apps.proxy.fleet.prefixes import BLOCK_BYTES, blocks_of
+from apps.proxy.fleet.replicas import MOST_HELD, Deployment, Replica
+from apps.proxy.flight import Ask, fly
+from apps.proxy.runtime import MAX_ATTEMPTS
+from apps.proxy.strategies.weighted import sticky_value
+from apps.proxy.verdict import verdict
+
+if TYPE_CHECKING:
+    from apps.contracts.usage import Role
+    from apps.proxy.engine import Engine
+    from apps.proxy.exchange import Exchange
+    from apps.proxy.hedge import Race
+    from apps.proxy.runtime import CompiledRoute, CompiledTarget
+
+BYTES_PER_TOKEN = 4
+_BLOCK_TOKENS = BLOCK_BYTES // BYTES_PER_TOKEN
+
+
+async def fly_among(
+    exchange: Exchange, engine: Engine, target: CompiledTarget, role: Role = "first", ask: Ask | None = None, race: Race | None = None
+) -> None:
+    """``flight.fly`` for a target with replicas; the same ends."""
+    deployment, route = target.replicas, exchange.route
+    assert deployment is not None and route is not None
+    body = exchange.body if ask is None else ask.body
+    settings = route.resilience
+    deployment.asked += role == "first"
+    session = sticky_value(settings.sticky, exchange).encode() if settings.sticky else b""
+    blocks = blocks_of(body)
+    expected = int(min(exchange.max_output or deployment.output, deployment.output)) * exchange.n
+    size = len(body) // BYTES_PER_TOKEN + expected
+    tried: list[Replica] = []
+    if ask is not None and exchange.streaming is not None and exchange.streaming.target.seat is not None:
+        tried.append(exchange.streaming.target.seat)
+    health, balancer = target.state.health, deployment.balancer
+    held = False
+    while True:
+        replica = deployment.choose(size, blocks, session, tried, engine.loop.time())
+        if replica is None and not held and _may_hold(deployment, route, target):
+            held = True
+            await deployment.arrival(engine.loop, max(0.001, min(settings.queue, exchange.left_seconds())))
+            continue
+        if replica is None:
+            message = f"no {'other ' if tried else ''}replica of the deployment {deployment.name!r} is ready"
+            raise UpstreamBroken(message, code="upstream_unreachable", sent=False, again=False, ours=True)
+        berth = replica.target(target)
+        if ask is not None:
+            _readdress(ask, exchange, berth)
+        tokens = size
+        if blocks:
+            known = balancer.index.match(blocks, replica.bit)
+            if known:
+                tokens -= min(known[0][0] * _BLOCK_TOKENS, size - expected)
+        began = perf_counter_ns()
+        balancer.take(replica, tokens, blocks)
+        health.started()
+        try:
+            await fly(exchange, engine, berth, role, ask, race)
+            health.first_token(((exchange.first_token_ns or perf_counter_ns()) - began) / 1e9, engine.loop.time())
+            deployment.learned(exchange.attempts[-1].tokens.output)
+            return
+        except AttemptFailed as failed:
+            now = engine.loop.time()
+            if isinstance(failed, LimitReached):
+                replica.state.breaker.release(now)
+            _judge(deployment, replica, failed, now)
+            if not _may_move(exchange, failed, ask, race):
+                raise
+            tried.append(replica)
+            if not deployment.others(tried):
+                raise
+            if role in ("first", "retry"):
+                role = "failover"
+        except ProxyError:  # it ended before it was sent, or with the app: were it a probe, another may be made
+            replica.state.breaker.release(engine.loop.time())
+            raise
+        finally:
+            balancer.give(replica, tokens)
+            health.finished(engine.loop.time())
+
+
+def _may_hold(deployment: Deployment, route: CompiledRoute, target: CompiledTarget) -> bool:
+    """A request waits for a first replica only where nobody else could answer it meanwhile."""
+    alone = all(other.replicas is deployment for other in route.live)
+    return alone and not deployment.balancer.ready and deployment.waiting < min(MOST_HELD, route.fragment.resilience.queue_size)
+
+
+def _judge(deployment: Deployment, replica: Replica, failed: AttemptFailed, now: float) -> None:
+    """What a failure says of the replica beside its breaker: a connection that is refused or breaks takes it out at once."""
+    if isinstance(failed, UpstreamBroken) and not failed.ours and failed.code != "upstream_malformed":
+        deployment.take_out(replica, "connection", now)
+
+
+def _may_move(exchange: Exchange, failed: AttemptFailed, ask: Ask | None, race: Race | None) -> bool:
+    if exchange.first_token_ns and (ask is None or failed.billable):
+        return False  # the app has seen output: the dispatcher knows how a stream goes on
+    if race is not None and race.winner is not None:
+        return False
+    if isinstance(failed, LimitReached) or verdict(failed).course not in ("again", "next", "pause"):
+        return False
+    if isinstance(failed, UpstreamSilent) and not failed.telling:
+        return False
+    return exchange.opens < MAX_ATTEMPTS and not exchange.overdue()
+
+
+def _readdress(ask: Ask, exchange: Exchange, berth: CompiledTarget) -> None:
+    """The rest of a stream is asked in the replica's own name for its model, and at its address."""
+    payload = json_object(ask.body)
+    if payload is not None and payload.get("model") != berth.model:
+        ask.body = written({**payload, "model": berth.model})
+        if ask.call is not None:
+            ask.call.body = ask.body
+    if ask.call is not None:
+        ask.call.head = berth.request_heads[exchange.kind]

@@ -1,0 +1,200 @@
+"""A proxy process and three simulated engines as replicas of one deployment: they are killed and stopped while requests run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from apps.contracts.fleet import PROVIDER_PREFIX, REPLICAS_URL, EndpointFacts, ReplicaEndpoint
+from apps.contracts.snapshot import Deadlines, Endpoint, Fragment, ProviderFragment
+from apps.proxy.fleet.follow import FILE
+from apps.simulator.harness import SimulatorServer
+from tests.proxy.lab import ORG, Got, Lab, at, keys, prices, route, until
+from tests.proxy.standalone import StandaloneProxy
+
+pytestmark = pytest.mark.kill
+
+CALM = Deadlines(first_byte_ms=60_000, idle_ms=60_000, total_ms=110_000)
+"""So that what a test sees is the watch over replicas, not a deadline."""
+CHAT = PROVIDER_PREFIX + "chat"
+LONE = PROVIDER_PREFIX + "lone"
+ROUTES = [
+    route("chat", [at(CHAT, "sim-chat")], deadlines=CALM),
+    route("sticky", [at(CHAT, "sim-chat")], deadlines=CALM, sticky="session"),
+    route("lone", [at(LONE, "sim-chat")], deadlines=CALM, queue_ms=60_000),
+    route("backed", [at(LONE, "sim-chat"), at("outside", "sim-chat")], deadlines=CALM),
+]
+
+
+@dataclass
+class Place:
+    lab: Lab
+    engines: dict[str, SimulatorServer]
+    """By replica's id."""
+
+    def ask(self, count: int, *, stream: bool, model: str = "chat") -> list[list[Got]]:
+        return [self.lab.later(model, stream=stream) for _ in range(count)]
+
+    def replicas(self, deployment: str = "chat") -> dict[str, dict[str, Any]]:
+        fleet = self.lab.states()["fleet"]
+        found = next(row for row in fleet if row["deployment"] == f"{ORG}/{deployment}")
+        return {row["replica"]: row for row in found["replicas"]}
+
+    def idle(self) -> bool:
+        return all(row["running"] == row["tokens"] == 0 for row in self.replicas().values())
+
+    def script(self, *, first_byte_ms: float = 0, **behaviour: Any) -> None:
+        for engine in self.engines.values():
+            engine.control(models={"sim-chat": {"first_byte_ms": {"kind": "fixed", "value": first_byte_ms}, **behaviour}})
+
+    def endpoints(self, got: Got) -> list[tuple[str, str, str]]:
+        """(replica, role, outcome) of each attempt."""
+        return [(a["endpoint"], a["role"], a["outcome"]) for a in self.lab.record(got)["attempts"]]
+
+
+def deployment(name: str) -> ProviderFragment:
+    return ProviderFragment(
+        id=f"p-{name}",
+        name=PROVIDER_PREFIX + name,
+        kind="openai",
+        organisation=ORG,
+        simulated=True,
+        allow_private_addresses=True,
+        endpoints=[Endpoint(name="main", base_url=REPLICAS_URL)],
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with ExitStack() as stack:
+        servers = [stack.enter_context(SimulatorServer(f"engine-{number}", process=True)) for number in range(4)]
+        outside = stack.enter_context(SimulatorServer("outside"))
+        names = [str(uuid.UUID(int=number + 1)) for number in range(4)]
+        facts = [
+            ReplicaEndpoint(
+                replica=name,
+                organisation=ORG,
+                deployment="lone" if number == 3 else "chat",
+                url=server.url,
+                model="sim-chat",
+                epoch=1,
+                sequence=1,
+                bearer="sk-of-the-engine",
+            )
+            for number, (name, server) in enumerate(zip(names, servers, strict=True))
+        ]
+        (tmp_path / FILE).write_bytes(msgspec.json.encode(EndpointFacts(epoch=1, sequence=1, whole=True, endpoints=facts)))
+        other = ProviderFragment(
+            id="p-outside",
+            name="outside",
+            kind="openai",
+            organisation=ORG,
+            simulated=True,
+            allow_private_addresses=True,
+            endpoints=[Endpoint(name="main", base_url=outside.base_url)],
+        )
+        fragments: list[Fragment] = [deployment("chat"), deployment("lone"), other, *ROUTES, *prices(ROUTES), *keys()]
+        proxy = stack.enter_context(StandaloneProxy(fragments, tmp_path))
+        client = stack.enter_context(httpx.Client(base_url=proxy.url, timeout=120, limits=httpx.Limits(max_connections=100)))
+        lab = Lab(proxy, outside, outside, client)
+        yield Place(lab, dict(zip(names, servers, strict=True)))
+        for server in servers:
+            if server.pid is not None and server._process is not None and server._process.poll() is None:
+                os.kill(server.pid, signal.SIGCONT)
+
+
+def test_requests_go_to_replicas_and_records_name_them(place: Place) -> None:
+    place.script(first_byte_ms=300)
+    answers = place.ask(9, stream=False) + place.ask(9, stream=True)
+    place.lab.join()
+    chat = [name for name in place.engines if name in place.replicas()]
+    used: Counter[str] = Counter()
+    for got in answers:
+        assert got[0].whole, got[0].body
+        assert got[0].headers["x-bulkhead-fallback"] == "false"
+        [(replica, role, outcome)] = place.endpoints(got[0])
+        assert (role, outcome) == ("first", "ok")
+        used[replica] += 1
+    assert set(used) == set(chat) and len(chat) == 3
+    assert max(used.values()) <= 8, "eighteen at once are shared out by what is outstanding"
+    until(place.idle, "nothing is outstanding")
+
+
+def test_a_session_stays_with_its_replica(place: Place) -> None:
+    for name in ("ada", "grace"):
+        seen = set()
+        for _ in range(6):
+            got = place.lab.ask("sticky", headers={"x-bulkhead-session": name})
+            assert got.whole
+            seen.add(place.endpoints(got)[-1][0])
+        assert len(seen) == 1
+
+
+def test_a_killed_replica_costs_no_request(place: Place) -> None:
+    """Half of what runs has its first output and half has not: the first goes on elsewhere, the second moves unseen."""
+    place.script(first_byte_ms=200, tokens_per_second=20, output_tokens={"kind": "fixed", "value": 30})
+    streams = place.ask(12, stream=True)
+    chat = list(place.replicas())
+    victim = next(iter(chat))
+    until(lambda: place.replicas()[victim]["running"] > 0, "the victim has work")
+    place.script(first_byte_ms=1_500, tokens_per_second=0)
+    waiting = place.ask(12, stream=False)
+    until(lambda: sum(row["running"] for row in place.replicas().values()) >= 20, "all run")
+    place.engines[victim].kill()
+    until(lambda: place.replicas()[victim]["out"] == "connection", "the victim is out")
+    after = place.lab.ask("chat")
+    place.lab.join()
+    assert after.whole
+    for got in (*streams, *waiting):
+        assert got[0].whole, (got[0].status, got[0].body[-500:])
+    moved = [place.endpoints(got[0]) for got in waiting]
+    assert any(len(attempts) > 1 and attempts[0][0] == victim and attempts[1][1] == "failover" for attempts in moved)
+    until(place.idle, "nothing is outstanding")
+
+
+def test_a_silent_replica_is_noticed_and_comes_back(place: Place) -> None:
+    chat = list(place.replicas())
+    victim = chat[1]
+    pid = place.engines[victim].pid
+    assert pid is not None
+    place.script(first_byte_ms=200)
+    os.kill(pid, signal.SIGSTOP)
+    answers = place.ask(12, stream=False) + place.ask(6, stream=True)
+    place.lab.join()
+    for got in answers:
+        assert got[0].whole, (got[0].status, got[0].body[-500:])
+    assert place.replicas()[victim]["out"] == "silence"
+    assert any(len(place.endpoints(got[0])) > 1 for got in answers), "somebody had asked it"
+    assert [place.endpoints(place.lab.ask("chat"))[0][0] != victim for _ in range(6)] == [True] * 6
+    os.kill(pid, signal.SIGCONT)
+    until(lambda: place.replicas()[victim]["out"] == "", "it is back")
+    until(place.idle, "nothing is outstanding")
+
+
+def test_a_request_waits_for_the_only_replica_and_not_where_another_target_is(place: Place) -> None:
+    lone = next(iter(place.replicas("lone")))
+    pid = place.engines[lone].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    first = place.lab.ask("backed")
+    assert first.whole and first.headers["x-bulkhead-target"].startswith("outside/")
+    until(lambda: place.replicas("lone")[lone]["out"] == "silence", "it is out")
+    held = place.lab.later("lone")
+    until(lambda: next(row for row in place.lab.states()["fleet"] if row["deployment"] == f"{ORG}/lone")["waiting"] == 1, "one waits")
+    other = place.lab.ask("backed")
+    assert other.whole and other.headers["x-bulkhead-target"].startswith("outside/")
+    os.kill(pid, signal.SIGCONT)
+    place.lab.join()
+    assert held[0].whole
+    assert [attempt[0] for attempt in place.endpoints(held[0])] == [lone]
