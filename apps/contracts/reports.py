@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 MAX_TARGETS = 50
+MAX_CREDENTIALS = 50
 MAX_EVENTS = 40
 MAX_EXPOSURES = 200
 """Flags whose exposures a proxy tells: those met most."""
@@ -39,18 +40,36 @@ class TargetReport(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TargetEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that happened to a target. number: rises by one in each process. status: of ``refused``."""
+    """Something that happened to a target. number: rises by one in each process. status: of ``refused``. credential: the name of the one
+    that was refused, where its endpoint has several."""
 
     number: int
     kind: str
     key: str
     at_ms: int
     status: int = 0
+    credential: str = ""
 
     def plain(self) -> dict[str, Any]:
         """JSON-able, what says nothing left out."""
         found: dict[str, Any] = msgspec.to_builtins(self)
         return found
+
+
+class CredentialReport(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How one of an endpoint's credentials stands with a proxy. key: ``<organisation id>/<provider>/<endpoint>``. state: of
+    ``CREDENTIAL_STATES``. until_ms: its rest's or its token's end, ms since the epoch. text: why, without a secret."""
+
+    key: str
+    name: str
+    state: str
+    until_ms: int = 0
+    text: str = ""
+
+
+CREDENTIAL_STATES = ("token", "waiting", "resting_model", "old_token", "resting", "no_token")
+"""The better first. token: it has one. waiting: for its first one. resting_model: left alone for some model. old_token: no new one came,
+the old one serves to its end. resting: left alone. no_token: there is none, and why."""
 
 
 class QueueReport(msgspec.Struct, frozen=True, array_like=True):
@@ -116,6 +135,11 @@ def place_of(key: str) -> Place | None:
 def targets_in(detail: Mapping[str, Any]) -> list[TargetReport]:
     """The targets that a heartbeat reports; what cannot be read is left out."""
     return _read(detail.get("targets"), TargetReport, MAX_TARGETS)
+
+
+def credentials_in(detail: Mapping[str, Any]) -> list[CredentialReport]:
+    """The credentials that a heartbeat reports; what cannot be read is left out."""
+    return [report for report in _read(detail.get("credentials"), CredentialReport, MAX_CREDENTIALS) if report.state in CREDENTIAL_STATES]
 
 
 def events_in(detail: Mapping[str, Any]) -> list[TargetEvent]:

@@ -28,12 +28,27 @@ class Fragment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One regional address of a provider.
+class PooledCredential(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of several credentials of an endpoint, with limits of its own; None: no limit.
+
+    id: of a CredentialFragment. name: what people call it. concurrent_requests: at once, over all proxies, like the others.
+    """
+
+    id: str
+    name: str = ""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+
+
 
     base_url: with the API's version path and no trailing slash, ``https://api.openai.com/v1``.
     credential: id of a CredentialFragment, or None where the upstream asks for none.
     ca_file: PEM bundle to verify against instead of the system's, None for the system's.
     """
 
+    credentials: a pool that is used in turn, ``credential`` among them; empty where there is only that one, without limits.
+    api_version: what Azure's older API wants in its query; empty for all others.
     name: str
     base_url: str
     region: str = ""
@@ -43,6 +58,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ca_file: str | None = None
 
 
+    credentials: list[PooledCredential] = []
+    api_version: str = ""
 class ProviderFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     """An upstream: its wire format (``kind`` names the dialect) and its endpoints.
 
@@ -407,7 +424,7 @@ class LimitFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
 
     name: str
     organisation: str
-    scope: LimitScope
+    scope: LimitScope | Literal["credential"]
     scope_id: str
     kind: LimitKind
     amount: int

@@ -201,7 +201,7 @@ class ConnectForm(forms.Form):
         base_url = rules.check_base_url(data.get("base_url", "").strip(), allow_private=allowed)
         secret = data.get("secret", "").strip()
         if secret:
-            rules.check_secret(secret)
+            rules.check_credential(secret)
         return Address(base_url=base_url, secret=secret, kind=rules.check_kind(data.get("kind", "openai")), allow_private=allowed)
 
 

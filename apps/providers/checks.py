@@ -14,12 +14,13 @@ from django.utils import timezone
 from apps.audit.errors import ServiceError
 from apps.audit.registry import event_record
 from apps.providers import outbound
-from apps.providers.choices import CHECK_EVENT, KINDS
+from apps.providers.authorised import NotAuthorised, credential_headers
+from apps.providers.choices import CHECK_EVENT
 from apps.providers.models import Endpoint, ProviderCheck
 from apps.providers.rules import check_state
 from apps.providers.selectors import endpoints_to_check
 from apps.providers.services import credential_value
-from apps.providers.spoken import call_headers
+from apps.providers.spoken import models_url
 
 PARALLEL = 8
 
@@ -59,10 +60,15 @@ def providers_check(*, endpoint_ids: Sequence[str] | None = None) -> dict[str, s
 
 def check_endpoint(endpoint: Endpoint, secret: str | None) -> CheckResult:
     """One ``GET <base_url>/models`` through the outbound guard; redirects are not followed, so that the credential goes nowhere else."""
-    url = endpoint.base_url + KINDS[endpoint.provider.kind].models_path
-    headers = {"user-agent": "bulkhead-check", "accept": "application/json", **call_headers(endpoint.provider.kind, secret or "")}
+    kind = endpoint.provider.kind
+    url = models_url(kind, endpoint.base_url, endpoint.api_version)
+    headers = {"user-agent": "bulkhead-check", "accept": "application/json"}
     started = time.perf_counter_ns()
     try:
+        headers |= credential_headers(
+            kind, secret or "", method="GET", url=url, body=b"", allow_private=endpoint.provider.allow_private_addresses
+        )
+        started = time.perf_counter_ns()
         tls = outbound.tls_settings(verify=endpoint.verify_tls, ca_file=endpoint.ca_file)
         with (
             outbound.client(allow_private=endpoint.provider.allow_private_addresses, tls=tls) as client,
@@ -70,10 +76,12 @@ def check_endpoint(endpoint: Endpoint, secret: str | None) -> CheckResult:
         ):
             latency_us = (time.perf_counter_ns() - started) // 1000
             return CheckResult(check_state(answer.status_code), answer.status_code, latency_us, f"HTTP {answer.status_code}")
+    except NotAuthorised as error:
+        return CheckResult("refused", None, None, str(error)[:300])
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         # The type and system message only: never the headers that carried the secret.
-        kind = "Refused by the outbound guard" if outbound.cause_of(error, outbound.AddressRefused) else type(error).__name__
-        detail = f"{kind}: {error}" if not secret else f"{kind}: {str(error).replace(secret, '[redacted]')}"
+        what = "Refused by the outbound guard" if outbound.cause_of(error, outbound.AddressRefused) else type(error).__name__
+        detail = f"{what}: {error}" if not secret else f"{what}: {str(error).replace(secret, '[redacted]')}"
         return CheckResult("down", None, None, detail[:300])
 
 

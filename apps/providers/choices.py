@@ -13,7 +13,8 @@ class Kind(NamedTuple):
     """A wire format that the proxy has a dialect for.
 
     models_path: appended to an endpoint's base URL to list models, the cheapest authenticated call. base_url: what an endpoint's usually
-    is. secret_header, secret_prefix: how the credential is sent. headers: what every call has besides.
+    is. secret_header, secret_prefix: how a credential that is a key is sent. headers: what every call has besides. forms: of credentials
+    that it takes (``apps.contracts.credentials``). versioned: its endpoints need an ``api_version``.
     """
 
     label: str
@@ -22,6 +23,8 @@ class Kind(NamedTuple):
     secret_header: str = "authorization"
     secret_prefix: str = "Bearer "
     headers: Mapping[str, str] = MappingProxyType({})
+    forms: tuple[str, ...] = ("key",)
+    versioned: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -41,8 +44,46 @@ KINDS: dict[str, Kind] = {
         secret_header="x-goog-api-key",
         secret_prefix="",
     ),
-    "azure": Kind(label="Azure OpenAI", base_url="https://NAME.openai.azure.com/openai/v1", secret_header="api-key", secret_prefix=""),
+    "azure": Kind(
+        label="Azure OpenAI",
+        base_url="https://NAME.openai.azure.com/openai/v1",
+        secret_header="api-key",
+        secret_prefix="",
+        forms=("key", "entra"),
+    ),
+    "azure-deployments": Kind(
+        label="Azure OpenAI, by deployment and api-version",
+        base_url="https://NAME.openai.azure.com/openai",
+        secret_header="api-key",
+        secret_prefix="",
+        forms=("key", "entra"),
+        versioned=True,
+    ),
     "responses": Kind(label="OpenAI Responses only", base_url="https://api.openai.com/v1"),
+    "bedrock": Kind(
+        label="Amazon Bedrock (Converse)",
+        models_path="/foundation-models?byOutputModality=TEXT",
+        base_url="https://bedrock-runtime.us-east-1.amazonaws.com",
+        forms=("key", "aws", "aws-default"),
+    ),
+    "vertex": Kind(
+        label="Vertex AI (Gemini)",
+        models_path="/publishers/google/models?pageSize=1000",
+        base_url="https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION",
+        secret_header="x-goog-api-key",
+        secret_prefix="",
+        forms=("key", "google"),
+    ),
+    "vertex-anthropic": Kind(
+        label="Vertex AI (Anthropic)",
+        models_path="/publishers/anthropic/models?pageSize=1000",
+        base_url="https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION",
+        secret_header="x-goog-api-key",
+        secret_prefix="",
+        forms=("key", "google"),
+    ),
+    "cohere": Kind(label="Cohere", models_path="/v1/models?page_size=1000&endpoint=chat", base_url="https://api.cohere.com"),
+    "ollama": Kind(label="Ollama (its own API)", models_path="/api/tags", base_url="http://127.0.0.1:11434"),
 }
 """Every kind a provider can have; the name is the dialect's name in the proxy."""
 

@@ -15,6 +15,7 @@ class Credential(models.Model):
     """A provider's secret, encrypted under the master key (MultiFernet); never shown again but for its last four characters.
 
     last_four: by which people tell one secret from another; empty for secrets too short to give any of it away.
+    form: what it is: a key as it is sent, or what tokens and signatures are made from (``apps.contracts.credentials``).
     source: the reference it was read from (``env:NAME``, ``file:path``), empty where a person typed it.
     digest: hex HMAC of the value under a key derived from the master key; tells whether a value changed.
     """
@@ -25,6 +26,7 @@ class Credential(models.Model):
     encrypted = models.TextField()
     digest = models.CharField(max_length=64)
     last_four = models.CharField(max_length=4, blank=True, default="")
+    form = models.CharField(max_length=20, default="key")
     source = models.CharField(max_length=500, blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
     changed_at = models.DateTimeField(auto_now=True)
@@ -68,7 +70,10 @@ class Provider(models.Model):
 
 
 class Endpoint(models.Model):
-    """One regional address of a provider; the one with the lowest position is the provider's first."""
+    """One regional address of a provider; the one with the lowest position is the provider's first.
+
+    credential: the only one, or the first of ``pool``. api_version: of kinds that are ``versioned``.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="endpoints")
@@ -80,6 +85,7 @@ class Endpoint(models.Model):
     max_connections = models.PositiveIntegerField(default=4096)
     verify_tls = models.BooleanField(default=True)
     ca_file = models.CharField(max_length=500, blank=True, default="")
+    api_version = models.CharField(max_length=40, blank=True, default="")
 
     class Meta:
         ordering: ClassVar = ["position"]
@@ -89,6 +95,28 @@ class Endpoint(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider.name}/{self.name}"
+
+
+class PooledCredential(models.Model):
+    """One of several credentials that an endpoint uses in turn, with limits of its own (None: none). An endpoint with a single credential
+    and no limits has no such rows."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="pool")
+    credential = models.ForeignKey(Credential, on_delete=models.PROTECT, related_name="pooled")
+    position = models.PositiveSmallIntegerField()
+    requests_per_minute = models.BigIntegerField(null=True, blank=True)
+    tokens_per_minute = models.BigIntegerField(null=True, blank=True)
+    concurrent_requests = models.BigIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["position"]
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["endpoint", "credential"], name="pooled_credential_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}: {self.credential}"
 
 
 class ProviderModel(models.Model):

@@ -7,6 +7,7 @@ typed address only, and no message repeats it.
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -17,9 +18,10 @@ from urllib.parse import urlsplit
 import httpx
 
 from apps.providers import outbound
+from apps.providers.authorised import NotAuthorised, credential_headers
 from apps.providers.choices import KINDS
 from apps.providers.rules import MODEL
-from apps.providers.spoken import call_headers, spoken
+from apps.providers.spoken import asked_url, models_url, spoken
 
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 CHAT_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
@@ -41,6 +43,7 @@ class Address:
     allow_private: bool = False
     verify_tls: bool = True
     ca_file: str = ""
+    api_version: str = ""
 
 
 class Problem(NamedTuple):
@@ -91,7 +94,7 @@ class _TooSlow(Exception):
 
 def models_list(address: Address, *, resolve: outbound.Resolve = outbound.resolve) -> Listed:
     """``GET <base_url>/models``."""
-    answer = _call(address, "GET", KINDS[address.kind].models_path, None, TIMEOUT, resolve)
+    answer = _call(address, "GET", models_url(address.kind, address.base_url, address.api_version), None, TIMEOUT, resolve)
     if isinstance(answer, Problem):
         return Listed(problem=answer)
     found = Listed(latency_us=answer.latency_us, status=answer.status)
@@ -105,15 +108,28 @@ def models_list(address: Address, *, resolve: outbound.Resolve = outbound.resolv
     return replace(found, problem=problem)
 
 
+def listing_page(address: Address, *, more: str = "", resolve: outbound.Resolve = outbound.resolve) -> Any:
+    """One page of an upstream's list of models, as JSON that says what it says, or the ``Problem``. more: what the page before says of the
+    next one, as it goes into the query."""
+    path = KINDS[address.kind].models_path
+    if more:
+        path += ("&" if "?" in path else "?") + more
+    answer = _call(address, "GET", path, None, TIMEOUT, resolve)
+    if isinstance(answer, Problem):
+        return answer
+    return _json(answer) if answer.status == 200 else _status_problem(address, answer)
+
+
 def chat_try(address: Address, model: str, *, resolve: outbound.Resolve = outbound.resolve) -> Tried:
     """One chat completion of a few tokens. It costs what a few tokens cost."""
     form = spoken(address.kind)
     path, body = form.chat(model)
-    answer = _call(address, "POST", path, body, CHAT_TIMEOUT, resolve)
+    url = asked_url(address.kind, address.base_url, path, address.api_version)
+    answer = _call(address, "POST", url, body, CHAT_TIMEOUT, resolve)
     if not isinstance(answer, Problem) and answer.status == 400 and b"max_completion_tokens" in answer.body and "max_tokens" in body:
         # Reasoning models of OpenAI refuse the older name of the same bound.
         del body["max_tokens"]
-        answer = _call(address, "POST", path, {**body, "max_completion_tokens": 256}, CHAT_TIMEOUT, resolve)
+        answer = _call(address, "POST", url, {**body, "max_completion_tokens": 256}, CHAT_TIMEOUT, resolve)
     if isinstance(answer, Problem):
         return Tried(model, problem=answer)
     tried = Tried(model, latency_us=answer.latency_us, status=answer.status)
@@ -133,16 +149,31 @@ def chat_try(address: Address, model: str, *, resolve: outbound.Resolve = outbou
 
 
 def _call(
-    address: Address, method: str, path: str, body: Mapping[str, Any] | None, timeout: httpx.Timeout, resolve: outbound.Resolve
+    address: Address, method: str, url: str, body: Mapping[str, Any] | None, timeout: httpx.Timeout, resolve: outbound.Resolve
 ) -> _Answer | Problem:
-    url = address.base_url + path
-    headers = {"user-agent": "bulkhead-check", "accept": "application/json", **call_headers(address.kind, address.secret)}
+    content = b"" if body is None else json.dumps(body).encode()
+    headers = {"user-agent": "bulkhead-check", "accept": "application/json"} | ({"content-type": "application/json"} if body else {})
+    try:
+        headers |= credential_headers(
+            address.kind,
+            address.secret,
+            method=method,
+            url=url,
+            body=content,
+            allow_private=address.allow_private,
+            resolve=resolve,
+        )
+    except NotAuthorised as error:
+        return Problem("unauthorised", "There is no access with this credential", str(error))
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        problem = _transport_problem(address, error)
+        return problem._replace(title="The credential's token could not be fetched", said=f"{problem.title}. {problem.said}".strip())
     started = time.perf_counter_ns()
     try:
         tls = outbound.tls_settings(verify=address.verify_tls, ca_file=address.ca_file)
         with (
             outbound.client(allow_private=address.allow_private, tls=tls, timeout=timeout, asked=resolve) as client,
-            client.stream(method, url, headers=headers, json=body) as answer,
+            client.stream(method, url, headers=headers, content=content or None) as answer,
         ):
             latency_us = (time.perf_counter_ns() - started) // 1000
             return _Answer(answer.status_code, answer.headers, _read(answer, started), latency_us)
@@ -285,7 +316,7 @@ def _not_found(address: Address, status: int, said: str, model: str) -> Problem:
         advice = f"Either this key may not use {model!r}, or there are no chat completions at this address."
         return Problem("not_found", f"No such model or address ({status})", advice, said)
     path = urlsplit(address.base_url).path.rstrip("/")
-    if address.kind in ("gemini", "azure"):
+    if KINDS[address.kind].base_url and address.kind not in ("openai", "responses", "anthropic"):
         advice = f"The base URL of this format is usually {KINDS[address.kind].base_url}"
     elif not path.endswith(("/v1", "/openai", "/api/v3", "/compatible-mode")) and "/v1" not in path:
         advice = f"The base URL usually ends in /v1. Try {address.base_url}/v1"
@@ -330,5 +361,10 @@ def _quote(address: Address, body: bytes) -> str:
 
 
 def _clean(address: Address, text: str) -> str:
-    text = text.replace(address.secret, "[your key]") if address.secret else text
+    if address.secret.startswith("{"):
+        # An account is never sent whole: what it holds may be told back in parts.
+        for part in re.findall(r'"((?:[^"\\]|\\.){12,})"', address.secret):
+            text = text.replace(part, "[your credential]")
+    elif address.secret:
+        text = text.replace(address.secret, "[your key]")
     return "".join(character if character.isprintable() else " " for character in text).strip()

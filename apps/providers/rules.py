@@ -17,6 +17,8 @@ import msgspec
 
 from apps.audit.errors import ServiceError
 from apps.contracts.addresses import host_refusal
+from apps.contracts.credentials import FORMS, Credential, CredentialError, Key, credential_read
+from apps.contracts.limits import AmountError, amount_check
 from apps.contracts.money import MAX_NANO
 from apps.contracts.pricing import KINDS as KINDS_OF_TOKENS
 from apps.contracts.pricing import WHOLE, Price, cost_nano
@@ -93,8 +95,23 @@ def check_base_url(url: str, field: str = "base_url", *, allow_private: bool = T
     return url.rstrip("/")
 
 
+class PoolSpec(NamedTuple):
+    """One of several credentials of an endpoint, by name. Its limits hold over all proxies; None: no limit."""
+
+    name: str
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether it has any limit of its own."""
+        return any(amount is not None for amount in self[1:])
+
+
 class EndpointSpec(NamedTuple):
-    """An endpoint as a person writes it. credential: name of one in the same organisation, empty for none."""
+    """An endpoint as a person writes it. credential: name of one in the same organisation, empty for none. credentials: several, used
+    in turn, instead of one. api_version: of kinds that need it."""
 
     name: str
     base_url: str
@@ -103,6 +120,61 @@ class EndpointSpec(NamedTuple):
     max_connections: int = 4096
     verify_tls: bool = True
     ca_file: str = ""
+    credentials: tuple[PoolSpec, ...] = ()
+    api_version: str = ""
+
+    def facts(self) -> dict[str, Any]:
+        """As the audit keeps it: what is new since it began is named only where it says something."""
+        said = self._asdict()
+        pool, version = said.pop("credentials"), said.pop("api_version")
+        if pool:
+            said["credentials"] = [{name: value for name, value in member._asdict().items() if value is not None} for member in pool]
+        return {**said, "api_version": version} if version else said
+
+
+MOST_POOLED = 50
+
+
+def check_pool(spec: EndpointSpec, field: str) -> EndpointSpec:
+    """The endpoint with its credentials as they are stored: ``credential`` is the first of several, and ``credentials`` is empty where
+    there is but one, without limits."""
+    pool = tuple(member if isinstance(member, PoolSpec) else PoolSpec(**member) for member in spec.credentials)
+    if not pool:
+        return spec._replace(credentials=())
+    if len(pool) > MOST_POOLED:
+        raise ServiceError(f"{len(pool)} credentials: an endpoint uses up to {MOST_POOLED}", f"{field}.credentials")
+    names = [member.name for member in pool]
+    if len(set(names)) < len(names):
+        raise ServiceError("a credential is named twice", f"{field}.credentials")
+    if spec.credential and spec.credential != names[0]:
+        raise ServiceError("write credential, or credentials with the one that comes first, not two different ones", f"{field}.credentials")
+    for member in pool:
+        for measure, amount in member._asdict().items():
+            if measure != "name" and amount is not None:
+                try:
+                    amount_check(amount)
+                except AmountError as error:
+                    raise ServiceError(str(error), f"{field}.credentials") from None
+    alone = len(pool) == 1 and not pool[0].limited
+    return spec._replace(credential=names[0], credentials=() if alone else pool)
+
+
+def check_api_version(kind: str, version: str, field: str) -> str:
+    """What Azure's older API wants in its query, of the kinds that have it, and of no other."""
+    if not KINDS[kind].versioned:
+        if version:
+            raise ServiceError(f"{KINDS[kind].label} has no api_version: leave it empty", field)
+        return ""
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}(?:-preview)?", version):
+        raise ServiceError(f"{version!r} is not an api-version: write one such as 2024-10-21", field)
+    return version
+
+
+def check_form(kind: str, form: str, name: str, field: str) -> None:
+    """Whether a provider of this kind takes a credential of this form."""
+    if form not in KINDS[kind].forms:
+        takes = " or ".join(FORMS[form] for form in KINDS[kind].forms)
+        raise ServiceError(f"the credential {name!r} is a {FORMS.get(form, form)}; {KINDS[kind].label} takes {takes}", field)
 
 
 def check_endpoints(endpoints: Sequence[EndpointSpec], *, allow_private: bool = True) -> list[EndpointSpec]:
@@ -124,8 +196,18 @@ def check_endpoints(endpoints: Sequence[EndpointSpec], *, allow_private: bool = 
         if spec.ca_file and (not spec.ca_file.startswith("/") or len(spec.ca_file) > 500 or "\x00" in spec.ca_file):
             raise ServiceError(f"{spec.ca_file!r} is not an absolute path to a PEM bundle on the proxies' hosts", f"{field}.ca_file")
         base_url = check_base_url(spec.base_url, f"{field}.base_url", allow_private=allow_private)
-        checked.append(spec._replace(base_url=base_url))
+        checked.append(check_pool(spec._replace(base_url=base_url), field))
     return checked
+
+
+def check_credential(value: str) -> Credential:
+    """A credential: a key that a header may carry, or an account. The value itself is never part of a message."""
+    if value.startswith("{"):
+        try:
+            return credential_read(value)
+        except CredentialError as error:
+            raise ServiceError(str(error), "secret") from None
+    return Key(check_secret(value))
 
 
 def check_secret(value: str) -> str:

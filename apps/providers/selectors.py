@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def providers_of(organisation: Organisation) -> QuerySet[Provider]:
     """An organisation's providers by name, with endpoints, their credentials and their latest checks."""
-    endpoints = Endpoint.objects.select_related("credential", "check_state")
+    endpoints = Endpoint.objects.select_related("credential", "check_state").prefetch_related("pool__credential")
     return Provider.objects.filter(organisation=organisation).prefetch_related(Prefetch("endpoints", queryset=endpoints))
 
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import ProtectedError
+from django.db.models import ProtectedError, Q
 
 from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import change_record
+from apps.contracts.credentials import AwsDefault, AwsKeys, canonical, credential_read, region_of
 from apps.contracts.identifiers import uuid7
 from apps.ownership.owned import owner_of
 from apps.providers import prices, rules, vault
-from apps.providers.models import Credential, Endpoint, Provider
+from apps.providers.models import Credential, Endpoint, PooledCredential, Provider
 from apps.providers.pricebook import NO_LIST, price_lists
-from apps.providers.rules import EndpointSpec
+from apps.providers.rules import EndpointSpec, PoolSpec
 from apps.providers.selectors import credential_named
 from apps.publishing.services import section_touch
 
@@ -33,11 +35,13 @@ if TYPE_CHECKING:
 def credential_set(*, actor: Actor, organisation: Organisation, name: str, value: str, source: str = "", reason: str = "") -> Credential:
     """Create a credential, or give it a new value or source; the same again changes nothing.
 
-    value: the secret as the provider wants it. source: the reference it was read from, empty for one a person typed.
+    value: the secret as the provider wants it, or an account (``apps.contracts.credentials``). source: the reference it was read from,
+    empty for one a person typed.
     """
     permission_require(actor=actor, action="credential.change", organisation=organisation)
     rules.check_name(name)
-    rules.check_secret(value)
+    given = rules.check_credential(value)
+    value = canonical(given)
     digest = _guarded(vault.digest, value)
     credential = Credential.objects.select_for_update().filter(organisation=organisation, name=name).first()
     if credential is not None and credential.digest == digest and credential.source == source:
@@ -48,9 +52,13 @@ def credential_set(*, actor: Actor, organisation: Organisation, name: str, value
     if credential is None:
         credential = Credential(organisation=organisation, name=name)
     if value_changed:
+        if not created and credential.form != given.form:
+            for kind in _kinds_using(credential):
+                rules.check_form(kind, given.form, name, "secret")
         credential.encrypted = _guarded(vault.encrypt, value)
         credential.digest = digest
-        credential.last_four = rules.last_four(value)
+        credential.form = given.form
+        credential.last_four = rules.last_four(given.identity)
     credential.source = source
     credential.save()
     after = {"source": source} | ({"value_changed": True} if value_changed else {})
@@ -65,7 +73,8 @@ def credential_set(*, actor: Actor, organisation: Organisation, name: str, value
 def credential_delete(*, actor: Actor, credential: Credential, reason: str = "") -> None:
     """Delete a credential that no endpoint uses."""
     permission_require(actor=actor, action="credential.change", organisation=credential.organisation)
-    users = [str(endpoint) for endpoint in Endpoint.objects.filter(credential=credential).select_related("provider")]
+    using = Q(credential=credential) | Q(pool__credential=credential)
+    users = [str(endpoint) for endpoint in Endpoint.objects.filter(using).select_related("provider").distinct()]
     if users:
         raise ServiceError(f"the credential {credential.name!r} is used by {', '.join(users)}: give them another one first", "credential")
     change_record(actor, "credential.delete", credential, {"source": credential.source}, {}, reason)
@@ -76,6 +85,11 @@ def credential_delete(*, actor: Actor, credential: Credential, reason: str = "")
 def credential_value(credential: Credential) -> str:
     """The secret itself, for a call to the provider. Never log or show it."""
     return str(_guarded(vault.decrypt, credential.encrypted))
+
+
+def _kinds_using(credential: Credential) -> list[str]:
+    using = Q(endpoints__credential=credential) | Q(endpoints__pool__credential=credential)
+    return list(Provider.objects.filter(using).values_list("kind", flat=True).distinct())
 
 
 # --- providers -----------------------------------------------------------------------------------------------------------
@@ -259,9 +273,22 @@ def endpoint_specs(provider: Provider) -> list[EndpointSpec]:
             max_connections=row.max_connections,
             verify_tls=row.verify_tls,
             ca_file=row.ca_file,
+            credentials=pool_of(row),
+            api_version=row.api_version,
         )
-        for row in Endpoint.objects.filter(provider=provider).select_related("credential").order_by("position")
+        for row in Endpoint.objects.filter(provider=provider)
+        .select_related("credential")
+        .prefetch_related("pool__credential")
+        .order_by("position")
     ]
+
+
+def pool_of(endpoint: Endpoint) -> tuple[PoolSpec, ...]:
+    """An endpoint's credentials where it has several, in order."""
+    return tuple(
+        PoolSpec(row.credential.name, row.requests_per_minute, row.tokens_per_minute, row.concurrent_requests)
+        for row in sorted(endpoint.pool.all(), key=lambda row: row.position)
+    )
 
 
 def provider_facts(provider: Provider) -> dict[str, Any]:
@@ -272,7 +299,7 @@ def provider_facts(provider: Provider) -> dict[str, Any]:
         "enabled": provider.enabled,
         "price_list": provider.price_list,
         "allow_private_addresses": provider.allow_private_addresses,
-        "endpoints": [spec._asdict() for spec in endpoint_specs(provider)],
+        "endpoints": [spec.facts() for spec in endpoint_specs(provider)],
     }
 
 
@@ -280,7 +307,10 @@ def _check(*, kind: str, endpoints: Sequence[EndpointSpec], price_list: str, all
     rules.check_kind(kind)
     if price_list and price_list != NO_LIST and price_list not in price_lists():
         raise ServiceError(f"{price_list!r} is not a price list: use {NO_LIST!r}, or one of {', '.join(price_lists())}", "price_list")
-    return rules.check_endpoints(endpoints, allow_private=allow_private)
+    checked = rules.check_endpoints(endpoints, allow_private=allow_private)
+    for at, spec in enumerate(checked):
+        rules.check_api_version(kind, spec.api_version, f"endpoints[{at}].api_version")
+    return checked
 
 
 def _endpoints_write(provider: Provider, specs: Sequence[EndpointSpec]) -> None:
@@ -294,14 +324,43 @@ def _endpoints_write(provider: Provider, specs: Sequence[EndpointSpec]) -> None:
             except ProtectedError as error:
                 raise ServiceError(f"the endpoint {row.name!r} is a target of {_names(error)}: change these first", "endpoints") from None
     for position, spec in enumerate(specs):
-        credential = None
-        if spec.credential:
-            credential = credential_named(provider.organisation, spec.credential, field=f"endpoints[{position}].credential")
+        field = f"endpoints[{position}].credential"
+        credential = credential_named(provider.organisation, spec.credential, field=field) if spec.credential else None
+        pool = [credential_named(provider.organisation, member.name, field=f"{field}s") for member in spec.credentials]
+        for each in pool or ([credential] if credential else []):
+            rules.check_form(provider.kind, each.form, each.name, field)
+            _check_region(each, spec.base_url, field)
         row = rows.get(spec.name) or Endpoint(provider=provider, name=spec.name)
         row.position, row.credential = position, credential
         row.base_url, row.region, row.ca_file = spec.base_url, spec.region, spec.ca_file
-        row.max_connections, row.verify_tls = spec.max_connections, spec.verify_tls
+        row.max_connections, row.verify_tls, row.api_version = spec.max_connections, spec.verify_tls, spec.api_version
         row.save()
+        if row.name in rows:
+            row.pool.all().delete()
+        PooledCredential.objects.bulk_create(
+            PooledCredential(
+                endpoint=row,
+                credential=each,
+                position=at,
+                requests_per_minute=member.requests_per_minute,
+                tokens_per_minute=member.tokens_per_minute,
+                concurrent_requests=member.concurrent_requests,
+            )
+            for at, (each, member) in enumerate(zip(pool, spec.credentials, strict=True))
+        )
+
+
+def _check_region(credential: Credential, base_url: str, field: str) -> None:
+    """Requests to AWS are signed for a region, which the address or the credential has to name."""
+    if credential.form not in ("aws", "aws-default"):
+        return
+    account = credential_read(credential_value(credential))
+    if isinstance(account, (AwsKeys, AwsDefault)) and not region_of(urlsplit(base_url).hostname or "", account):
+        raise ServiceError(
+            f"neither the address {base_url!r} nor the credential {credential.name!r} names an AWS region: "
+            'add "region" to the credential, such as eu-central-1',
+            field,
+        )
 
 
 def _names(error: ProtectedError) -> str:

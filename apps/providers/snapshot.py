@@ -17,7 +17,7 @@ from apps.providers import prices as book
 from apps.providers import vault
 from apps.providers.discounts import discount_restore
 from apps.providers.models import Credential, Discount, Endpoint, Price, Provider, ProviderModel
-from apps.providers.rules import EndpointSpec, price_version, unix_ms
+from apps.providers.rules import EndpointSpec, PoolSpec, price_version, unix_ms
 from apps.providers.selectors import models_with_prices, price_spec, prices_in_force
 from apps.providers.services import provider_delete, provider_restore
 from apps.publishing.registry import Section
@@ -25,7 +25,8 @@ from apps.publishing.registry import Section
 
 def _providers(ids: set[str] | None) -> dict[str, Fragment]:
     rows = Provider.objects.all() if ids is None else Provider.objects.filter(pk__in=ids)
-    rows = rows.prefetch_related(Prefetch("endpoints", queryset=Endpoint.objects.order_by("position")))
+    endpoints = Endpoint.objects.order_by("position").prefetch_related("pool__credential")
+    rows = rows.prefetch_related(Prefetch("endpoints", queryset=endpoints))
     return {
         str(row.pk): ProviderFragment(
             id=str(row.pk),
@@ -44,6 +45,17 @@ def _providers(ids: set[str] | None) -> dict[str, Fragment]:
                     max_connections=endpoint.max_connections,
                     verify_tls=endpoint.verify_tls,
                     ca_file=endpoint.ca_file or None,
+                    credentials=[
+                        contract.PooledCredential(
+                            id=str(row.credential_id),
+                            name=row.credential.name,
+                            requests_per_minute=row.requests_per_minute,
+                            tokens_per_minute=row.tokens_per_minute,
+                            concurrent_requests=row.concurrent_requests,
+                        )
+                        for row in sorted(endpoint.pool.all(), key=lambda row: row.position)
+                    ],
+                    api_version=endpoint.api_version,
                 )
                 for endpoint in row.endpoints.all()
             ],
@@ -61,7 +73,8 @@ def _restore_provider(*, actor: Actor, object_id: str, fragment: Fragment | None
     then = cast(ProviderFragment, fragment)
     names = {str(row.pk): row.name for row in Credential.objects.filter(organisation_id=then.organisation)}
     for endpoint in then.endpoints:
-        if endpoint.credential and endpoint.credential not in names:
+        used = [member.id for member in endpoint.credentials] or ([endpoint.credential] if endpoint.credential else [])
+        if any(credential not in names for credential in used):
             raise ServiceError(
                 f"the credential of {then.name}/{endpoint.name} was deleted since; credentials are never rolled back: "
                 f"set one and choose it for the endpoint",
@@ -85,6 +98,11 @@ def _restore_provider(*, actor: Actor, object_id: str, fragment: Fragment | None
                 max_connections=endpoint.max_connections,
                 verify_tls=endpoint.verify_tls,
                 ca_file=endpoint.ca_file or "",
+                credentials=tuple(
+                    PoolSpec(names[member.id], member.requests_per_minute, member.tokens_per_minute, member.concurrent_requests)
+                    for member in endpoint.credentials
+                ),
+                api_version=endpoint.api_version,
             )
             for endpoint in then.endpoints
         ],

@@ -51,6 +51,7 @@ class Attempt(Waiter):
         "committed",
         "connection",
         "exchange",
+        "credential",
         "first_byte_ns",
         "first_token_ns",
         "headers",
@@ -99,6 +100,8 @@ class Attempt(Waiter):
         self.watch: StreamWatch | None = None
         self.held = b""
         self.pieces: list[bytes] = []
+        self.credential = ""
+        """Whose limits it counts against, where it uses one that has any."""
         """Of a stream that the app is being given: what the read at hand has brought so far."""
         self.committed = False
         """The app has been given the beginning of this attempt's stream."""
@@ -313,6 +316,8 @@ class Attempt(Waiter):
 
     def reused_and_silent(self) -> bool:
         """A kept-alive connection that was reset before a byte of answer: the provider had hung up before it read us."""
+        if self.credential:
+            exchange.lent = (*exchange.lent, (self.credential, record))
         return self.reused and self.reset and not self.first_byte_ns
 
     def _estimate(self) -> tuple[Tokens, bool]:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from apps.contracts.credentials import FORMS, Credential, CredentialError, Key, credential_read
+from apps.contracts.limits import LimitKind
 from apps.contracts.networks import NetworkError, Networks
 from apps.contracts.pricing import PriceError
 from apps.contracts.snapshot import (
@@ -23,6 +25,8 @@ from apps.contracts.snapshot import (
     FlagFragment,
     Fragment,
     KeyFragment,
+    LimitFragment,
+    PooledCredential,
     PriceFragment,
     ProviderFragment,
     RouteFragment,
@@ -31,6 +35,7 @@ from apps.contracts.snapshot import (
 from apps.contracts.tariff import ZERO, Layer, PriceBook, Tariff
 from apps.contracts.tokens import foreign_name_of
 from apps.proxy.assembly import FlagTable, RouteParts, flags_moved, may_touch, route_with
+from apps.proxy.credentials import Lending, Lent, credential_line
 from apps.proxy.dialects import DIALECTS
 from apps.proxy.resilience import CompileError, check_resilience, check_target
 from apps.proxy.runtime import MAX_ATTEMPTS, CompiledKey, CompiledRoute, CompiledTarget, Fragments, Runtime
@@ -40,6 +45,8 @@ __all__ = ["CompileError", "Unseal", "compile_config"]
 
 Unseal = Callable[[str], bytes]
 
+CHECKED = b"checked-by-the-proxy"
+"""Instead of a secret, in the control plane."""
 _HEADER_SAFE = re.compile(rb"^[\x21-\x7e]+$")
 
 
@@ -71,6 +78,7 @@ def compile_config(
     }
     if ended:
         full["routes"] = {**full["routes"], **ended}
+    full["limits"] = _with_credentials(full["limits"], full["providers"])
     flags = FlagTable(full["flags"])
     if previous is None or changed is None:
         return Runtime(version, full, _compile_keys(full, flags), _compile_tables(full, unseal, flags))
@@ -181,7 +189,7 @@ class _Targets:
         self._book = PriceBook(self._page, list(discounts))
         self._tariffs: dict[tuple[str, ...], Tariff | None] = {}
         self._done: dict[tuple[str, str, str], CompiledTarget] = {}
-        self._secrets: dict[str, bytes] = {}
+        self._opened_before: dict[str, Credential] = {}
 
     def compile(self, route: RouteFragment, field: str, target: Target) -> CompiledTarget:
         provider = self._providers.get((route.organisation, target.provider)) or self._providers.get(("", target.provider))
@@ -209,7 +217,8 @@ class _Targets:
             if not re.fullmatch(r"[\x21-\x7e]*", endpoint.base_url):
                 raise CompileError("providers", provider.id, "base_url", "only printable ASCII, percent-encode the rest")
             killed = "its provider is disabled" if not provider.enabled else ""
-            found = CompiledTarget(target, provider, endpoint, self._secret(provider, endpoint), killed)
+            secret, lending = self._credentials(provider, endpoint)
+            found = CompiledTarget(target, provider, endpoint, secret, killed, lending)
             self._done[cache_key] = found
         strategy = route.resilience.strategy if route.switch is None else "priority"
         prices = self._tariff(route, provider, endpoint, target.model)
@@ -249,23 +258,83 @@ class _Targets:
         fragment = self._full["prices"].get(id)
         return fragment if isinstance(fragment, PriceFragment) else None
 
-    def _secret(self, provider: ProviderFragment, endpoint: Endpoint) -> bytes | None:
-        if endpoint.credential is None:
-            return None
-        fragment = self._full["credentials"].get(endpoint.credential)
+    def _credentials(self, provider: ProviderFragment, endpoint: Endpoint) -> tuple[bytes | None, Lending | None]:
+        """(a key that never changes, None), or (None, what is lent to each request); neither where the upstream asks for nothing."""
+        pool = endpoint.credentials or ([PooledCredential(id=endpoint.credential)] if endpoint.credential is not None else [])
+        if not pool:
+            return None, None
+        dialect = DIALECTS[provider.kind]
+        found = []
+        for member in pool:
+            credential = self._opened(provider, endpoint, member.id)
+            if credential is None:
+                return CHECKED, None
+            if credential.form not in dialect.forms:
+                message = f"a provider of the kind {provider.kind!r} takes no {FORMS[credential.form]}"
+                raise CompileError("providers", provider.id, f"endpoints.{endpoint.name}.credential", message)
+            limits = tuple(_limits_of(provider, endpoint, member))
+            found.append(Lent(member.id, member.name or member.id, credential, credential_line(dialect.secret_header, credential), limits))
+        only = found[0]
+        if len(found) == 1 and not only.limits and isinstance(only.credential, Key):
+            return only.credential.text.encode("ascii"), None
+        parts = urlsplit(endpoint.base_url)
+        key = f"{provider.organisation}/{provider.name}/{endpoint.name}"
+        return None, Lending(key, tuple(found), provider.allow_private_addresses, parts.scheme, parts.netloc)
+
+    def _opened(self, provider: ProviderFragment, endpoint: Endpoint, id: str) -> Credential | None:
+        """None in the control plane, which opens no seal."""
+        fragment = self._full["credentials"].get(id)
         if not isinstance(fragment, CredentialFragment):
             raise CompileError("providers", provider.id, f"endpoints.{endpoint.name}.credential", "the credential does not exist")
         if self._unseal is None:
-            return b"checked-by-the-proxy"
-        if fragment.id not in self._secrets:
+            return None
+        if fragment.id not in self._opened_before:
             try:
                 secret = self._unseal(fragment.sealed)
             except Exception:
                 raise CompileError("credentials", fragment.id, "sealed", "cannot be opened with this proxy's BULKHEAD_SEAL_KEY") from None
-            if not _HEADER_SAFE.match(secret):
+            if not secret.startswith(b"{") and not _HEADER_SAFE.match(secret):
                 raise CompileError("credentials", fragment.id, "sealed", "holds characters that no header may carry")
-            self._secrets[fragment.id] = secret
-        return self._secrets[fragment.id]
+            try:
+                self._opened_before[fragment.id] = credential_read(secret.decode())
+            except (CredentialError, UnicodeDecodeError) as error:
+                message = str(error) if isinstance(error, CredentialError) else "is no text"
+                raise CompileError("credentials", fragment.id, "sealed", message) from None
+        return self._opened_before[fragment.id]
+
+
+def _limits_of(provider: ProviderFragment, endpoint: Endpoint, member: PooledCredential) -> list[LimitFragment]:
+    """The limits of one credential of an endpoint, as fragments like any other's."""
+    amounts: dict[LimitKind, int | None] = {
+        "requests_per_minute": member.requests_per_minute,
+        "tokens_per_minute": member.tokens_per_minute,
+        "concurrent_requests": member.concurrent_requests,
+    }
+    return [
+        LimitFragment(
+            id=f"{provider.id}/{endpoint.name}/{member.id}/{kind}",
+            name=f"{member.name or member.id} at {provider.name}",
+            organisation=provider.organisation,
+            scope="credential",
+            scope_id=f"{provider.id}/{endpoint.name}/{member.id}",
+            kind=kind,
+            amount=amount,
+        )
+        for kind, amount in amounts.items()
+        if amount is not None
+    ]
+
+
+def _with_credentials(limits: Mapping[str, Fragment], providers: Mapping[str, Fragment]) -> Mapping[str, Fragment]:
+    """People's limits, and those of credentials in pools."""
+    own = {
+        limit.id: limit
+        for provider in cast(Mapping[str, ProviderFragment], providers).values()
+        for endpoint in provider.endpoints
+        for member in endpoint.credentials
+        for limit in _limits_of(provider, endpoint, member)
+    }
+    return {**limits, **own} if own else limits
 
 
 def _compile_tables(

@@ -103,7 +103,11 @@ async def serve(exchange: Exchange, engine: Engine) -> None:
                         return
                     if ruling.course == "credential" and isinstance(error, UpstreamAnswered):
                         credentials_dead += 1
-                        engine.credential_refused(target, error.status)
+                        engine.credential_refused(target, error.status, error.credential)
+                    if target.credentials is not None and _other_credential(exchange, engine, target, ruling, left):
+                        exchange.first_error = None if exchange.first_error is error else exchange.first_error
+                        role, tries = "retry", 0
+                        continue
                     if route.resilience.hedge_share:
                         targets = _unhedged(exchange, targets, index + 1)
                     last = index + 1 >= len(targets)
@@ -221,6 +225,14 @@ def _is_at(attempt: Attempt, target: CompiledTarget) -> bool:
 
 
 def _pause(exchange: Exchange, ruling: Verdict, *, last: bool) -> float | None:
+def _other_credential(exchange: Exchange, engine: Engine, target: CompiledTarget, ruling: Verdict, left: int) -> bool:
+    """Whether the same target is asked at once by another of its endpoint's credentials."""
+    pool = target.credentials
+    if pool is None or ruling.course not in ("credential", "pause") or left <= 0 or exchange.opens >= MAX_ATTEMPTS:
+        return False
+    return not exchange.overdue() and pool.another(target.model, engine.loop.time())
+
+
     """Seconds until the same target is tried again; None: not again."""
     if ruling.course == "again":
         return random.uniform(*RETRY_PAUSE_SECONDS)

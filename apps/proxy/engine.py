@@ -24,6 +24,7 @@ from apps.proxy.breaker import Breakers
 from apps.proxy.canned import canned_answer, canned_stream
 from apps.proxy.context import Size
 from apps.proxy.dialects.wire_json import written
+from apps.proxy.credentials import Credentials
 from apps.proxy.dispatch import serve, serve_in_turn
 from apps.proxy.driver import Driver
 from apps.proxy.errors import AttemptFailed, Refusal, UpstreamAnswered
@@ -46,6 +47,7 @@ from apps.proxy.steps.authenticate import Authenticator
 from apps.proxy.steps.plan import plan
 from apps.proxy.steps.read import read
 
+from apps.proxy.tokens import TokenKeeper
 if TYPE_CHECKING:
     from apps.proxy.caller import Caller
     from apps.proxy.capture import Recorder
@@ -88,6 +90,7 @@ class Engine:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.boot_id = boot_id
+        aws_default: bool = False,
         self.holder = holder
         self.journal = journal
         self.leases = leases
@@ -97,6 +100,7 @@ class Engine:
         self.fleet = self.states.fleet = Fleet(self.loop.time)
         self.report: Report | None = None
         """Tells the control plane of targets; None: there is none."""
+        self.credentials = Credentials(self.loop.time, TokenKeeper(self.loop.time), aws_default=aws_default)
         self.limits = Limits()
         self.shares: ShareKeeper | None = None
         """Asks for permits that this process does not have; None: limits are this process's alone."""
@@ -431,11 +435,12 @@ class Engine:
         else:
             self._answer_refusal(exchange, refusal)
 
-    def credential_refused(self, target: CompiledTarget, status: int) -> None:
+    def credential_refused(self, target: CompiledTarget, status: int, name: str = "") -> None:
+        """name: which one, where the endpoint has several."""
         self.metrics.credential_refused(target.label, status)
         if self.report is not None:
-            self.report.credential_refused(target, status)
-        log.warning("the credential of %s/%s was refused with %d", target.provider, target.endpoint, status)
+            self.report.credential_refused(target, status, name)
+        log.warning("the credential %sof %s/%s was refused with %d", f"{name} " if name else "", target.provider, target.endpoint, status)
 
     # --- inside ---
 

@@ -55,10 +55,12 @@ class StartError(ProxyError):
 
 
 class AttemptFailed(ProxyError):
-    """code: wire code when this failure becomes the answer. billable: the provider may have done work for it."""
+    """code: wire code when this failure becomes the answer. billable: the provider may have done work for it. credential: the name of the
+    one that was used, where its endpoint has several."""
 
     code = "upstream_error"
     billable = True
+    credential = ""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -55,6 +55,7 @@ class Exchange:
         "limits",
         "max_output",
         "n",
+        "lent",
         "opens",
         "payload",
         "plan",
@@ -147,6 +148,8 @@ class Exchange:
         self.trace: TraceContext | None = None
         """The caller's, which upstreams are told and the record keeps; None where it sent none."""
         self.total = 0.0
+        self.lent: Sequence[tuple[str, AttemptRecord]] = ()
+        """Attempts by the credential that they used, of credentials that have limits."""
         """Seconds from its arrival that the request may take."""
         self.priority = 1
         """0 is served before 1 before 2 where requests wait."""

@@ -26,6 +26,7 @@ from apps.proxy.verdict import verdict
 
 if TYPE_CHECKING:
     from apps.contracts.pricing import Price
+    from apps.proxy.credentials import CredentialPool, Held
     from apps.proxy.dialects.base import StreamWatch
     from apps.proxy.engine import Engine
     from apps.proxy.exchange import Exchange
@@ -73,6 +74,9 @@ async def fly(
         refusal = engine.limits.admit_model(exchange, limited, target.model)
         if refusal is not None:
             await _wait_for_permits(exchange, engine, limited, target, refusal, hedge=race is not None and role == "hedge")
+    held: Held | None = None
+    if target.credentials is not None:
+        held = await _lent(exchange, engine, target, target.credentials, hedge=race is not None and role == "hedge")
     table = exchange.runtime.spending
     spend = key.spend if table is None else table.applying(exchange, target)
     price, reserved = _priced(exchange, target, ask, spend)
@@ -99,9 +103,21 @@ async def fly(
             attempt.continue_with(ask.watch)
     if race is not None:
         race.enter(attempt)
+    line = b""
+    if held is not None and held.lent.limits:
+        attempt.credential = held.lent.limits[0].scope_id
     state.started()
     try:
         engine.journal.append(_open_payload(exchange, templates, price, charges, reserved))
+        if call is None:
+            head = target.request_heads[exchange.kind]
+            body = target.dialect.body(exchange, target) if ask is None else ask.body
+        else:
+            head, body = call.head, call.body
+        if held is not None:
+            line = held.line(engine.loop.time())
+            if not line:
+                line = await held.made(engine, head, body, exchange.left_seconds())
         pool = engine.pool(target.origin)
         connection = pool.take()
         if connection is None:
@@ -110,18 +126,13 @@ async def fly(
         else:
             attempt.reused = True
         attempt.connection = connection
-        if call is None:
-            head = target.request_heads[exchange.kind]
-            body = target.dialect.body(exchange, target) if ask is None else ask.body
-        else:
-            head, body = call.head, call.body
         engine.in_flight.add(attempt)
         attempt.sent_ns = perf_counter_ns()
-        if exchange.trace is None:
+        if exchange.trace is None and held is None:
             data = b"%b%d\r\n\r\n%b" % (head, len(body), body)
         else:
-            traced = exchange.trace.head(attempt_span(exchange.id, attempt.number))
-            data = b"%b%d\r\n%b\r\n%b" % (head, len(body), traced, body)
+            traced = b"" if exchange.trace is None else exchange.trace.head(attempt_span(exchange.id, attempt.number))
+            data = b"%b%d\r\n%b%b\r\n%b" % (head, len(body), line, traced, body)
         connection.send(data, attempt, replay_safe=False)
         await attempt
         watch = attempt.watch
@@ -130,6 +141,8 @@ async def fly(
             exchange.held.append((charges, attempt.close("ok", watch.tokens).cost_nano))
             closed = True
             state.succeeded(attempt)
+            if held is not None:
+                held.worked(target.model)
             if target.window and watch.tokens is not None and ask is None:
                 calibrate(exchange, target, watch.tokens)
             engine.finish_stream(exchange, rest)
@@ -145,6 +158,8 @@ async def fly(
         exchange.held.append((charges, attempt.close("ok", understood.tokens).cost_nano))
         closed = True
         state.succeeded(attempt)
+        if held is not None:
+            held.worked(target.model)
         if target.window and understood.tokens is not None and ask is None:
             calibrate(exchange, target, understood.tokens)
         engine.finish_json(exchange, target, attempt.headers, answer if understood.body is None else understood.body)
@@ -171,7 +186,11 @@ async def fly(
             outcome: Outcome = "cancelled" if left else "error"
             exchange.held.append((charges, attempt.close(outcome, attempt.seen_tokens(), error).cost_nano))
             if error is not None:
-                state.failed(attempt, verdict(error))
+                ruling = verdict(error)
+                if held is not None:
+                    ruling = held.pool.heard(held, line, target.model, error, ruling, engine.loop.time())
+                    error.credential = held.lent.name
+                state.failed(attempt, ruling)
             else:
                 state.ended(attempt)
 
@@ -229,6 +248,30 @@ async def _connect(engine: Engine, pool: Any, timeout: float) -> Any:
         if task.done() and not task.cancelled() and task.exception() is None:
             task.result().abort()
         raise
+
+
+async def _lent(exchange: Exchange, engine: Engine, target: CompiledTarget, pool: CredentialPool, *, hedge: bool) -> Held:
+    """A credential of the target's endpoint, with permits of its own limits. Raises LimitReached, or Beaten for a hedge, which waits for
+    nothing."""
+    taken = pool.take(exchange, engine, target.model)
+    if not isinstance(taken, tuple):
+        return taken
+    if hedge:
+        raise Beaten()
+    limits = exchange.limits
+    refusal: Refusal | None = WAIT
+    if engine.shares is not None:
+        task = engine.loop.create_task(engine.shares.wait(exchange, taken, more=True))
+        try:
+            refusal = await asyncio.shield(task)
+        except BaseException:
+            task.cancel()
+            raise
+        finally:
+            exchange.limits = limits
+    if refusal is not None:
+        raise LimitReached(refusal)
+    return pool.waited(taken)
 
 
 async def _wait_for_permits(

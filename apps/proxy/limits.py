@@ -94,6 +94,7 @@ class Window:
         "asked_before",
         "back",
         "contended",
+        "credential",
         "dry_until",
         "fair",
         "fragment",
@@ -134,6 +135,8 @@ class Window:
         self.fair = fragment.scope != "key"
         self.model = fragment.scope_id if fragment.scope == "model" else ""
         """Whose calls it counts, where it is a model's."""
+        self.credential = fragment.scope_id if fragment.scope == "credential" else ""
+        """The same where it is a provider's credential's."""
         self.share = self.used = self.others = 0
         self.log: deque[Entry] = deque()
         self.until = math.inf
@@ -388,6 +391,8 @@ class Limits:
         for window, n, entry, tenant in holds:
             if window.model:
                 self._settle_model(window, n, entry, tenant, attempts, now)
+            elif window.credential:
+                self._settle_credential(window, n, entry, tenant, exchange, now)
             elif window.tokens:
                 window.settle(n, entry, tenant, used, now)
             elif entry is None:
@@ -422,6 +427,26 @@ class Limits:
         called, used = False, 0
         for attempt in attempts:
             if attempt.model == window.model:
+                called = True
+                used += attempt.tokens.input + attempt.tokens.output
+        if not called or window.tokens or entry is None:
+            window.settle(n, entry, tenant, used if called else 0, now)
+
+    def admit_credential(self, exchange: Exchange, windows: tuple[Window, ...]) -> Refusal | None:
+        """Before a credential is used: permits of its own limits, where the request has none of them yet. Apps are not told of them."""
+        for hold in exchange.holds:
+            if hold[0] is windows[0]:
+                return None
+        limits = exchange.limits
+        refusal = self.admit_more(exchange, windows)
+        exchange.limits = limits
+        return refusal
+
+    def _settle_credential(self, window: Window, n: int, entry: Entry | None, tenant: Tenant, exchange: Exchange, now: float) -> None:
+        """Of a credential that was not used, all is given back; else the tokens of the calls that it was used for count."""
+        called, used = False, 0
+        for credential, attempt in exchange.lent:
+            if credential == window.credential:
                 called = True
                 used += attempt.tokens.input + attempt.tokens.output
         if not called or window.tokens or entry is None:

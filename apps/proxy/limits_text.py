@@ -20,6 +20,7 @@ _SCOPES = {
     "key": "of this key",
     "route": "of the route",
     "model": "of the model",
+    "credential": "of a provider's credential",
 }
 
 

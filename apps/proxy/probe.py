@@ -80,13 +80,23 @@ def can_probe(target: CompiledTarget) -> bool:
     return PROBE in target.request_heads
 
 
+def _question(target: CompiledTarget) -> bytes | None:
+    """The whole of it; None where there is none, or no credential to ask it with."""
+    request = target.request_heads.get(PROBE)
+    if request is None or target.credentials is None:
+        return request
+    now = asyncio.get_running_loop().time()
+    line = next((line for held in target.credentials.ready(target.model, now) if (line := held.line(now))), b"")
+    return request[:-2] + line + b"\r\n" if line else None
+
+
 async def probe(pool: Pool, target: CompiledTarget, timeout: float) -> bool:
     """Whether the target's server answers, within ``timeout`` seconds. False where its wire format has no free question.
 
     Any status counts as an answer but 5xx and those of ``REFUSED``: a server without a list of models says 404, and is there.
     Await it in a task. Raises nothing but CancelledError.
     """
-    request = target.request_heads.get(PROBE)
+    request = _question(target)
     if request is None:
         return False
     answer = _Answer(asyncio.get_running_loop())

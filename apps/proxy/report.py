@@ -16,6 +16,7 @@ from apps.contracts.reports import CLOSED, MAX_EVENTS, MAX_TARGETS, OPENED, REFU
 
 if TYPE_CHECKING:
     from apps.proxy.breaker import Breaker
+    from apps.proxy.credentials import Credentials
     from apps.proxy.runtime import CompiledTarget
     from apps.proxy.state import States, TargetState
 
@@ -37,9 +38,11 @@ class Report:
         """When each breaker that is not closed left that state: a failed probe begins no new outage."""
         self._told: set[str] = set()
         """Whose opening was an event, so that its closing is one: what people force is their decision, and audited."""
-        self._refused: dict[str, int] = {}
+        self._refused: dict[tuple[str, str], int] = {}
         self._events: deque[TargetEvent] = deque(maxlen=MAX_EVENTS)
         self._number = 0
+        self.credentials: Credentials | None = None
+        """Of whose credentials it tells; None: of nobody's."""
         before = states.breakers.on_change
 
         def changed(key: str, breaker: Breaker) -> None:
@@ -49,12 +52,12 @@ class Report:
 
         states.breakers.on_change = changed
 
-    def credential_refused(self, target: CompiledTarget, status: int) -> None:
-        """A provider answered 401, 402 or 403: somebody has to look after its credential."""
+    def credential_refused(self, target: CompiledTarget, status: int, name: str = "") -> None:
+        """A provider answered 401, 402 or 403: somebody has to look after its credential. name: which, of several."""
         now_ms = self._now_ms()
-        if now_ms - self._refused.get(target.key, -QUIET_MS) >= QUIET_MS:
-            self._refused[target.key] = now_ms
-            self._add(REFUSED, target.key, status)
+        if now_ms - self._refused.get((target.key, name), -QUIET_MS) >= QUIET_MS:
+            self._refused[target.key, name] = now_ms
+            self._add(REFUSED, target.key, status, name)
 
     def detail(self) -> dict[str, Any]:
         """What the next heartbeat says; without anything to say, nothing. JSON-able."""
@@ -68,6 +71,9 @@ class Report:
             found["targets"] = [row.plain() for row in rows[:MAX_TARGETS]]
         if len(rows) > MAX_TARGETS:
             found["targets_more"] = len(rows) - MAX_TARGETS
+        credentials = self.credentials.told(now_ms) if self.credentials is not None else []
+        if credentials:
+            found["credentials"] = credentials
         if self._events:
             found["events"] = [event.plain() for event in self._events]
         return found
@@ -102,6 +108,7 @@ class Report:
             self._told.add(key)
             self._add(OPENED, key)
 
-    def _add(self, kind: str, key: str, status: int = 0) -> None:
+    def _add(self, kind: str, key: str, status: int = 0, credential: str = "") -> None:
         self._number += 1
-        self._events.append(TargetEvent(number=self._number, kind=kind, key=key, at_ms=self._now_ms(), status=status))
+        at_ms = self._now_ms()
+        self._events.append(TargetEvent(number=self._number, kind=kind, key=key, at_ms=at_ms, status=status, credential=credential))

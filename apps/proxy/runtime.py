@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import urlsplit
 
-from apps.contracts.fleet import deployment_of
 from apps.contracts.snapshot import (
     SECTIONS,
     Endpoint,
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
     from apps.contracts.networks import Networks
     from apps.contracts.snapshot import Deadlines, Resilience
     from apps.proxy.assembly import RouteParts
+    from apps.proxy.credentials import CredentialPool, Lending
     from apps.proxy.flagging import RouteFlags
-    from apps.proxy.fleet.replicas import Deployment, Replica
     from apps.proxy.records import Templates
     from apps.proxy.retries import RetryBudget
     from apps.proxy.slots import Slots
@@ -67,11 +66,10 @@ class CompiledTarget:
     """One place that a route can send a request to, with everything about it rendered. Routes share what is heavy, not the object."""
 
     __slots__ = (
-        "berths",
         "bytes_per_token",
         "capabilities",
         "connect",
-        "deployment",
+        "credentials",
         "dialect",
         "endpoint",
         "expensive",
@@ -81,6 +79,7 @@ class CompiledTarget:
         "key",
         "killed",
         "label",
+        "lending",
         "max_concurrency",
         "model",
         "origin",
@@ -93,10 +92,7 @@ class CompiledTarget:
         "rank",
         "reasoning",
         "region",
-        "replicas",
         "request_heads",
-        "route_label",
-        "seat",
         "simulated",
         "state",
         "total",
@@ -108,6 +104,8 @@ class CompiledTarget:
 
     state: TargetState
     """What this process has learned of it: set before the config is served."""
+    credentials: CredentialPool | None
+    """Where its endpoint's credentials are more than one key that stands in ``request_heads``: set before the config is served."""
     rank: tuple[int, ...]
     """By the route's strategy: lower ones always first."""
 
@@ -118,6 +116,7 @@ class CompiledTarget:
         endpoint: Endpoint,
         secret: bytes | None,
         killed: str,
+        lending: Lending | None = None,
     ) -> None:
         parts = urlsplit(endpoint.base_url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -137,17 +136,8 @@ class CompiledTarget:
         self.label = f"{provider.name}/{endpoint.name}/{target.model}"
         self.key = f"{provider.organisation}/{self.label}" if provider.organisation else self.label
         """Names it in this process and to other proxies: a provider's name is unique only in its organisation."""
-        self.route_label = self.label
-        """As its route names it: of a replica, the deployment's."""
-        deployment = deployment_of(provider.name)
-        self.deployment = (provider.organisation, deployment) if deployment else None
-        """(organisation, name) where it stands for a deployment of our own."""
-        self.replicas: Deployment | None = None
-        """The deployment's, set before the config is served: attempts go to one of them (``apps.proxy.fleet.moving``)."""
-        self.berths: dict[Replica, CompiledTarget] = {}
-        """What it looks like at each replica that it was asked at."""
-        self.seat: Replica | None = None
-        """The replica that it is the place of."""
+        self.lending = lending
+        self.credentials = None
         self.prices: Tariff | None = None
         """By its route: see ``with_options``."""
         self.dialect: Dialect = DIALECTS[provider.kind]
@@ -155,7 +145,11 @@ class CompiledTarget:
         default_port = parts.port is None or (parts.scheme, parts.port) in (("https", 443), ("http", 80))
         shown = f"[{host}]" if ":" in host else host
         self.request_heads = self.dialect.request_heads(
-            base_path=parts.path.rstrip("/"), host=(shown if default_port else f"{shown}:{port}").encode(), secret=secret
+            base_path=parts.path.rstrip("/"),
+            host=(shown if default_port else f"{shown}:{port}").encode(),
+            secret=secret,
+            model=target.model,
+            api_version=endpoint.api_version,
         )
         self.bytes_per_token = family_bytes_per_token(target.model)
         """Estimated, until the target's health has measured it."""
@@ -164,7 +158,6 @@ class CompiledTarget:
     def with_options(self, target: Target, strategy: str, home: str, prices: Tariff | None) -> CompiledTarget:
         """The same place with one route's options and prices. Raises nothing: they are checked before."""
         found = copy.copy(self)
-        found.berths = {}
         found.prices = prices
         found._take(target)
         found.rank = STRATEGIES[strategy].rank(found, home)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,19 @@ from apps.proxy.dialects import DIALECTS
 from apps.simulator.harness import SimulatorServer
 
 KEY = "sk-live-31415926535897932384"
-BASES = {"openai": "/v1", "azure": "/v1", "anthropic": "/v1", "gemini": "/v1beta"}
+PLACE = "/v1/projects/acme/locations/europe-west4"
+BASES = {
+    "openai": "/v1",
+    "azure": "/v1",
+    "anthropic": "/v1",
+    "gemini": "/v1beta",
+    "azure-deployments": "/openai",
+    "responses": "/v1",
+    "bedrock": "",
+    "cohere": "",
+    "ollama": "",
+}
+VERSION = "2024-10-21"
 
 
 @pytest.fixture(scope="module")
@@ -24,23 +37,28 @@ def sim() -> Iterator[SimulatorServer]:
 
 def test_every_kind_has_a_dialect_and_every_dialect_a_kind() -> None:
     assert KINDS.keys() == DIALECTS.keys()
+    assert {kind: KINDS[kind].forms for kind in KINDS} == {kind: dialect.forms for kind, dialect in DIALECTS.items()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_credential_is_sent_as_the_proxy_sends_it(kind: str) -> None:
     """What a test proves must hold for requests."""
-    heads = DIALECTS[kind].request_heads(base_path="/v1", host=b"h", secret=KEY.encode())
-    probe = heads["probe"].decode()
-    assert all(f"\r\n{name}: {value}\r\n" in probe for name, value in call_headers(kind, KEY).items())
+    dialect = DIALECTS[kind]
+    heads = dialect.request_heads(base_path="/v1", host=b"h", secret=KEY.encode(), model="m", api_version=VERSION)
+    asked = heads.get("probe") or b"POST / HTTP/1.1\r\n" + dialect.told({}) + heads["rest"]
+    assert all(f"\r\n{name}: {value}\r\n" in asked.decode() for name, value in call_headers(kind, KEY).items())
+    without = dialect.request_heads(base_path="/v1", host=b"h", secret=None, model="m", api_version=VERSION)
+    assert not any(KEY.encode() in head for head in without.values())
 
 
 @pytest.mark.parametrize("kind", BASES)
 def test_one_real_call(sim: SimulatorServer, kind: str) -> None:
-    address = Address(base_url=sim.url + BASES[kind], secret=KEY, kind=kind, allow_private=True)
+    version = VERSION if KINDS[kind].versioned else ""
+    address = Address(base_url=sim.url + BASES[kind], secret=KEY, kind=kind, allow_private=True, api_version=version)
     assert models_list(address).models == ("sim-a", "sim-b")
     tried = chat_try(address, "sim-a")
     assert tried.problem is None and tried.text and tried.tokens and tried.tokens[1] > 0
-    refused = chat_try(Address(base_url=address.base_url, secret="sk-other", kind=kind, allow_private=True), "sim-a")
+    refused = chat_try(replace(address, secret="sk-other"), "sim-a")
     assert refused.problem is not None and refused.problem.code == "unauthorised"
 
 

@@ -6,11 +6,15 @@ formats by name, ``EMBEDDERS`` of those that have embeddings.
 """
 
 from apps.proxy.dialects.anthropic import AnthropicBack, AnthropicFront, AnthropicNative
+from apps.proxy.dialects.anthropic_vertex import AnthropicVertexBack
 from apps.proxy.dialects.base import Dialect, StreamWatch
+from apps.proxy.dialects.bedrock import BedrockBack
+from apps.proxy.dialects.cohere import CohereBack
 from apps.proxy.dialects.completions import CompletionsFront, CompletionsNative
-from apps.proxy.dialects.gemini import GeminiArrayFront, GeminiBack, GeminiFront, GeminiNative
+from apps.proxy.dialects.gemini import GeminiArrayFront, GeminiBack, GeminiFront, GeminiNative, VertexBack
 from apps.proxy.dialects.gemini_embeddings import GeminiEmbeddings
 from apps.proxy.dialects.natives import Native
+from apps.proxy.dialects.ollama import OllamaBack
 from apps.proxy.dialects.openai import OpenAIDialect
 from apps.proxy.dialects.responses import ResponsesBack, ResponsesFront
 from apps.proxy.dialects.responses_watch import ResponsesNative
@@ -32,18 +36,29 @@ NATIVES: dict[str, Native] = {
 }
 BACKS: dict[str, Back] = {
     "anthropic": AnthropicBack(),
+    "bedrock": BedrockBack(),
+    "cohere": CohereBack(),
     "gemini": GeminiBack(),
+    "ollama": OllamaBack(),
     "responses": ResponsesBack(),
+    "vertex": VertexBack(),
+    "vertex-anthropic": AnthropicVertexBack(),
 }
 EMBEDDERS: dict[str, Embedder] = {"gemini": GeminiEmbeddings()}
 DIALECTS: dict[str, Dialect] = {
     "openai": OpenAIDialect(),
-    "azure": OpenAIDialect(secret_header=b"api-key: %b"),
+    "azure": OpenAIDialect(secret_header=b"api-key: %b", forms=("key", "entra")),
+    "azure-deployments": OpenAIDialect(secret_header=b"api-key: %b", forms=("key", "entra"), deployments=True),
     "anthropic": TranslatedDialect(
         BACKS["anthropic"], secret_header=b"x-api-key: %b", headers={b"anthropic-version": b"2023-06-01"}, probe="/models"
     ),
     "gemini": TranslatedDialect(BACKS["gemini"], secret_header=b"x-goog-api-key: %b", probe="/models"),
     "responses": TranslatedDialect(BACKS["responses"], secret_header=b"authorization: Bearer %b", probe="/models"),
+    "bedrock": TranslatedDialect(BACKS["bedrock"], secret_header=b"authorization: Bearer %b", forms=("key", "aws", "aws-default")),
+    "cohere": TranslatedDialect(BACKS["cohere"], secret_header=b"authorization: Bearer %b", probe="/v1/models"),
+    "ollama": TranslatedDialect(BACKS["ollama"], secret_header=b"authorization: Bearer %b", probe="/api/version"),
+    "vertex": TranslatedDialect(BACKS["vertex"], secret_header=b"x-goog-api-key: %b", forms=("key", "google")),
+    "vertex-anthropic": TranslatedDialect(BACKS["vertex-anthropic"], secret_header=b"x-goog-api-key: %b", forms=("key", "google")),
 }
 
 __all__ = ["BACKS", "DIALECTS", "EMBEDDERS", "FRONTS", "NATIVES", "Back", "Dialect", "Front", "Native", "StreamWatch", "TranslatedDialect"]

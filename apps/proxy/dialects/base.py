@@ -73,10 +73,17 @@ class Dialect(Protocol):
     name: str
     translates: bool
     """Its requests and answers are not OpenAI's."""
+    secret_header: bytes
+    """How a credential that is a key is said, with ``%b`` for it; without a line's end."""
+    forms: tuple[str, ...]
+    """Of credentials that its providers take (``apps.contracts.credentials``)."""
 
-    def request_heads(self, *, base_path: str, host: bytes, secret: bytes | None) -> dict[str, bytes]:
+    def request_heads(
+        self, *, base_path: str, host: bytes, secret: bytes | None, model: str = "", api_version: str = ""
+    ) -> dict[str, bytes]:
         """Rendered request heads by kind of request, each ending before ``content-length``'s value.
 
+        secret: None where the credential is none, or is added to each request. model, api_version: where they are part of the path.
         Under ``PROBE``, where the format knows a free question that every server of it answers: that whole request.
         """
 

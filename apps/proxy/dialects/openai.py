@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from apps.proxy.dialects.base import PROBE, Answer
 from apps.proxy.dialects.openai_stream import OpenAIStream
@@ -20,30 +21,46 @@ __all__ = ["IMAGE_TOKENS", "PATHS", "OpenAIDialect", "OpenAIStream", "chat_extra
 
 PATHS = {"chat": "/chat/completions", "embeddings": "/embeddings", "responses": "/responses", "completions": "/completions"}
 """The last two are for what apps send in these formats, to servers that are known to speak them."""
+_OF_A_RESOURCE = frozenset({"/models", "/responses"})
+"""At Azure, asked of the whole resource: a body names the deployment, or none is meant."""
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 _OWN_CAP_FIELD_HOSTS = (b"api.openai.com", b"openai.azure.com")
 """Hosts whose newer models refuse ``max_tokens``; everybody else may know only that."""
 
 
 class OpenAIDialect:
-    """secret_header: how the credential is said, with ``%b`` for it."""
+    """secret_header: how a credential that is a key is said, with ``%b`` for it. forms: of credentials that it takes.
+    deployments: as Azure's older API has it, whose path names the deployment (a target's model) and whose query the API's version."""
 
     name = "openai"
     translates = False
 
-    def __init__(self, secret_header: bytes = b"authorization: Bearer %b") -> None:
-        self._secret_header = secret_header
+    def __init__(
+        self, secret_header: bytes = b"authorization: Bearer %b", forms: tuple[str, ...] = ("key",), *, deployments: bool = False
+    ) -> None:
+        self.secret_header = secret_header
+        self.forms = forms
+        self._deployments = deployments
 
-    def request_heads(self, *, base_path: str, host: bytes, secret: bytes | None) -> dict[str, bytes]:
+    def request_heads(
+        self, *, base_path: str, host: bytes, secret: bytes | None, model: str = "", api_version: str = ""
+    ) -> dict[str, bytes]:
         shared = b"host: %b\r\n" % host
         if secret is not None:
-            shared += self._secret_header % secret + b"\r\n"
+            shared += self.secret_header % secret + b"\r\n"
         shared += b"accept-encoding: identity\r\nuser-agent: bulkhead\r\n"
-        heads = {PROBE: b"GET %b/models HTTP/1.1\r\n%b\r\n" % (base_path.encode(), shared)}
+        heads = {PROBE: b"GET %b%b HTTP/1.1\r\n%b\r\n" % (base_path.encode(), self.path("/models", model, api_version), shared)}
         shared += b"content-type: application/json\r\n"
         for kind, path in PATHS.items():
-            heads[kind] = b"POST %b%b HTTP/1.1\r\n%bcontent-length: " % (base_path.encode(), path.encode(), shared)
+            heads[kind] = b"POST %b%b HTTP/1.1\r\n%bcontent-length: " % (base_path.encode(), self.path(path, model, api_version), shared)
         return heads
+
+    def path(self, path: str, model: str, api_version: str) -> bytes:
+        """Of a request, below the base path, as it is asked."""
+        if not self._deployments:
+            return path.encode()
+        below = path if path in _OF_A_RESOURCE else f"/deployments/{quote(model, safe='')}{path}"
+        return f"{below}?api-version={quote(api_version, safe='')}".encode()
 
     def body(self, exchange: Exchange, target: CompiledTarget) -> bytes:
         """Splices what must differ into the app's own bytes; unknown fields pass through untouched."""

@@ -32,18 +32,29 @@ class TranslatedDialect:
 
     translates = True
 
-    def __init__(self, back: Back, *, secret_header: bytes, headers: Mapping[bytes, bytes] | None = None, probe: str = "") -> None:
+    def __init__(
+        self,
+        back: Back,
+        *,
+        secret_header: bytes,
+        headers: Mapping[bytes, bytes] | None = None,
+        probe: str = "",
+        forms: tuple[str, ...] = ("key",),
+    ) -> None:
         self.name = back.name
         self.back = back
         self.headers = dict(headers or {})
-        self._secret_header = secret_header
+        self.secret_header = secret_header
+        self.forms = forms
         self._probe = probe
 
-    def request_heads(self, *, base_path: str, host: bytes, secret: bytes | None) -> dict[str, bytes]:
+    def request_heads(
+        self, *, base_path: str, host: bytes, secret: bytes | None, model: str = "", api_version: str = ""
+    ) -> dict[str, bytes]:
         """``BASE`` and ``REST``, of which each request's head is made (its path may depend on model and stream), and ``PROBE``."""
         shared = b"host: %b\r\n" % host
         if secret is not None:
-            shared += self._secret_header % secret + b"\r\n"
+            shared += self.secret_header % secret + b"\r\n"
         shared += b"accept-encoding: identity\r\nuser-agent: bulkhead\r\n"
         heads = {BASE: base_path.encode(), REST: shared + b"content-type: application/json\r\ncontent-length: "}
         if self._probe:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import botocore.auth
 import pytest
 
-from apps.proxy.signing import sign_bedrock
+from apps.contracts.aws_signing import sign_bedrock
 
 KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 MOMENT = datetime(2015, 8, 30, 12, 36, tzinfo=UTC)
