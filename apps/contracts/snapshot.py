@@ -26,8 +26,6 @@ class Fragment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
 
 
-class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One regional address of a provider.
 class PooledCredential(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One of several credentials of an endpoint, with limits of its own; None: no limit.
 
@@ -41,14 +39,16 @@ class PooledCredential(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     concurrent_requests: int | None = None
 
 
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One regional address of a provider.
 
     base_url: with the API's version path and no trailing slash, ``https://api.openai.com/v1``.
     credential: id of a CredentialFragment, or None where the upstream asks for none.
     ca_file: PEM bundle to verify against instead of the system's, None for the system's.
-    """
-
     credentials: a pool that is used in turn, ``credential`` among them; empty where there is only that one, without limits.
     api_version: what Azure's older API wants in its query; empty for all others.
+    """
+
     name: str
     base_url: str
     region: str = ""
@@ -56,10 +56,10 @@ class PooledCredential(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     max_connections: int = 4096
     verify_tls: bool = True
     ca_file: str | None = None
-
-
     credentials: list[PooledCredential] = []
     api_version: str = ""
+
+
 class ProviderFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     """An upstream: its wire format (``kind`` names the dialect) and its endpoints.
 

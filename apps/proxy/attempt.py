@@ -50,8 +50,8 @@ class Attempt(Waiter):
         "closed",
         "committed",
         "connection",
-        "exchange",
         "credential",
+        "exchange",
         "first_byte_ns",
         "first_token_ns",
         "headers",
@@ -99,9 +99,9 @@ class Attempt(Waiter):
         self.size = 0
         self.watch: StreamWatch | None = None
         self.held = b""
-        self.pieces: list[bytes] = []
         self.credential = ""
         """Whose limits it counts against, where it uses one that has any."""
+        self.pieces: list[bytes] = []
         """Of a stream that the app is being given: what the read at hand has brought so far."""
         self.committed = False
         """The app has been given the beginning of this attempt's stream."""
@@ -312,12 +312,12 @@ class Attempt(Waiter):
         if upstream_id is not None:
             record.upstream_request_id = upstream_id[:128].decode("latin-1")
         exchange.attempts.append(record)
+        if self.credential:
+            exchange.lent = (*exchange.lent, (self.credential, record))
         return record
 
     def reused_and_silent(self) -> bool:
         """A kept-alive connection that was reset before a byte of answer: the provider had hung up before it read us."""
-        if self.credential:
-            exchange.lent = (*exchange.lent, (self.credential, record))
         return self.reused and self.reset and not self.first_byte_ns
 
     def _estimate(self) -> tuple[Tokens, bool]:

@@ -224,7 +224,6 @@ def _is_at(attempt: Attempt, target: CompiledTarget) -> bool:
     return (attempt.provider, attempt.endpoint, attempt.model) == (target.provider, target.endpoint, target.model)
 
 
-def _pause(exchange: Exchange, ruling: Verdict, *, last: bool) -> float | None:
 def _other_credential(exchange: Exchange, engine: Engine, target: CompiledTarget, ruling: Verdict, left: int) -> bool:
     """Whether the same target is asked at once by another of its endpoint's credentials."""
     pool = target.credentials
@@ -233,6 +232,7 @@ def _other_credential(exchange: Exchange, engine: Engine, target: CompiledTarget
     return not exchange.overdue() and pool.another(target.model, engine.loop.time())
 
 
+def _pause(exchange: Exchange, ruling: Verdict, *, last: bool) -> float | None:
     """Seconds until the same target is tried again; None: not again."""
     if ruling.course == "again":
         return random.uniform(*RETRY_PAUSE_SECONDS)

@@ -23,8 +23,8 @@ from apps.proxy.attempt import Attempt, approximated_head, constant_head, error_
 from apps.proxy.breaker import Breakers
 from apps.proxy.canned import canned_answer, canned_stream
 from apps.proxy.context import Size
-from apps.proxy.dialects.wire_json import written
 from apps.proxy.credentials import Credentials
+from apps.proxy.dialects.wire_json import written
 from apps.proxy.dispatch import serve, serve_in_turn
 from apps.proxy.driver import Driver
 from apps.proxy.errors import AttemptFailed, Refusal, UpstreamAnswered
@@ -46,8 +46,8 @@ from apps.proxy.state import States
 from apps.proxy.steps.authenticate import Authenticator
 from apps.proxy.steps.plan import plan
 from apps.proxy.steps.read import read
-
 from apps.proxy.tokens import TokenKeeper
+
 if TYPE_CHECKING:
     from apps.proxy.caller import Caller
     from apps.proxy.capture import Recorder
@@ -87,20 +87,20 @@ class Engine:
         authenticator: Authenticator,
         hash_key: bytes,
         shared: Shared | None = None,
+        aws_default: bool = False,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.boot_id = boot_id
-        aws_default: bool = False,
         self.holder = holder
         self.journal = journal
         self.leases = leases
         self.authenticator = authenticator
         self.metrics = Metrics()
         self.states = States(self.loop.time, Breakers())
+        self.credentials = Credentials(self.loop.time, TokenKeeper(self.loop.time), aws_default=aws_default)
         self.fleet = self.states.fleet = Fleet(self.loop.time)
         self.report: Report | None = None
         """Tells the control plane of targets; None: there is none."""
-        self.credentials = Credentials(self.loop.time, TokenKeeper(self.loop.time), aws_default=aws_default)
         self.limits = Limits()
         self.shares: ShareKeeper | None = None
         """Asks for permits that this process does not have; None: limits are this process's alone."""

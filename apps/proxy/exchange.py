@@ -52,10 +52,10 @@ class Exchange:
         "input_bound",
         "key",
         "kind",
+        "lent",
         "limits",
         "max_output",
         "n",
-        "lent",
         "opens",
         "payload",
         "plan",
@@ -137,6 +137,8 @@ class Exchange:
         """Those it falls under."""
         self.holds: Sequence[Hold] = ()
         """What it has taken of them."""
+        self.lent: Sequence[tuple[str, AttemptRecord]] = ()
+        """Attempts by the credential that they used, of credentials that have limits."""
         self.templates: Templates | None = None
         """Of the target last tried; None before the first attempt."""
         self.first_error: AttemptFailed | None = None
@@ -148,8 +150,6 @@ class Exchange:
         self.trace: TraceContext | None = None
         """The caller's, which upstreams are told and the record keeps; None where it sent none."""
         self.total = 0.0
-        self.lent: Sequence[tuple[str, AttemptRecord]] = ()
-        """Attempts by the credential that they used, of credentials that have limits."""
         """Seconds from its arrival that the request may take."""
         self.priority = 1
         """0 is served before 1 before 2 where requests wait."""
