@@ -29,6 +29,7 @@ from cryptography.fernet import Fernet
 
 from apps.contracts.captures import SPOOL
 from apps.contracts.env import Reader, SettingError
+from apps.contracts.fleet import EndpointFacts
 from apps.contracts.identifiers import uuid7
 from apps.contracts.leases import LeaseState
 from apps.contracts.logs import logs_configure
@@ -42,6 +43,9 @@ from apps.proxy.compiler import CompileError
 from apps.proxy.engine import Engine
 from apps.proxy.errors import StartError
 from apps.proxy.exposures import Exposures
+from apps.proxy.fleet.follow import FILE as REPLICAS_FILE
+from apps.proxy.fleet.follow import FactsFollower
+from apps.proxy.fleet.watch import Watch
 from apps.proxy.gauges import Gauges
 from apps.proxy.hints import Hints, UrlError, checked_url
 from apps.proxy.holder import Holder
@@ -158,6 +162,9 @@ class _NoStore:
         raise StoreAway("this proxy has no database")
 
     async def lease_sync(self) -> list[LeaseState]:
+        raise StoreAway("this proxy has no database")
+
+    async def replica_facts(self, epoch: int, after: int) -> EndpointFacts | None:
         raise StoreAway("this proxy has no database")
 
 
@@ -329,7 +336,10 @@ async def serve(settings: ProxySettings) -> None:
     token = secrets.token_urlsafe(24)
     _announce(settings, admin, boot_id, token)
     admin_app = AdminApp(engine, store, boot_id=boot_id, name=settings.name, overrides=overrides, token=token)
-    works = (journal.run(), engine.sweep(), leases.run(), prober.run(), keeper.run(), recorder.run())
+    replicas = FactsFollower(store or _NoStore(), engine.fleet, settings.config_file.with_name(REPLICAS_FILE))
+    replicas.load()
+    watch = Watch(engine, engine.fleet)
+    works = (journal.run(), engine.sweep(), leases.run(), prober.run(), keeper.run(), recorder.run(), watch.run())
     background = [loop.create_task(work) for work in works]
     background.append(loop.create_task(engine.credentials.tokens.run()))
     if hints is not None:
@@ -356,13 +366,15 @@ async def serve(settings: ProxySettings) -> None:
         follower = ConfigFollower(store, holder, settings.config_file)
         store.on_config = follower.head_seen
         store.on_recall = leases.recall
+        store.on_replicas = replicas.head_seen
+        engine.fleet.on_held = store.beat_soon
 
         def clock_measured(offset_us: int) -> None:
             clock["offset_us"] = engine.offset_us = offset_us
             authenticator.offset_ms = offset_us // 1000
 
         store.on_clock = clock_measured
-        background += [loop.create_task(store.run()), loop.create_task(follower.run()), loop.create_task(follower.keep())]
+        background += [loop.create_task(work) for work in (store.run(), follower.run(), follower.keep(), replicas.run())]
         engine.report = Report(engine.states, loop.time, now_ms)
         engine.report.credentials = engine.credentials
         exposures = Exposures(holder, engine.metrics)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import urlsplit
 
+from apps.contracts.fleet import deployment_of
 from apps.contracts.snapshot import (
     SECTIONS,
     Endpoint,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from apps.proxy.assembly import RouteParts
     from apps.proxy.credentials import CredentialPool, Lending
     from apps.proxy.flagging import RouteFlags
+    from apps.proxy.fleet.replicas import Deployment, Replica
     from apps.proxy.records import Templates
     from apps.proxy.retries import RetryBudget
     from apps.proxy.slots import Slots
@@ -66,10 +68,15 @@ class CompiledTarget:
     """One place that a route can send a request to, with everything about it rendered. Routes share what is heavy, not the object."""
 
     __slots__ = (
+        "berths",
         "bytes_per_token",
         "capabilities",
         "connect",
+<<<<<<< /tmp/p1/m/runtime.py
         "credentials",
+=======
+        "deployment",
+>>>>>>> /tmp/p1/m/theirs.py
         "dialect",
         "endpoint",
         "expensive",
@@ -92,7 +99,10 @@ class CompiledTarget:
         "rank",
         "reasoning",
         "region",
+        "replicas",
         "request_heads",
+        "route_label",
+        "seat",
         "simulated",
         "state",
         "total",
@@ -136,8 +146,22 @@ class CompiledTarget:
         self.label = f"{provider.name}/{endpoint.name}/{target.model}"
         self.key = f"{provider.organisation}/{self.label}" if provider.organisation else self.label
         """Names it in this process and to other proxies: a provider's name is unique only in its organisation."""
+<<<<<<< /tmp/p1/m/runtime.py
         self.lending = lending
         self.credentials = None
+=======
+        self.route_label = self.label
+        """As its route names it: of a replica, the deployment's."""
+        deployment = deployment_of(provider.name)
+        self.deployment = (provider.organisation, deployment) if deployment else None
+        """(organisation, name) where it stands for a deployment of our own."""
+        self.replicas: Deployment | None = None
+        """The deployment's, set before the config is served: attempts go to one of them (``apps.proxy.fleet.moving``)."""
+        self.berths: dict[Replica, CompiledTarget] = {}
+        """What it looks like at each replica that it was asked at."""
+        self.seat: Replica | None = None
+        """The replica that it is the place of."""
+>>>>>>> /tmp/p1/m/theirs.py
         self.prices: Tariff | None = None
         """By its route: see ``with_options``."""
         self.dialect: Dialect = DIALECTS[provider.kind]
@@ -158,6 +182,7 @@ class CompiledTarget:
     def with_options(self, target: Target, strategy: str, home: str, prices: Tariff | None) -> CompiledTarget:
         """The same place with one route's options and prices. Raises nothing: they are checked before."""
         found = copy.copy(self)
+        found.berths = {}
         found.prices = prices
         found._take(target)
         found.rank = STRATEGIES[strategy].rank(found, home)
