@@ -72,11 +72,8 @@ class CompiledTarget:
         "bytes_per_token",
         "capabilities",
         "connect",
-<<<<<<< /tmp/p1/m/runtime.py
         "credentials",
-=======
         "deployment",
->>>>>>> /tmp/p1/m/theirs.py
         "dialect",
         "endpoint",
         "expensive",
@@ -146,10 +143,8 @@ class CompiledTarget:
         self.label = f"{provider.name}/{endpoint.name}/{target.model}"
         self.key = f"{provider.organisation}/{self.label}" if provider.organisation else self.label
         """Names it in this process and to other proxies: a provider's name is unique only in its organisation."""
-<<<<<<< /tmp/p1/m/runtime.py
         self.lending = lending
         self.credentials = None
-=======
         self.route_label = self.label
         """As its route names it: of a replica, the deployment's."""
         deployment = deployment_of(provider.name)
@@ -161,7 +156,6 @@ class CompiledTarget:
         """What it looks like at each replica that it was asked at."""
         self.seat: Replica | None = None
         """The replica that it is the place of."""
->>>>>>> /tmp/p1/m/theirs.py
         self.prices: Tariff | None = None
         """By its route: see ``with_options``."""
         self.dialect: Dialect = DIALECTS[provider.kind]
