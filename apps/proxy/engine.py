@@ -175,6 +175,7 @@ class Engine:
     def _attach(self, runtime: Runtime) -> None:
         """With a new config, before it is in force: what this process knows of its targets and limits."""
         self.states.attach(runtime)
+        self.credentials.attach(runtime)
         self.limits.keep(runtime.limits)
 
     def _wait_for_permits(self, exchange: Exchange) -> None:
