@@ -33,6 +33,7 @@ ROUTES: dict[str, dict[str, str]] = {
     "apps.providers.tasks.*": {"queue": "probes"},
     "apps.prices.tasks.*": {"queue": "jobs"},
     "apps.keys.tasks.*": {"queue": "jobs"},
+    "apps.responses.tasks.*": {"queue": "jobs"},
     "apps.postmortems.tasks.*": {"queue": "jobs"},
 }
 
@@ -67,6 +68,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "spend, runaway keys": {"task": "apps.usage.tasks.runaways_keep", "schedule": 300.0},
     "spend, changed prices": {"task": "apps.prices.tasks.changes_keep", "schedule": 300.0},
     "captures that are over": {"task": "apps.usage.tasks.captures_finish", "schedule": 60.0},
+    "stored responses past their time": {"task": "apps.responses.tasks.responses_expire", "schedule": 600.0},
     "publishing upkeep": {"task": "apps.publishing.tasks.publishing_upkeep", "schedule": 3600.0},
     "audit chain, new links": {"task": "apps.audit.tasks.chain_check", "schedule": 600.0},
     "audit chain, whole": {"task": "apps.audit.tasks.chain_check_whole", "schedule": crontab(hour="3", minute="20")},

@@ -56,6 +56,8 @@ CODES: dict[str, WireError] = {
     "route_killed": WireError(503, "service_unavailable_error"),
     "feature_killed": WireError(503, "service_unavailable_error"),
     "request_not_found": WireError(404, _INVALID),
+    "response_not_found": WireError(404, _INVALID),
+    "previous_response_not_found": WireError(400, _INVALID),
     "idempotency_conflict": WireError(409, _INVALID),
     "unsupported_operation": WireError(400, _INVALID),
     "context_length_exceeded": WireError(400, _INVALID),

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
 ADDRESSES: dict[str, str] = {
     "/v1/messages": "anthropic",
-    "/v1/responses": "responses",
     "/v1/completions": "completions",
 }
-"""Path -> front."""
+"""Path -> front. Responses have a desk of their own (``apps.proxy.response_desk``)."""
 COUNT_TOKENS = "/v1/messages/count_tokens"
 _KEY_HEADER = b"x-goog-api-key"
 

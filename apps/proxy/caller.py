@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from apps.proxy.dialects.translation import Asked, Chunk, Completion, Front, FrontStream, Payload
     from apps.proxy.exchange import Exchange
     from apps.proxy.http.types import Flow, Gone, Reply
+    from apps.proxy.runtime import CompiledTarget
 
 log = logging.getLogger("bulkhead.proxy")
 
@@ -53,8 +54,14 @@ class Caller:
         self.front = front
         self.native = native
         self.counts = counts
+        self.wrote: Payload = {}
+        """The app's own request, as it lies in the body that it sent."""
         self.asked: Payload = {}
-        """The app's own request."""
+        """The same with what belongs to it (what it continues)."""
+        self.echoed: Payload = {}
+        """The same as answers speak of it."""
+        self.sent_bytes = 0
+        """Size of what a provider of the app's own format may be sent, where that is more than the app sent."""
         self.pivot: Payload = {}
         """The same as everything behind this knows it."""
         self.own: Unsupported | None = None
@@ -71,6 +78,8 @@ class Caller:
         """Of the answer that is given, as its provider says it."""
         self._over = False
         """The stream was ended with an error: nothing may follow."""
+        self._ended = False
+        """What the app is given last is known."""
 
     def attach(self, exchange: Exchange, reply: Reply) -> None:
         """Stands between the exchange and its app from now on."""
@@ -93,7 +102,7 @@ class Caller:
 
     def read(self, asked: Payload) -> Payload | Refusal:
         """The app's request in OpenAI's format."""
-        self.asked = asked
+        self.wrote = self.asked = self.echoed = asked
         if self._model:
             asked = {**asked, "model": self._model}
         try:
@@ -113,6 +122,13 @@ class Caller:
         self.pivot = pivot
         self.approximated = found.approximated
         return pivot
+
+    def told(self, target: CompiledTarget) -> tuple[Payload, tuple[str, ...]]:
+        """(what a provider of the app's own format is told, what of that is not quite as asked). ``wrote`` itself: the app's bytes."""
+        return self.asked, ()
+
+    def going(self) -> None:
+        """The request was let in and is made now: nothing of its answer was given yet."""
 
     def _read(self, asked: Payload) -> Asked:
         try:
@@ -165,8 +181,8 @@ class Caller:
     def start(self, status: int, headers: bytes, data: bytes = b"") -> None:
         attempt = self._exchange.streaming if self._exchange is not None else None
         if attempt is None or attempt.call is None or not attempt.call.native:
-            self._stream = self.front.stream(self.asked)
-            data = self._translated(data)
+            self._stream = self.front.stream(self.echoed)
+            data = self._counted(data)
         self.inner.start(status, self._headers(headers, b"content-type: %b\r\n" % self._stream_type), data)
         if self._over:
             self.inner.abort()
@@ -175,7 +191,7 @@ class Caller:
         if self._over:
             return
         if self._stream is not None:
-            data = self._translated(data)
+            data = self._counted(data)
         if data:
             self.inner.write(data)
         if self._over:
@@ -184,28 +200,42 @@ class Caller:
     def raw_writer(self) -> Callable[[bytes], None] | None:
         return self.inner.raw_writer() if self._stream is None else None
 
-    def finish(self, data: bytes = b"") -> None:
-        if self._over:
-            return
+    def ending(self, data: bytes) -> bytes:
+        """The last bytes of a stream as the app is given them, for ``finish``: known before the record of the request is written."""
         stream = self._stream
-        if stream is not None:
-            data = self._translated(data)
-            if not self._over:
-                data += self._guarded(stream.close)
-            if self._over:
-                self.inner.write(data)
-                self.inner.abort()
-                return
-        self.inner.finish(data)
+        if stream is None or self._over or self._ended:
+            return data
+        self._ended = True
+        given = self._translated(data)
+        return given if self._over else given + self._guarded(stream.close)
 
-    def broken(self, body: bytes) -> None:
-        """The stream ends here, and the app is told that it is not whole. body: an error in OpenAI's format."""
-        if self._over:
+    def finish(self, data: bytes = b"") -> None:
+        if self._over and not self._ended:
             return
+        data = self.ending(data)
+        if self._over:  # its end is told as a broken one's
+            self.inner.write(data)
+            self.inner.abort()
+        else:
+            self.inner.finish(data)
+
+    def breaking(self, body: bytes) -> bytes:
+        """What tells the app that its stream ends here and is not whole; empty where it was told. body: an error in OpenAI's format."""
+        if self._over:
+            return b""
         self._over = True
-        stream = self._stream or self.front.stream(self.asked)
-        self.inner.write(stream.error(trouble_of(body)[0]))
-        self.inner.abort()
+        return (self._stream or self.front.stream(self.echoed)).error(trouble_of(body)[0])
+
+    def broken(self, said: bytes) -> None:
+        """The stream ends here as a broken one. said: what ``breaking`` gave."""
+        if said:
+            self.inner.write(said)
+            self.inner.abort()
+
+    def resume(self, stream: FrontStream) -> None:
+        """From here on the answer comes as OpenAI's events, and ``stream`` writes it, where it passed through until now."""
+        if self._stream is None:
+            self._stream = stream
 
     def abort(self) -> None:
         if not self._over:
@@ -218,7 +248,7 @@ class Caller:
         if type(completion.get("choices")) is not list:
             return None
         try:
-            return written(self.front.answer(completion, self.asked))
+            return written(self.front.answer(completion, self.echoed))
         except NotAnAnswer:
             return None
         except Exception:
@@ -236,6 +266,13 @@ class Caller:
         found = content_type + _CONTENT_TYPE.sub(b"", headers, count=1)
         return found + b"request-id: %b\r\n" % request_id.encode() if request_id else found
 
+    def _counted(self, data: bytes) -> bytes:
+        """``_translated``; the app's bytes are counted in the place of those that they were made of."""
+        given = self._translated(data)
+        if self._exchange is not None:
+            self._exchange.bytes_out += len(given) - len(data)
+        return given
+
     def _translated(self, data: bytes) -> bytes:
         """OpenAI's events in the app's format."""
         stream = self._stream
@@ -243,6 +280,8 @@ class Caller:
         if self._over or not data:
             return b""
         said: list[bytes] = []
+        if data.startswith(b":") and data.endswith(b"\n\n") and data.count(b"\n") == 2:  # it only keeps the connection alive
+            return self.front.alive
         for event in self._framer.feed(data):
             chunk = json_object(event.data)
             if chunk is None:

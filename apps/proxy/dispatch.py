@@ -34,11 +34,12 @@ from apps.proxy.rescue import Sofar, Way, continuation
 from apps.proxy.runtime import MAX_ATTEMPTS
 from apps.proxy.slots import QueueTimeout, Shed, Slots
 from apps.proxy.splice import Splicer
-from apps.proxy.translate import carried_on, sayable, unsayable
+from apps.proxy.translate import Call, carried_on, sayable, unsayable
 from apps.proxy.verdict import MAX_PAUSE_SECONDS, Verdict, verdict
 
 if TYPE_CHECKING:
     from apps.proxy.breaker import Breaker
+    from apps.proxy.dialects.translation import FrontStream
     from apps.proxy.engine import Engine
     from apps.proxy.exchange import Exchange
     from apps.proxy.runtime import CompiledRoute, CompiledTarget
@@ -373,6 +374,8 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, erro
 
 async def _gone_on(exchange: Exchange, engine: Engine, target: CompiledTarget, ask: Ask) -> Literal["whole", "seam", "failed", "refused"]:
     """Asks one target for the rest of a broken stream and says how that ended."""
+    if ask.front is not None and exchange.caller is not None:
+        exchange.caller.resume(ask.front)
     try:
         await (fly if target.replicas is None else fly_among)(exchange, engine, target, "rescue", ask)
     except SeamRefused:
@@ -392,8 +395,12 @@ def _ask(exchange: Exchange, target: CompiledTarget, tried: list[Way]) -> Ask | 
     """The surest way left to ask this target for the rest; None where the seam would not be safe."""
     last = exchange.streaming
     watch = followed(last.watch) if last is not None else None
-    if watch is None:
-        return None
+    front: FrontStream | None = None
+    if watch is None:  # it passed through in a format of its own
+        resumed = last.call.resumed(last.watch) if last is not None and isinstance(last.call, Call) and last.watch is not None else None
+        if resumed is None:
+            return None
+        watch, front = resumed
     sofar = Sofar.of(watch)
     if sofar is None:
         return None
@@ -407,7 +414,7 @@ def _ask(exchange: Exchange, target: CompiledTarget, tried: list[Way]) -> Ask | 
             return Ask(way.body, splicer, cap, way.added_input, way.kind)
         call = carried_on(exchange, target, way.body)
         if call is not None:
-            return Ask(way.body, call.follow(splicer, bare=True), cap, way.added_input, way.kind, call)
+            return Ask(way.body, call.follow(splicer, bare=True), cap, way.added_input, way.kind, call, front)
         tried.append(way.kind)  # its format cannot say it that way
 
 

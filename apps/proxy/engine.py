@@ -229,6 +229,8 @@ class Engine:
                 exchange, Refusal("journal_full", "journal", f"Usage cannot be recorded right now ({reason}), so nothing is sent upstream.")
             )
             return
+        if exchange.caller is not None:
+            exchange.caller.going()
         reply.on_gone = exchange.gone
         route = exchange.route
         assert route is not None
@@ -357,6 +359,8 @@ class Engine:
             self.mirrors.reflect(exchange, self, body)
 
     def finish_stream(self, exchange: Exchange, rest: bytes) -> None:
+        if exchange.caller is not None:
+            rest = exchange.caller.ending(rest)
         exchange.bytes_out += len(rest)
         self._write(exchange, "ok", 200)
         self._sent(exchange)
@@ -372,7 +376,7 @@ class Engine:
         if isinstance(error, UpstreamAnswered):
             message = "The provider reported an error inside its answer."
         body = error_body("stream_interrupted", message, request_id=exchange.request_id, config_version=exchange.runtime.version)
-        event = b"data: %b\n\n" % body
+        event = b"data: %b\n\n" % body if exchange.caller is None else exchange.caller.breaking(body)
         exchange.bytes_out += len(event)
         self._write(exchange, "error", 200, "stream_interrupted", "dispatch")
         self._sent(exchange)
@@ -380,7 +384,7 @@ class Engine:
             exchange.reply.write(event)
             exchange.reply.abort()
         else:
-            exchange.caller.broken(body)
+            exchange.caller.broken(event)
         if exchange.runtime.captures is not None and self.recorder is not None:
             self.recorder.take(exchange, 200, None)
 

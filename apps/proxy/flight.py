@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from apps.contracts.pricing import Price
     from apps.proxy.credentials import CredentialPool, Held
     from apps.proxy.dialects.base import StreamWatch
+    from apps.proxy.dialects.translation import FrontStream
     from apps.proxy.engine import Engine
     from apps.proxy.exchange import Exchange
     from apps.proxy.hedge import Race
@@ -42,10 +43,21 @@ if TYPE_CHECKING:
 class Ask:
     """What an attempt sends and follows when it is not the app's own request: the continuation of a broken stream."""
 
-    __slots__ = ("added_input", "body", "call", "max_output", "watch", "way")
+    __slots__ = ("added_input", "body", "call", "front", "max_output", "watch", "way")
 
-    def __init__(self, body: bytes, watch: StreamWatch, max_output: int, added_input: int, way: Way, call: Call | None = None) -> None:
+    def __init__(
+        self,
+        body: bytes,
+        watch: StreamWatch,
+        max_output: int,
+        added_input: int,
+        way: Way,
+        call: Call | None = None,
+        front: FrontStream | None = None,
+    ) -> None:
         self.body = body
+        self.front = front
+        """Writes the rest for the app, where the beginning passed through in its own format; None: that goes on as it was."""
         self.call = call
         """Where its target speaks another format: ``body`` in that one."""
         self.watch = watch

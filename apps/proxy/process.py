@@ -57,6 +57,7 @@ from apps.proxy.limits_shares import ShareKeeper
 from apps.proxy.overrides import Overrides
 from apps.proxy.probe import Prober
 from apps.proxy.report import Report
+from apps.proxy.response_shelf import ResponseShelf, ShelfRules
 from apps.proxy.server import PublicApp
 from apps.proxy.steps.authenticate import Authenticator
 from apps.proxy.store import Store, StoreAway
@@ -96,6 +97,7 @@ class ProxySettings:
     overrides_dir: Path
     capture_dir: Path
     trusted_proxies: Networks | None = None
+    responses: ShelfRules | None = None
     aws_default: bool = False
 
     @classmethod
@@ -124,6 +126,7 @@ class ProxySettings:
             overrides_dir=read.path("BULKHEAD_OVERRIDES_DIR", str(data / "proxy" / "overrides")),
             capture_dir=read.path("BULKHEAD_CAPTURE_DIR", str(data / SPOOL)),
             trusted_proxies=_trusted(read),
+            responses=_responses(read),
             aws_default=read.flag("BULKHEAD_AWS_DEFAULT_CHAIN", False),
         )
 
@@ -133,6 +136,16 @@ def _secret(read: Reader, name: str, file: Path) -> bytes:
     if not os.environ.get(name) and not os.environ.get(f"{name}_FILE") and file.is_file():
         return file.read_bytes().strip()
     return read.secret(name)
+
+
+def _responses(read: Reader) -> ShelfRules:
+    """How long stored responses are kept, how large they may be, and whether those are that nobody asked for."""
+    return ShelfRules(
+        keep_seconds=read.integer("BULKHEAD_RESPONSES_DAYS", 30, minimum=1) * 86_400,
+        max_bytes=read.integer("BULKHEAD_RESPONSES_MAX_BYTES", 4_000_000, minimum=1024),
+        max_chain=read.integer("BULKHEAD_MAX_BODY_BYTES", 10_000_000, minimum=1024),
+        unasked=read.flag("BULKHEAD_RESPONSES_STORE_UNASKED", False),
+    )
 
 
 def _trusted(read: Reader) -> Networks | None:
@@ -385,11 +398,12 @@ async def serve(settings: ProxySettings) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    shelf = ResponseShelf(store, settings.pepper, settings.responses)
     try:
         limits = ServerLimits(body_bytes=settings.max_body_bytes)
         config = uvicorn.Config(
             app=_unused_app,
-            http=make_protocol(PublicApp(engine, store), limits),
+            http=make_protocol(PublicApp(engine, store, shelf), limits),
             loop="none",
             lifespan="off",
             log_config=None,

@@ -15,10 +15,14 @@ from apps.proxy.addresses import caller_of
 from apps.proxy.dialects.translation import Trouble
 from apps.proxy.errors import Refusal
 from apps.proxy.feedback import FeedbackDesk
+from apps.proxy.response_desk import BASE as RESPONSES
+from apps.proxy.response_desk import UNDER as STORED_RESPONSES
+from apps.proxy.response_desk import ResponseDesk
 
 if TYPE_CHECKING:
     from apps.proxy.engine import Engine
     from apps.proxy.http.types import Reply, Request
+    from apps.proxy.response_shelf import ResponseShelf
     from apps.proxy.store import Store
 
 log = logging.getLogger("bulkhead.proxy")
@@ -31,12 +35,13 @@ _REQUESTS = "/v1/requests/"
 class PublicApp:
     """Called by the HTTP layer with each request."""
 
-    __slots__ = ("_engine", "_feedback", "_one_search", "_store")
+    __slots__ = ("_engine", "_feedback", "_one_search", "_responses", "_store")
 
-    def __init__(self, engine: Engine, store: Store | None) -> None:
+    def __init__(self, engine: Engine, store: Store | None, shelf: ResponseShelf) -> None:
         self._engine = engine
         self._store = store
         self._feedback = FeedbackDesk(engine)
+        self._responses = ResponseDesk(engine, shelf)
         self._one_search = asyncio.Lock()
 
     def __call__(self, request: Request, reply: Reply) -> None:
@@ -51,6 +56,8 @@ class PublicApp:
                 self._engine.handle("embeddings", request, reply)
             else:
                 self._wrong_method(reply, "POST")
+        elif path == RESPONSES or path.startswith(STORED_RESPONSES):
+            self._responses(request, reply)
         elif (caller := caller_of(request)) is not None:
             if request.method == "POST":
                 if caller.counts:
@@ -83,7 +90,7 @@ class PublicApp:
         else:
             message = (
                 f"There is nothing at {path[:200]!r}. The proxy serves /v1/chat/completions, /v1/embeddings, "
-                "/v1/messages, /v1/models, /v1/requests/{id} and /v1/feedback."
+                "/v1/messages, /v1/responses, /v1/completions, /v1/models, /v1/requests/{id} and /v1/feedback."
             )
             self._refuse(reply, Refusal("not_found", "address", message))
 

@@ -128,6 +128,21 @@ class Store:
         found: dict[str, Any] | None = rows[0][0]
         return found
 
+    async def response_put(self, key: str, id: str, previous: str, organisation: str, seconds: int, size: int, sealed: bytes) -> None:
+        """size: bytes of what is sealed. Its earlier turns are kept as long as this one."""
+        await self._query(
+            "SELECT proxy_api.response_put(%s, %s, %s, %s, %s, %s, %s)", key, id, previous, organisation, seconds, size, sealed
+        )
+
+    async def response_chain(self, key: str, id: str, turns: int, size: int) -> list[tuple[str, str, int, bytes]]:
+        """A stored response and its earlier turns, newest first: (id, the turn before it, milliseconds since the epoch, sealed)."""
+        rows = await self._query("SELECT * FROM proxy_api.response_chain(%s, %s, %s, %s)", key, id, turns, size)
+        return [(row[0], row[1], row[2], bytes(row[3])) for row in rows]
+
+    async def response_drop(self, key: str, id: str) -> bool:
+        rows = await self._query("SELECT proxy_api.response_drop(%s, %s)", key, id)
+        return bool(rows[0][0])
+
     async def config_delta(self, base: int) -> Delta:
         """What leads from ``base`` to the head. Base 0 gives the whole config."""
         rows = await self._query("SELECT version, section, object_id, body FROM proxy_api.config_delta(%s)", base, seconds=FETCH_SECONDS)

@@ -18,7 +18,7 @@ from apps.proxy.dialects.base import Answer
 from apps.proxy.dialects.openai import OpenAIDialect
 from apps.proxy.dialects.openai_plain import plain
 from apps.proxy.dialects.openai_stream import OpenAIStream
-from apps.proxy.dialects.openai_wire import json_object
+from apps.proxy.dialects.openai_wire import encode_event, json_object
 from apps.proxy.dialects.translated import BASE, REST, TranslatedDialect, TranslatedStream
 from apps.proxy.dialects.translation import NotAnAnswer, Unsupported
 from apps.proxy.dialects.wire_json import written
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from apps.proxy.caller import Caller
     from apps.proxy.dialects.base import StreamWatch
     from apps.proxy.dialects.natives import Native
-    from apps.proxy.dialects.translation import Back, Completion, Embedder, Payload
+    from apps.proxy.dialects.translation import Back, Completion, Embedder, FrontStream, Payload
     from apps.proxy.exchange import Exchange
     from apps.proxy.runtime import CompiledTarget
 
@@ -61,7 +61,7 @@ class Call:
     head: ends before ``content-length``'s value. approximated: what is not told the target quite as it was asked.
     """
 
-    __slots__ = ("_back", "_caller", "_native", "_payload", "approximated", "body", "head", "stream_type")
+    __slots__ = ("_back", "_caller", "_native", "_payload", "_resumed", "approximated", "body", "head", "stream_type")
 
     def __init__(
         self,
@@ -82,6 +82,7 @@ class Call:
         self._caller = caller
         self._back = back
         self._native = native
+        self._resumed: tuple[OpenAIStream, FrontStream] | None = None
 
     @property
     def native(self) -> bool:
@@ -119,7 +120,7 @@ class Call:
 
     def stream(self) -> StreamWatch:
         if self._native is not None:
-            return self._native.stream()
+            return self._native.stream(self._caller.asked if self._caller is not None else None)
         # An app of another format is never told a stream with a hole: it ends there, and somebody else may say the rest.
         hides = self._caller is None and not _usage_asked(self._payload)
         return self.follow(OpenAIStream(hide_usage=hides, stop_at_malformed=self._caller is not None))
@@ -129,6 +130,26 @@ class Call:
         if self._back is None:
             return watch
         return TranslatedStream(cast("Back", self._back).stream(self._payload), watch, bare=bare)
+
+    def resumed(self, watch: StreamWatch) -> tuple[OpenAIStream, FrontStream] | None:
+        """Of a stream that passed through and broke off: (what the app was given of it, as OpenAI's; who writes it the rest). None where
+        nobody can go on with it."""
+        caller = self._caller
+        if self._native is None or caller is None or caller.own is not None:
+            return None
+        if self._resumed is None:
+            try:
+                found = self._native.resume(watch, caller.echoed)
+            except Exception:  # a fault of ours: the stream ends as a broken one
+                log.exception("a stream in the format %r could not be gone on with", caller.front.name)
+                found = None
+            if found is None:
+                return None
+            seen = OpenAIStream(hide_usage=False)
+            for chunk in found.seen:
+                seen.feed(encode_event(chunk))
+            self._resumed = (seen, found.front)
+        return self._resumed
 
     def problem(self, status: int, body: bytes) -> bytes:
         """A target's error as OpenAI words it."""
@@ -254,16 +275,17 @@ def _speaks(target: CompiledTarget, name: str) -> bool:
 
 
 def _native(exchange: Exchange, target: CompiledTarget, caller: Caller, native: Native) -> Call:
-    asked, dialect = caller.asked, target.dialect
-    changed = native.changed(asked, target.model, exchange.max_output if exchange.cap_injected else None)
-    body = exchange.request.body if changed is asked else written(changed)
+    dialect = target.dialect
+    told, left = caller.told(target)
+    changed = native.changed(told, target.model, exchange.max_output if exchange.cap_injected else None)
+    body = exchange.request.body if changed is caller.wrote else written(changed)
     if not isinstance(dialect, TranslatedDialect):
         head, back = target.request_heads[caller.front.name], BACKS.get(caller.front.name)
     else:
         by_app = exchange.request.headers
-        told = dialect.told({name: by_app[name] for name in native.headers if name in by_app})
-        head, back = _head(target, native.path(target.model, stream=exchange.stream), told), dialect.back
-    return Call(head, body, exchange.payload, caller=caller, back=back, native=native)
+        said = dialect.told({name: by_app[name] for name in native.headers if name in by_app})
+        head, back = _head(target, native.path(target.model, stream=exchange.stream), said), dialect.back
+    return Call(head, body, exchange.payload, caller=caller, back=back, native=native, approximated=left)
 
 
 def _by_pivot(exchange: Exchange, target: CompiledTarget, caller: Caller | None, payload: Payload) -> Call:

@@ -34,6 +34,7 @@ INSTALLED_APPS = [
     "apps.prices",
     "apps.keys",
     "apps.usage",
+    "apps.responses",
     "apps.budgets",
     "apps.flags",
     "apps.routes",

@@ -33,6 +33,7 @@ from apps.proxy.http.types import Request
 from apps.proxy.journal import Journal
 from apps.proxy.leases import Leases
 from apps.proxy.leases_fake import FakeLeaseBook, FakeLeaseStore
+from apps.proxy.response_shelf import ResponseShelf
 from apps.proxy.server import PublicApp
 from apps.proxy.steps.authenticate import Authenticator
 from tests.proxy.conftest import KEY, ORG
@@ -196,10 +197,10 @@ def config() -> list[Fragment]:
 class Seam:
     """A proxy without sockets: ``ask`` it, answer its ``calls``."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, shelf: ResponseShelf | None = None) -> None:
         self.engine = engine
         self.calls: list[Connection] = []
-        self._app = PublicApp(engine, None)
+        self._app = PublicApp(engine, None, shelf or ResponseShelf(None, PEPPER))
 
     def take(self, port: int) -> Connection:
         self.calls.append(Connection(port))

@@ -28,6 +28,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 class ToyFront:
     name = "toy"
+    alive = b"\n"
 
     def read(self, body: dict[str, Any]) -> Asked:
         if "magic" in body:
@@ -168,8 +169,11 @@ class ToyNative:
             return None
         return Answer(Tokens(input=found["in"], output=found["out"])) if "said" in found else None
 
-    def stream(self) -> ToyWatch:
+    def stream(self, asked: Any = None) -> ToyWatch:
         return ToyWatch()
+
+    def resume(self, watch: Any, asked: Any) -> None:
+        return None
 
 
 class ToyWatch:

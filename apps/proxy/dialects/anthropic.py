@@ -8,10 +8,11 @@ from __future__ import annotations
 from apps.proxy.dialects import anthropic_asked, anthropic_request
 from apps.proxy.dialects.anthropic_answer import app_answer, pivot_answer
 from apps.proxy.dialects.anthropic_events import AnthropicBackStream
-from apps.proxy.dialects.anthropic_stream import AnthropicStream
+from apps.proxy.dialects.anthropic_stream import AnthropicStream, open_block
 from apps.proxy.dialects.anthropic_told import AnthropicFrontStream, trouble_told
 from apps.proxy.dialects.anthropic_wire import decode_count, decode_message, decode_trouble, tokens_of
-from apps.proxy.dialects.base import Answer
+from apps.proxy.dialects.base import Answer, StreamWatch
+from apps.proxy.dialects.natives import Resumed, retold
 from apps.proxy.dialects.translation import Asked, BackStream, Completion, FrontStream, NotAnAnswer, Payload, Sent, Trouble
 from apps.proxy.dialects.wire_json import UNREADABLE
 
@@ -50,6 +51,7 @@ _TROUBLES: dict[str, tuple[str, str | None]] = {
 
 class AnthropicFront:
     name = "anthropic"
+    alive = b'event: ping\ndata: {"type": "ping"}\n\n'
 
     def read(self, body: Payload) -> Asked:
         """Of ``/v1/messages`` and of ``/v1/messages/count_tokens`` (the same without an output)."""
@@ -129,8 +131,17 @@ class AnthropicNative:
     def answer(self, body: bytes) -> Answer | None:
         return native_answer(body)
 
-    def stream(self) -> AnthropicStream:
+    def stream(self, asked: Payload | None = None) -> AnthropicStream:
         return AnthropicStream()
+
+    def resume(self, watch: StreamWatch, asked: Payload) -> Resumed | None:
+        """Only where the block that is open is the one that it would be had all of it been told here."""
+        passed = watch.passed() if isinstance(watch, AnthropicStream) and not watch.malformed else None
+        if passed is None:
+            return None
+        front = AnthropicFrontStream(asked)
+        found = retold(passed, AnthropicBackStream({}), front)
+        return found if found is not None and front.stands_at(*open_block(passed)) else None
 
 
 def native_answer(body: bytes) -> Answer | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from apps.contracts.usage import Tokens
 from apps.proxy.dialects.anthropic_wire import WireUsage, decode_event_raw, tokens_of, usage_merged
+from apps.proxy.dialects.passed import Packed
 from apps.proxy.dialects.wire_json import UNREADABLE
 
 KEEP_RAW = 64 * 1024
-"""Bytes of events kept as they came; beyond, only their sizes are."""
+"""Bytes of events kept as they came; beyond, they are packed."""
 MALFORMED = '{"type":"error","error":{"type":"api_error","message":"an event of the stream is not a JSON object"}}'
 _OPENS = b"event: content_block_delta\ndata: {"
 _ENDS = b"}\n\n"
@@ -25,6 +26,7 @@ class AnthropicStream:
     __slots__ = (
         "_carry",
         "_measured",
+        "_packed",
         "_raw",
         "_raw_size",
         "_usage",
@@ -55,6 +57,8 @@ class AnthropicStream:
         self._raw: list[bytes] = []
         self._raw_size = 0
         self._measured = 0
+        """Output that is not among what is kept."""
+        self._packed = Packed()
 
     def feed(self, chunk: bytes) -> bytes:
         if self._carry or chunk[-2:] != b"\n\n" or b"\r" in chunk:
@@ -94,15 +98,18 @@ class AnthropicStream:
                 given = self._look(carried)  # given only with the end: when there is none, the app has not had it
                 self.malformed = skipped  # one that was cut is no hole: the stream just ends before it
                 self.rest = given + self.rest
-                self._keep(given)
+                self._measured += _measure(given)
         if self.saw_finish and not self.finished and not self.error:
             self.finished = True
             self.rest += _STOP
         return self.finished and not self.error
 
     def output_bytes(self) -> int:
-        self._measure()
-        return self._measured
+        return self._measured + sum(map(_measure, (*self._packed.pieces(), b"".join(self._raw))))
+
+    def passed(self) -> bytes | None:
+        """The events that the app was given; None where they were too many."""
+        return None if self._packed.lost else b"".join((*self._packed.pieces(), *self._raw))
 
     def _frame(self, chunk: bytes) -> bytes:
         """Whole events only; a partial one is carried over. Line ends of other kinds are made line feeds."""
@@ -173,26 +180,31 @@ class AnthropicStream:
         self._raw.append(chunk)
         self._raw_size += len(chunk)
         if self._raw_size > KEEP_RAW:
-            self._measure()
+            raw, self._raw, self._raw_size = b"".join(self._raw), [], 0
+            for gone in self._packed.add(raw):
+                self._measured += _measure(gone)
 
-    def _measure(self) -> None:
-        raw, self._raw, self._raw_size = self._raw, [], 0
-        for event in b"".join(raw).split(b"\n\n"):
-            data = _data(event)
-            if not data:
-                continue
-            try:
-                parsed = decode_event_raw(data)
-            except UNREADABLE:
-                self._measured += len(data)
-                continue
-            for said in (parsed.delta, parsed.content_block):
-                if said is not None:
-                    self._measured += len(((said.text or "") + (said.thinking or "")).encode("utf-8", "replace"))
-            if parsed.delta is not None and parsed.delta.partial_json:
-                self._measured += len(parsed.delta.partial_json.encode("utf-8", "replace"))
-            if parsed.content_block is not None:
-                self._measured += len(bytes(parsed.content_block.input)) + len(parsed.content_block.name or "")
+
+def _measure(raw: bytes) -> int:
+    """UTF-8 bytes of output in events."""
+    size = 0
+    for event in raw.split(b"\n\n"):
+        data = _data(event)
+        if not data:
+            continue
+        try:
+            parsed = decode_event_raw(data)
+        except UNREADABLE:
+            size += len(data)
+            continue
+        for said in (parsed.delta, parsed.content_block):
+            if said is not None:
+                size += len(((said.text or "") + (said.thinking or "")).encode("utf-8", "replace"))
+        if parsed.delta is not None and parsed.delta.partial_json:
+            size += len(parsed.delta.partial_json.encode("utf-8", "replace"))
+        if parsed.content_block is not None:
+            size += len(bytes(parsed.content_block.input)) + len(parsed.content_block.name or "")
+    return size
 
 
 def _plain(chunk: bytes) -> bool:
@@ -209,3 +221,25 @@ def _data(event: bytes) -> bytes | None:
     """The joined ``data:`` lines of one event; None where it has none."""
     lines = [line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:")]
     return b"\n".join(lines) if lines else None
+
+
+def open_block(passed: bytes) -> tuple[int, str]:
+    """(blocks that have begun, the kind of the one that is open), of events that were passed on; (-1, "") where they are out of order."""
+    begun, kind = 0, ""
+    for event in passed.split(b"\n\n"):
+        data = _data(event)
+        if not data:
+            continue
+        try:
+            said = decode_event_raw(data)
+        except UNREADABLE:
+            return -1, ""
+        if said.type == "content_block_start":
+            if kind or said.index != begun or said.content_block is None:
+                return -1, ""
+            begun, kind = begun + 1, said.content_block.type
+        elif said.type == "content_block_stop":
+            kind = ""
+        elif said.type == "message_delta":
+            return -1, ""
+    return begun, kind

@@ -161,6 +161,10 @@ class AnthropicFrontStream:
         self._ended = True
         return event("error", trouble_told(trouble))
 
+    def stands_at(self, blocks: int, kind: str) -> bool:
+        """Whether so many blocks have begun, and the last one is open and of this kind (empty: it has ended)."""
+        return not self._ended and self._started and self._index == blocks - 1 and self._kind == kind and kind in ("", "text")
+
     def _start(self, chunk: Chunk, out: list[bytes]) -> None:
         self._started = True
         self._id = message_id(chunk.get("id"))

@@ -7,7 +7,7 @@ would continue it. Everything else that the format can say is either said to it 
 from __future__ import annotations
 
 import time
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
@@ -16,6 +16,9 @@ from apps.proxy.dialects.base import Answer
 from apps.proxy.dialects.event_watch import MALFORMED, EventWatch
 from apps.proxy.dialects.translation import Asked, Chunk, Completion, Payload, Trouble, Unsupported
 from apps.proxy.dialects.wire_json import UNREADABLE, written
+
+if TYPE_CHECKING:
+    from apps.proxy.dialects.base import StreamWatch
 
 __all__ = ["CompletionsFront", "CompletionsFrontStream", "CompletionsNative", "CompletionsStream", "native_answer"]
 
@@ -46,6 +49,7 @@ _encode = msgspec.json.Encoder().encode
 
 class CompletionsFront:
     name = "completions"
+    alive = b": alive\n\n"
 
     def read(self, body: Payload) -> Asked:
         for name in body:
@@ -372,10 +376,21 @@ class CompletionsNative:
             changes["model"] = model
         if cap is not None and asked.get("max_tokens") is None:
             changes["max_tokens"] = cap
+        if asked.get("stream") and not _usage_asked(asked):
+            options = asked.get("stream_options")
+            changes["stream_options"] = {**(options if type(options) is dict else {}), "include_usage": True}
         return {**asked, **changes} if changes else asked
 
     def answer(self, body: bytes) -> Answer | None:
         return native_answer(body)
 
-    def stream(self) -> CompletionsStream:
-        return CompletionsStream()
+    def stream(self, asked: Payload | None = None) -> CompletionsStream:
+        return CompletionsStream(hide_usage=asked is not None and not _usage_asked(asked))
+
+    def resume(self, watch: StreamWatch, asked: Payload) -> None:
+        """A text that goes on has no conversation in which anybody could be asked to go on."""
+
+
+def _usage_asked(asked: Payload) -> bool:
+    options = asked.get("stream_options")
+    return type(options) is dict and options.get("include_usage") is True

@@ -8,13 +8,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from apps.proxy.dialects.passed import Packed
 from apps.proxy.dialects.sse import Framer
 
 if TYPE_CHECKING:
     from apps.contracts.usage import Tokens
 
 KEEP_RAW = 64 * 1024
-"""Bytes of events kept as they came; beyond, they are measured and let go."""
+"""Bytes of events kept as they came; beyond, they are packed."""
 MAX_CARRY = 16 * 1024 * 1024
 """Bytes of an event that has not ended; beyond, the stream is over as broken."""
 MALFORMED = '{"error":{"message":"an event of the stream is not a JSON object","type":"server_error","code":"upstream_malformed"}}'
@@ -25,7 +26,20 @@ class EventWatch(ABC):
     """A StreamWatch. A format says which bytes make an event matter (``marks``), what such an event means (``look``) and how much output
     it was (``measure``)."""
 
-    __slots__ = ("_carry", "_measured", "_raw", "_raw_size", "error", "finished", "has_output", "passed_bytes", "rest", "tokens")
+    __slots__ = (
+        "_carry",
+        "_measured",
+        "_packed",
+        "_raw",
+        "_raw_size",
+        "_unended",
+        "error",
+        "finished",
+        "has_output",
+        "passed_bytes",
+        "rest",
+        "tokens",
+    )
 
     failed = ""
     marks: tuple[bytes, ...] = ()
@@ -41,6 +55,10 @@ class EventWatch(ABC):
         self._raw: list[bytes] = []
         self._raw_size = 0
         self._measured = 0
+        """Output that is not among what is kept."""
+        self._packed = Packed()
+        self._unended = b""
+        """What came without its empty line: it is given with the stream's end alone."""
 
     @abstractmethod
     def look(self, data: bytes, event: bytes) -> bool:
@@ -79,12 +97,15 @@ class EventWatch(ABC):
             if self.error == MALFORMED:  # cut in the middle of an event: the stream just ends before it
                 self.error = ""
             self.rest = given + self.rest
-            self._keep(given)
+            self._unended = given
         return self.finished and not self.error
 
     def output_bytes(self) -> int:
-        self._compact()
-        return self._measured
+        return self._measured + sum(map(self._measure, (*self._packed.pieces(), b"".join((*self._raw, self._unended)))))
+
+    def passed(self) -> bytes | None:
+        """The events that the app was given, the sizes of chunks among them; None where they were too many."""
+        return None if self._packed.lost else b"".join((*self._packed.pieces(), *self._raw))
 
     def _matters(self, chunk: bytes) -> bool:
         return any(map(chunk.__contains__, self.marks))
@@ -96,9 +117,12 @@ class EventWatch(ABC):
             self._compact()
 
     def _compact(self) -> None:
-        raw, self._raw, self._raw_size = self._raw, [], 0
-        for event in Framer().feed(b"".join(raw)) if raw else ():
-            self._measured += self.measure(event.data)
+        raw, self._raw, self._raw_size = b"".join(self._raw), [], 0
+        for gone in self._packed.add(raw):
+            self._measured += self._measure(gone)
+
+    def _measure(self, raw: bytes) -> int:
+        return sum(self.measure(event.data) for event in Framer().feed(raw)) if raw else 0
 
     def _frame(self, chunk: bytes) -> bytes:
         """Whole events only, lines ended by LF; what has not ended is carried over."""

@@ -47,6 +47,7 @@ class GeminiFront:
 
     name = "gemini"
     stream_type = b"text/event-stream"
+    alive = b""
 
     def read(self, body: Payload) -> Asked:
         return gemini_read.read(body)

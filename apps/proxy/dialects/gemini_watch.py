@@ -8,12 +8,15 @@ from urllib.parse import quote
 import msgspec
 
 from apps.contracts.usage import TokenDetails, Tokens
-from apps.proxy.dialects.base import Answer
+from apps.proxy.dialects.base import Answer, StreamWatch
 from apps.proxy.dialects.event_watch import MALFORMED, EventWatch
 from apps.proxy.dialects.gemini_answer import NOTHING, UNREADABLE, Said, decode_said, says, usage_put
 from apps.proxy.dialects.gemini_errors import trouble_of
 from apps.proxy.dialects.gemini_fields import WRAP, compact
+from apps.proxy.dialects.gemini_stream import GeminiStream
 from apps.proxy.dialects.gemini_words import BROKEN, NOT_YET, SKIP_SIGNATURE, generation
+from apps.proxy.dialects.gemini_write import GeminiFrontStream
+from apps.proxy.dialects.natives import Resumed, retold
 from apps.proxy.dialects.translation import NotAnAnswer, Payload
 
 _SPLICED = '{"error":{"message":"another answer begins in the middle of this one","type":"server_error","code":"upstream_malformed"}}'
@@ -135,7 +138,7 @@ class GeminiWatch(EventWatch):
         if not self.error and self._ends():
             self.finished = True
         if self.tokens is None:
-            self._compact()
+            self.output_bytes()
             self.tokens = tokens_of(self._used)
         return self.finished and not self.error
 
@@ -172,8 +175,13 @@ class GeminiNative:
     def answer(self, body: bytes) -> Answer | None:
         return native_answer(body)
 
-    def stream(self) -> GeminiWatch:
+    def stream(self, asked: Payload | None = None) -> GeminiWatch:
         return GeminiWatch()
+
+    def resume(self, watch: StreamWatch, asked: Payload) -> Resumed | None:
+        """Each event stands for itself; only an end that was held back must not be told twice."""
+        passed = watch.passed() if isinstance(watch, GeminiWatch) and not watch.rest else None
+        return retold(passed, GeminiStream(""), GeminiFrontStream(asked, array=False)) if passed is not None else None
 
 
 def _told(content: Any, third: bool) -> Any:

@@ -25,6 +25,11 @@ class ResponsesFront:
     here; a response that is not known must not become a conversation without its beginning, so it is refused where it is still there."""
 
     name = "responses"
+    alive = b": alive\n\n"
+
+    def __init__(self, ident: str = "") -> None:
+        """ident: the id that its answers have, for one request; empty: made of the provider's."""
+        self._ident = ident
 
     def read(self, body: Payload) -> Asked:
         return request_read(body)
@@ -34,14 +39,14 @@ class ResponsesFront:
         return responses_outline.outline(body)
 
     def answer(self, completion: Completion, asked: Payload) -> Payload:
-        return answer_write(completion, asked)
+        return answer_write(completion, asked, self._ident)
 
     def counted(self, tokens: int) -> Payload:
         """The tokens of an input, as OpenAI words it."""
         return {"object": "response.input_tokens", "input_tokens": tokens}
 
     def stream(self, asked: Payload) -> ResponsesFrontStream:
-        return ResponsesFrontStream(asked)
+        return ResponsesFrontStream(asked, self._ident)
 
     def error(self, status: int, trouble: Trouble, request_id: str) -> Payload:
         return {"error": {"message": trouble.message, "type": trouble.type, "param": trouble.param, "code": trouble.code}}

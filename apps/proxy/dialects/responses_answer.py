@@ -31,7 +31,7 @@ _ECHOED: Payload = {
     "prompt_cache_key": None,
     "safety_identifier": None,
     "service_tier": "default",
-    "store": True,
+    "store": False,
     "temperature": 1.0,
     "tool_choice": "auto",
     "top_logprobs": 0,
@@ -44,9 +44,9 @@ _FINISHED = frozenset({"completed", "complete", "incomplete"})
 _CALLS = ("function_call", "custom_tool_call")
 
 
-def skeleton(asked: Payload, first: Payload) -> Payload:
-    """A response without output. first: the completion, or the first event of a stream."""
-    made: Payload = {"id": response_id(first.get("id")), "object": "response"}
+def skeleton(asked: Payload, first: Payload, ident: str = "") -> Payload:
+    """A response without output. first: the completion, or the first event of a stream. ident: its id; empty: as the pivot's."""
+    made: Payload = {"id": ident or response_id(first.get("id")), "object": "response"}
     created = first.get("created")
     made["created_at"] = created if type(created) is int else int(time.time())
     made["status"] = "in_progress"
@@ -95,12 +95,12 @@ def finish(made: Payload, output: list[Payload], reason: Any, usage: Any) -> Pay
     return whole
 
 
-def answer_write(completion: Completion, asked: Payload) -> Payload:
+def answer_write(completion: Completion, asked: Payload, ident: str = "") -> Payload:
     choices = completion.get("choices")
     choice = choices[0] if type(choices) is list and choices and type(choices[0]) is dict else {}
     given = choice.get("message")
     message: Payload = given if type(given) is dict else {}
-    made = skeleton(asked, completion)
+    made = skeleton(asked, completion, ident)
     output = _Output(made["id"].removeprefix("resp_"), wants_summary(asked))
     output.thoughts(message)
     output.message(message, choice.get("logprobs"))

@@ -22,7 +22,7 @@ _FAILURES = {"rate_limit_error": "rate_limit_exceeded", "rate_limit_exceeded": "
 """Of a trouble's code or type, what a failed response calls it; all others are ``server_error``."""
 
 
-class _Open:
+class Open:
     """A message or a reasoning item that is being told. marks: what must come back with a reasoning item."""
 
     __slots__ = ("annotations", "id", "index", "logprobs", "marks", "part", "parts", "reasoning", "texts")
@@ -59,8 +59,9 @@ class _Call:
 class ResponsesFrontStream:
     """Writes one app's stream. Whatever an upstream has in a field where a text belongs is left out, never raised."""
 
-    def __init__(self, asked: Payload) -> None:
+    def __init__(self, asked: Payload, ident: str = "") -> None:
         self._asked = asked
+        self._ident = ident
         self._summary = wants_summary(asked)
         self._made: Payload = {}
         """The response as it was announced; empty until then."""
@@ -69,7 +70,7 @@ class ResponsesFrontStream:
         self._output: dict[int, Payload] = {}
         """Items that are whole, by their place."""
         self._places = 0
-        self._open: _Open | None = None
+        self._open: Open | None = None
         self._thoughts: list[str] = []
         """Texts of reasoning items that are done: a block that comes late is not told a second time."""
         self._calls: list[_Call] = []
@@ -140,7 +141,7 @@ class ResponsesFrontStream:
         return [self._output[place] for place in sorted(self._output)]
 
     def _begin(self, chunk: Chunk) -> None:
-        self._made = skeleton(self._asked, chunk)
+        self._made = skeleton(self._asked, chunk, self._ident)
         self._tail = self._made["id"].removeprefix("resp_")
         self._tell("response.created", {"response": self._made})
         self._tell("response.in_progress", {"response": self._made})
@@ -179,14 +180,14 @@ class ResponsesFrontStream:
             if type(call) is dict:
                 self._call(call)
 
-    def _item(self, *, reasoning: bool) -> _Open:
+    def _item(self, *, reasoning: bool) -> Open:
         """The item of this kind that is open; a new one where none is."""
         item = self._open
         if item is not None and item.reasoning is reasoning:
             return item
         self._shut_item(whole=True)
         place = self._place()
-        item = self._open = _Open(f"{'rs' if reasoning else 'msg'}_{self._tail}_{place}", place, reasoning=reasoning)
+        item = self._open = Open(f"{'rs' if reasoning else 'msg'}_{self._tail}_{place}", place, reasoning=reasoning)
         shown: Payload = {"id": item.id, "type": "reasoning", "summary": []}
         if not reasoning:
             shown = {"id": item.id, "type": "message", "status": "in_progress", "role": "assistant", "content": []}
@@ -207,7 +208,7 @@ class ResponsesFrontStream:
             item.logprobs += fields["logprobs"]
         self._tell(f"response.{kind}.delta", fields)
 
-    def _at(self, item: _Open) -> Payload:
+    def _at(self, item: Open) -> Payload:
         return {"item_id": item.id, "output_index": item.index, "content_index": len(item.parts)}
 
     def _annotate(self, annotation: Payload) -> None:
@@ -293,7 +294,7 @@ class ResponsesFrontStream:
         kind, field = ("custom", "input") if told.custom else ("function", "arguments")
         return call_item({"id": told.given, kind: {"name": told.name, field: said}}, told.id, self._tail, told.index)
 
-    def _shut_part(self, item: _Open) -> None:
+    def _shut_part(self, item: Open) -> None:
         if not item.part:
             return
         text = "".join(item.texts)
@@ -318,7 +319,7 @@ class ResponsesFrontStream:
         status = "completed" if whole else "incomplete"
         self._done(item.index, {"id": item.id, "type": "message", "status": status, "role": "assistant", "content": item.parts})
 
-    def _shut_reasoning(self, item: _Open) -> None:
+    def _shut_reasoning(self, item: Open) -> None:
         text = "".join(item.texts)
         if text:
             where: Payload = {"item_id": item.id, "output_index": item.index, "summary_index" if self._summary else "content_index": 0}

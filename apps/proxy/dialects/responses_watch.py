@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from apps.proxy.dialects.base import Answer
+from apps.proxy.dialects.base import Answer, StreamWatch
 from apps.proxy.dialects.event_watch import MALFORMED, EventWatch
+from apps.proxy.dialects.natives import Resumed
+from apps.proxy.dialects.responses_heard import ResponsesBackStream
+from apps.proxy.dialects.responses_resumed import ResumedResponse
 from apps.proxy.dialects.responses_wire import (
     Event,
     Response,
@@ -16,7 +19,7 @@ from apps.proxy.dialects.responses_wire import (
     unwrapped,
 )
 from apps.proxy.dialects.responses_write import PATH
-from apps.proxy.dialects.translation import Payload
+from apps.proxy.dialects.translation import NotAnAnswer, Payload
 from apps.proxy.dialects.wire_json import UNREADABLE, written
 
 _SPLICED = '{"error":{"message":"a second response began in it","type":"server_error","code":"upstream_malformed"}}'
@@ -121,8 +124,19 @@ class ResponsesNative:
     def answer(self, body: bytes) -> Answer | None:
         return native_answer(body)
 
-    def stream(self) -> ResponsesStream:
+    def stream(self, asked: Payload | None = None) -> ResponsesStream:
         return ResponsesStream()
+
+    def resume(self, watch: StreamWatch, asked: Payload) -> Resumed | None:
+        """Only in the middle of a message's text."""
+        passed = watch.passed() if isinstance(watch, ResponsesStream) else None
+        front = ResumedResponse(asked)
+        if passed is None or not front.take(passed) or not front.can_go_on():
+            return None
+        try:
+            return Resumed(ResponsesBackStream().feed(passed), front)
+        except NotAnAnswer:
+            return None
 
 
 def _foreign(item: Any) -> bool:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 BASE, REST = "base", "rest"
 """Names among a target's request heads: the path before every path of the format, and the head from its second line on."""
 _DONE = b"data: [DONE]\n\n"
+_SILENT = (b":", b"event: ping")
+"""How events begin that only keep a connection alive."""
+_ALIVE = b": alive\n\n"
 
 
 class TranslatedDialect:
@@ -118,6 +121,8 @@ class TranslatedStream:
             chunks = self._back.feed(chunk)
         except NotAnAnswer as error:
             chunks = [_broken(error)]
+        if not chunks and chunk.startswith(_SILENT) and self.followed.has_output:
+            return _ALIVE
         return self._follow(chunks)
 
     def passes(self, wire: bytes, start: int) -> bool:

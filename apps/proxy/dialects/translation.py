@@ -96,6 +96,8 @@ class FrontStream(Protocol):
 
 class Front(Protocol):
     name: str
+    alive: bytes
+    """What says in a stream that nothing is said yet and the connection lives; empty where this format's SDKs would stumble over it."""
 
     def read(self, body: Payload) -> Asked:
         """The app's request as the pivot's. Raises Unsupported for a field that is wrong or cannot be said. Never changes ``body``."""

@@ -64,8 +64,10 @@ def read(exchange: Exchange, runtime: Runtime) -> Refusal | None:
         exchange.body = written(payload)
         if len(exchange.body) > len(body):  # the bound is of the longer one: providers may be sent either
             body = exchange.body
+        exchange.input_bound = max(len(body), exchange.caller.sent_bytes)
+    else:
+        exchange.input_bound = len(body)
     exchange.payload = payload
-    exchange.input_bound = len(body)
     model = payload.get("model")
     if type(model) is not str or not model:
         if "model" not in payload:
