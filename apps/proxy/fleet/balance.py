@@ -3,8 +3,8 @@
 Work is counted in *tokens outstanding*: what was handed to a replica and has not ended, read and written tokens together, divided by the
 replica's weight. In order, the first that finds somebody decides:
 
-1. **Session.** With a session, the replica that it hashes to (rendezvous hashing: the same one in every proxy, and one that comes or goes
-   moves only its own sessions).
+1. **Session.** With a session, the replica that it hashes to on a ring (the same one in every proxy, and one that comes or goes moves
+   only its own sessions), or the next one on it.
 2. **Prefix.** With a chain of blocks, whoever has most of it in its cache, if that is worth it (``WORTH``).
 3. **Load.** The least outstanding tokens; among more than ``SCAN`` replicas the better of two drawn at random.
 
@@ -18,6 +18,7 @@ somebody is picked; ``outstanding`` is the sum of what was taken and not given b
 from __future__ import annotations
 
 import random as _random
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, NamedTuple
 from zlib import crc32
@@ -31,6 +32,8 @@ WORTH = 0.25
 """Of a prompt's blocks: a shorter common beginning (a greeting, a system prompt that everybody has) is no reason to prefer anybody."""
 SCAN = 16
 """Up to so many replicas, all are looked at."""
+POINTS = 40
+"""Of each replica on the ring of sessions."""
 BLOCKS = 200_000
 """Remembered per deployment: at 1 KiB of text each, some 50 million tokens."""
 _MASK = (1 << 64) - 1
@@ -79,6 +82,9 @@ class Balancer:
         self._seats: dict[str, Seat] = {}
         self._ready: list[Seat] = []
         self._by_bit: dict[int, Seat] = {}
+        self._ring: list[Seat] = []
+        self._points: list[int] = []
+        """Where on the ring each of ``_ring`` is, ascending."""
         self._among = 0
         self._weights = 0
         self._total = 0
@@ -111,6 +117,9 @@ class Balancer:
                 if not seat.bit:
                     seat.bit = self._free_bit()
                     self._by_bit[seat.bit] = seat
+            ring = sorted((_mixed(seat.seed + point), seat.id) for seat in now.values() for point in range(POINTS))
+            self._points = [point for point, _ in ring]
+            self._ring = [now[id] for _, id in ring]
         self._ready = [seat for seat in self._seats.values() if seat.open]
         self._among = sum(seat.bit for seat in self._ready)
         self._weights = sum(seat.weight for seat in self._ready)
@@ -140,7 +149,7 @@ class Balancer:
         if len(ready) == 1:
             return Pick(ready[0], "only", self._matched(ready[0], blocks))
         if session:
-            seat = self._of_session(session, ready, tokens)
+            seat = self._of_session(session, avoid, tokens)
             if seat is not None:
                 return Pick(seat, "session", self._matched(seat, blocks))
         if blocks:
@@ -168,14 +177,21 @@ class Balancer:
             return False
         return seat.outstanding * self._weights <= self.bound * self._total * seat.weight
 
-    def _of_session(self, session: bytes, ready: Sequence[Seat], tokens: int) -> Seat | None:
-        named = crc32(session)
-        found, highest = None, -1
-        for seat in ready:
-            score = _mixed(named ^ seat.seed)
-            if score > highest and self._bounded(seat, tokens):
-                found, highest = seat, score
-        return found
+    def _of_session(self, session: bytes, avoid: Collection[Seat], tokens: int) -> Seat | None:
+        """The first on the ring, from where the session is, that may be picked and is not overloaded."""
+        ring = self._ring
+        start = bisect_left(self._points, _mixed(crc32(session)))
+        passed: set[Seat] = set()
+        for at in range(start - len(ring), start):  # from the start on, and from the beginning again
+            seat = ring[at]
+            if seat in passed:
+                continue
+            if seat.open and seat not in avoid and self._bounded(seat, tokens):
+                return seat
+            passed.add(seat)
+            if len(passed) == len(self._seats):
+                break
+        return None
 
     def _least(self, ready: Sequence[Seat], tokens: int) -> Seat:
         if len(ready) > SCAN:
