@@ -21,13 +21,14 @@ warnings.filterwarnings("ignore", message="You're running the worker with superu
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "controlplane.settings.dev")
 
-QUEUES = ("default", "alerts", "rollups", "probes", "webhooks", "jobs")
+QUEUES = ("default", "alerts", "rollups", "probes", "webhooks", "jobs", "fleet")
 """One queue per kind of work, so that a flood of one kind never delays another."""
 
 ROUTES: dict[str, dict[str, str]] = {
     "apps.alerts.tasks.*": {"queue": "alerts"},
     "apps.budgets.tasks.*": {"queue": "alerts"},
     "apps.flags.tasks.*": {"queue": "alerts"},
+    "apps.fleet.tasks.*": {"queue": "fleet"},
     "apps.settlement.tasks.*": {"queue": "rollups"},
     "apps.usage.tasks.*": {"queue": "rollups"},
     "apps.providers.tasks.*": {"queue": "probes"},
@@ -80,6 +81,9 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "targets in trouble": {"task": "apps.providers.tasks.targets_watch", "schedule": 5.0},
 }
 """Name -> entry, all of them. ``expires`` is added below: a run that waited longer than its own period is worth nothing."""
+    "replicas": {"task": "apps.fleet.tasks.fleet_run", "schedule": 2.0},
+    "hours of GPUs": {"task": "apps.fleet.tasks.gpu_time_keep", "schedule": 30.0},
+    "fleet upkeep": {"task": "apps.fleet.tasks.fleet_upkeep", "schedule": 3600.0},
 
 VISIBILITY_SECONDS = 3600
 """After this long without an acknowledgement Redis hands a task to another worker; the longest task must be shorter."""

@@ -8,6 +8,7 @@ OWNED: dict[str, str] = {
     "budget": "apps.budgets.ownership.BUDGETS",
     "limit": "apps.budgets.ownership.LIMITS",
     "flag": "apps.flags.ownership.FLAGS",
+    "deployment": "apps.fleet.ownership.DEPLOYMENTS",
     "runbook": "apps.ownership.owned.RUNBOOKS",
 }
 

@@ -14,6 +14,7 @@ urlpatterns = [
     path("", include("apps.dashboard.settings_urls")),
     path("", include("apps.keys.urls")),
     path("", include("apps.routes.urls")),
+    path("", include("apps.fleet.urls")),
     path("", include("apps.budgets.urls")),
     path("", include("apps.budgets.limit_urls")),
     path("", include("apps.budgets.performance_urls")),

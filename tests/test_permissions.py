@@ -32,11 +32,16 @@ from apps.budgets.limit_choices import KINDS
 from apps.budgets.limit_services import limit_set
 from apps.budgets.performance_services import performance_budget_set
 from apps.budgets.services import budget_set
+from apps.contracts.fleet import JoinRequest
+from apps.contracts.fleet_facts import HostFacts
 from apps.contracts.identifiers import uuid7
 from apps.dashboard.models import SavedView
 from apps.flags.changes import flip_submit
 from apps.flags.services import flag_set
 from apps.flags.two_person_rules import two_person_rule_add
+from apps.fleet.joining import join_token_create, worker_join
+from apps.fleet.models import Replica
+from apps.fleet.services import deployment_ensure
 from apps.keys.request_services import key_request
 from apps.keys.services import key_create
 from apps.keys.template_services import key_template_set
@@ -228,12 +233,29 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
     )  # fmt: skip
     PostmortemEvidence.objects.create(postmortem=learnt, take=1, query="times", parameters={}, result={}, taken_at=hour, taken_by="x")
     aside = PostmortemText.objects.create(postmortem=learnt, number=0, texts={}, by="x", by_id="x", begun_at=hour, at=hour)
+    token, text = join_token_create(actor=actor, organisation=organisation)
+    host = HostFacts(hostname="walled", address="127.0.0.1", memory_total=10**9)
+    worker = worker_join(
+        JoinRequest(protocol=1, token=text, secret_digest="0" * 64, name="walled", agent_version="1", sent_at_ms=0, host=host)
+    )
+    deployment = deployment_ensure(actor=actor, organisation=organisation, name="walled", model="m", engine="simulated")
+    replica = Replica.objects.create(
+        deployment=deployment,
+        worker=worker,
+        ordinal=0,
+        revision=1,
+        spec={"replica": str(route.pk), "deployment": "walled", "engine": "simulated"},
+    )  # fmt: skip
     publish(actor=actor, reason="first")
     for attempts in (1, 2):
         route_update(actor=actor, route=route, max_attempts=attempts)
         publish(actor=actor, reason="attempts")
     return {
         "credential_id": credential.pk,
+        "join_token_id": token.pk,
+        "worker_id": worker.pk,
+        "deployment_id": deployment.pk,
+        "replica_id": replica.pk,
         "provider_id": provider.pk,
         "model_id": ProviderModel.objects.get(provider=provider).pk,
         "discount_id": discount.pk,

@@ -47,6 +47,7 @@ AREAS: tuple[Area, ...] = (
     Area(
         "ownership", "Teams, services, on-call and runbooks", ("ownership", "team", "team_member", "service", "sla", "rotation", "runbook")
     ),
+    Area("fleet", "Workers and deployments", ("worker", "deployment")),
     Area("captures", "Captures and samples of requests", ("capture", "sample")),
     Area("config", "Config versions", ("config",)),
     Area("audit", "Audit", ("audit",)),

@@ -177,10 +177,16 @@ def _devices(need: Need, worker: Candidate) -> tuple[Device, ...]:
     by_model: dict[str, list[Device]] = {}
     for device in usable:
         by_model.setdefault(device.name, []).append(device)
-    alike = [devices[: need.gpus] for devices in by_model.values() if len(devices) >= need.gpus]
+    alike = [found[: need.gpus] for found in by_model.values() if len(found) >= need.gpus]
     if alike:
-        return tuple(min(alike, key=lambda devices: (sum(device.free for device in devices), devices[0].name)))
+        alike.sort(key=_room)
+        return tuple(alike[0])
     return tuple(usable[: need.gpus])
+
+
+def _room(devices: list[Device]) -> tuple[int, str]:
+    """What stays the largest for others comes last."""
+    return sum(device.free for device in devices), devices[0].name
 
 
 # --- filters: None, or why not ---

@@ -15,6 +15,7 @@ from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import change_record
 from apps.contracts.credentials import AwsDefault, AwsKeys, canonical, credential_read, region_of
+from apps.contracts.fleet import deployment_of
 from apps.contracts.identifiers import uuid7
 from apps.ownership.owned import owner_of
 from apps.providers import prices, rules, vault
@@ -110,12 +111,14 @@ def provider_ensure(
     reason: str = "",
     id: str | None = None,
     restoring: bool = False,
+    deployment: bool = False,
 ) -> Provider:
     """Create a provider, or make it as given; the same again changes nothing. Endpoints are known by their names.
 
     id: the one a new provider gets, where an earlier one is brought back. restoring: see ``provider_update``.
+    deployment: it stands for a deployment of our own workers, by a name that no person can give (``PROVIDER_PREFIX``).
     """
-    rules.check_name(name)
+    rules.check_name((deployment_of(name) or name) if deployment or restoring else name)
     provider = Provider.objects.select_for_update().filter(organisation=organisation, name=name).first()
     if provider is not None:
         return provider_update(

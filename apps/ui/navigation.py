@@ -132,6 +132,29 @@ RAIL: tuple[Job, ...] = (
         ),
     ),
     Job(
+        "Fleet",
+        (
+            Place(
+                "Workers",
+                "fleet:workers",
+                "fleet",
+                "worker.view",
+                also=("fleet:worker*", "fleet:join"),
+                key="u",
+                words="gpu machines agents join cordon drain maintenance nodes hosts",
+            ),
+            Place(
+                "Deployments",
+                "fleet:deployments",
+                "inbox",
+                "deployment.view",
+                also=("fleet:deployment*", "fleet:replica_log"),
+                key="v",
+                words="models engines replicas vllm scale rollout placement self-hosted",
+            ),
+        ),
+    ),
+    Job(
         "Operate",
         (
             Place(
@@ -278,6 +301,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("See what is overridden", "flags:overrides", "flags", "flag.view", "overrides in force switches"),
     Action("Capture a route's requests", "captures:route", "shield", "capture.change", "sample content debug redacted"),
     Action("Capture a key's next requests", "captures:key", "shield", "capture.change", "sample content debug redacted"),
+    Action("Join a worker", "fleet:join", "plus", "worker.join", "new add gpu machine agent"),
+    Action("Create a deployment", "fleet:deployment_create", "plus", "deployment.change", "new add model engine self-hosted"),
     Action("Create a route", "routes:create", "plus", "route.change", "new add"),
     Action("Add a discount", "prices:discount_add", "spend", "price.change", "new negotiated price contract"),
     Action("Price a period again", "prices:repricing_add", "history", "price.change", "re-pricing correction wrong price"),

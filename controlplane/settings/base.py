@@ -38,6 +38,7 @@ INSTALLED_APPS = [
     "apps.budgets",
     "apps.flags",
     "apps.routes",
+    "apps.fleet",
     "apps.settlement",
     "apps.alerts",
     "apps.postmortems",

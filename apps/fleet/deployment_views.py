@@ -1,0 +1,270 @@
+"""Pages of deployments: the list, one with its replicas and why they are where they are, the form with its diff, scaling, logs."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+
+from apps.audit.errors import ServiceError
+from apps.fleet import choices, selectors, services
+from apps.fleet.forms import DeploymentForm, initial_of
+from apps.fleet.history import entries_of
+from apps.fleet.models import Deployment, Replica
+from apps.fleet.placement import gigabytes, place
+from apps.fleet.placing import candidates_of, need_of, pulse_now
+from apps.fleet.tables import deployments_list
+from apps.publishing.editing import ActionView, EditView, ScopedView
+from apps.ui.fragments import tagged
+
+
+class ListView(ScopedView):
+    """``/deployments/``: every deployment of the organisation; CSV of the same rows."""
+
+    http_method_names: ClassVar[list[str]] = ["get", "head"]
+    permission = "deployment.view"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        listing = deployments_list(self.choice, request.GET)
+        if request.GET.get("format") == "csv":
+            return listing.csv("bulkhead-deployments.csv")
+        alone = bool(request.htmx)  # type: ignore[attr-defined]
+        context = {
+            "choice": self.choice,
+            "listing": listing,
+            "states": choices.DEPLOYMENT_STATES.values(),
+            "may_change": self.choice.may("deployment.change"),
+            "url": request.get_full_path(),
+        }
+        response = render(request, "fleet/deployment_rows.html" if alone else "fleet/deployments.html", context)
+        return tagged(request, response) if alone else response
+
+
+class DeploymentView(ScopedView):
+    """A view of one deployment of the chosen organisation."""
+
+    def subject(self) -> Deployment:
+        """Raises Http404."""
+        found = selectors.deployment_get(self.choice.organisation, self.kwargs["deployment_id"])
+        if found is None:
+            raise Http404
+        return found
+
+    @property
+    def url(self) -> str:
+        return reverse("fleet:deployment", args=[self.kwargs["deployment_id"]])
+
+
+class DetailView(DeploymentView):
+    """``/deployments/<id>/``: replicas, placement, rollout, story. htmx gets the live part."""
+
+    http_method_names: ClassVar[list[str]] = ["get", "head"]
+    permission = "deployment.view"
+
+    def get(self, request: HttpRequest, deployment_id: UUID) -> HttpResponseBase:
+        found = selectors.deployment_lines(self.choice.organisation, pk=deployment_id)
+        if not found:
+            raise Http404
+        line, now = found[0], timezone.now()
+        row = line.deployment
+        context: dict[str, Any] = {
+            "choice": self.choice,
+            "line": line,
+            "deployment": row,
+            "url": self.url,
+            "replicas": selectors.replica_lines(selectors.replicas_live(deployment=row)),
+            "ended": selectors.replica_lines(selectors.replicas_ended(deployment=row)),
+            "placement": place(need_of(row), candidates_of(row, now=now, pulse=pulse_now())),
+            "needed": gigabytes(row.memory),
+            "entries": entries_of(selectors.story_of("deployment", row.pk)),
+            "decisions": selectors.decisions_of(row),
+            "engine": choices.ENGINE_LABELS[row.engine],
+            "may_change": self.choice.may("deployment.change", team=row.owner_id),
+            "may_scale": self.choice.may("deployment.scale", team=row.owner_id),
+        }
+        if request.htmx:  # type: ignore[attr-defined]
+            return tagged(request, render(request, "fleet/deployment_live.html", context))
+        return render(request, "fleet/deployment.html", context)
+
+
+class DeploymentEditView(EditView):
+    """What creating and changing have in common. Proxies learn of the provider that stands for it; the rest is not config."""
+
+    form_class = DeploymentForm
+    permission = "deployment.change"
+    kind = "deployment"
+    reversible: ClassVar[bool] = False
+
+    def form_kwargs(self) -> dict[str, Any]:
+        return {"organisation": self.choice.organisation, "fixed_name": self.object is not None}
+
+    def field_of(self, name: str | None, form: Any) -> str | None:
+        return "location" if name == "artifact" else super().field_of(name, form)
+
+    def done_url(self, result: Deployment) -> str:
+        return reverse("fleet:deployment", args=[result.pk])
+
+    def crumbs(self) -> list[tuple[str, str]]:
+        above = [("Deployments", reverse("fleet:deployments"))]
+        return above if self.object is None else [*above, (self.object.name, reverse("fleet:deployment", args=[self.object.pk]))]
+
+
+class CreateView(DeploymentEditView):
+    """``/deployments/new/``."""
+
+    def change(self, form: Any) -> Deployment:
+        name = form.cleaned_data["name"]
+        return services.deployment_create(
+            actor=self.actor, organisation=self.choice.organisation, name=name, reason=self.reason, **form.facts()
+        )
+
+    def done_message(self, result: Deployment) -> str:
+        return f"Deployment {result.name} created."
+
+    def cancel_url(self) -> str:
+        return reverse("fleet:deployments")
+
+
+class UpdateView(DeploymentEditView):
+    """``/deployments/<id>/edit/``."""
+
+    def subject(self) -> Deployment:
+        found = selectors.deployment_get(self.choice.organisation, self.kwargs["deployment_id"])
+        if found is None:
+            raise Http404
+        return found
+
+    def initial(self) -> dict[str, Any]:
+        return initial_of(self.object)
+
+    def change(self, form: Any) -> Deployment:
+        return services.deployment_update(actor=self.actor, deployment=self.object, reason=self.reason, **form.facts(self.object))
+
+    def done_message(self, result: Deployment) -> str:
+        return f"Deployment {result.name} saved."
+
+    def cancel_url(self) -> str:
+        return reverse("fleet:deployment", args=[self.object.pk])
+
+
+class DeploymentActionView(ActionView, DeploymentView):
+    """One act on one deployment; nothing of it reaches proxies as config."""
+
+    permission = "deployment.scale"
+    reversible: ClassVar[bool] = False
+    publishes: ClassVar[bool] = False
+
+    def subject(self) -> Deployment:
+        return DeploymentView.subject(self)
+
+    def done_url(self) -> str:
+        return self.url
+
+
+class ScaleView(DeploymentActionView):
+    """POST ``/deployments/<id>/scale/``: ``wanted`` replicas."""
+
+    def change(self, reason: str) -> Deployment:
+        text = self.request.POST.get("wanted", "").strip()
+        if not (text.isascii() and text.isdigit() and len(text) < 6):
+            raise ServiceError("Say how many replicas are wanted, as a whole number.", "wanted")
+        return services.deployment_scale(actor=self.actor, deployment=self.object, wanted=int(text), reason=reason)
+
+    def done_message(self, result: Deployment) -> str:
+        return f"{result.name}: {result.wanted} replica{'' if result.wanted == 1 else 's'} wanted."
+
+
+class RestartView(DeploymentActionView):
+    """POST ``/deployments/<id>/restart/``: every replica is replaced, as a rollout would."""
+
+    def change(self, reason: str) -> Deployment:
+        return services.deployment_restart(actor=self.actor, deployment=self.object, reason=reason)
+
+    def done_message(self, result: Deployment) -> str:
+        return f"{result.name} is replaced replica by replica."
+
+
+class DeleteView(DeploymentActionView):
+    """POST ``/deployments/<id>/delete/``."""
+
+    permission = "deployment.change"
+    publishes: ClassVar[bool] = True
+
+    def change(self, reason: str) -> Deployment:
+        if self.request.POST.get("confirmation") != self.object.name:
+            raise ServiceError("Nothing was deleted: type the deployment's name to confirm.")
+        row: Deployment = self.object
+        services.deployment_delete(actor=self.actor, deployment=row, reason=reason)
+        self.gone = True
+        return row
+
+    def done_url(self) -> str:
+        return reverse("fleet:deployments") if getattr(self, "gone", False) else self.url
+
+    def done_message(self, result: Deployment) -> str:
+        return f"Deployment {result.name} deleted."
+
+
+class ReplicaView(ScopedView):
+    """A view of one replica of the chosen organisation."""
+
+    def subject(self) -> Replica:
+        """Raises Http404."""
+        rows = Replica.objects.filter(deployment__organisation=self.choice.organisation, pk=self.kwargs["replica_id"])
+        found = rows.select_related("deployment", "worker", "deployment__organisation").first()
+        if found is None:
+            raise Http404
+        return found
+
+
+class ReplaceView(ActionView, ReplicaView):
+    """POST ``/replicas/<id>/replace/``: drain it; another one takes its place."""
+
+    permission = "deployment.scale"
+    reversible: ClassVar[bool] = False
+    publishes: ClassVar[bool] = False
+
+    def subject(self) -> Replica:
+        return ReplicaView.subject(self)
+
+    def change(self, reason: str) -> Replica:
+        return services.replica_replace(actor=self.actor, replica=self.object, reason=reason)
+
+    def done_url(self) -> str:
+        return reverse("fleet:deployment", args=[self.object.deployment_id])
+
+    def done_message(self, result: Replica) -> str:
+        return f"Replica {result.ordinal} on {result.worker.name} drains; another one takes its place."
+
+
+class LogView(ReplicaView):
+    """``/replicas/<id>/log/``: the last lines of its engine. POST asks its worker for newer ones."""
+
+    http_method_names: ClassVar[list[str]] = ["get", "head", "post"]
+    permission = "deployment.view"
+
+    def get(self, request: HttpRequest, replica_id: UUID) -> HttpResponseBase:
+        row = self.subject()
+        line = selectors.replica_lines(Replica.objects.filter(pk=row.pk))[0]
+        context = {
+            "choice": self.choice,
+            "row": row,
+            "line": line,
+            "text": "\n".join(str(one) for one in row.lines),
+            "url": request.path,
+            "crumbs": (
+                ("Deployments", reverse("fleet:deployments")),
+                (row.deployment.name, reverse("fleet:deployment", args=[row.deployment_id])),
+            ),
+        }
+        if request.htmx:  # type: ignore[attr-defined]
+            return tagged(request, render(request, "fleet/log_live.html", context))
+        return render(request, "fleet/log.html", context)
+
+    def post(self, request: HttpRequest, replica_id: UUID) -> HttpResponseBase:
+        services.logs_ask(self.subject())
+        return redirect(request.path)
