@@ -149,7 +149,8 @@ async def spawn(
     place.mkdir(mode=0o700, parents=True)
     marked = {**environment, MARK: mark, STATE: str(state)}
     launch = {"argv": list(argv), "environment": marked, "directory": str(directory), "orphan_seconds": orphan_seconds}
-    write_json(place / "meta.json", {**meta, "machine": machine_boot()})
+    meta = {**meta, "machine": machine_boot()}
+    write_json(place / "meta.json", meta)
     write_json(place / "launch.json", launch)
     guardian = _guardian(place, {MARK: mark, STATE: str(state), "PATH": os.defpath})
     process = Process(place, meta, guardian)

@@ -191,6 +191,18 @@ class EngineMetrics(Message, frozen=True):
     source: Text = ""
 
 
+class Failure(Message, frozen=True):
+    """The last time that a replica failed, told until it fails again: what failed between two heartbeats is not lost. starts: which of
+    its starts it was. exit_code: negative: the signal; None: the process did not end by itself. lines: the end of its log then."""
+
+    reason: Reason
+    message: Sentence
+    at_ms: int
+    starts: Count = 0
+    exit_code: int | None = None
+    lines: Annotated[list[Annotated[str, Meta(max_length=MAX_LINE)]], Meta(max_length=MAX_LINES)] = []
+
+
 class ReplicaReport(Message, frozen=True):
     """A replica as it is. since_ms: when it came into this state. launch: ``launch_digest`` of what it was started with.
     url: its base address without ``/v1``, "" before it listens; model: what requests must name there.
@@ -217,4 +229,5 @@ class ReplicaReport(Message, frozen=True):
     healthy_at_ms: int | None = None
     phases: PhaseTimings = PhaseTimings()
     metrics: EngineMetrics | None = None
+    last_failure: Failure | None = None
     lines: Annotated[list[Annotated[str, Meta(max_length=MAX_LINE)]], Meta(max_length=MAX_LINES)] = []

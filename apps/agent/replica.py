@@ -1,0 +1,523 @@
+"""One replica over all its lives: checked, started, warmed up, watched, drained, started again after a pause that grows.
+
+What it reports is what is so: it is ready when a generation succeeded, not when a port is open; and failed with the reason and the last
+lines of its log, whoever noticed first: the process that ended, the probe, or the watch over its tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from apps.agent import artifacts, failures
+from apps.agent.artifacts import Unfit
+from apps.agent.engines import ENGINES
+from apps.agent.engines.metrics import Reading
+from apps.agent.engines.protocol import EngineSettings, Launch, Place
+from apps.agent.probe import Health, Probe
+from apps.agent.processes import Process, StartError, spawn, write_json
+from apps.agent.reconcile import Actual, Hold
+from apps.contracts.fleet import ReplicaSpec, launch_digest
+from apps.contracts.fleet_facts import MAX_LINES, EngineMetrics, Failure, PhaseTimings, Reason, ReplicaReport, ReplicaState
+
+logger = logging.getLogger(__name__)
+
+FINAL: frozenset[Reason] = frozenset({"argument_refused", "engine_unknown", "recipe_unknown", "artifact_outside"})
+"""Nothing that happens on the machine makes these right: they are not tried again by themselves."""
+STRANGE_ANSWERS = 5
+PASSED_ON = (
+    "PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "HF_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR",
+)  # fmt: skip
+"""What every engine sees of the agent's environment. Nothing else, unless the worker's settings and the order both name it."""
+
+
+class Broken(Exception):
+    """An engine that runs and is of no use."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds. settle: between saying that it drains and counting what runs: proxies hear of it meanwhile. grace: from SIGTERM to SIGKILL.
+    orphan: how long an engine goes on without its agent."""
+
+    poll: float = 0.25
+    watch: float = 2.0
+    settle: float = 2.0
+    grace: float = 10.0
+    orphan: float = 30.0
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What all replicas of a worker share. address: under which proxies reach it; listen: what engines bind. control_ms: the control
+    plane's clock. changed: called when a replica has something new to say."""
+
+    state: Path
+    settings: EngineSettings
+    client: httpx.AsyncClient
+    address: str
+    listen: str
+    gpu_memory: Callable[[], Mapping[str, int | None]]
+    control_ms: Callable[[], int]
+    changed: Callable[[], None]
+    pace: Pace = field(default_factory=Pace)
+
+
+class Replica:
+    """Lives on one event loop. ``actual`` and ``report`` may be asked at any time."""
+
+    def __init__(self, spec: ReplicaSpec, around: Surroundings) -> None:
+        self.spec = spec
+        self.around = around
+        self.state: ReplicaState = "pending"
+        self.reason: Reason = ""
+        self.message = ""
+        self.since_ms = _now_ms()
+        self.launch = ""
+        self.port = 0
+        self.starts = 0
+        self.failures = 0
+        self.retry_at: float | None = None
+        self.given_up = False
+        self.exit_code: int | None = None
+        self.healthy_at_ms: int | None = None
+        self.version: str | None = None
+        self.metrics: EngineMetrics | None = None
+        self.phases = PhaseTimings()
+        self.lines: list[str] = []
+        self.last_failure: Failure | None = None
+        self.process: Process | None = None
+        self._how: Launch | None = None
+        self._gpus: tuple[str, ...] = ()
+        self._gpu_memory: int | None = None
+        self._leaving = asyncio.Event()
+        self._now = asyncio.Event()
+        self._leave_by = 0.0
+        self._phase_began = 0.0
+        self._life: asyncio.Task[None] | None = None
+
+    # What is asked of it
+
+    def start(self, spec: ReplicaSpec, port: int) -> None:
+        """Begin a life; ``hold`` must be ``none``."""
+        if launch_digest(spec) != self.launch:
+            self.failures, self.starts, self.given_up = 0, 0, False
+        self._begin(spec, port)
+        self.exit_code, self.phases, self.lines, self.metrics, self.version, self.healthy_at_ms = None, PhaseTimings(), [], None, None, None
+        self.starts += 1
+        self._say("pending")
+        self._life = asyncio.create_task(self._live(None), name=f"replica {spec.replica}")
+
+    def adopt(self, spec: ReplicaSpec, process: Process) -> None:
+        """Take over an engine that an earlier agent started."""
+        meta = process.meta
+        self._begin(spec, int(meta["port"]))
+        self.launch, self.starts = str(meta["launch"]), int(meta["starts"])
+        self.phases = msgspec.convert(meta.get("phases", {}), PhaseTimings)
+        self._how = Launch(**{**meta["how"], "argv": tuple(meta["how"]["argv"])})
+        self._say("ready" if meta.get("ready") else "starting")
+        self._life = asyncio.create_task(self._live(process), name=f"replica {spec.replica}")
+
+    def order(self, spec: ReplicaSpec) -> None:
+        """Learn what may change while it runs; an earlier end of a drain counts from now on."""
+        if launch_digest(spec) == launch_digest(self.spec):
+            self.spec = spec
+            if self.hold == "draining" and spec.drain_by_ms is not None:
+                self._leave_by = min(self._leave_by, self._monotonic(spec.drain_by_ms))
+
+    def drain(self, seconds: float, by_ms: int | None) -> None:
+        self._leave_by = time.monotonic() + seconds if by_ms is None else self._monotonic(by_ms)
+        if self.state == "ready":
+            self._say("draining")
+        self._leaving.set()
+
+    def stop(self) -> None:
+        self._leave_by = 0.0
+        self._now.set()
+        self._leaving.set()
+
+    def waits(self, reason: Reason, message: str, *, final: bool) -> None:
+        """It shall run, and the machine does not allow it now. Only said while nothing runs."""
+        if self.hold == "none" and (self.state, self.reason, self.message) != (wanted := "failed" if final else "pending", reason, message):
+            self._say("failed" if wanted == "failed" else "pending", reason, message)
+
+    async def gone(self) -> None:
+        """Return when its life is over."""
+        if self._life is not None:
+            await asyncio.wait({self._life})
+
+    async def leave(self) -> None:
+        """Let go of the engine without ending it: the next agent takes it over, or its guardian ends it."""
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait({self._life})
+        if self.process is not None:
+            self.process.leave()
+
+    def forget(self) -> None:
+        if self.process is not None:
+            self.process.remove()
+
+    # What it says of itself
+
+    @property
+    def hold(self) -> Hold:
+        if self._life is None or self._life.done():
+            return "none"
+        if self._now.is_set() or self.state == "stopping":
+            return "stopping"
+        return "draining" if self._leaving.is_set() else "running"
+
+    @property
+    def actual(self) -> Actual:
+        return Actual(
+            self.spec.replica,
+            self.launch,
+            self.hold,
+            self._gpus,
+            self._gpu_memory,
+            self.port,
+            self.retry_at,
+            self.given_up,
+            self.starts > 0,
+        )
+
+    def report(self, *, lines: bool) -> ReplicaReport:
+        serving = self.state in ("warming", "ready", "draining")
+        retry_in = None if self.retry_at is None or self.state != "failed" else self.retry_at - time.monotonic()
+        return ReplicaReport(
+            replica=self.spec.replica,
+            deployment=self.spec.deployment,
+            state=self.state,
+            since_ms=self.since_ms,
+            launch=self.launch,
+            reason=self.reason,
+            message=self.message[:2_000],
+            url=f"http://{_bracketed(self.around.address)}:{self.port}" if serving else "",
+            model=self._how.model if self._how is not None else self.spec.model,
+            engine=self.spec.engine,
+            engine_version=self.version,
+            pid=self.process.pid if self.process is not None and self.hold != "none" else None,
+            gpus=list(self._gpus),
+            starts=self.starts,
+            retry_at_ms=None if retry_in is None else _now_ms() + round(retry_in * 1000),
+            exit_code=self.exit_code,
+            healthy_at_ms=self.healthy_at_ms,
+            phases=self.phases,
+            metrics=self.metrics if serving else None,
+            last_failure=self.last_failure,
+            lines=self.lines if lines or self.state == "failed" else [],
+        )
+
+    # A life
+
+    def _begin(self, spec: ReplicaSpec, port: int) -> None:
+        self.spec, self.port, self.launch = spec, port, launch_digest(spec)
+        self._gpus, self._gpu_memory = tuple(spec.gpus), spec.gpu_memory
+        self._leaving, self._now = asyncio.Event(), asyncio.Event()
+        self.retry_at = None
+
+    async def _live(self, process: Process | None) -> None:
+        killed_before = _oom_kills()
+        try:
+            if process is None:
+                process = await self._started()
+            self.process = process
+            if process is not None:
+                await self._until_it_leaves(process)
+                if not self._leaving.is_set():
+                    lines = await asyncio.to_thread(process.lines, MAX_LINES)
+                    raise Broken(*failures.why(process.code, process.error, lines, oom_kills=_oom_kills() - killed_before))
+            if self.state != "stopped":
+                self._say("stopped")
+        except Unfit as unfit:
+            await self._failed(unfit.reason, unfit.message, final=unfit.reason in FINAL, slow=True)
+        except Broken as broken:
+            await self._failed(broken.reason, broken.message)
+        except (StartError, OSError) as error:
+            space = isinstance(error, OSError) and error.errno == 28
+            await self._failed("no_space" if space else "start_failed", f"It could not be started: {error}", slow=space)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # a fault of the agent's own must be seen, and must not leave an engine behind
+            logger.exception("replica %s", self.spec.replica)
+            await self._failed("start_failed", f"The agent failed: {type(error).__name__}: {error}")
+
+    async def _started(self) -> Process | None:
+        """None: it was told to leave before anything ran."""
+        spec, around = self.spec, self.around
+        if self.process is not None:
+            self.process.remove()
+            self.process = None
+        engine = ENGINES.get(spec.engine)
+        if engine is None:
+            raise Unfit("engine_unknown", f"This agent knows no engine {spec.engine!r}. It knows: {', '.join(ENGINES)}. Upgrade the agent.")
+        if spec.artifact.source == "hub" and not around.settings.hub:
+            raise Unfit("artifact_outside", "This worker takes no models from a hub (BULKHEAD_AGENT_HUB). Name a path.")
+        self._say("downloading")
+        began = time.monotonic()
+        path = await asyncio.to_thread(artifacts.checked, spec.artifact, around.settings.models)
+        if spec.artifact.source != "none":
+            self.phases = msgspec.structs.replace(self.phases, downloading=round(time.monotonic() - began, 3))
+        if self._leaving.is_set():
+            return None
+        memory = {gpu: around.gpu_memory().get(gpu) for gpu in spec.gpus}
+        how = engine.launch(spec, Place(around.listen, self.port, path, memory, spec.drain_seconds), around.settings)
+        self._how = how
+        self._say("starting")
+        self._phase_began = time.monotonic()
+        return await spawn(
+            around.state,
+            argv=how.argv,
+            environment=self._environment(how),
+            directory=around.state,
+            orphan_seconds=around.pace.orphan,
+            meta=self._meta(ready=False),
+        )
+
+    def _environment(self, how: Launch) -> dict[str, str]:
+        refused = sorted(set(self.spec.environment) - self.around.settings.variables)
+        if refused:
+            allowed = ", ".join(sorted(self.around.settings.variables)) or "none"
+            raise Unfit(
+                "argument_refused", f"The worker passes on no {refused[0]}. BULKHEAD_AGENT_ENGINE_ENV on the worker allows: {allowed}."
+            )
+        names = (*PASSED_ON, *self.spec.environment)
+        found = {name: os.environ[name] for name in names if name in os.environ}
+        return {**found, "CUDA_VISIBLE_DEVICES": ",".join(self.spec.gpus), "PYTHONUNBUFFERED": "1", **how.environment}
+
+    def _meta(self, *, ready: bool) -> dict[str, Any]:
+        how = self._how._asdict() if self._how is not None else {}
+        how = {**how, "argv": [], "environment": {}}
+        return {
+            "spec": self.spec.plain(), "port": self.port, "launch": self.launch, "starts": self.starts, "ready": ready, "how": how,
+            "phases": msgspec.to_builtins(self.phases),
+        }  # fmt: skip
+
+    async def _until_it_leaves(self, process: Process) -> None:
+        """Carry it to ready and watch it; return when nothing of it is left. Raises Broken."""
+        assert self._how is not None
+        url = f"http://{_bracketed(_loopback(self.around.listen))}:{self.port}"
+        probe = Probe(self.around.client, url, self.spec, self._how)
+        work = asyncio.create_task(self._serve(process, probe))
+        gone, leaving = asyncio.create_task(process.exited.wait()), asyncio.create_task(self._leaving.wait())
+        try:
+            await asyncio.wait({work, gone, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not gone.done() and work.done():
+                await work
+            work.cancel()
+            await asyncio.wait({work})
+            if not gone.done():
+                await self._depart(process, probe)
+        except Exception:  # whatever went wrong, no engine stays behind that nobody watches
+            self.lines = await asyncio.to_thread(process.lines, MAX_LINES)
+            self._say("stopping")
+            await process.end(min(2.0, self.around.pace.grace))
+            raise
+        finally:
+            for task in (work, gone, leaving):
+                task.cancel()
+            if process.exited.is_set():
+                self.exit_code = process.code
+
+    async def _serve(self, process: Process, probe: Probe) -> None:
+        if self.state != "ready":
+            await self._become_ready(probe)
+            self.version = await probe.version(self.spec.health.timeout_seconds) or self.spec.engine_version or None
+            self.lines = await asyncio.to_thread(process.lines, MAX_LINES)
+            self._say("ready")
+            await asyncio.to_thread(write_json, process.directory / "meta.json", {**process.meta, **self._meta(ready=True)})
+        await self._watch(probe)
+
+    async def _become_ready(self, probe: Probe) -> None:
+        health = self.spec.health
+        deadline = time.monotonic() + health.ready_seconds
+        strange = failed = 0
+        last = "it does not listen on its port"
+        while True:
+            found = await probe.health(min(5.0, health.timeout_seconds))
+            if found is Health.LOADING and self.state == "starting":
+                self._say("loading")
+                last = "it listens and says that it is not ready"
+            elif found is Health.STRANGE:
+                strange += 1
+                last = "what it answers is not HTTP"
+                if strange >= STRANGE_ANSWERS:
+                    raise Broken("not_an_engine", f"What listens on port {self.port} does not speak HTTP. Is the command an engine's?")
+            elif found is Health.WELL:
+                if self.state != "warming":
+                    if self.state == "starting":
+                        self._say("loading")
+                    self._say("warming")
+                warm = self.spec.warm_up
+                problem = await probe.generate(max(health.timeout_seconds, 1.0), prompt_tokens=warm.prompt_tokens)
+                if problem is None:
+                    break
+                failed += 1
+                last = problem.sentence
+                if failed >= health.failures:
+                    reason: Reason = "not_an_engine" if problem.strange else "serves_errors"
+                    raise Broken(reason, f"It says that it is well, and {failed} generations in a row failed. {problem.sentence}")
+            if time.monotonic() > deadline:
+                raise Broken(
+                    "never_ready", f"It was not ready within {health.ready_seconds:g} s: {last}. Give it longer, or look at its lines."
+                )
+            await asyncio.sleep(self.around.pace.poll)
+        for _ in range(self.spec.warm_up.requests - 1):
+            await probe.generate(health.timeout_seconds, prompt_tokens=warm.prompt_tokens, output_tokens=warm.output_tokens)
+        self.healthy_at_ms = _now_ms()
+
+    async def _watch(self, probe: Probe) -> None:
+        """Two eyes: a generation now and then, and whether tokens come while requests run. Raises Broken."""
+        assert self._how is not None
+        reading = Reading(self._how.vocabulary)
+        began = progressed = probed = time.monotonic()
+        tokens: tuple[int | None, int | None] | None = None
+        failed = 0
+        while True:
+            await asyncio.sleep(self.around.pace.watch)
+            health, now = self.spec.health, time.monotonic()
+            text = await probe.metrics(health.timeout_seconds)
+            self.metrics = None if text is None else reading.read(text, self.version, at_ms=_now_ms())
+            seen = None if self.metrics is None else (self.metrics.output_tokens, self.metrics.prompt_tokens)
+            if seen is not None and self.metrics is not None:
+                if not self.metrics.running:
+                    progressed = now
+                elif seen != tokens:
+                    progressed = now
+                    if tokens is not None and seen[0] != tokens[0]:
+                        self.healthy_at_ms, probed, failed = _now_ms(), now, 0
+                tokens = seen
+                if seen[0] is not None and now - progressed > health.stall_seconds:
+                    running = self.metrics.running
+                    raise Broken("stalled", f"{running} requests run, and for {now - progressed:.0f} s no token came. The engine hangs.")
+            if now - probed >= health.interval_seconds:
+                problem = await probe.generate(health.timeout_seconds)
+                probed = time.monotonic()
+                if problem is None:
+                    failed, self.healthy_at_ms = 0, _now_ms()
+                else:
+                    failed += 1
+                    logger.warning("replica %s: probe %d of %d: %s", self.spec.replica, failed, health.failures, problem.sentence)
+                    if failed >= health.failures:
+                        well = await probe.health(min(5.0, health.timeout_seconds)) is Health.WELL
+                        raise Broken("serves_errors" if well else "unhealthy", f"{failed} generations in a row failed. {problem.sentence}")
+            if self.failures and not failed and now - began > self.spec.restart.settled_seconds:
+                self.failures = 0
+
+    async def _depart(self, process: Process, probe: Probe) -> None:
+        """Let it finish what runs, as long as it may; then end it."""
+        assert self._how is not None
+        running: int | None = 0
+        if self.state in ("ready", "draining") and not self._now.is_set():
+            self._say("draining")
+            running = await self._finished(process, probe)
+        left = max(0.0, self._leave_by - time.monotonic())
+        self._say("stopping")
+        # Where it tells nothing of what runs, only SIGTERM can let it finish.
+        grace = left if self._how.finishes and running is None else 0.0
+        # What would not end by the deadline is not waited for a second time.
+        await process.end(min(1.0, self.around.pace.grace) if running else max(grace, self.around.pace.grace))
+        if running:
+            self._say("stopped", "drain_deadline", f"{running} requests still ran at the end of the drain and were cut off.")
+        else:
+            self._say("stopped")
+
+    async def _finished(self, process: Process, probe: Probe) -> int | None:
+        """How many requests run at the end of the wait; None: it does not tell."""
+        assert self._how is not None
+        reading = Reading(self._how.vocabulary)
+        running: int | None = None
+        quiet = 0
+        settled = time.monotonic() + self.around.pace.settle
+        while time.monotonic() < max(self._leave_by, 0.0) and not process.exited.is_set() and not self._now.is_set():
+            text = await probe.metrics(self.spec.health.timeout_seconds)
+            found = None if text is None else reading.read(text, self.version, at_ms=_now_ms())
+            if found is not None:
+                self.metrics = found
+            running = None if found is None or found.running is None else found.running + (found.waiting or 0)
+            over = time.monotonic() >= settled
+            quiet = quiet + 1 if running == 0 and over else 0
+            if quiet >= 2 or (running is None and over and self._how.finishes):
+                break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._now.wait(), self.around.pace.poll)
+        return running
+
+    async def _failed(self, reason: Reason, message: str, *, final: bool = False, slow: bool = False) -> None:
+        if self.process is not None:
+            self.exit_code = self.process.code
+            self.lines = await asyncio.to_thread(self.process.lines, MAX_LINES) or self.lines
+        if self._leaving.is_set():  # it was to go anyway
+            self._say("stopped", reason, message)
+            return
+        policy = self.spec.restart
+        self.failures += 1
+        self.given_up = final or bool(policy.attempts and self.failures >= policy.attempts)
+        if self.given_up:
+            self.retry_at = None
+        else:
+            pause = min(policy.most_seconds, policy.first_seconds * 2.0 ** min(self.failures - 1, 30))
+            pause = policy.most_seconds if slow else pause
+            self.retry_at = time.monotonic() + pause * random.uniform(0.75, 1.0)
+        self.last_failure = Failure(
+            reason=reason, message=message[:2_000], at_ms=_now_ms(), starts=self.starts, exit_code=self.exit_code, lines=self.lines
+        )
+        self._say("failed", reason, message)
+
+    def _say(self, state: ReplicaState, reason: Reason = "", message: str = "") -> None:
+        now = time.monotonic()
+        if state != self.state:
+            if self.state in ("starting", "loading", "warming") and state in ("loading", "warming", "ready", "failed"):
+                self.phases = msgspec.structs.replace(self.phases, **{self.state: round(now - self._phase_began, 3)})
+            self._phase_began = now
+            self.since_ms = _now_ms()
+            level = logging.WARNING if state == "failed" else logging.INFO
+            logger.log(
+                level, "replica %s of %s: %s%s", self.spec.replica, self.spec.deployment, state, f" ({reason}) {message}" if reason else ""
+            )
+        self.state, self.reason, self.message = state, reason, message
+        self.around.changed()
+
+    def _monotonic(self, control_ms: int) -> float:
+        return time.monotonic() + (control_ms - self.around.control_ms()) / 1000
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _oom_kills() -> int:
+    """Processes that the kernel has killed for memory since the machine started; 0 where it does not say."""
+    try:
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+def _loopback(listen: str) -> str:
+    """Where the agent itself reaches what listens there."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen, listen)
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
