@@ -78,12 +78,12 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "re-pricings": {"task": "apps.prices.tasks.repricings_run", "schedule": 60.0},
     "secrets that nobody fetched": {"task": "apps.keys.tasks.handovers_expire", "schedule": 600.0},
     "provider checks": {"task": "apps.providers.tasks.providers_check", "schedule": 300.0},
-    "targets in trouble": {"task": "apps.providers.tasks.targets_watch", "schedule": 5.0},
-}
-"""Name -> entry, all of them. ``expires`` is added below: a run that waited longer than its own period is worth nothing."""
     "replicas": {"task": "apps.fleet.tasks.fleet_run", "schedule": 2.0},
     "hours of GPUs": {"task": "apps.fleet.tasks.gpu_time_keep", "schedule": 30.0},
     "fleet upkeep": {"task": "apps.fleet.tasks.fleet_upkeep", "schedule": 3600.0},
+    "targets in trouble": {"task": "apps.providers.tasks.targets_watch", "schedule": 5.0},
+}
+"""Name -> entry, all of them. ``expires`` is added below: a run that waited longer than its own period is worth nothing."""
 
 VISIBILITY_SECONDS = 3600
 """After this long without an acknowledgement Redis hands a task to another worker; the longest task must be shorter."""
