@@ -12,6 +12,8 @@ def main() -> None:
     argv = sys.argv
     if argv[1:2] and argv[1] in cli.COMMANDS:
         sys.exit(cli.main(argv[1:]))
+    if argv[1:2] == ["agent"]:  # no Django: the very process that `bulkhead-agent` is
+        os.execv(sys.executable, [sys.executable, "-m", "apps.agent", *cli.choose_data_dir(argv)[2:]])
     # Every command takes --data-dir: settings are read from the instance that it names.
     argv = cli.command_named(cli.choose_data_dir(argv))
     if missing := cli.missing_instance(argv):
