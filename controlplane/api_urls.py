@@ -7,6 +7,7 @@ from apps.alerts.api import note_views as notes
 from apps.alerts.api import policy_views as policies
 from apps.alerts.api import views as alerts
 from apps.budgets.api import views as budgets
+from apps.catalogue.api import views as catalogue
 from apps.dashboard.api import capture_views as captures
 from apps.dashboard.api import saved_views as saved
 from apps.dashboard.api import views as dashboard
@@ -62,6 +63,8 @@ of_organisation = [
     path("credentials/<str:credential_id>/", providers.CredentialView.as_view(), name="credential"),
     path("prices/", providers.PricesView.as_view(), name="prices"),
     path("prices/<uuid:model_id>/", providers.PriceView.as_view(), name="price"),
+    path("models/", catalogue.ModelsView.as_view(), name="models"),
+    path("models/<uuid:model_id>/", catalogue.ModelView.as_view(), name="model"),
     path("discounts/", providers.DiscountsView.as_view(), name="discounts"),
     path("discounts/<str:discount_id>/", providers.DiscountView.as_view(), name="discount"),
     path("gpu-prices/", prices.GpuPricesView.as_view(), name="gpu-prices"),

@@ -6,6 +6,7 @@ SECTIONS: dict[str, str] = {
     "credentials": "apps.providers.snapshot.credentials",
     "prices": "apps.providers.snapshot.prices",
     "discounts": "apps.providers.snapshot.discounts",
+    "models": "apps.catalogue.snapshot.models",
     "routes": "apps.routes.snapshot.routes",
     "keys": "apps.keys.snapshot.keys",
     "budgets": "apps.budgets.snapshot.budgets",

@@ -20,6 +20,7 @@ urlpatterns = [
     path("", include("apps.budgets.performance_urls")),
     path("providers/", include(([*providers, path("connect/", ConnectView.as_view(), name="connect")], "providers"))),
     path("", include("apps.prices.urls")),
+    path("", include("apps.catalogue.urls")),
     path("", include("apps.budgets.review_urls")),
     path("", include("apps.usage.cost_urls")),
     path("", include("apps.dashboard.urls")),

@@ -16,6 +16,8 @@ from typing import Any, Literal
 import msgspec
 
 from apps.contracts.limits import LimitKind, LimitScope
+from apps.contracts.model_facts import CAPABILITIES as CAPABILITIES
+from apps.contracts.model_facts import ModelFacts
 
 Environment = Literal["production", "staging", "development"]
 
@@ -162,6 +164,18 @@ class DiscountFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     valid_to_ms: int | None = None
 
 
+class ModelFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of one provider's model; ``id`` is ``<provider id>/<model>``, as in the price book.
+
+    known: from packages and from the provider's own list. own: what a person said, which wins (``facts_over``).
+    """
+
+    provider: str
+    model: str
+    known: ModelFacts = ModelFacts()
+    own: ModelFacts = ModelFacts()
+
+
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Milliseconds. first_byte binds streams only; JSON answers are bound by total."""
 
@@ -171,19 +185,16 @@ class Deadlines(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     total_ms: int = 120_000
 
 
-CAPABILITIES = ("tools", "json_schema", "images")
-"""What a request may need of a model: function calling, answers held to a JSON schema, images in messages."""
-
-
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One place a route can send a request: a provider's endpoint and the model's name there. ``provider`` is its name.
 
     weight: share among targets of one priority under the strategy ``weighted``; 0: only when all others are out.
-    priority: lower numbers first, under every strategy. window: the model's context in tokens, 0 where it is not known.
+    priority: lower numbers first, under every strategy. window: the model's context in tokens, 0: as the model's facts say.
     max_concurrency: requests at once from one proxy process, 0: no cap. prefill: continues an answer that a last assistant message begins.
     reasoning: thinks before its first token, so the route's ``reasoning_first_byte_ms`` binds it.
     expensive: left out when the route is degraded to ``limited``. variant: name under which its share of a split is reported.
-    capabilities: of ``CAPABILITIES``, what the model can do; None where that is not known, and then nothing is assumed.
+    capabilities: of ``CAPABILITIES``, what the model can do (``target_facts`` says what a list leaves out); None: as its facts say, and
+    what is not known is not assumed.
     connect_ms, first_byte_ms, first_token_ms, idle_ms: its own deadlines, 0: the route's. total_ms: the longest that one attempt here
     may take, JSON answers included, so that time is left for another target; 0: as long as the request may.
     """
@@ -453,6 +464,7 @@ SECTIONS: dict[str, type[Fragment]] = {
     "credentials": CredentialFragment,
     "prices": PriceFragment,
     "discounts": DiscountFragment,
+    "models": ModelFragment,
     "routes": RouteFragment,
     "keys": KeyFragment,
     "budgets": BudgetFragment,

@@ -103,6 +103,15 @@ class ModelFacts(NamedTuple):
     deprecated: bool = False
 
 
+def model_id(price_list: str, model: str) -> str | None:
+    """What the book itself calls the model that goes by this name; None where it does not know it."""
+    try:
+        _, info = _book().find_provider_model(model, None, price_list, None)
+    except LookupError:
+        return None
+    return info.id
+
+
 _CAPABILITIES = {
     "cache_read_mtok": "prompt caching",
     "input_audio_mtok": "audio in",

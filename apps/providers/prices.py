@@ -18,6 +18,7 @@ from apps.audit.errors import ServiceError
 from apps.audit.services import audit_record
 from apps.contracts.snapshot import PriceVersion
 from apps.providers import choices, pricebook, rules
+from apps.providers.followers import model_met
 from apps.providers.models import Price, Provider, ProviderModel
 from apps.providers.rules import PriceSpec
 from apps.providers.selectors import price_spec, prices_in_force
@@ -131,6 +132,7 @@ def model_delete(*, actor: Actor, model: ProviderModel, reason: str = "") -> Non
         reason=reason,
     )
     section_touch(section="prices", ids=[price_id(model)])
+    section_touch(section="models", ids=[price_id(model)])
     model.delete()
 
 
@@ -140,7 +142,9 @@ def book_refresh(*, actor: Actor, model: ProviderModel, reason: str = "") -> boo
     specs = (
         [] if model.provider.simulated else pricebook.book_prices(price_list, model.name) if (price_list := list_of(model.provider)) else []
     )
-    return _replace(actor, model, choices.SOURCE_BOOK, specs, reason or "price book")
+    changed = _replace(actor, model, choices.SOURCE_BOOK, specs, reason or "price book")
+    model_met(model)
+    return changed
 
 
 @transaction.atomic
@@ -183,7 +187,7 @@ def prices_restore(*, actor: Actor, provider: Provider, name: str, versions: Seq
     )
     section_touch(section="prices", ids=[price_id(model)])
     if not versions and not like and not model.alike.exists():
-        model.delete()
+        ProviderModel.objects.filter(pk=model.pk, entry=None).delete()  # what is known of it besides is its own section's matter
 
 
 def list_of(provider: Provider) -> str | None:

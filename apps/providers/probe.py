@@ -111,10 +111,10 @@ def models_list(address: Address, *, resolve: outbound.Resolve = outbound.resolv
 def listing_page(address: Address, *, more: str = "", resolve: outbound.Resolve = outbound.resolve) -> Any:
     """One page of an upstream's list of models, as JSON that says what it says, or the ``Problem``. more: what the page before says of the
     next one, as it goes into the query."""
-    path = KINDS[address.kind].models_path
+    url = models_url(address.kind, address.base_url, address.api_version)
     if more:
-        path += ("&" if "?" in path else "?") + more
-    answer = _call(address, "GET", path, None, TIMEOUT, resolve)
+        url += ("&" if "?" in url else "?") + more
+    answer = _call(address, "GET", url, None, TIMEOUT, resolve)
     if isinstance(answer, Problem):
         return answer
     return _json(answer) if answer.status == 200 else _status_problem(address, answer)

@@ -256,6 +256,7 @@ def provider_delete(*, actor: Actor, provider: Provider, reason: str = "") -> No
     section_touch(section="providers", ids=[provider_id])
     if price_ids:
         section_touch(section="prices", ids=price_ids)
+        section_touch(section="models", ids=price_ids)
     if discount_ids:
         section_touch(section="discounts", ids=discount_ids)
 

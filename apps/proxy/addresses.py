@@ -33,7 +33,7 @@ def caller_of(request: Request) -> Caller | None:
     parts = path_parts(request.path)
     if parts is None or parts.method not in (*METHODS, "countTokens"):
         return None
-    _known_by_header(request)
+    known_by_header(request)
     if parts.method not in METHODS:
         return Caller(FRONTS["gemini"], NATIVES["gemini"], model=parts.model, streams=False, counts=True)
     streams = METHODS[parts.method]
@@ -42,7 +42,7 @@ def caller_of(request: Request) -> Caller | None:
     return Caller(FRONTS["gemini"], NATIVES["gemini"], model=parts.model, streams=streams)
 
 
-def _known_by_header(request: Request) -> None:
+def known_by_header(request: Request) -> None:
     """Google's SDKs send the key as ``x-goog-api-key`` or in the query: it is read as ``x-api-key`` from here on, and kept nowhere."""
     headers = request.headers
     if b"authorization" in headers or b"x-api-key" in headers:

@@ -1,8 +1,8 @@
 """Which targets may answer a request, in which order, and why the others may not.
 
-``choose`` is the plan step's: it fills ``exchange.plan``. On a route without shares, capabilities or degradation, while the request fits
-every window and no target is in trouble, the plan is the route's own tuple and nothing is allocated. Otherwise ``exchange.choice`` says
-what was dropped and why.
+``choose`` is the plan step's: it fills ``exchange.plan``. On a route without shares or degradation, while the request fits every
+window, asks for nothing that a target lacks, and no target is in trouble, the plan is the route's own tuple and nothing is allocated.
+Otherwise ``exchange.choice`` says what was dropped and why.
 
 Filters, in this order: what config took out, what the model cannot do, what does not fit its window (``apps.proxy.context``), open
 breakers. Then the strategy arranges what is left, and targets that asked to be left alone (Retry-After) go to the end.
@@ -15,17 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from apps.contracts.model_facts import CAPABILITY_FIELDS, CAPABILITY_WORDS
 from apps.proxy.context import fitting, guard, rewrite
 from apps.proxy.errors import Refusal
+from apps.proxy.lacks import needs_of
 
 if TYPE_CHECKING:
     from apps.proxy.exchange import Exchange
     from apps.proxy.runtime import CompiledRoute, CompiledTarget
 
 STEP = "plan"
-_WORDS = {"tools": "function calling (tools)", "json_schema": "a JSON schema for its answer (response_format)", "images": "images"}
 _CAP_FIELDS = ("max_completion_tokens", "max_tokens")
 
 
@@ -60,7 +61,8 @@ class Choice:
 
 def choose(exchange: Exchange, route: CompiledRoute, time: Callable[[], float]) -> Refusal | None:
     """Fills ``exchange.plan``; ``exchange.max_output`` is set before. time: the loop's, seldom called."""
-    if route.quick and exchange.input_bound + exchange.max_output <= route.roomy:
+    lacks = route.lacks
+    if route.quick and exchange.input_bound + exchange.max_output <= route.roomy and (lacks is None or not lacks.may_concern(exchange)):
         for target in route.live:
             state = target.state
             if state.breaker.state != "closed" or state.resting_until:
@@ -97,14 +99,14 @@ def _choose(exchange: Exchange, route: CompiledRoute, now: float) -> Refusal | N
     kept = _live(route, route.targets, dropped)
     if not kept:
         return _no_target(route, choice, dropped)
-    kept = _capable(exchange, kept, dropped)
+    live, kept = kept, _capable(exchange, kept, dropped)
     if not kept:
         choice.dropped = tuple(dropped)
         missing = "; ".join(f"{drop.target.label}: {drop.reason}" for drop in dropped)
         message = (
             f"No target of the route {route.name!r} can take this request ({missing}). Leave out what it cannot do, or use another model."
         )
-        return Refusal("unsupported_operation", STEP, message)
+        return Refusal("unsupported_operation", STEP, message, _field(exchange, live))
     found = guard(exchange, settings.context, kept)
     if isinstance(found, Refusal):
         choice.dropped = tuple(dropped)
@@ -138,37 +140,32 @@ def _live(route: CompiledRoute, targets: Sequence[CompiledTarget], dropped: list
     return kept
 
 
-def needs_of(exchange: Exchange) -> frozenset[str]:
-    """What a request asks of a model, as ``apps.contracts.snapshot.CAPABILITIES`` has it."""
-    if exchange.kind != "chat":
-        return frozenset()
-    payload: dict[str, Any] = exchange.payload
-    needs = set()
-    if payload.get("tools") or payload.get("functions"):
-        needs.add("tools")
-    wanted = payload.get("response_format")
-    if type(wanted) is dict and wanted.get("type") == "json_schema":
-        needs.add("json_schema")
-    for message in payload.get("messages", ()):
-        content = message.get("content") if type(message) is dict else None
-        if type(content) is list and any(type(part) is dict and part.get("type") == "image_url" for part in content):
-            needs.add("images")
-            break
-    return frozenset(needs)
-
-
 def _capable(exchange: Exchange, targets: list[CompiledTarget], dropped: list[Dropped]) -> list[CompiledTarget]:
-    if all(target.capabilities is None for target in targets):
+    if all(not target.cannot and not target.max_output for target in targets):
         return targets
     needs = needs_of(exchange)
+    output = exchange.max_output if exchange.kind == "chat" and not exchange.cap_injected else 0
     kept = []
     for target in targets:
-        missing = needs - target.capabilities if target.capabilities is not None else frozenset()
+        missing = needs & target.cannot
         if missing:
-            dropped.append(Dropped(target, f"its model does not take {' and '.join(_WORDS[name] for name in sorted(missing))}"))
+            dropped.append(Dropped(target, f"its model does not take {' and '.join(CAPABILITY_WORDS[name] for name in sorted(missing))}"))
+        elif target.max_output and output > target.max_output:
+            dropped.append(Dropped(target, f"its model gives up to {target.max_output} tokens, and {output} were asked for"))
         else:
             kept.append(target)
     return kept
+
+
+def _field(exchange: Exchange, targets: Sequence[CompiledTarget]) -> str | None:
+    """The field of a request that asked for what none of these targets has."""
+    needs = needs_of(exchange)
+    for target in targets:
+        for name in sorted(needs & target.cannot):
+            return CAPABILITY_FIELDS[name]
+        if target.max_output and exchange.max_output > target.max_output and not exchange.cap_injected:
+            return next((name for name in _CAP_FIELDS if exchange.payload.get(name) is not None), None)
+    return None
 
 
 def _ready(targets: list[CompiledTarget], now: float, dropped: list[Dropped]) -> tuple[list[CompiledTarget], bool]:

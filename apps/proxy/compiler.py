@@ -15,6 +15,7 @@ import msgspec
 
 from apps.contracts.credentials import FORMS, Credential, CredentialError, Key, credential_read
 from apps.contracts.limits import LimitKind
+from apps.contracts.model_facts import NOTHING, ModelFacts, facts_over
 from apps.contracts.networks import NetworkError, Networks
 from apps.contracts.pricing import PriceError
 from apps.contracts.snapshot import (
@@ -26,6 +27,7 @@ from apps.contracts.snapshot import (
     Fragment,
     KeyFragment,
     LimitFragment,
+    ModelFragment,
     PooledCredential,
     PriceFragment,
     ProviderFragment,
@@ -37,7 +39,7 @@ from apps.contracts.tokens import foreign_name_of
 from apps.proxy.assembly import FlagTable, RouteParts, flags_moved, may_touch, route_with
 from apps.proxy.credentials import Lending, Lent, credential_line
 from apps.proxy.dialects import DIALECTS
-from apps.proxy.resilience import CompileError, check_resilience, check_target
+from apps.proxy.resilience import CompileError, check_facts, check_resilience, check_target
 from apps.proxy.runtime import MAX_ATTEMPTS, CompiledKey, CompiledRoute, CompiledTarget, Fragments, Runtime
 from apps.proxy.spend import SpendTable
 
@@ -47,6 +49,8 @@ Unseal = Callable[[str], bytes]
 
 CHECKED = b"checked-by-the-proxy"
 """Instead of a secret, in the control plane."""
+_OF_TARGETS = frozenset({"providers", "credentials", "prices", "discounts", "models"})
+"""Sections that targets are made of, beside their routes."""
 _HEADER_SAFE = re.compile(rb"^[\x21-\x7e]+$")
 
 
@@ -93,8 +97,8 @@ def compile_config(
         keys = _compile_keys(full, flags)
     elif "keys" in touched:
         keys = _recompile_keys(full, previous, changed["keys"], flags)
-    if touched & {"providers", "credentials", "prices", "discounts", "routes", "flags"}:
-        same = not touched & {"providers", "credentials", "prices", "discounts"}
+    if touched & (_OF_TARGETS | {"routes", "flags"}):
+        same = not touched & _OF_TARGETS
         tables = _compile_tables(full, unseal, flags, previous if same else None)
     return Runtime(version, full, keys, tables)
 
@@ -218,7 +222,8 @@ class _Targets:
                 raise CompileError("providers", provider.id, "base_url", "only printable ASCII, percent-encode the rest")
             killed = "its provider is disabled" if not provider.enabled else ""
             secret, lending = self._credentials(provider, endpoint)
-            found = CompiledTarget(target, provider, endpoint, secret, killed, lending)
+            facts = self._facts(provider, target.model)
+            found = CompiledTarget(target, provider, endpoint, secret, killed, facts, lending)
             self._done[cache_key] = found
         strategy = route.resilience.strategy if route.switch is None else "priority"
         prices = self._tariff(route, provider, endpoint, target.model)
@@ -243,6 +248,15 @@ class _Targets:
             except LookupError as error:
                 raise CompileError("prices", own, "like", f"{error.args[0]}: prices cannot go in a circle") from None
         return self._tariffs[key]
+
+    def _facts(self, provider: ProviderFragment, model: str) -> ModelFacts:
+        """What is known of a provider's model: what a person said over what packages and the provider's own list say."""
+        found = self._full["models"].get(f"{provider.id}/{model}")
+        if not isinstance(found, ModelFragment):
+            return NOTHING
+        if self._unseal is None:
+            check_facts(found)
+        return facts_over(found.own, found.known)
 
     def _default(self, route: RouteFragment) -> str:
         """The id of the page that the route's default price is on."""

@@ -98,14 +98,14 @@ def fits_surely(exchange: Exchange, target: CompiledTarget) -> bool:
 
 def fitting(exchange: Exchange, targets: Sequence[CompiledTarget]) -> Guarded:
     """The targets that this request fits as it is; changes nothing."""
-    if all(fits_surely(exchange, target) for target in targets):
+    if all(fits_surely(exchange, target) for target in targets) or _many(exchange):
         return Guarded(list(targets), [])
     return _fitting(targets, Size.of(exchange), exchange)
 
 
 def guard(exchange: Exchange, policy: str, targets: Sequence[CompiledTarget]) -> Guarded | Refusal:
     """The targets that this request fits. May lower ``exchange.max_output`` where it is ours, and ``trim`` changes body and payload."""
-    if policy == "off" or all(fits_surely(exchange, target) for target in targets):
+    if policy == "off" or all(fits_surely(exchange, target) for target in targets) or _many(exchange):
         return Guarded(list(targets), [])
     size = Size.of(exchange)
     found = _fitting(targets, size, exchange)
@@ -129,6 +129,12 @@ def guard(exchange: Exchange, policy: str, targets: Sequence[CompiledTarget]) ->
         dropped = [(t, why) for t, why in found.dropped if t.window != widest_size]
         return Guarded([target for target in targets if target.window == widest_size], dropped, 0, note)
     return _too_long(exchange, policy, widest, tokens)
+
+
+def _many(exchange: Exchange) -> bool:
+    """Whether these are several inputs in one request: each has the window for itself, so their sum says nothing."""
+    given = exchange.payload.get("input") if exchange.kind != "chat" else None
+    return type(given) is list and len(given) > 1
 
 
 def _needed_output(exchange: Exchange) -> int:

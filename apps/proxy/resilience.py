@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, get_args
 
-from apps.contracts.snapshot import CAPABILITIES, Deadlines, Level, Resilience, RouteFragment, Strategy, Target
+from apps.contracts.model_facts import CAPABILITIES
+from apps.contracts.snapshot import Deadlines, Level, ModelFragment, Resilience, RouteFragment, Strategy, Target
 
 if TYPE_CHECKING:
     from apps.proxy.runtime import CompiledTarget
@@ -91,6 +92,19 @@ def check_target(route: RouteFragment, field: str, target: Target) -> None:
     if unknown:
         message = f"{unknown[0]!r} is unknown: write some of {', '.join(CAPABILITIES)}, or leave the field out where they are not known"
         raise CompileError("routes", route.id, f"{field}.capabilities", message)
+
+
+def check_facts(model: ModelFragment) -> None:
+    """What is known of a model, where it is published; a proxy takes what it does not know for unknown. Raises CompileError."""
+    for name in ("known", "own"):
+        facts = getattr(model, name)
+        for number in ("window", "max_output"):
+            if getattr(facts, number) < 0:
+                raise CompileError("models", model.id, f"{name}.{number}", f"is {getattr(facts, number)}: write 0 or more (tokens)")
+        wrong = [word for word in (*facts.can, *facts.cannot) if word not in CAPABILITIES]
+        if wrong:
+            message = f"{wrong[0]!r} is unknown: write some of {', '.join(CAPABILITIES)}"
+            raise CompileError("models", model.id, f"{name}.can", message)
 
 
 def check_resilience(route: RouteFragment) -> None:

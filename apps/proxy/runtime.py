@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import urlsplit
 
 from apps.contracts.fleet import deployment_of
+from apps.contracts.model_facts import NOTHING, ModelFacts, target_facts
 from apps.contracts.snapshot import (
     SECTIONS,
     Endpoint,
@@ -26,6 +27,7 @@ from apps.contracts.tokens import SECRET_PRESENT, SECRET_REPLACED
 from apps.proxy.capture_table import capture_table
 from apps.proxy.context import family_bytes_per_token
 from apps.proxy.dialects import DIALECTS, Dialect
+from apps.proxy.lacks import Lacks
 from apps.proxy.limits_table import limit_table
 from apps.proxy.relief import Reliefs
 from apps.proxy.resilience import CompiledResilience
@@ -70,13 +72,15 @@ class CompiledTarget:
     __slots__ = (
         "berths",
         "bytes_per_token",
-        "capabilities",
+        "can",
+        "cannot",
         "connect",
         "credentials",
         "deployment",
         "dialect",
         "endpoint",
         "expensive",
+        "facts",
         "first_byte",
         "first_token",
         "idle",
@@ -85,6 +89,7 @@ class CompiledTarget:
         "label",
         "lending",
         "max_concurrency",
+        "max_output",
         "model",
         "origin",
         "prefill",
@@ -123,6 +128,7 @@ class CompiledTarget:
         endpoint: Endpoint,
         secret: bytes | None,
         killed: str,
+        facts: ModelFacts = NOTHING,
         lending: Lending | None = None,
     ) -> None:
         parts = urlsplit(endpoint.base_url)
@@ -171,6 +177,9 @@ class CompiledTarget:
         )
         self.bytes_per_token = family_bytes_per_token(target.model)
         """Estimated, until the target's health has measured it."""
+        self.facts = facts
+        self.max_output = facts.max_output
+        """Tokens that its model gives at most, 0 where that is not known."""
         self._take(target)
 
     def with_options(self, target: Target, strategy: str, home: str, prices: Tariff | None) -> CompiledTarget:
@@ -185,13 +194,13 @@ class CompiledTarget:
     def _take(self, target: Target) -> None:
         self.weight = target.weight
         self.priority = target.priority
-        self.window = target.window
+        self.window = target.window or self.facts.window
         self.max_concurrency = target.max_concurrency
         self.prefill = target.prefill
         self.reasoning = target.reasoning
         self.expensive = target.expensive
         self.variant = target.variant
-        self.capabilities = None if target.capabilities is None else frozenset(target.capabilities)
+        self.can, self.cannot = target_facts(target.capabilities, self.facts)
         self.connect = target.connect_ms / 1000
         self.first_byte = target.first_byte_ms / 1000
         self.first_token = target.first_token_ms / 1000
@@ -222,6 +231,7 @@ class CompiledRoute:
         "fragment",
         "id",
         "idle",
+        "lacks",
         "live",
         "max_attempts",
         "max_output",
@@ -276,8 +286,10 @@ class CompiledRoute:
         windows = [target.window for target in self.live if target.window]
         self.roomy = min(windows, default=1 << 62) if settings.context != "off" else 1 << 62
         """A request of up to so many tokens fits every target."""
-        self.quick = bool(self.live) and settings.level != "limited" and all(t.capabilities is None for t in self.live)
-        """While no target is in trouble, ``live`` is the plan of every request that fits ``roomy``; arranged, where the strategy does."""
+        self.quick = bool(self.live) and settings.level != "limited"
+        """While no target is in trouble, ``live`` is the plan of every request that fits ``roomy`` and asks for nothing that a target
+        lacks; arranged, where the strategy does."""
+        self.lacks = Lacks.of(self.live)
         self.flags = flags
         self.stopped = stopped
         """(code, message) when the route takes no requests."""

@@ -15,6 +15,7 @@ from apps.proxy.addresses import caller_of
 from apps.proxy.dialects.translation import Trouble
 from apps.proxy.errors import Refusal
 from apps.proxy.feedback import FeedbackDesk
+from apps.proxy.offers import ModelDesk
 from apps.proxy.response_desk import BASE as RESPONSES
 from apps.proxy.response_desk import UNDER as STORED_RESPONSES
 from apps.proxy.response_desk import ResponseDesk
@@ -30,18 +31,21 @@ log = logging.getLogger("bulkhead.proxy")
 JSON = b"content-type: application/json\r\n"
 _encode = msgspec.json.Encoder().encode
 _REQUESTS = "/v1/requests/"
+_MODELS = ("/v1/models", "/v1beta/models")
+_ONE_MODEL = tuple(f"{path}/" for path in _MODELS)
 
 
 class PublicApp:
     """Called by the HTTP layer with each request."""
 
-    __slots__ = ("_engine", "_feedback", "_one_search", "_responses", "_store")
+    __slots__ = ("_engine", "_feedback", "_models", "_one_search", "_responses", "_store")
 
     def __init__(self, engine: Engine, store: Store | None, shelf: ResponseShelf) -> None:
         self._engine = engine
         self._store = store
         self._feedback = FeedbackDesk(engine)
         self._responses = ResponseDesk(engine, shelf)
+        self._models = ModelDesk(engine)
         self._one_search = asyncio.Lock()
 
     def __call__(self, request: Request, reply: Reply) -> None:
@@ -67,9 +71,13 @@ class PublicApp:
             else:
                 trouble = Trouble("Use POST here.", "invalid_request_error", "method_not_allowed")
                 reply.send(405, JSON + b"allow: POST\r\n", caller.error(405, trouble))
-        elif path == "/v1/models" or path.startswith("/v1/models/"):
+        elif path.startswith(_MODELS) and (path in _MODELS or path.startswith(_ONE_MODEL)):
             if request.method in ("GET", "HEAD"):
-                self._models(request, reply, path[len("/v1/models/") :])
+                found = self._models.answer(request)
+                if isinstance(found, Refusal):
+                    self._refuse(reply, found)
+                else:
+                    reply.send(found[0], JSON, found[1])
             else:
                 self._wrong_method(reply, "GET")
         elif path.startswith(_REQUESTS):
@@ -93,25 +101,6 @@ class PublicApp:
                 "/v1/messages, /v1/responses, /v1/completions, /v1/models, /v1/requests/{id} and /v1/feedback."
             )
             self._refuse(reply, Refusal("not_found", "address", message))
-
-    def _models(self, request: Request, reply: Reply, name: str) -> None:
-        runtime = self._engine.holder.current
-        key = self._engine.authenticator.key_of(request.headers, runtime, request.peer)
-        if isinstance(key, Refusal):
-            self._refuse(reply, key)
-            return
-        table = runtime.routes_of(key)
-        if name:
-            if name not in table:
-                shown = ", ".join(sorted(table)[:20])
-                self._refuse(
-                    reply,
-                    Refusal("model_not_found", "address", f"There is no model {name[:200]!r} for this key. It may use: {shown}.", "model"),
-                )
-                return
-            reply.send(200, JSON, _encode(_model(name)))
-            return
-        reply.send(200, JSON, _encode({"object": "list", "data": [_model(name) for name in sorted(table)]}))
 
     def _request(self, request: Request, reply: Reply, text: str) -> None:
         engine = self._engine
@@ -180,7 +169,3 @@ class PublicApp:
         reply.send(
             code.status, head, error_body(refusal.code, refusal.message, param=refusal.param, step=refusal.step, config_version=version)
         )
-
-
-def _model(name: str) -> dict[str, object]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "bulkhead"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from apps.proxy.dialects import BACKS, EMBEDDERS
 from apps.proxy.dialects.base import Answer
-from apps.proxy.dialects.openai import OpenAIDialect
+from apps.proxy.dialects.openai import OpenAIDialect, output_cap
 from apps.proxy.dialects.openai_plain import plain
 from apps.proxy.dialects.openai_stream import OpenAIStream
 from apps.proxy.dialects.openai_wire import encode_event, json_object
@@ -250,7 +250,7 @@ def _made(exchange: Exchange, target: CompiledTarget, caller: Caller | None) -> 
         raise caller.own
     payload = exchange.payload
     if exchange.cap_injected:
-        payload = {**payload, "max_tokens": exchange.max_output}
+        payload = {**payload, "max_tokens": output_cap(exchange, target)}
     return _by_pivot(exchange, target, caller, payload)
 
 
@@ -277,7 +277,7 @@ def _speaks(target: CompiledTarget, name: str) -> bool:
 def _native(exchange: Exchange, target: CompiledTarget, caller: Caller, native: Native) -> Call:
     dialect = target.dialect
     told, left = caller.told(target)
-    changed = native.changed(told, target.model, exchange.max_output if exchange.cap_injected else None)
+    changed = native.changed(told, target.model, output_cap(exchange, target) if exchange.cap_injected else None)
     body = exchange.request.body if changed is caller.wrote else written(changed)
     if not isinstance(dialect, TranslatedDialect):
         head, back = target.request_heads[caller.front.name], BACKS.get(caller.front.name)

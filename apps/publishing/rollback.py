@@ -140,7 +140,8 @@ def _without_deleted(state: ConfigState) -> ConfigState:
         (name, key) for name, rows in state.fragments.items() for key, row in rows.items() if getattr(row, "organisation", "") in deleted
     }
     providers = {key for name, key in gone if name == "providers"}
-    gone |= {("prices", key) for key in state.fragments.get("prices", {}) if key.partition("/")[0] in providers}
+    for name in ("prices", "models"):
+        gone |= {(name, key) for key in state.fragments.get(name, {}) if key.partition("/")[0] in providers}
 
     def kept(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         return {name: {key: row for key, row in rows.items() if (name, key) not in gone} for name, rows in sections.items()}

@@ -14,11 +14,13 @@ from apps.audit.errors import ServiceError
 from apps.contracts.snapshot import Deadlines
 from apps.providers.selectors import models_of
 from apps.publishing.editing import ActionView, EditView, ScopedView
+from apps.publishing.preview import Preview
 from apps.publishing.selectors import fleet_status_of, head_number, proxy_details, spread_of
 from apps.publishing.trail import trail
 from apps.routes import breakers, choices, selectors, services
 from apps.routes.detail import KEYS, TABS, RouteDetail
 from apps.routes.forms import RouteForm, chain_rows, reshaped
+from apps.routes.model_warnings import model_warnings
 from apps.routes.models import Route
 from apps.routes.resilience import TargetSpec
 from apps.routes.resilience_form import resilience_initial, seconds_text
@@ -147,6 +149,8 @@ class RouteEditView(EditView):
     permission = "route.change"
     kind = "route"
     template = "routes/edit.html"
+    told: tuple[list[TargetSpec], int] = ([], 0)
+    """Of the form that is reviewed: its targets and its output cap."""
 
     def form_kwargs(self) -> dict[str, Any]:
         organisation = self.choice.organisation
@@ -164,6 +168,19 @@ class RouteEditView(EditView):
                 return found
             name = name.rpartition(".")[0]
         return None
+
+    def preview(self, form: Any) -> Preview[Any]:
+        facts = form.facts()
+        self.told = ([*facts["targets"], *facts["fallback"]], facts["max_output_tokens"])
+        return super().preview(form)
+
+    def context(self) -> dict[str, Any]:
+        specs, cap = self.told
+        if not specs and self.object is not None:
+            route: Route = self.object
+            specs = [*selectors.target_specs(route), *selectors.target_specs(route, choices.FALLBACK)]
+            cap = route.max_output_tokens
+        return {"model_warnings": model_warnings(self.choice.organisation, specs, max_output_tokens=cap) if specs else []}
 
     def done_url(self, result: Route) -> str:
         return f"{reverse('routes:detail', args=[result.pk])}?version={head_number()}"

@@ -82,6 +82,37 @@ class LikeEntry(msgspec.Struct, kw_only=True):
     absent: bool = False
 
 
+Capability = Literal[
+    "tools",
+    "json_schema",
+    "images",
+    "parallel_tools",
+    "documents",
+    "audio",
+    "reasoning",
+    "logprobs",
+    "seed",
+    "n",
+    "prefill",
+    "caching",
+    "streaming",
+]
+
+
+class ModelEntry(msgspec.Struct, kw_only=True):
+    """What you know of a model better than packages and the provider's own list."""
+
+    model: str
+    window: int = 0
+    max_output: int = 0
+    can: list[Capability] = []
+    cannot: list[Capability] = []
+    deprecated: bool | None = None
+    ends_on: str = ""
+    note: str = ""
+    absent: bool = False
+
+
 class ProviderEntry(Entry, kw_only=True):
     """An upstream."""
 
@@ -93,6 +124,7 @@ class ProviderEntry(Entry, kw_only=True):
     endpoints: list[EndpointEntry]
     prices: list[PriceEntry] = []
     priced_like: list[LikeEntry] = []
+    models: list[ModelEntry] = []
     owner: str = ""
     absent: bool = False
 
@@ -134,7 +166,7 @@ class TargetEntry(msgspec.Struct, kw_only=True):
     reasoning: bool = False
     expensive: bool = False
     variant: str = ""
-    capabilities: list[Literal["tools", "json_schema", "images"]] | None = None
+    capabilities: list[Capability] | None = None
     connect: Duration = 0
     first_byte: Duration = 0
     first_token: Duration = 0

@@ -146,6 +146,7 @@ HOLDERS: dict[str, Holder] = {
     "cell": lambda organisation, event: ("region", event.subject_id.partition("/")[0]),
     "alert_rule": _slo_of_rule,
     "price": lambda organisation, event: ("provider", event.subject_id.partition("/")[0]),
+    "model": lambda organisation, event: ("provider", event.subject_id.partition("/")[0]),
 }
 """Kinds of things that are a part of another thing's entry -> that one."""
 

@@ -16,6 +16,8 @@ from apps.budgets.limit_selectors import limits_of
 from apps.budgets.limit_services import limit_delete
 from apps.budgets.selectors import budgets_of
 from apps.budgets.services import budget_delete
+from apps.catalogue.services import override_set
+from apps.contracts.model_facts import ModelFacts
 from apps.contracts.snapshot import Deadlines
 from apps.flags.selectors import flags_of
 from apps.flags.services import flag_delete
@@ -162,6 +164,12 @@ class Steps:
                 like = None if alike.absent else model_named(organisation, alike.like, field="like")
                 row = model_ensure(actor=self.actor, provider=provider, name=alike.model, reason=self.reason)
                 model_like_set(actor=self.actor, model=row, like=like, reason=self.reason)
+        for at, said in enumerate(entry.models):
+            with _below("", f"models[{at}]."):
+                facts = ModelFacts() if said.absent else _facts(said)
+                note = "" if said.absent else said.note
+                override_set(actor=self.actor, provider=provider, model=said.model, facts=facts, note=note, reason=self.reason)
+            self.objects["models", f"{provider.pk}/{said.model}"] = f"{path}.models[{at}]"
 
     def discount(self, organisation: Organisation, entry: doc.DiscountEntry, path: str) -> None:
         row = discount_set(
@@ -352,6 +360,17 @@ class Steps:
     def remove_credential(self, organisation: Organisation, name: str) -> None:
         for credential in credentials_of(organisation).filter(name=name):
             credential_delete(actor=self.actor, credential=credential, reason=self.reason)
+
+
+def _facts(entry: doc.ModelEntry) -> ModelFacts:
+    return ModelFacts(
+        window=entry.window,
+        max_output=entry.max_output,
+        can=tuple(entry.can),
+        cannot=tuple(entry.cannot),
+        deprecated=entry.deprecated,
+        ends_on=entry.ends_on,
+    )
 
 
 def _price_spec(entry: doc.PriceEntry) -> PriceSpec:

@@ -13,6 +13,7 @@ from apps.accounts.models import Organisation
 from apps.budgets.limit_selectors import limits_of
 from apps.budgets.scoping import scope_names
 from apps.budgets.selectors import budgets_of
+from apps.catalogue.selectors import overrides_of
 from apps.flags.models import Flag
 from apps.flags.selectors import flags_of
 from apps.keys.selectors import keys_of
@@ -37,6 +38,7 @@ from controlplane.configfile.document import (
     KeyEntry,
     LikeEntry,
     LimitEntry,
+    ModelEntry,
     OffPeakEntry,
     PriceEntry,
     ProviderEntry,
@@ -265,6 +267,21 @@ def _providers(organisation: Organisation, names: Names, only: str) -> list[Prov
     likes: dict[str, list[LikeEntry]] = {}
     for model in alike_of(organisation):
         likes.setdefault(model.provider.name, []).append(LikeEntry(model=model.name, like=str(model.like)))
+    said: dict[str, list[ModelEntry]] = {}
+    for row in overrides_of(organisation):
+        facts = row.own_facts
+        said.setdefault(row.model.provider.name, []).append(
+            ModelEntry(
+                model=row.model.name,
+                window=facts.window,
+                max_output=facts.max_output,
+                can=cast(Any, list(facts.can)),
+                cannot=cast(Any, list(facts.cannot)),
+                deprecated=facts.deprecated,
+                ends_on=facts.ends_on,
+                note=row.note,
+            )
+        )
     owners = holders_of(organisation, "provider")
     entries: list[ProviderEntry] = []
     for row in _only(providers_of(organisation), only):
@@ -290,6 +307,7 @@ def _providers(organisation: Organisation, names: Names, only: str) -> list[Prov
                 ],
                 prices=prices.get(row.name, []),
                 priced_like=likes.get(row.name, []),
+                models=said.get(row.name, []),
                 owner=owners.get(str(row.pk), ""),
             )
         )

@@ -32,6 +32,7 @@ INSTALLED_APPS = [
     "apps.ownership",
     "apps.providers",
     "apps.prices",
+    "apps.catalogue",
     "apps.keys",
     "apps.usage",
     "apps.responses",

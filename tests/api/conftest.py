@@ -129,6 +129,7 @@ def things(organisation: Organisation, actor: Actor) -> dict[str, Any]:
         "routes": route.pk,
         "keys": key.pk,
         "prices": ProviderModel.objects.get(provider=provider, name="large").pk,
+        "models": ProviderModel.objects.get(provider=provider, name="large").pk,
         "discounts": discount_set(**given, name="deal", provider=provider, discount=500).pk,
         "gpu-prices": gpu_price_set(**given, name="rack", gpu="H200", per_hour=1).pk,
         "budgets": budget_set(**given, name="wall", scope="team", scope_id=team.pk, window="day", limit_nano=10**9).pk,

@@ -35,6 +35,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "prices": (
         {"provider": "acme", "model": "tiny", "prices": [{"input": 1, "output": 2}]}, {"prices": [{"input": 3, "output": 4}]}, "price",
     ),
+    "models": ({"provider": "acme", "model": "tiny", "own": {"can": ["tools"]}}, {"own": {"window": 8000, "cannot": ["seed"]}}, "model"),
     "discounts": ({"name": "new", "provider": "acme", "model": "large", "discount": 100}, {"discount": 200}, "discount"),
     "gpu-prices": ({"name": "new", "gpu": "B200", "per_hour": 5}, {"per_hour": 6}, "gpu_price"),
     "budgets": ({"name": "new", "scope": "organisation", "window": "month", "limit_nano": 5}, {"limit_nano": 6}, "budget"),
@@ -55,7 +56,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }  # fmt: skip
 WHOLE = {"me/", "me/tokens/", "organisations/", "config/", "config/versions/", "config/versions/1/diff/", "audit/"}
 """Addresses that belong to no organisation."""
-KEPT = {"prices"}
+KEPT = {"prices", "models"}
 """Kinds that are not removed."""
 
 

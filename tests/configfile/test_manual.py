@@ -33,6 +33,7 @@ SECTIONS = (
     "### `providers[].prices[].tiers`",
     "### `providers[].prices[].off_peak`",
     "### `providers[].priced_like`",
+    "### `providers[].models`",
     "### `discounts`",
     "### `gpu_prices`",
     "### `routes`",

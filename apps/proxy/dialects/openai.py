@@ -69,7 +69,7 @@ class OpenAIDialect:
         added = b""
         if exchange.cap_injected:
             own = any(name in target.request_heads["chat"] for name in _OWN_CAP_FIELD_HOSTS)
-            added += b'"%b":%d,' % (b"max_completion_tokens" if own else b"max_tokens", exchange.max_output)
+            added += b'"%b":%d,' % (b"max_completion_tokens" if own else b"max_tokens", output_cap(exchange, target))
         if exchange.stream and not exchange.usage_asked:
             options = payload.get("stream_options")
             if options is None and "stream_options" not in payload:
@@ -101,6 +101,12 @@ class OpenAIDialect:
 
     def stream(self, exchange: Exchange) -> OpenAIStream:
         return OpenAIStream(hide_usage=not exchange.usage_asked)
+
+
+def output_cap(exchange: Exchange, target: CompiledTarget) -> int:
+    """The cap that the proxy sets where the app set none: the route's, or what the model gives at most, where that is less."""
+    most = target.max_output
+    return most if 0 < most < exchange.max_output else exchange.max_output
 
 
 IMAGE_TOKENS = 50_000

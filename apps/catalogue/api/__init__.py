@@ -1,0 +1,1 @@
+"""The API: what an hour of one's own GPUs costs."""
