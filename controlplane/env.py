@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from apps.contracts.env import Reader, SettingError
+from apps.contracts.webhooks import secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 read = Reader()
@@ -111,6 +112,25 @@ def mail() -> dict[str, Any]:
 def metrics_token() -> bytes:
     """What opens ``/metrics`` of the web process to other hosts (``BULKHEAD_METRICS_TOKEN`` or its ``_FILE``); empty: nothing does."""
     return read.secret("BULKHEAD_METRICS_TOKEN", "") if _named("BULKHEAD_METRICS_TOKEN") else b""
+
+
+def machines_webhook() -> tuple[str, str] | None:
+    """(address, signing secret) of whoever starts and stops machines for the fleet: ``BULKHEAD_MACHINES_WEBHOOK_URL`` and
+    ``BULKHEAD_MACHINES_WEBHOOK_SECRET`` (or its ``_FILE``), ``whsec_`` and base64. None: nobody is asked."""
+    url = read.text("BULKHEAD_MACHINES_WEBHOOK_URL", "")
+    if not url:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingError("BULKHEAD_MACHINES_WEBHOOK_URL must be an http:// or https:// address")
+    if not _named("BULKHEAD_MACHINES_WEBHOOK_SECRET"):
+        raise SettingError("BULKHEAD_MACHINES_WEBHOOK_SECRET is missing: what asks for machines is always signed")
+    signing = read.secret("BULKHEAD_MACHINES_WEBHOOK_SECRET").decode()
+    try:
+        secret_key(signing)
+    except ValueError as error:
+        raise SettingError(f"BULKHEAD_MACHINES_WEBHOOK_SECRET: {error}") from None
+    return url, signing
 
 
 def _named(name: str) -> bool:

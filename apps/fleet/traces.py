@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import random
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -27,11 +28,12 @@ class Arrival(NamedTuple):
     write: int
 
 
-def trace_read(path: Path, *, rate: int = 1, seed: int = 0) -> list[Arrival]:
+def trace_read(path: Path, *, rate: int = 1, valley: float = 1.0, seed: int = 0) -> list[Arrival]:
     """In order of arrival, beginning at 0. rate: each request arrives so many times, the copies up to a second apart by chance (``seed``).
+    valley: requests are left out by chance along one wave, so that this share is left in the middle of the trace: a day in an hour.
     Raises TraceError, OSError."""
-    if rate < 1:
-        raise TraceError("the rate must be 1 or more")
+    if rate < 1 or not 0 <= valley <= 1:
+        raise TraceError("the rate must be 1 or more, the valley a share from 0 to 1")
     with path.open(encoding="utf-8") as file:
         try:
             found = list(_mooncake(file) if path.suffix in (".jsonl", ".ndjson") else _azure(file))
@@ -42,8 +44,17 @@ def trace_read(path: Path, *, rate: int = 1, seed: int = 0) -> list[Arrival]:
     chance = random.Random(seed)
     copies = [Arrival(one.at + chance.random(), one.read, one.write) for one in found for _ in range(rate - 1)]
     found = sorted([*found, *copies])
-    start = found[0].at
+    start, length = found[0].at, max(found[-1].at - found[0].at, 1.0)
+    if valley < 1:
+        left = [one for one in found if chance.random() < _left((one.at - start) / length, valley)]
+        found = left or found[:1]
+        start = found[0].at
     return [Arrival(one.at - start, one.read, one.write) for one in found]
+
+
+def _left(place: float, valley: float) -> float:
+    """The share that is left at a place (0 to 1) of the trace."""
+    return valley + (1 - valley) * (1 + math.cos(2 * math.pi * place)) / 2
 
 
 def _azure(lines: Iterable[str]) -> Iterator[Arrival]:
