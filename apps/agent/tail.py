@@ -10,7 +10,7 @@ from apps.contracts.redaction import credentials_removed
 
 READ_BYTES = 64 * 1024
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]")
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffd]+")
+_DOTS = re.compile(r"[·\ufffd]{2,}|\ufffd")
 
 
 def tail_of(path: Path, most: int) -> list[str]:
@@ -28,7 +28,7 @@ def lines_of(data: bytes, most: int) -> list[str]:
         if len(found) == most:
             break
         text = _COLOURS.sub("", raw[-4 * READ_BYTES :].rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace"))
-        text = _UNPRINTABLE.sub("·", text.replace("\t", "    ")).rstrip()
+        text = _DOTS.sub("·", "".join(c if c.isprintable() else "·" for c in text.replace("\t", "    "))).rstrip()
         if text:
             text = credentials_removed(text[: 4 * MAX_LINE])
             found.append(text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 1]}…")
