@@ -13,6 +13,7 @@ SECTIONS: dict[str, str] = {
     "flags": "apps.flags.snapshot.flags",
     "limits": "apps.budgets.limit_snapshot.limits",
     "captures": "apps.usage.capture_snapshot.captures",
+    "unit_prices": "apps.prices.snapshot.unit_prices",
 }
 
 DOCUMENTS = "controlplane.configfile.managed.DOCUMENTS"

@@ -58,6 +58,7 @@ from apps.postmortems.postmortem_services import postmortem_create
 from apps.postmortems.timeline_services import attachment_add
 from apps.prices.repricing import repricing_create
 from apps.prices.services import gpu_price_set
+from apps.prices.units import unit_price_set
 from apps.providers.discounts import discount_set
 from apps.providers.models import ProviderModel
 from apps.providers.prices import prices_set
@@ -171,6 +172,9 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
     team = team_ensure(actor=actor, organisation=organisation, slug="walled-in")
     asking = key_request(actor=actor, team=team, wish=Wish(name="wished"), reason="a test")
     discount = discount_set(actor=actor, organisation=organisation, name="d", provider=provider, discount=500)
+    unit = unit_price_set(
+        actor=actor, organisation=organisation, name="u", provider=provider, model="m", unit="image", per_thousand=1
+    )
     gpu = gpu_price_set(actor=actor, organisation=organisation, name="g", gpu="H200", per_hour=1)
     hour = datetime.now(UTC) - timedelta(hours=3)
     again = repricing_create(actor=actor, organisation=organisation, starts_at=hour, ends_at=hour + timedelta(hours=1), reason="a credit")
@@ -260,6 +264,7 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
         "model_id": ProviderModel.objects.get(provider=provider).pk,
         "discount_id": discount.pk,
         "price_id": gpu.pk,
+        "unit_price_id": unit.pk,
         "repricing_id": again.pk,
         "budget_id": budget.pk,
         "limit_id": limit.pk,

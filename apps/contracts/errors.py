@@ -26,6 +26,7 @@ CODES: dict[str, WireError] = {
     # the request itself
     "malformed_http": WireError(400, _INVALID),
     "invalid_json": WireError(400, _INVALID),
+    "invalid_form": WireError(400, _INVALID),
     "duplicate_key": WireError(400, _INVALID),
     "too_deep": WireError(400, _INVALID),
     "invalid_field": WireError(400, _INVALID),

@@ -12,11 +12,12 @@ as input; reasoning, sound and pictures that come out as output.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from math import lcm
 from typing import Protocol, TypeVar
 
+from apps.contracts.metering import HOUR, amount_of, billed_whole, total_of
 from apps.contracts.money import MAX_NANO, MILLION
 from apps.contracts.snapshot import PriceTier, PriceVersion
 from apps.contracts.usage import TokenDetails, Tokens
@@ -37,6 +38,11 @@ KINDS: dict[str, str] = {
 WHOLE = 10_000
 """Discounts are hundredths of a percent: this many of them are everything."""
 DAY_MINUTES = 1_440
+HOUR_TIMES_INPUT = 2
+"""What is written to a cache for an hour costs so many times plain input where it has no price of its own: Anthropic's published ratio,
+and nobody else reports such tokens. Never less than other writes."""
+UNITS_ONLY = PriceVersion(version="units", input=0, output=0)
+"""Of a model that has prices of units and none of tokens."""
 
 
 class PriceError(ValueError):
@@ -51,6 +57,8 @@ class _Band:
         "audio_output",
         "cache_read",
         "cache_write",
+        "cache_write_hour",
+        "dearest_any",
         "dearest_input",
         "dearest_output",
         "image_input",
@@ -62,7 +70,7 @@ class _Band:
         "start",
     )
 
-    def __init__(self, start: int, last: int | None, amounts: dict[str, int]) -> None:
+    def __init__(self, start: int, last: int | None, amounts: dict[str, int], hour: int | None) -> None:
         self.start = start
         self.last = last
         self.input = amounts["input"]
@@ -76,6 +84,9 @@ class _Band:
         self.image_output = amounts["image_output"]
         self.dearest_input = max(self.input, self.cache_read, self.cache_write, self.image_input)
         self.dearest_output = max(self.output, self.reasoning, self.audio_output, self.image_output)
+        self.cache_write_hour = max(self.cache_write, HOUR_TIMES_INPUT * self.input) if hour is None else hour
+        self.dearest_any = max(self.dearest_input, self.audio_input, self.cache_write_hour)
+        """With what only few requests have: sound that comes in, and what is written to a cache for an hour."""
 
 
 def _amounts(base: PriceVersion, tier: PriceTier | None) -> dict[str, int]:
@@ -108,13 +119,24 @@ class Price:
         "_output",
         "_request",
         "_tiered",
+        "_units",
+        "tokens",
         "valid_from_ms",
         "valid_to_ms",
         "version",
     )
 
-    def __init__(self, price: PriceVersion, *, negotiated: int = 0, off_peak: int = 0, batch: bool = False) -> None:
-        """negotiated, off_peak: hundredths of a percent that are taken off. batch: as batch work is priced.
+    def __init__(
+        self,
+        price: PriceVersion,
+        *,
+        negotiated: int = 0,
+        off_peak: int = 0,
+        batch: bool = False,
+        units: Mapping[str, int] | None = None,
+    ) -> None:
+        """negotiated, off_peak: hundredths of a percent that are taken off. batch: as batch work is priced. units: what a unit of each
+        meter costs (``apps.contracts.metering``), nano-dollars per million.
 
         What was negotiated comes off what is left after the others; batch and off-peak do not add up, the larger one counts.
         """
@@ -139,11 +161,22 @@ class Price:
             plan.append((0, starts[0] - 1 if starts else None, _amounts(price, None)))
         for number, tier in enumerate(tiers):
             plan.append((tier.from_input_tokens, starts[number + 1] - 1 if number + 1 < len(tiers) else None, _amounts(price, tier)))
+        given = dict(units or {})
+        for name, amount in given.items():
+            if not 0 <= amount <= MAX_NANO:
+                raise PriceError(f"price {price.version!r}: {name} is {amount}: write nano-dollars per million, from 0 to {MAX_NANO}")
         exact = [price.request * factor, *(amount * factor for _, _, amounts in plan for amount in amounts.values())]
+        exact += [amount * factor for amount in given.values()]
         scale = lcm(*(amount.denominator for amount in exact))
+        own = {name: int(amount * factor * scale) for name, amount in given.items()}
+        hour = own.pop(HOUR, None)
         bands = [
-            _Band(start, last, {kind: int(amount * factor * scale) for kind, amount in amounts.items()}) for start, last, amounts in plan
+            _Band(start, last, {kind: int(amount * factor * scale) for kind, amount in amounts.items()}, hour)
+            for start, last, amounts in plan
         ]
+        self._units: dict[str, int] = own
+        self.tokens = price is not UNITS_ONLY
+        """Tokens have prices: where they have none, only what is billed by units can be charged."""
         first = bands[0]
         self._divisor = MILLION * scale
         self._bands = tuple(bands)
@@ -157,13 +190,13 @@ class Price:
         self._request = int(price.request * factor * scale)
         self._batch: Price | None = None
         if price.batch_discount and not batch:
-            self._batch = Price(price, negotiated=negotiated, off_peak=off_peak, batch=True)
+            self._batch = Price(price, negotiated=negotiated, off_peak=off_peak, batch=True, units=units)
         apart = any(
             getattr(priced, kind) is not None
             for priced in (price, *tiers)
             for kind in ("reasoning", "audio_input", "audio_output", "image_input", "image_output")
         )
-        self._elaborate = self._tiered or apart or self._batch is not None
+        self._elaborate = self._tiered or apart or self._batch is not None or bool(given)
 
     def cost(self, tokens: Tokens) -> int:
         """Nano-dollars of one attempt, rounded up once.
@@ -187,7 +220,7 @@ class Price:
             )
         if read or write:
             plain = max(plain - read - write, 0)
-        if self._elaborate:
+        if self._elaborate or (tokens.details is not None and tokens.details.cache_write_hour):
             return self._elaborate_cost(plain, output, read, write, tokens)
         if read or write:
             total = plain * self._input + read * self._cache_read + write * self._cache_write + output * self._output
@@ -210,9 +243,15 @@ class Price:
                 if higher.start > size:
                     break
                 band = higher
+        if details is not None and details.meters and self._units and billed_whole(self._units, details.meters):
+            return min(-(-(total_of(self._units, details.meters) + self._request) // self._divisor), MAX_NANO)
         reasoning = max(tokens.reasoning, 0)
         total = read * band.cache_read + write * band.cache_write + reasoning * band.reasoning
         if details is not None:
+            if details.cache_write_hour > 0:
+                total += min(details.cache_write_hour, write) * (band.cache_write_hour - band.cache_write)
+            if details.meters and self._units:
+                total += total_of(self._units, details.meters)
             sound_in, sound_out = max(details.audio_input, 0), max(details.audio_output, 0)
             picture_in, picture_out = max(details.image_input, 0), max(details.image_output, 0)
             plain -= sound_in + picture_in
@@ -246,6 +285,26 @@ class Price:
         if bound > MAX_NANO:
             return MAX_NANO
         return bound
+
+    def bound_metered(self, input_tokens: int, output_tokens: int, meters: Mapping[str, int], *, dear: bool = True) -> int:
+        """The most that a request of any kind can cost, in nano-dollars, where it can have so many tokens and so much of each meter.
+
+        Invariant: for tokens of up to these counts, however they are split into kinds, and meters of up to these, ``cost`` is never
+        more. dear: input may be sound, or written to a cache for an hour; without it, as in ``bound``, it is neither.
+        """
+        total = 0
+        if not billed_whole(self._units, meters):
+            for band in self._bands:
+                if band.start > input_tokens:
+                    break
+                most = input_tokens if band.last is None or band.last > input_tokens else band.last
+                dearest = band.dearest_any if dear else band.dearest_input
+                total = max(total, most * dearest + output_tokens * band.dearest_output)
+        return min(-(-(total + total_of(self._units, meters) + self._request) // self._divisor), MAX_NANO)
+
+    def charges_for(self, meter: str) -> bool:
+        """Whether a unit of this meter has a price."""
+        return amount_of(self._units, meter) is not None
 
 
 def percent_text(share: int) -> str:

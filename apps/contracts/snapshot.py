@@ -176,6 +176,24 @@ class ModelFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
     own: ModelFacts = ModelFacts()
 
 
+class UnitPriceFragment(Fragment, frozen=True, kw_only=True, omit_defaults=True):
+    """What one unit costs that is no token, at a provider's model: nano-dollars per million of them, while
+    ``[valid_from_ms, valid_to_ms)``, milliseconds since the epoch. provider: its id.
+
+    unit: of ``apps.contracts.metering.UNITS``. quality, size: of images (``hd``, ``1024x1024``), empty for all that have no own price.
+    """
+
+    organisation: str
+    provider: str
+    model: str
+    unit: str
+    amount: int
+    quality: str = ""
+    size: str = ""
+    valid_from_ms: int = 0
+    valid_to_ms: int | None = None
+
+
 class Deadlines(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Milliseconds. first_byte binds streams only; JSON answers are bound by total."""
 
@@ -471,6 +489,7 @@ SECTIONS: dict[str, type[Fragment]] = {
     "flags": FlagFragment,
     "limits": LimitFragment,
     "captures": CaptureFragment,
+    "unit_prices": UnitPriceFragment,
 }
 """Every section, in the order in which it is compiled."""
 

@@ -24,7 +24,8 @@ Outcome = Literal["ok", "error", "cancelled", "refused", "unknown"]
 left. refused: the proxy said no before any upstream was called. unknown: the proxy died meanwhile;
 settled at its reservation."""
 
-Kind = Literal["chat", "embeddings"]
+Kind = Literal["chat", "embeddings", "rerank", "moderations", "images", "transcriptions", "translations", "speech"]
+"""What was asked for; each has its own address."""
 
 
 Role = Literal["first", "retry", "failover", "hedge", "rescue", "mirror"]
@@ -33,13 +34,16 @@ Role = Literal["first", "retry", "failover", "hedge", "rescue", "mirror"]
 
 class TokenDetails(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     """What few answers have: tokens of sound and pictures, part of input and output; batch: the provider says that it gave the answer as
-    batch work, at the price of that."""
+    batch work, at the price of that. cache_write_hour: of ``cache_write``, what was written to be kept for an hour. meters: what is
+    billed and is no token, by meter (``apps.contracts.metering``): images, seconds, characters, searches."""
 
     audio_input: int = 0
     audio_output: int = 0
     image_input: int = 0
     image_output: int = 0
     batch: bool = False
+    cache_write_hour: int = 0
+    meters: dict[str, int] = {}
 
 
 class Tokens(msgspec.Struct, array_like=True, kw_only=True, gc=False):
@@ -66,12 +70,18 @@ def tokens_total(parts: Iterable[Tokens]) -> Tokens:
         if part.details is not None:
             details.append(part.details)
     if details:
+        meters: dict[str, int] = {}
+        for one in details:
+            for meter, count in one.meters.items():
+                meters[meter] = meters.get(meter, 0) + count
         total.details = TokenDetails(
             audio_input=sum(one.audio_input for one in details),
             audio_output=sum(one.audio_output for one in details),
             image_input=sum(one.image_input for one in details),
             image_output=sum(one.image_output for one in details),
             batch=all(one.batch for one in details),
+            cache_write_hour=sum(one.cache_write_hour for one in details),
+            meters=meters,
         )
     return total
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import cast
 
 from apps.contracts.pricing import Price, PriceError
-from apps.contracts.snapshot import DiscountFragment, FlagFragment, PriceFragment, ProviderFragment, RouteFragment
+from apps.contracts.snapshot import DiscountFragment, FlagFragment, PriceFragment, ProviderFragment, RouteFragment, UnitPriceFragment
 from apps.contracts.tariff import PriceBook
 from apps.flags.plans import Place, place_of
 from apps.publishing.state import ConfigState
@@ -41,7 +41,12 @@ class Config:
     def book(self) -> PriceBook:
         pages = cast(Mapping[str, PriceFragment], self.state.fragments["prices"])
         discounts = cast(Mapping[str, DiscountFragment], self.state.fragments["discounts"])
-        return PriceBook(pages.get, [row for row in discounts.values() if row.organisation == self.organisation])
+        units = cast(Mapping[str, UnitPriceFragment], self.state.fragments.get("unit_prices", {}))
+        return PriceBook(
+            pages.get,
+            [row for row in discounts.values() if row.organisation == self.organisation],
+            [row for row in units.values() if row.organisation == self.organisation],
+        )
 
     def price(self, place: Place, now_ms: int) -> Price | None:
         """What a place costs at a moment; None where nothing prices it."""

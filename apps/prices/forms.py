@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 
+from apps.contracts.metering import UNITS
 from apps.providers.price_form import PLAIN, DollarsField, MomentField, PercentField
 
 NAME_HELP = "It never changes. Lower-case letters, digits, '.', '_', '-'."
@@ -46,6 +47,19 @@ class GpuPriceForm(Named):
     gpu = _text("GPU", help_text="As workers report it, such as NVIDIA H200.")
     per_hour = DollarsField(label="$ per GPU hour", help_text="Hardware, power and room together; 0 where it is free.")
     region = _text("Region", required=False, help_text="Empty: everywhere that no price of the region holds.")
+    valid_from = MomentField(label="From", required=False, help_text=FROM_HELP)
+    valid_to = MomentField(label="Until", required=False, help_text=TO_HELP)
+
+
+class UnitPriceForm(Named):
+    """What a thousand units that are no tokens cost."""
+
+    provider = forms.ChoiceField(label="Provider")
+    model = _text("Model", help_text="As the provider names it.")
+    unit = forms.ChoiceField(label="What is billed", choices=[(unit, words.capitalize()) for unit, words in UNITS.items()])
+    per_thousand = DollarsField(label="$ per 1,000", help_text="An image for $0.04 is 40; a minute of sound for $0.006 is 0.1.")
+    quality = _text("Quality", required=False, help_text="Of images, such as hd. Empty: every one that has no price of its own.")
+    size = _text("Size", required=False, help_text="Of images, such as 1024x1024. Empty: every one that has no price of its own.")
     valid_from = MomentField(label="From", required=False, help_text=FROM_HELP)
     valid_to = MomentField(label="Until", required=False, help_text=TO_HELP)
 

@@ -9,6 +9,9 @@ from django.db.models import F, Q
 
 from apps.contracts.identifiers import uuid7
 from apps.prices import choices
+from apps.prices.unit_models import UnitPrice
+
+__all__ = ["BookRefresh", "GpuPrice", "Repricing", "RepricingLine", "UnitPrice"]
 
 
 class GpuPrice(models.Model):

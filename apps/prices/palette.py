@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apps.accounts.palette_objects import Objects, objects_source
-from apps.prices.models import GpuPrice, Repricing
+from apps.prices.models import GpuPrice, Repricing, UnitPrice
 from apps.providers.models import Discount, ProviderModel
 
 prices_for_palette = objects_source(
@@ -17,6 +17,7 @@ prices_for_palette = objects_source(
         organisation="provider__organisation",
     ),
     Objects("discount", Discount, "price.change", "prices:discount", "spend", ("name", "provider__name")),
+    Objects("unit price", UnitPrice, "price.change", "prices:unit", "spend", ("name", "model", "provider__name")),
     Objects("GPU price", GpuPrice, "price.change", "prices:gpu", "spend", ("name", "gpu")),
     Objects("re-pricing", Repricing, "budget.view", "prices:repricing", "history", ("reason", "provider", "model")),
 )

@@ -12,7 +12,8 @@ from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet, Sum
 from apps.contracts.snapshot import PriceFragment
 from apps.contracts.tariff import PriceBook, Tariff
 from apps.prices import choices
-from apps.prices.models import BookRefresh, GpuPrice, Repricing, RepricingLine
+from apps.prices.models import BookRefresh, GpuPrice, Repricing, RepricingLine, UnitPrice
+from apps.prices.unit_fragments import unit_price_of
 from apps.providers.choices import SOURCE_MANUAL
 from apps.providers.models import Discount, Price, Provider, ProviderModel
 from apps.providers.prices import price_id
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 class Tariffs:
     """What an organisation's models cost, by the fragments that proxies would get if everything was published now.
 
-    rows: models that are shown anyway, read by ``models_priced``; without them every model is read at once, three queries. With them, one
-    query for the discounts; what else is asked for, or what a model is priced like, is read when it is needed, a query or two each time.
+    rows: models that are shown anyway, read by ``models_priced``; without them every model is read at once, with the prices of units, four
+    queries. With them, what tokens cost alone, and one query for the discounts; what else is asked for, or what a model is priced like, is
+    read when it is needed, a query or two each time.
     """
 
     def __init__(self, organisation: Organisation, rows: Iterable[ProviderModel] | None = None) -> None:
@@ -47,7 +49,8 @@ class Tariffs:
         """Those that were read, with provider and prices, replaced ones too."""
         self._pages: dict[str, PriceFragment | None] = {}
         self._take(models_with_prices(ProviderModel.objects.filter(provider__organisation=organisation)) if rows is None else rows)
-        self._book = PriceBook(self._page, [discount_of(row) for row in self.discounts])
+        units = UnitPrice.objects.filter(organisation=organisation) if self._whole else ()
+        self._book = PriceBook(self._page, [discount_of(row) for row in self.discounts], [unit_price_of(row) for row in units])
         self._made: dict[tuple[str, str, str], Tariff | None] = {}
 
     def _read_providers(self) -> None:

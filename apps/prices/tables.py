@@ -5,7 +5,7 @@ from __future__ import annotations
 from apps.contracts.money import dollars_text
 from apps.contracts.pricing import percent_text
 from apps.prices.listing import BookRow
-from apps.prices.models import GpuPrice, Repricing
+from apps.prices.models import GpuPrice, Repricing, UnitPrice
 from apps.providers.models import Discount
 from apps.ui.format import NOTHING
 from apps.ui.tables import Column
@@ -48,6 +48,16 @@ GPUS: tuple[Column[GpuPrice], ...] = (
     Column("GPU", "gpu", value=lambda row: row.gpu),
     Column("Region", "region", value=lambda row: row.region),
     Column("$ per hour", "per_hour", numeric=True, value=lambda row: dollars_text(row.per_hour)),
+    Column("From", "from", order=("valid_from",), value=lambda row: _day(row.valid_from)),
+    Column("Until", "until", order=("valid_to",), value=lambda row: _day(row.valid_to)),
+)
+
+UNITS: tuple[Column[UnitPrice], ...] = (
+    Column("Price", "name", value=lambda row: row.name),
+    Column("Provider", "provider", order=("provider__name", "model"), value=lambda row: row.provider.name),
+    Column("Model", "model", value=lambda row: row.model),
+    Column("What", "unit", order=("unit", "quality", "size"), value=lambda row: row.words),
+    Column("$ per 1,000", "per_thousand", numeric=True, value=lambda row: dollars_text(row.per_thousand)),
     Column("From", "from", order=("valid_from",), value=lambda row: _day(row.valid_from)),
     Column("Until", "until", order=("valid_to",), value=lambda row: _day(row.valid_to)),
 )

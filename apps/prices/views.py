@@ -15,6 +15,7 @@ from apps.prices import listing, tables
 from apps.prices.choices import STATES
 from apps.prices.models import Repricing
 from apps.prices.selectors import UNPRICED_DAYS, Tariffs, book_refreshes, gpu_prices_of, repricings_of, unpriced_traffic
+from apps.prices.units import unit_prices_of
 from apps.providers import pricebook, rules
 from apps.providers.selectors import discounts_of
 from apps.publishing.editing import ScopedView
@@ -23,6 +24,7 @@ from apps.ui.tables import MOST_CSV_ROWS, Chip, Empty, listing_build
 
 PAGES = (
     ("Models", "list"),
+    ("Units", "units"),
     ("Discounts", "discounts"),
     ("GPU hours", "gpus"),
     ("Base prices", "base"),
@@ -173,6 +175,33 @@ class GpusView(BookView):
         if request.GET.get("format") == "csv":
             return found.csv("bulkhead-gpu-prices.csv")
         return render(request, "prices/gpus.html", self.frame(listing=found))
+
+
+class UnitsView(BookView):
+    """``/prices/units/``: what is billed by images, seconds, characters and searches."""
+
+    tab = "units"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        may = self.choice.may("price.change")
+        nothing = Empty(
+            "nothing-yet",
+            "No unit price yet",
+            "What images, seconds of sound, characters and searches cost, at models that do not bill them by tokens.",
+            reverse("prices:unit_add") if may else "",
+            "Add a unit price" if may else "",
+        )
+        found = listing_build(
+            request.GET,
+            label="unit prices",
+            columns=tables.UNITS,
+            rows=unit_prices_of(self.choice.organisation),
+            default_sort="model",
+            nothing_yet=nothing,
+        )
+        if request.GET.get("format") == "csv":
+            return found.csv("bulkhead-unit-prices.csv")
+        return render(request, "prices/units.html", self.frame(listing=found))
 
 
 class BaseView(BookView):

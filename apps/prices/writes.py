@@ -10,8 +10,9 @@ from django.urls import reverse
 
 from apps.audit.errors import ServiceError
 from apps.prices import repricing, services
-from apps.prices.forms import DiscountForm, GpuPriceForm, RepricingForm, TakeForm
-from apps.prices.models import BookRefresh, GpuPrice, Repricing
+from apps.prices.forms import DiscountForm, GpuPriceForm, RepricingForm, TakeForm, UnitPriceForm
+from apps.prices.models import BookRefresh, GpuPrice, Repricing, UnitPrice
+from apps.prices.units import unit_price_delete, unit_price_set
 from apps.providers import pricebook
 from apps.providers.discounts import discount_delete, discount_set
 from apps.providers.models import Discount, Provider
@@ -194,6 +195,88 @@ def _gpu_price(view: Any) -> GpuPrice:
     if row is None:
         raise Http404("There is no such GPU price in this organisation.")
     return row
+
+
+class UnitPriceAdd(EditView):
+    """``/prices/units/new/``."""
+
+    permission = "price.change"
+    kind = "unit_price"
+    form_class = UnitPriceForm
+
+    def form_kwargs(self) -> dict[str, Any]:
+        return {"new": self.object is None, "providers": _providers(self)}
+
+    def change(self, form: forms.Form) -> UnitPrice:
+        given = dict(form.cleaned_data)
+        organisation = self.choice.organisation
+        name = self.object.name if self.object is not None else given.pop("name")
+        if self.object is None and UnitPrice.objects.filter(organisation=organisation, name=name).exists():
+            raise ServiceError(f"there is a price {name!r} already: edit that one, or choose another name", "name")
+        given["provider"] = provider_named(organisation, given["provider"])
+        return unit_price_set(actor=self.actor, organisation=organisation, name=name, reason=self.reason, **given)
+
+    def title(self) -> str:
+        return "New unit price" if self.object is None else f"Edit {self.object}"
+
+    def crumbs(self) -> list[tuple[str, str]]:
+        return [("Units", reverse("prices:units"))]
+
+    def cancel_url(self) -> str:
+        return reverse("prices:units")
+
+    def done_url(self, result: UnitPrice) -> str:
+        return reverse("prices:units")
+
+    def done_message(self, result: UnitPrice) -> str:
+        return f"Unit price {result.name} published"
+
+
+class UnitPriceEdit(UnitPriceAdd):
+    """``/prices/units/<id>/edit/``."""
+
+    template = "prices/edit.html"
+
+    def subject(self) -> UnitPrice:
+        return _unit_price(self)
+
+    def initial(self) -> dict[str, Any]:
+        row: UnitPrice = self.object
+        fields = ("model", "unit", "per_thousand", "quality", "size", "valid_from", "valid_to")
+        return {"provider": row.provider.name, **{field: getattr(row, field) for field in fields}}
+
+    def context(self) -> dict[str, Any]:
+        return {
+            "remove_url": reverse("prices:unit_remove", args=[self.object.pk]),
+            "remove_says": "From the next request on nothing prices these units. Under a hard budget such requests are refused.",
+        }
+
+
+class UnitPriceRemove(ActionView):
+    """POST ``/prices/units/<id>/remove/``."""
+
+    permission = "price.change"
+
+    def subject(self) -> UnitPrice:
+        return _unit_price(self)
+
+    def change(self, reason: str) -> str:
+        unit_price_delete(actor=self.actor, price=self.object, reason=reason)
+        return str(self.object.name)
+
+    def done_url(self) -> str:
+        return reverse("prices:units")
+
+    def done_message(self, result: str) -> str:
+        return f"Unit price {result} is removed"
+
+
+def _unit_price(view: Any) -> UnitPrice:
+    row = UnitPrice.objects.filter(organisation=view.choice.organisation, pk=view.kwargs["unit_price_id"])
+    found = row.select_related("organisation", "provider").first()
+    if found is None:
+        raise Http404("There is no such unit price in this organisation.")
+    return found
 
 
 class BaseTake(EditView):

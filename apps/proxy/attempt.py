@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from apps.proxy.exchange import Exchange
     from apps.proxy.hedge import Race
     from apps.proxy.http.client import Connection
+    from apps.proxy.operations.base import OperationCall
     from apps.proxy.records import Templates
     from apps.proxy.runtime import CompiledTarget
     from apps.proxy.translate import Call
@@ -81,7 +82,7 @@ class Attempt(Waiter):
         price: Price | None,
         charges: list[Charge],
         reserved: int,
-        call: Call | None = None,
+        call: Call | OperationCall | None = None,
     ) -> None:
         super().__init__()
         self.call = call
@@ -256,7 +257,10 @@ class Attempt(Waiter):
         exchange.reply.set_flow(self)
         held, self.held = self.held, b""
         exchange.bytes_out += len(held)
-        exchange.reply.start(200, stream_head(exchange, self.target), held)
+        head = stream_head(exchange, self.target)
+        if exchange.operation is not None:
+            head = exchange.operation.typed(exchange, head, self.headers)
+        exchange.reply.start(200, head, held)
         writer = exchange.reply.raw_writer()
         if writer is not None and self.connection is not None and self.watch is not None:
             self.connection.raw_to = writer
@@ -324,6 +328,8 @@ class Attempt(Waiter):
         """(upper bound of the tokens used, whether nothing tighter than the reservation is known)."""
         exchange = self.exchange
         ceiling = exchange.max_output * exchange.n
+        if exchange.operation is not None:  # it is billed for what was asked, however much of it came
+            return Tokens(input=exchange.input_bound, output=ceiling), True
         if self.watch is not None and (self.watch.has_output or (self.role == "rescue" and self.watch.output_bytes())):
             output = min(ceiling, self.watch.output_bytes() + ESTIMATE_SLACK_TOKENS * exchange.n)
             return Tokens(input=exchange.input_bound, output=output), False

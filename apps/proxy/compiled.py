@@ -68,6 +68,7 @@ MODULES = (
     "apps.proxy.steps.bound",
     "apps.proxy.steps.limit",
     "apps.proxy.steps.plan",
+    "apps.proxy.steps.json_body",
     "apps.proxy.steps.read",
 )
 """What runs for every request, and everything that shares a class with it."""

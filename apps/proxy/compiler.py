@@ -33,6 +33,7 @@ from apps.contracts.snapshot import (
     ProviderFragment,
     RouteFragment,
     Target,
+    UnitPriceFragment,
 )
 from apps.contracts.tariff import ZERO, Layer, PriceBook, Tariff
 from apps.contracts.tokens import foreign_name_of
@@ -49,7 +50,7 @@ Unseal = Callable[[str], bytes]
 
 CHECKED = b"checked-by-the-proxy"
 """Instead of a secret, in the control plane."""
-_OF_TARGETS = frozenset({"providers", "credentials", "prices", "discounts", "models"})
+_OF_TARGETS = frozenset({"providers", "credentials", "prices", "discounts", "models", "unit_prices"})
 """Sections that targets are made of, beside their routes."""
 _HEADER_SAFE = re.compile(rb"^[\x21-\x7e]+$")
 
@@ -190,7 +191,8 @@ class _Targets:
         self._unseal = unseal
         self._providers = {(p.organisation, p.name): p for p in cast(Mapping[str, ProviderFragment], full["providers"]).values()}
         discounts = cast(Mapping[str, DiscountFragment], full["discounts"]).values()
-        self._book = PriceBook(self._page, list(discounts))
+        units = cast(Mapping[str, UnitPriceFragment], full["unit_prices"]).values()
+        self._book = PriceBook(self._page, list(discounts), units)
         self._tariffs: dict[tuple[str, ...], Tariff | None] = {}
         self._done: dict[tuple[str, str, str], CompiledTarget] = {}
         self._opened_before: dict[str, Credential] = {}
@@ -232,7 +234,7 @@ class _Targets:
     def _tariff(self, route: RouteFragment, provider: ProviderFragment, endpoint: Endpoint, model: str) -> Tariff | None:
         """What a target of the route costs: its own prices, then the route's default, then nothing at all where the route says so."""
         own = f"{provider.id}/{model}"
-        if own not in self._full["prices"]:
+        if own not in self._full["prices"] and not self._book.priced(own):
             own = f"{provider.name}/{model}"
         key = (own, endpoint.region, route.organisation, route.default_price, route.unpriced)
         if key not in self._tariffs:

@@ -63,7 +63,7 @@ async def serve(exchange: Exchange, engine: Engine) -> None:
         regardless = False
         while index < len(targets):
             target = targets[index]
-            if (target.translates or exchange.caller is not None) and not sayable(exchange, target):
+            if (target.translates or exchange.caller is not None or exchange.operation is not None) and not sayable(exchange, target):
                 targets = (*targets[:index], *targets[index + 1 :])
                 if index >= len(targets) and not regardless:
                     targets, regardless = (*targets, *skipped, *_shut(exchange)), True
@@ -285,7 +285,7 @@ async def _hedged(exchange: Exchange, engine: Engine, route: CompiledRoute, targ
     race = Race()
 
     def late() -> None:
-        if (other.translates or exchange.caller is not None) and not sayable(exchange, other):
+        if (other.translates or exchange.caller is not None or exchange.operation is not None) and not sayable(exchange, other):
             return
         slots, breaker = other.state.slots, other.state.breaker
         if not race.alone or exchange.first_token_ns or exchange.opens >= MAX_ATTEMPTS or (slots is not None and not slots.take()):
@@ -327,7 +327,7 @@ async def _hedged(exchange: Exchange, engine: Engine, route: CompiledRoute, targ
 async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, error: AttemptFailed) -> bool:
     """Goes on with a stream that broke off after output began. True when the app has the rest of its answer."""
     mode = route.resilience.rescue
-    if mode == "off" or exchange.streaming is None:
+    if mode == "off" or exchange.streaming is None or exchange.operation is not None:  # nothing but chat can be taken up where it broke off
         return False
     broken = exchange.streaming.target  # not always who was asked first: a hedge may have been quicker
     well, shut = [], []

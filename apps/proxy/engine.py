@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from hashlib import blake2b
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from apps.contracts.identifiers import uuid7_bytes, uuid_text
 from apps.contracts.journal import MAX_PAYLOAD
 from apps.contracts.money import NANO, dollars_text
 from apps.contracts.traceparent import trace_accept, trace_unpack
-from apps.contracts.usage import Kind, Outcome, Tokens, UsageRecord, encode_bounded, encode_record, tokens_total
+from apps.contracts.usage import Kind, Outcome, TokenDetails, Tokens, UsageRecord, encode_bounded, encode_record, tokens_total
 from apps.proxy.attempt import Attempt, approximated_head, constant_head, error_code_of, header_text
 from apps.proxy.breaker import Breakers
 from apps.proxy.canned import canned_answer, canned_stream
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from apps.proxy.journal import Journal
     from apps.proxy.leases import Leases
     from apps.proxy.limits_shares import ShareKeeper
+    from apps.proxy.operations.base import Operation
     from apps.proxy.report import Report
     from apps.proxy.runtime import CompiledTarget, Origin, Runtime
 
@@ -72,6 +74,7 @@ EARLY_SECONDS = 0.02
 """Timers count from when the loop last looked at the clock, so a deadline's timer may fire this much before it."""
 _TOLD_WITH_ERRORS = (b"x-should-retry",)
 """What a provider says with an error that the app should know. Its ``retry-after`` is for our scheduling; apps hear that of our limits."""
+_CONTENT_TYPE = re.compile(rb"^content-type: ([^\r\n]*)\r\n", re.M)
 SWEEP_SECONDS = 0.05
 """How often deadlines are looked at: they are met to this precision."""
 
@@ -120,13 +123,15 @@ class Engine:
 
     # --- a request comes in ---
 
-    def handle(self, kind: Kind, request: Request, reply: Reply, caller: Caller | None = None) -> None:
-        """caller: the app, where it speaks another format than OpenAI's."""
+    def handle(self, kind: Kind, request: Request, reply: Reply, caller: Caller | None = None, operation: Operation | None = None) -> None:
+        """caller: the app, where it speaks another format than OpenAI's. operation: what it asks for, where that is no chat."""
         runtime = self.holder.current
         now_us = time_ns() // 1000 + self.offset_us
         exchange = Exchange(uuid7_bytes(now_us // 1000), kind, request, reply, runtime, now_us, self, request.arrived, request.body)
         if caller is not None:
             caller.attach(exchange, reply)
+        elif operation is not None:
+            exchange.operation, exchange.calls = operation, {}
         refusal: Refusal | None = None
         for step in self._steps:
             refusal = step(exchange, runtime)
@@ -143,7 +148,13 @@ class Engine:
         if refusal is not None:
             if refusal is WAIT:
                 self._wait_for_permits(exchange)
-            elif refusal.code == "degraded" and exchange.route is not None and exchange.route.resilience.canned and self.journal.admit():
+            elif (
+                refusal.code == "degraded"
+                and exchange.operation is None
+                and exchange.route is not None
+                and exchange.route.resilience.canned
+                and self.journal.admit()
+            ):
                 self._give_canned(exchange, exchange.route.resilience.canned)
             else:
                 self._refuse_early(exchange, refusal)
@@ -260,7 +271,8 @@ class Engine:
         assert exchange.key is not None
         request, reply, idempotency = exchange.request, exchange.reply, self.idempotency
         name = idempotency.name_of(exchange.key.id, header)
-        fingerprint = idempotency.fingerprint_of(request.path, request.body)
+        form = exchange.operation_data  # a form that is sent again has another boundary
+        fingerprint = idempotency.fingerprint_of(request.path, request.body if form is None else form.digest())
         begun = await idempotency.begin(name, fingerprint, self.loop.time())
         if isinstance(begun, Refusal):
             self._refuse_early(exchange, begun)
@@ -306,10 +318,10 @@ class Engine:
         reply = exchange.reply if exchange.caller is None else exchange.caller.inner
         self._sent(exchange)
         if answer.streamed:
-            reply.start(answer.status, EVENT_STREAM + head)
+            reply.start(answer.status, (content_type_of(answer.head) or EVENT_STREAM) + head)
             reply.finish(answer.body)
         else:
-            reply.send(answer.status, JSON + head, answer.body)
+            reply.send(answer.status, (content_type_of(answer.head) or JSON) + head, answer.body)
 
     def pool(self, origin: Origin) -> Pool:
         pool = self._pools.get(origin)
@@ -344,6 +356,8 @@ class Engine:
         )
         if exchange.calls is not None:
             head += approximated_head(exchange, target)
+            if exchange.operation is not None:
+                head = exchange.operation.typed(exchange, head, headers)
         if exchange.limits:
             self.limits.end(exchange)
             head += self.limits.headers(exchange)
@@ -380,7 +394,9 @@ class Engine:
         exchange.bytes_out += len(event)
         self._write(exchange, "error", 200, "stream_interrupted", "dispatch")
         self._sent(exchange)
-        if exchange.caller is None:
+        if exchange.operation is not None and not exchange.operation.tells(exchange):
+            exchange.reply.abort()
+        elif exchange.caller is None:
             exchange.reply.write(event)
             exchange.reply.abort()
         else:
@@ -598,11 +614,11 @@ class Engine:
         view["parent_span"] = trace.parent.hex() if trace is not None else None
         view["trace_sampled"] = trace.sampled if trace is not None else None
         view["cost_usd"] = dollars_text(record.cost_nano)
-        view["tokens"] = {name: getattr(record.tokens, name) for name in Tokens.__struct_fields__}
+        view["tokens"] = _counts(record.tokens)
         view["attempts"] = [
             {
                 **{name: getattr(attempt, name) for name in attempt.__struct_fields__},
-                "tokens": {name: getattr(attempt.tokens, name) for name in Tokens.__struct_fields__},
+                "tokens": _counts(attempt.tokens),
                 "charges": [{"lease_id": c.lease_id, "reserved_nano": c.reserved_nano} for c in attempt.charges],
             }
             for attempt in record.attempts
@@ -616,6 +632,22 @@ def _tried_enough(exchange: Exchange, status: int) -> bool:
     if status == 429:
         return any(attempt.role == "retry" for attempt in exchange.attempts)
     return status >= 500 and (len(exchange.attempts) > 1 or exchange.left_seconds() < EARLY_SECONDS)
+
+
+def _counts(tokens: Tokens) -> dict[str, Any]:
+    """By name: on the wire they go by position."""
+    found = {name: getattr(tokens, name) for name in Tokens.__struct_fields__}
+    if tokens.details is not None:
+        found["details"] = {name: getattr(tokens.details, name) for name in TokenDetails.__struct_fields__}
+    return found
+
+
+def content_type_of(head: bytes) -> bytes:
+    """The line of a rendered head that says it; empty where none does, and where it is JSON or a stream of events, as nearly always."""
+    found = _CONTENT_TYPE.search(head)
+    if found is None or found.group(1).startswith((b"application/json", b"text/event-stream")):
+        return b""
+    return found.group(0)
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

@@ -14,12 +14,14 @@ from apps.proxy.errors import AttemptFailed, ClientGone, Refusal
 if TYPE_CHECKING:
     from apps.contracts.traceparent import TraceContext
     from apps.proxy.attempt import Attempt
+    from apps.proxy.bounds import Extras
     from apps.proxy.caller import Caller
     from apps.proxy.choose import Choice
     from apps.proxy.driver import Driver
     from apps.proxy.engine import Engine
     from apps.proxy.http.types import Reply, Request
     from apps.proxy.limits import Hold, Window
+    from apps.proxy.operations.base import Operation
     from apps.proxy.records import Templates
     from apps.proxy.runtime import CompiledKey, CompiledRoute, CompiledTarget, Runtime
 
@@ -44,6 +46,7 @@ class Exchange:
         "choice",
         "driver",
         "engine",
+        "extras",
         "first_error",
         "first_token_ns",
         "held",
@@ -57,6 +60,8 @@ class Exchange:
         "max_output",
         "n",
         "opens",
+        "operation",
+        "operation_data",
         "payload",
         "plan",
         "priority",
@@ -124,6 +129,12 @@ class Exchange:
         self.n = 1
         self.unbounded = ""
         """Why the cost of this request has no upper bound; empty when it has one."""
+        self.operation: Operation | None = None
+        """What is asked for, where that is neither chat nor any format of it."""
+        self.operation_data: Any = None
+        """What the operation has read of the body and needs again for each target."""
+        self.extras: Extras | None = None
+        """What it can cost beyond the text of its body; None where that is all."""
         self.attribution: tuple[str, list[str], str, dict[str, str]] = _UNATTRIBUTED
         """feature, tags, user, metadata."""
         self.attempts: list[AttemptRecord] = []

@@ -12,6 +12,7 @@ import msgspec
 
 from apps.contracts.money import dollars_text
 from apps.contracts.snapshot import BudgetFragment
+from apps.proxy.bounds import most_of, priced_by
 from apps.proxy.context import Size
 from apps.proxy.errors import Refusal
 from apps.proxy.limits_text import limits_told
@@ -93,7 +94,8 @@ def explain(exchange: Exchange, refusal: Refusal | None, now: float) -> bytes | 
 def _candidate(exchange: Exchange, route: CompiledRoute, target: CompiledTarget, size: Size, position: int, now: float) -> dict[str, Any]:
     state = target.state
     price = target.prices.at(exchange.started_us // 1000) if target.prices is not None else None
-    bound = price.bound(exchange.input_bound, exchange.max_output, exchange.n) if price is not None else None
+    price = priced_by(exchange, price)
+    bound, why = most_of(exchange, target, price) if price is not None else (None, "")
     p95 = state.health.p95()
     found: dict[str, Any] = {
         "position": position,
@@ -121,7 +123,7 @@ def _candidate(exchange: Exchange, route: CompiledRoute, target: CompiledTarget,
     if _spend(exchange, target).hard:
         if price is None:
             found["refused"] = "unpriced_model"
-        elif bound and exchange.unbounded:
+        elif bound and why:
             found["refused"] = "unbounded_cost"
     return found
 

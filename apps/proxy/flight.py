@@ -14,6 +14,7 @@ from apps.contracts.journal import MAX_OPEN_PAYLOAD
 from apps.contracts.traceparent import attempt_span
 from apps.contracts.usage import Charge, Outcome, Role, encode_bounded, encode_record
 from apps.proxy.attempt import Attempt
+from apps.proxy.bounds import most_of, priced_by
 from apps.proxy.context import calibrate
 from apps.proxy.errors import AttemptFailed, Beaten, ClientGone, LimitReached, Refusal, Refused, UpstreamAnswered, UpstreamBroken
 from apps.proxy.http.errors import AddressRefused, ConnectFailed, ConnectTimeout, PoolExhausted, TlsFailed
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from apps.proxy.exchange import Exchange
     from apps.proxy.hedge import Race
     from apps.proxy.limits_table import LimitTable
+    from apps.proxy.operations.base import OperationCall
     from apps.proxy.records import Templates
     from apps.proxy.rescue import Way
     from apps.proxy.runtime import CompiledTarget
@@ -76,7 +78,7 @@ async def fly(
     """
     key, route = exchange.key, exchange.route
     assert key is not None and route is not None
-    call: Call | None = None
+    call: Call | OperationCall | None = None
     if ask is not None:
         call = ask.call
     elif exchange.calls is not None:
@@ -211,6 +213,8 @@ def _priced(exchange: Exchange, target: CompiledTarget, ask: Ask | None, spend: 
     """The price in force and the most the attempt can cost. Raises Refused where a hard budget applies and that is not known."""
     prices = target.prices
     price = prices.at(exchange.started_us // 1000) if prices is not None else None
+    if price is not None and not price.tokens:
+        price = priced_by(exchange, price)
     if price is None:
         if spend.hard:
             message = (
@@ -219,14 +223,20 @@ def _priced(exchange: Exchange, target: CompiledTarget, ask: Ask | None, spend: 
             )
             raise Refused(Refusal("unpriced_model", "reserve", message))
         return None, 0
-    if ask is None:
+    why = exchange.unbounded
+    if exchange.extras is not None:
+        if ask is None:
+            reserved, why = most_of(exchange, target, price)
+        else:
+            reserved, why = most_of(exchange, target, price, added_input=ask.added_input, max_output=ask.max_output)
+    elif ask is None:
         reserved = price.bound(exchange.input_bound, exchange.max_output, exchange.n)
     else:
         reserved = price.bound(exchange.input_bound + ask.added_input, ask.max_output, exchange.n)
-    if spend.hard and reserved and (exchange.unbounded or spend.too_many):
+    if spend.hard and reserved and (why or spend.too_many):
         if spend.too_many:
             raise Refused(Refusal("unbounded_cost", "reserve", TOO_MANY))
-        message = f"A hard budget applies to this request, and the cost of this request has no upper bound: {exchange.unbounded}."
+        message = f"A hard budget applies to this request, and the cost of this request has no upper bound: {why}."
         raise Refused(Refusal("unbounded_cost", "reserve", message))
     return price, reserved
 

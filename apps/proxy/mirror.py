@@ -106,6 +106,7 @@ class Mirrors:
         shadow.payload, shadow.requested_model = exchange.payload, exchange.requested_model
         shadow.input_bound, shadow.max_output, shadow.n = exchange.input_bound, exchange.max_output, exchange.n
         shadow.cap_injected, shadow.unbounded = exchange.cap_injected, exchange.unbounded
+        shadow.extras = exchange.extras
         shadow.total, shadow.priority, shadow.plan = exchange.total, 2, (target,)
         shadow.trace = exchange.trace
         feature, tags, user, metadata = exchange.attribution

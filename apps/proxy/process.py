@@ -54,6 +54,7 @@ from apps.proxy.http.server import make_protocol
 from apps.proxy.journal import Journal, segment_bytes_for
 from apps.proxy.leases import Leases
 from apps.proxy.limits_shares import ShareKeeper
+from apps.proxy.operations import UPLOADS
 from apps.proxy.overrides import Overrides
 from apps.proxy.probe import Prober
 from apps.proxy.report import Report
@@ -91,6 +92,7 @@ class ProxySettings:
     pepper: bytes
     seal_key: bytes
     max_body_bytes: int
+    max_upload_bytes: int
     certificate: str
     private_key: str
     redis_url: str
@@ -120,6 +122,7 @@ class ProxySettings:
             pepper=_secret(read, "BULKHEAD_KEY_PEPPER", data / "secrets" / "key_pepper"),
             seal_key=_secret(read, "BULKHEAD_SEAL_KEY", data / "secrets" / "seal_key"),
             max_body_bytes=read.integer("BULKHEAD_MAX_BODY_BYTES", 10_000_000, minimum=1024),
+            max_upload_bytes=read.integer("BULKHEAD_MAX_UPLOAD_BYTES", 30_000_000, minimum=1024),
             certificate=read.text("BULKHEAD_PROXY_TLS_CERTIFICATE", ""),
             private_key=read.text("BULKHEAD_PROXY_TLS_KEY", ""),
             redis_url=_redis_url(read),
@@ -400,7 +403,7 @@ async def serve(settings: ProxySettings) -> None:
     gc.set_threshold(50_000, 20, 100)
     shelf = ResponseShelf(store, settings.pepper, settings.responses)
     try:
-        limits = ServerLimits(body_bytes=settings.max_body_bytes)
+        limits = ServerLimits(body_bytes=settings.max_body_bytes, uploads=UPLOADS, upload_bytes=settings.max_upload_bytes)
         config = uvicorn.Config(
             app=_unused_app,
             http=make_protocol(PublicApp(engine, store, shelf), limits),

@@ -16,6 +16,7 @@ from apps.proxy.dialects.translation import Trouble
 from apps.proxy.errors import Refusal
 from apps.proxy.feedback import FeedbackDesk
 from apps.proxy.offers import ModelDesk
+from apps.proxy.operations import OPERATIONS
 from apps.proxy.response_desk import BASE as RESPONSES
 from apps.proxy.response_desk import UNDER as STORED_RESPONSES
 from apps.proxy.response_desk import ResponseDesk
@@ -44,8 +45,8 @@ class PublicApp:
         self._engine = engine
         self._store = store
         self._feedback = FeedbackDesk(engine)
-        self._responses = ResponseDesk(engine, shelf)
         self._models = ModelDesk(engine)
+        self._responses = ResponseDesk(engine, shelf)
         self._one_search = asyncio.Lock()
 
     def __call__(self, request: Request, reply: Reply) -> None:
@@ -55,9 +56,9 @@ class PublicApp:
                 self._engine.handle("chat", request, reply)
             else:
                 self._wrong_method(reply, "POST")
-        elif path == "/v1/embeddings":
+        elif (operation := OPERATIONS.get(path)) is not None:
             if request.method == "POST":
-                self._engine.handle("embeddings", request, reply)
+                self._engine.handle(operation.kind, request, reply, operation=operation)
             else:
                 self._wrong_method(reply, "POST")
         elif path == RESPONSES or path.startswith(STORED_RESPONSES):
@@ -97,7 +98,7 @@ class PublicApp:
                 self._wrong_method(reply, "GET")
         else:
             message = (
-                f"There is nothing at {path[:200]!r}. The proxy serves /v1/chat/completions, /v1/embeddings, "
+                f"There is nothing at {path[:200]!r}. The proxy serves /v1/chat/completions, {', '.join(OPERATIONS)}, "
                 "/v1/messages, /v1/responses, /v1/completions, /v1/models, /v1/requests/{id} and /v1/feedback."
             )
             self._refuse(reply, Refusal("not_found", "address", message))

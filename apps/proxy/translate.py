@@ -11,9 +11,9 @@ against the target.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from apps.proxy.dialects import BACKS, EMBEDDERS
+from apps.proxy.dialects import BACKS
 from apps.proxy.dialects.base import Answer
 from apps.proxy.dialects.openai import OpenAIDialect, output_cap
 from apps.proxy.dialects.openai_plain import plain
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from apps.proxy.caller import Caller
     from apps.proxy.dialects.base import StreamWatch
     from apps.proxy.dialects.natives import Native
-    from apps.proxy.dialects.translation import Back, Completion, Embedder, FrontStream, Payload
+    from apps.proxy.dialects.translation import Back, Completion, FrontStream, Payload
     from apps.proxy.exchange import Exchange
+    from apps.proxy.operations.base import OperationCall
     from apps.proxy.runtime import CompiledTarget
 
 log = logging.getLogger("bulkhead.proxy")
@@ -70,7 +71,7 @@ class Call:
         payload: Payload,
         *,
         caller: Caller | None,
-        back: Back | Embedder | None = None,
+        back: Back | None = None,
         native: Native | None = None,
         approximated: tuple[str, ...] = (),
     ) -> None:
@@ -129,7 +130,7 @@ class Call:
         """The target's stream, as ``watch`` would follow OpenAI's."""
         if self._back is None:
             return watch
-        return TranslatedStream(cast("Back", self._back).stream(self._payload), watch, bare=bare)
+        return TranslatedStream(self._back.stream(self._payload), watch, bare=bare)
 
     def resumed(self, watch: StreamWatch) -> tuple[OpenAIStream, FrontStream] | None:
         """Of a stream that passed through and broke off: (what the app was given of it, as OpenAI's; who writes it the rest). None where
@@ -171,10 +172,10 @@ class Call:
             return None
 
 
-def call_of(exchange: Exchange, target: CompiledTarget) -> Call | None:
+def call_of(exchange: Exchange, target: CompiledTarget) -> Call | OperationCall | None:
     """How this target is asked; None where it is asked as everybody is. Made once for each target. Raises Unsupported."""
     caller = exchange.caller
-    if caller is None and not target.translates:
+    if caller is None and not target.translates and exchange.operation is None:
         return None
     calls = exchange.calls
     if calls is None:
@@ -182,7 +183,8 @@ def call_of(exchange: Exchange, target: CompiledTarget) -> Call | None:
     found = calls.get(target.label)
     if found is None:
         try:
-            found = _made(exchange, target, caller)
+            operation = exchange.operation
+            found = _made(exchange, target, caller) if operation is None else operation.call(exchange, target)
         except Unsupported as unsupported:
             found = unsupported
         except Exception:  # a fault of ours in one format must not end what others can answer
@@ -241,8 +243,6 @@ def carried_on(exchange: Exchange, target: CompiledTarget, body: bytes) -> Call 
 
 
 def _made(exchange: Exchange, target: CompiledTarget, caller: Caller | None) -> Call:
-    if exchange.kind != "chat":
-        return _embeddings(exchange, target)
     # Where messages were left out or a lower cap was set, what the app wrote is not what is asked any more.
     if caller is not None and caller.native is not None and exchange.payload is caller.pivot and _speaks(target, caller.front.name):
         return _native(exchange, target, caller, caller.native)
@@ -252,16 +252,6 @@ def _made(exchange: Exchange, target: CompiledTarget, caller: Caller | None) -> 
     if exchange.cap_injected:
         payload = {**payload, "max_tokens": output_cap(exchange, target)}
     return _by_pivot(exchange, target, caller, payload)
-
-
-def _embeddings(exchange: Exchange, target: CompiledTarget) -> Call:
-    dialect = target.dialect
-    embedder = EMBEDDERS.get(dialect.name)
-    if embedder is None or not isinstance(dialect, TranslatedDialect):
-        raise Unsupported("model", f"providers of the kind {dialect.name!r} have no embeddings that the proxy knows")
-    sent = embedder.request(exchange.payload, target.model)
-    head = _head(target, sent.path, dialect.told({}))
-    return Call(head, written(sent.body), exchange.payload, caller=None, back=embedder, approximated=sent.approximated)
 
 
 def _speaks(target: CompiledTarget, name: str) -> bool:

@@ -19,6 +19,7 @@ from apps.simulator.bill import Bill, RequestLine
 from apps.simulator.faults import OK, Fault, FaultError
 from apps.simulator.formats import OPENAI, format_of, listing_of
 from apps.simulator.http import App, Exchange, Server, Step
+from apps.simulator.media import MediaCall, media_of
 from apps.simulator.wire import JSON, Asked, Format, Knock
 
 _STATUS_MESSAGES: dict[int, tuple[str, str | None]] = {
@@ -100,6 +101,9 @@ class Simulator(App):
         found = format_of(exchange.path) if route is None else None
         if found is not None:
             route = ("POST", partial(self._chat, *found))
+        media = media_of(exchange.path) if route is None else None
+        if media is not None:
+            route = ("POST", partial(self._media, media))
         if route is None and listing_of(exchange.path, exchange.query, exchange.headers) is not None:
             route = ("GET", self._models)
         if route is None and exchange.path.startswith("/v1/models/"):
@@ -245,6 +249,20 @@ class Simulator(App):
         line.input_tokens = call.input_tokens
         body = openai.embeddings_body(call, answer.behaviour.embedding_dimensions, usage=answer.fault.kind != "missing_usage")
         return answers.json_answer(answer, body, output_tokens=0)
+
+    def _media(self, made: Callable[[Exchange], MediaCall], exchange: Exchange) -> None:
+        self._serve(exchange, getattr(made, "name", ""), partial(self._media_steps, made))
+
+    def _media_steps(self, made: Callable[[Exchange], MediaCall], exchange: Exchange, line: RequestLine) -> Iterator[Step]:
+        try:
+            call = made(exchange)
+            answer, refusal = self._admit(exchange, line, call)
+        except openai.Refused as refused:
+            return self._refusal(exchange, line, refused)
+        if refusal is not None:
+            return refusal
+        line.input_tokens = call.input_tokens
+        return call.steps(answer)
 
     def _models(self, exchange: Exchange) -> None:
         listing = listing_of(exchange.path, exchange.query, exchange.headers)

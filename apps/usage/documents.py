@@ -13,12 +13,14 @@ import msgspec
 from apps.contracts.usage import Attempt, UsageRecord
 
 
-class TokenDetailsDocument(msgspec.Struct, gc=False):
+class TokenDetailsDocument(msgspec.Struct, gc=False, omit_defaults=True):
     audio_input: int
     audio_output: int
     image_input: int
     image_output: int
     batch: bool
+    cache_write_hour: int = 0
+    meters: dict[str, int] = {}
 
 
 class TokensDocument(msgspec.Struct, gc=False, omit_defaults=True):
@@ -65,7 +67,11 @@ def attempt_document(a: Attempt) -> AttemptDocument:
     """An attempt by names. Positional, because it runs once per settled request."""
     t = a.tokens
     d = t.details
-    details = None if d is None else TokenDetailsDocument(d.audio_input, d.audio_output, d.image_input, d.image_output, d.batch)
+    details = None
+    if d is not None:
+        details = TokenDetailsDocument(
+            d.audio_input, d.audio_output, d.image_input, d.image_output, d.batch, d.cache_write_hour, dict(d.meters)
+        )
     return AttemptDocument(
         a.provider,
         a.endpoint,

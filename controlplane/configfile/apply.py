@@ -231,6 +231,7 @@ class _Run:
             "credentials": self.steps.credential,
             "providers": self.steps.provider,
             "discounts": self.steps.discount,
+            "unit_prices": self.steps.unit_price,
             "gpu_prices": self.steps.gpu_price,
             "routes": self.steps.route,
             "keys": self.steps.key,
@@ -255,6 +256,7 @@ class _Run:
             "keys": self.steps.remove_key,
             "routes": self.steps.remove_route,
             "discounts": self.steps.remove_discount,
+            "unit_prices": self.steps.remove_unit_price,
             "gpu_prices": self.steps.remove_gpu_price,
             "providers": self.steps.remove_provider,
             "credentials": self.steps.remove_credential,
@@ -320,7 +322,7 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
             yield "providers", entry.resilience.mirror.target.provider
         yield "providers", entry.default_price.partition("/")[0]
         yield from (("teams", entry.owner), ("runbooks", entry.runbook))
-    elif kind == "discounts":
+    elif kind in ("discounts", "unit_prices"):
         yield "providers", entry.provider
     elif kind == "keys":
         yield "teams", entry.team or entry.service.partition("/")[0]

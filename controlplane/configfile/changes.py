@@ -19,6 +19,7 @@ _ONE = {
     "credentials": "credential",
     "providers": "provider",
     "discounts": "discount",
+    "unit_prices": "unit price",
     "gpu_prices": "GPU price",
     "routes": "route",
     "keys": "key",

@@ -38,6 +38,7 @@ from controlplane.configfile.document_routing import (
     RouteEntry,
     TargetEntry,
     TierEntry,
+    UnitPriceEntry,
 )
 from controlplane.configfile.document_watching import (
     AlertChannelEntry,
@@ -108,6 +109,7 @@ __all__ = [
     "TeamEntry",
     "TierEntry",
     "TwoPersonRuleEntry",
+    "UnitPriceEntry",
     "Unit",
 ]
 
@@ -283,6 +285,7 @@ class Document(msgspec.Struct, kw_only=True):
     credentials: list[CredentialEntry] = []
     providers: list[ProviderEntry] = []
     discounts: list[DiscountEntry] = []
+    unit_prices: list[UnitPriceEntry] = []
     gpu_prices: list[GpuPriceEntry] = []
     routes: list[RouteEntry] = []
     keys: list[KeyEntry] = []
@@ -322,6 +325,7 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     LikeEntry,
     ModelEntry,
     DiscountEntry,
+    UnitPriceEntry,
     GpuPriceEntry,
     RouteEntry,
     TargetEntry,

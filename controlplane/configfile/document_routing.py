@@ -141,6 +141,20 @@ class DiscountEntry(Entry, kw_only=True):
     absent: bool = False
 
 
+class UnitPriceEntry(Entry, kw_only=True):
+    """What a thousand units that are no tokens cost at a provider's model."""
+
+    provider: str
+    model: str
+    unit: str
+    quality: str = ""
+    size: str = ""
+    per_thousand: Dollars
+    valid_from: Moment | None = None
+    valid_to: Moment | None = None
+    absent: bool = False
+
+
 class GpuPriceEntry(Entry, kw_only=True):
     """What an hour of one GPU of your own costs."""
 

@@ -21,6 +21,7 @@ from apps.ownership.models import Layer, Region, Runbook, Service, Sla
 from apps.ownership.rotation_selectors import rotations_of
 from apps.ownership.selectors import teams
 from apps.prices.selectors import gpu_prices_of
+from apps.prices.units import unit_prices_of
 from apps.providers.selectors import credentials_of, discounts_of, providers_of
 from apps.publishing.managed import Comparison, Listed
 from apps.publishing.managed_models import ManagedThing
@@ -55,6 +56,7 @@ THINGS: dict[str, tuple[str, Ids]] = {
     "credentials": ("credential", _by(credentials_of)),
     "providers": ("provider", _by(providers_of)),
     "discounts": ("discount", _by(discounts_of)),
+    "unit_prices": ("unit_price", _by(unit_prices_of)),
     "gpu_prices": ("gpu_price", _by(gpu_prices_of)),
     "routes": ("route", _by(routes_of)),
     "keys": ("key", _by(keys_of)),

@@ -28,6 +28,7 @@ from apps.ownership.services import service_ensure, team_ensure
 from apps.ownership.team_deletion import team_delete
 from apps.prices.selectors import gpu_prices_of
 from apps.prices.services import gpu_price_delete, gpu_price_set
+from apps.prices.units import unit_price_delete, unit_price_set, unit_prices_of
 from apps.providers.discounts import discount_delete, discount_set
 from apps.providers.prices import model_ensure, model_like_set, prices_set
 from apps.providers.rules import EndpointSpec, PriceSpec
@@ -186,6 +187,23 @@ class Steps:
         )
         self.objects["discounts", str(row.pk)] = path
 
+    def unit_price(self, organisation: Organisation, entry: doc.UnitPriceEntry, path: str) -> None:
+        row = unit_price_set(
+            actor=self.actor,
+            organisation=organisation,
+            name=entry.name,
+            provider=provider_named(organisation, entry.provider),
+            model=entry.model,
+            unit=entry.unit,
+            quality=entry.quality,
+            size=entry.size,
+            per_thousand=entry.per_thousand,
+            valid_from=entry.valid_from,
+            valid_to=entry.valid_to,
+            reason=self.reason,
+        )
+        self.objects["unit_prices", str(row.pk)] = path
+
     def gpu_price(self, organisation: Organisation, entry: doc.GpuPriceEntry, path: str) -> None:
         gpu_price_set(
             actor=self.actor,
@@ -343,6 +361,10 @@ class Steps:
     def remove_discount(self, organisation: Organisation, name: str) -> None:
         for discount in discounts_of(organisation).filter(name=name):
             discount_delete(actor=self.actor, discount=discount, reason=self.reason)
+
+    def remove_unit_price(self, organisation: Organisation, name: str) -> None:
+        for price in unit_prices_of(organisation).filter(name=name):
+            unit_price_delete(actor=self.actor, price=price, reason=self.reason)
 
     def remove_gpu_price(self, organisation: Organisation, name: str) -> None:
         for price in gpu_prices_of(organisation).filter(name=name):

@@ -21,6 +21,7 @@ from apps.ownership.models import Runbook
 from apps.ownership.owned import holders_of
 from apps.ownership.selectors import services, teams
 from apps.prices.selectors import gpu_prices_of
+from apps.prices.units import unit_prices_of
 from apps.providers.selectors import alike_of, credentials_of, discounts_of, manual_prices_of, providers_of
 from apps.routes import choices as route_choices
 from apps.routes import selectors as routes
@@ -46,6 +47,7 @@ from controlplane.configfile.document import (
     ServiceEntry,
     TeamEntry,
     TierEntry,
+    UnitPriceEntry,
 )
 from controlplane.configfile.performance import entries_of
 from controlplane.configfile.routing import entry_of_resilience, entry_of_spec
@@ -138,6 +140,23 @@ def _discounts(organisation: Organisation, names: Names, only: str) -> list[Disc
             note=row.note,
         )
         for row in _only(discounts_of(organisation), only)
+    ]
+
+
+def _unit_prices(organisation: Organisation, names: Names, only: str) -> list[UnitPriceEntry]:
+    return [
+        UnitPriceEntry(
+            name=row.name,
+            provider=row.provider.name,
+            model=row.model,
+            unit=row.unit,
+            quality=row.quality,
+            size=row.size,
+            per_thousand=row.per_thousand,
+            valid_from=row.valid_from,
+            valid_to=row.valid_to,
+        )
+        for row in _only(unit_prices_of(organisation), only)
     ]
 
 
@@ -378,6 +397,7 @@ WRITERS: dict[str, Writer] = {
     "credentials": _credentials,
     "providers": _providers,
     "discounts": _discounts,
+    "unit_prices": _unit_prices,
     "gpu_prices": _gpu_prices,
     "routes": _routes,
     "keys": _keys,

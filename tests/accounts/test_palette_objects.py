@@ -49,6 +49,7 @@ REACHED = {
     "prices:gpu": "Prices",
     "prices:model": "Prices",
     "prices:repricing": "Prices",
+    "prices:unit": "Prices",
     "providers:detail": "Providers",
     "publishing:version": "Config versions",
     "routes:detail": "Routes",

@@ -29,6 +29,7 @@ from apps.ownership.models import Layer
 from apps.ownership.rotation_services import rotation_set
 from apps.ownership.services import service_ensure, team_ensure
 from apps.prices.services import gpu_price_set
+from apps.prices.units import unit_price_set
 from apps.providers.discounts import discount_set
 from apps.providers.models import ProviderModel
 from apps.providers.rules import EndpointSpec
@@ -131,6 +132,7 @@ def things(organisation: Organisation, actor: Actor) -> dict[str, Any]:
         "prices": ProviderModel.objects.get(provider=provider, name="large").pk,
         "models": ProviderModel.objects.get(provider=provider, name="large").pk,
         "discounts": discount_set(**given, name="deal", provider=provider, discount=500).pk,
+        "unit-prices": unit_price_set(**given, name="hd", provider=provider, model="large", unit="image", per_thousand=9).pk,
         "gpu-prices": gpu_price_set(**given, name="rack", gpu="H200", per_hour=1).pk,
         "budgets": budget_set(**given, name="wall", scope="team", scope_id=team.pk, window="day", limit_nano=10**9).pk,
         "limits": limit_set(**given, name="rpm", scope="route", scope_id=route.pk, kind="requests_per_minute", amount=9).pk,

@@ -37,6 +37,9 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     ),
     "models": ({"provider": "acme", "model": "tiny", "own": {"can": ["tools"]}}, {"own": {"window": 8000, "cannot": ["seed"]}}, "model"),
     "discounts": ({"name": "new", "provider": "acme", "model": "large", "discount": 100}, {"discount": 200}, "discount"),
+    "unit-prices": (
+        {"name": "new", "provider": "acme", "model": "large", "unit": "second", "per_thousand": 5}, {"per_thousand": 6}, "unit_price",
+    ),
     "gpu-prices": ({"name": "new", "gpu": "B200", "per_hour": 5}, {"per_hour": 6}, "gpu_price"),
     "budgets": ({"name": "new", "scope": "organisation", "window": "month", "limit_nano": 5}, {"limit_nano": 6}, "budget"),
     "limits": ({"name": "new", "scope": "organisation", "kind": "tokens_per_minute", "amount": 5}, {"amount": 6}, "limit"),

@@ -27,12 +27,12 @@ def money_seed(organisation: Organisation, names: Sequence[str], *, approver: st
 
 def prices_seed(organisation: Organisation, names: Sequence[str], *, approver: str) -> None:
     """Models with prices that were, are and will be; some without any; discounts, GPU hours and re-pricings."""
-    from apps.prices.models import GpuPrice, Repricing, RepricingLine
+    from apps.prices.models import GpuPrice, Repricing, RepricingLine, UnitPrice
     from apps.providers.models import Discount, Price, Provider, ProviderModel
 
     now = timezone.now().replace(microsecond=0)
     providers = list(Provider.objects.filter(organisation=organisation).order_by("name")[:5])
-    models, prices, discounts, hours, again = [], [], [], [], []
+    models, prices, discounts, hours, again, units = [], [], [], [], [], []
     for at, name in enumerate(names):
         provider = providers[at % len(providers)]
         model = ProviderModel(provider=provider, name=name[:200])
@@ -63,6 +63,14 @@ def prices_seed(organisation: Organisation, names: Sequence[str], *, approver: s
                 per_hour=2_490_000_000 + at, valid_from=now - timedelta(days=at), valid_to=None if at % 2 else now + timedelta(days=1),
             )
         )  # fmt: skip
+        units.append(
+            UnitPrice(
+                organisation=organisation, provider=provider, name=name[:80], model=name[:200],
+                unit=("image", "second", "web_search")[at % 3],
+                quality="hd" if at % 6 == 0 else "", size="1024x1792" if at % 3 == 0 else "", per_thousand=40_000_000_000 + at,
+                valid_from=now - timedelta(days=at), valid_to=None if at % 2 else now + timedelta(days=1),
+            )
+        )  # fmt: skip
         again.append(
             Repricing(
                 organisation=organisation, provider=provider.name if at % 2 else "", model=name[:200] if at % 3 else "",
@@ -75,6 +83,7 @@ def prices_seed(organisation: Organisation, names: Sequence[str], *, approver: s
     Price.objects.bulk_create(prices, batch_size=500)
     Discount.objects.bulk_create(discounts, batch_size=500)
     GpuPrice.objects.bulk_create(hours, batch_size=500)
+    UnitPrice.objects.bulk_create(units, batch_size=500)
     Repricing.objects.bulk_create(again, batch_size=500)
     RepricingLine.objects.bulk_create(
         RepricingLine(

@@ -55,6 +55,7 @@ providers:
         off_peak: [{start: "16:30", end: "00:30", discount: 50%}]
     priced_like: [{model: m2, like: near/m}]
 discounts: [{name: deal, provider: near, discount: 10%}]
+unit_prices: [{name: hd, provider: near, model: m, unit: image, quality: hd, per_thousand: 80}]
 gpu_prices: [{name: rack, gpu: H200, per_hour: "2.50"}]
 routes:
   - name: chat

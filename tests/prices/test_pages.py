@@ -14,7 +14,8 @@ from apps.accounts.models import Organisation, User
 from apps.accounts.services import organisation_ensure
 from apps.audit.actors import Actor
 from apps.prices import repricing, services
-from apps.prices.models import GpuPrice, Repricing
+from apps.prices.models import GpuPrice, Repricing, UnitPrice
+from apps.prices.units import unit_price_set
 from apps.providers.discounts import discount_set
 from apps.providers.models import Discount, Price, Provider, ProviderModel
 from apps.providers.prices import model_ensure, model_like_set, prices_set
@@ -36,6 +37,9 @@ def filled(organisation: Organisation, actor: Actor, local: Provider, book: Book
     prices_set(actor=actor, provider=local, model="m", prices=[rich, PriceSpec(input=1, output=1, region="eu")])
     prices_set(actor=actor, provider=local, model="free", prices=[PriceSpec(input=0, output=0)])
     discount_set(actor=actor, organisation=organisation, name="deal", provider=local, discount=1_250, note=HOSTILE)
+    unit_price_set(
+        actor=actor, organisation=organisation, name="hd", provider=local, model="m", unit="image", quality="hd", per_thousand=80 * 10**9
+    )
     services.gpu_price_set(actor=actor, organisation=organisation, name="own", gpu="NVIDIA H200", per_hour=2 * 10**9)
     services.book_take(actor=actor, reason="upgrade")
     book()
@@ -50,6 +54,8 @@ def urls() -> dict[str, str]:
         "list": "/prices/",
         "discounts": "/prices/discounts/",
         "discount_add": "/prices/discounts/new/",
+        "units": "/prices/units/",
+        "unit_add": "/prices/units/new/",
         "gpus": "/prices/gpus/",
         "gpu_add": "/prices/gpus/new/",
         "base": "/prices/base/",
@@ -58,10 +64,11 @@ def urls() -> dict[str, str]:
         "repricing_add": "/prices/repricing/new/",
     }
     model, discount = ProviderModel.objects.filter(name="m").first(), Discount.objects.first()
-    gpu, done = GpuPrice.objects.first(), Repricing.objects.first()
+    gpu, done, unit = GpuPrice.objects.first(), Repricing.objects.first(), UnitPrice.objects.first()
     found |= {"model": f"/prices/models/{model.pk}/"} if model else {}
     found |= {"discount": f"/prices/discounts/{discount.pk}/edit/"} if discount else {}
     found |= {"gpu": f"/prices/gpus/{gpu.pk}/edit/"} if gpu else {}
+    found |= {"unit": f"/prices/units/{unit.pk}/edit/"} if unit else {}
     found |= {"repricing": f"/prices/repricing/{done.pk}/"} if done else {}
     return found
 
@@ -89,6 +96,7 @@ def test_empty_pages_say_what_to_do(signed: Client, organisation: Organisation) 
     for url, says in (
         ("/prices/", "No model yet"),
         ("/prices/discounts/", "No discount yet"),
+        ("/prices/units/", "No unit price yet"),
         ("/prices/gpus/", "No GPU price yet"),
         ("/prices/base/", "Not yet"),
         ("/prices/repricing/", "Nothing was priced again"),
@@ -131,7 +139,7 @@ def test_a_model_shows_every_price_it_ever_had(signed: Client, filled: Provider)
 
 def test_lists_are_given_as_csv(signed: Client, filled: Provider) -> None:
     done = Repricing.objects.get()
-    for url in ("/prices/", "/prices/discounts/", "/prices/gpus/", "/prices/repricing/", f"/prices/repricing/{done.pk}/"):
+    for url in ("/prices/", "/prices/discounts/", "/prices/units/", "/prices/gpus/", "/prices/repricing/", f"/prices/repricing/{done.pk}/"):
         response = signed.get(f"{url}?format=csv")
         assert response["Content-Type"].startswith("text/csv"), url
         assert len(b"".join(response).splitlines()) >= 2, url  # type: ignore[arg-type]
@@ -140,10 +148,11 @@ def test_lists_are_given_as_csv(signed: Client, filled: Provider) -> None:
 def test_a_viewer_reads_and_changes_nothing(client: Client, viewer: User, filled: Provider) -> None:
     client.force_login(viewer)
     for name, url in urls().items():
-        changes = name in ("discount_add", "discount", "gpu_add", "gpu", "base_take", "repricing_add")
+        changes = name in ("discount_add", "discount", "unit_add", "unit", "gpu_add", "gpu", "base_take", "repricing_add")
         assert client.get(url).status_code == (403 if changes else 200), url
     done, discount, gpu = Repricing.objects.get(), Discount.objects.get(), GpuPrice.objects.get()
-    for url in (f"/prices/repricing/{done.pk}/withdraw/", f"/prices/discounts/{discount.pk}/remove/", f"/prices/gpus/{gpu.pk}/remove/"):
+    removals = [f"/prices/discounts/{discount.pk}/remove/", f"/prices/gpus/{gpu.pk}/remove/"]
+    for url in (f"/prices/repricing/{done.pk}/withdraw/", *removals, f"/prices/units/{UnitPrice.objects.get().pk}/remove/"):
         assert client.get(url).status_code in (403, 405)
         assert client.post(url, {"reason": "x"}).status_code == 403
     done.refresh_from_db()
@@ -161,6 +170,7 @@ def test_nothing_of_another_organisation_is_found(signed: Client, filled: Provid
     Provider.objects.update(organisation=other)
     Discount.objects.update(organisation=other)
     GpuPrice.objects.update(organisation=other)
+    UnitPrice.objects.update(organisation=other)
     Repricing.objects.update(organisation=other)
-    for name in ("model", "discount", "gpu", "repricing"):
+    for name in ("model", "discount", "unit", "gpu", "repricing"):
         assert signed.get(urls()[name]).status_code == 404, name

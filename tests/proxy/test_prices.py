@@ -96,7 +96,7 @@ def test_a_default_that_nobody_priced_and_a_circle_do_not_compile() -> None:
 
 def reserved(found: CompiledTarget, *, unbounded: str = "") -> int:
     """What an attempt at it would reserve under a hard budget."""
-    exchange = SimpleNamespace(started_us=0, input_bound=100, max_output=50, n=1, unbounded=unbounded)
+    exchange = SimpleNamespace(started_us=0, input_bound=100, max_output=50, n=1, unbounded=unbounded, extras=None)
     return _priced(cast(Any, exchange), found, None, cast(Any, SimpleNamespace(hard=True, too_many=False)))[1]
 
 

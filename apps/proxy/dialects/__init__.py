@@ -2,24 +2,29 @@
 
 ``DIALECTS`` is the register of what providers speak: a provider's ``kind`` names its dialect here and nowhere else. ``FRONTS`` is that
 of what apps may speak beside OpenAI's chat completions, ``NATIVES`` of what passes through where both speak the same, ``BACKS`` of
-formats by name, ``EMBEDDERS`` of those that have embeddings.
+formats by name, ``EMBEDDERS`` and ``RERANKERS`` of those that have embeddings and rerank.
 """
 
 from apps.proxy.dialects.anthropic import AnthropicBack, AnthropicFront, AnthropicNative
 from apps.proxy.dialects.anthropic_vertex import AnthropicVertexBack
 from apps.proxy.dialects.base import Dialect, StreamWatch
 from apps.proxy.dialects.bedrock import BedrockBack
+from apps.proxy.dialects.bedrock_embeddings import BedrockEmbeddings
 from apps.proxy.dialects.cohere import CohereBack
+from apps.proxy.dialects.cohere_embeddings import CohereEmbeddings
+from apps.proxy.dialects.cohere_rerank import CohereRerank
 from apps.proxy.dialects.completions import CompletionsFront, CompletionsNative
 from apps.proxy.dialects.gemini import GeminiArrayFront, GeminiBack, GeminiFront, GeminiNative, VertexBack
 from apps.proxy.dialects.gemini_embeddings import GeminiEmbeddings
 from apps.proxy.dialects.natives import Native
 from apps.proxy.dialects.ollama import OllamaBack
+from apps.proxy.dialects.ollama_embeddings import OllamaEmbeddings
 from apps.proxy.dialects.openai import OpenAIDialect
 from apps.proxy.dialects.responses import ResponsesBack, ResponsesFront
 from apps.proxy.dialects.responses_watch import ResponsesNative
 from apps.proxy.dialects.translated import TranslatedDialect
 from apps.proxy.dialects.translation import Back, Embedder, Front
+from apps.proxy.dialects.vertex_embeddings import VertexEmbeddings
 
 FRONTS: dict[str, Front] = {
     "anthropic": AnthropicFront(),
@@ -44,7 +49,14 @@ BACKS: dict[str, Back] = {
     "vertex": VertexBack(),
     "vertex-anthropic": AnthropicVertexBack(),
 }
-EMBEDDERS: dict[str, Embedder] = {"gemini": GeminiEmbeddings()}
+EMBEDDERS: dict[str, Embedder] = {
+    "bedrock": BedrockEmbeddings(),
+    "cohere": CohereEmbeddings(),
+    "gemini": GeminiEmbeddings(),
+    "ollama": OllamaEmbeddings(),
+    "vertex": VertexEmbeddings(),
+}
+RERANKERS: dict[str, Embedder] = {"cohere": CohereRerank()}
 DIALECTS: dict[str, Dialect] = {
     "openai": OpenAIDialect(),
     "azure": OpenAIDialect(secret_header=b"api-key: %b", forms=("key", "entra")),
@@ -61,4 +73,17 @@ DIALECTS: dict[str, Dialect] = {
     "vertex-anthropic": TranslatedDialect(BACKS["vertex-anthropic"], secret_header=b"x-goog-api-key: %b", forms=("key", "google")),
 }
 
-__all__ = ["BACKS", "DIALECTS", "EMBEDDERS", "FRONTS", "NATIVES", "Back", "Dialect", "Front", "Native", "StreamWatch", "TranslatedDialect"]
+__all__ = [
+    "BACKS",
+    "DIALECTS",
+    "EMBEDDERS",
+    "FRONTS",
+    "NATIVES",
+    "RERANKERS",
+    "Back",
+    "Dialect",
+    "Front",
+    "Native",
+    "StreamWatch",
+    "TranslatedDialect",
+]

@@ -29,6 +29,14 @@ class OutputDetails(msgspec.Struct):
     thinking_tokens: int | None = None
 
 
+class CacheCreation(msgspec.Struct):
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class ServerToolUse(msgspec.Struct):
+    web_search_requests: int | None = None
+
+
 class WireUsage(msgspec.Struct):
     """input_tokens leaves out what was read from the cache or written to it."""
 
@@ -38,6 +46,8 @@ class WireUsage(msgspec.Struct):
     cache_creation_input_tokens: int | None = None
     output_tokens_details: OutputDetails | None = None
     service_tier: Any = None
+    cache_creation: CacheCreation | None = None
+    server_tool_use: ServerToolUse | None = None
 
 
 class WireBlock(msgspec.Struct):
@@ -181,8 +191,12 @@ def tokens_of(usage: WireUsage) -> Tokens:
         cache_write=written,
         reasoning=max(0, details.thinking_tokens or 0) if details is not None else 0,
     )
-    if usage.service_tier == "batch":
-        tokens.details = TokenDetails(batch=True)
+    hour = max(0, usage.cache_creation.ephemeral_1h_input_tokens or 0) if usage.cache_creation is not None else 0
+    searches = max(0, usage.server_tool_use.web_search_requests or 0) if usage.server_tool_use is not None else 0
+    if usage.service_tier == "batch" or hour or searches:
+        tokens.details = TokenDetails(batch=usage.service_tier == "batch", cache_write_hour=hour)
+        if searches:
+            tokens.details.meters = {"web_search": searches}
     return tokens
 
 
@@ -194,6 +208,8 @@ def pivot_usage(usage: WireUsage) -> dict[str, Any]:
         "total_tokens": tokens.input + tokens.output,
         "prompt_tokens_details": {"cached_tokens": tokens.cache_read, "cache_write_tokens": tokens.cache_write},
     }
+    if tokens.details is not None and tokens.details.cache_write_hour:
+        counted["prompt_tokens_details"]["cache_write_hour_tokens"] = tokens.details.cache_write_hour
     if usage.output_tokens_details is not None:
         counted["completion_tokens_details"] = {"reasoning_tokens": tokens.reasoning}
     return counted

@@ -71,6 +71,11 @@ class Named(msgspec.Struct, rename="camel"):
     """Fields as AWS names them."""
 
 
+class CacheDetail(Named):
+    input_tokens: int | None = None
+    ttl: str | None = None
+
+
 class WireUsage(Named):
     """input_tokens leaves out what was read from the cache or written to it."""
 
@@ -78,6 +83,7 @@ class WireUsage(Named):
     output_tokens: int | None = None
     cache_read_input_tokens: int | None = None
     cache_write_input_tokens: int | None = None
+    cache_details: list[CacheDetail] | None = None
 
 
 class WireTier(Named):
@@ -176,11 +182,15 @@ def says(raw: msgspec.Raw) -> bool:
 def pivot_usage(usage: WireUsage) -> dict[str, Any]:
     read, written = max(0, usage.cache_read_input_tokens or 0), max(0, usage.cache_write_input_tokens or 0)
     prompt, completion = max(0, usage.input_tokens or 0) + read + written, max(0, usage.output_tokens or 0)
+    details = {"cached_tokens": read, "cache_write_tokens": written}
+    hour = sum(max(0, one.input_tokens or 0) for one in usage.cache_details or () if one.ttl == "1h")
+    if hour:
+        details["cache_write_hour_tokens"] = hour
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": read, "cache_write_tokens": written},
+        "prompt_tokens_details": details,
     }
 
 

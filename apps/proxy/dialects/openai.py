@@ -19,8 +19,24 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_TOKENS", "PATHS", "OpenAIDialect", "OpenAIStream", "chat_extras"]
 
-PATHS = {"chat": "/chat/completions", "embeddings": "/embeddings", "responses": "/responses", "completions": "/completions"}
-"""The last two are for what apps send in these formats, to servers that are known to speak them."""
+PATHS = {
+    "chat": "/chat/completions",
+    "embeddings": "/embeddings",
+    "responses": "/responses",
+    "completions": "/completions",
+    "rerank": "/rerank",
+    "moderations": "/moderations",
+    "images": "/images/generations",
+    "speech": "/audio/speech",
+}
+"""``responses`` and ``completions`` are for what apps send in these formats, to servers that are known to speak them."""
+FORM_PATHS = {
+    "image_edits": "/images/edits",
+    "image_variations": "/images/variations",
+    "transcriptions": "/audio/transcriptions",
+    "translations": "/audio/translations",
+}
+"""What is asked with a form: these heads end before the value of ``content-type``, which has the form's own boundary."""
 _OF_A_RESOURCE = frozenset({"/models", "/responses"})
 """At Azure, asked of the whole resource: a body names the deployment, or none is meant."""
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
@@ -50,6 +66,9 @@ class OpenAIDialect:
             shared += self.secret_header % secret + b"\r\n"
         shared += b"accept-encoding: identity\r\nuser-agent: bulkhead\r\n"
         heads = {PROBE: b"GET %b%b HTTP/1.1\r\n%b\r\n" % (base_path.encode(), self.path("/models", model, api_version), shared)}
+        for kind, path in FORM_PATHS.items():
+            below = self.path(path, model, api_version)
+            heads[kind] = b"POST %b%b HTTP/1.1\r\n%bcontent-type: " % (base_path.encode(), below, shared)
         shared += b"content-type: application/json\r\n"
         for kind, path in PATHS.items():
             heads[kind] = b"POST %b%b HTTP/1.1\r\n%bcontent-length: " % (base_path.encode(), self.path(path, model, api_version), shared)

@@ -20,10 +20,12 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class PromptDetails(msgspec.Struct):
-    """cache_write_tokens: not OpenAI's; what backs of other formats say of tokens that were written to a cache."""
+    """cache_write_tokens: not OpenAI's; what backs of other formats say of tokens that were written to a cache; cache_write_hour_tokens:
+    of those, for an hour."""
 
     cached_tokens: int | None = 0
     cache_write_tokens: int | None = 0
+    cache_write_hour_tokens: int | None = 0
     audio_tokens: int | None = 0
     image_tokens: int | None = 0
 
@@ -111,7 +113,7 @@ def tokens_of(usage: Usage, service_tier: Any = None) -> Tokens:
     if prompt is not None and prompt.cache_write_tokens:
         tokens.cache_write = prompt.cache_write_tokens
     if (
-        (prompt is not None and (prompt.audio_tokens or prompt.image_tokens))
+        (prompt is not None and (prompt.audio_tokens or prompt.image_tokens or prompt.cache_write_hour_tokens))
         or (completion is not None and (completion.audio_tokens or completion.image_tokens))
         or service_tier in ("flex", "batch")
     ):
@@ -121,6 +123,7 @@ def tokens_of(usage: Usage, service_tier: Any = None) -> Tokens:
             image_input=(prompt.image_tokens or 0) if prompt is not None else 0,
             image_output=(completion.image_tokens or 0) if completion is not None else 0,
             batch=service_tier in ("flex", "batch"),
+            cache_write_hour=(prompt.cache_write_hour_tokens or 0) if prompt is not None else 0,
         )
     return tokens
 

@@ -65,7 +65,7 @@ class ResponsesStream(EventWatch):
 
     def _end(self, response: Response, event: bytes) -> bool:
         if response.usage is not None:
-            self.tokens = tokens_of(response.usage)
+            self.tokens = tokens_of(response.usage, response.output)
         self.finished = self.has_output = True
         self.rest = event + b"\n\n"
         return False
@@ -97,7 +97,7 @@ def native_answer(body: bytes) -> Answer | None:
         return None
     if response.error is not None or response.status in ("failed", "cancelled") or response.output is None:
         return None
-    return Answer(tokens_of(response.usage) if response.usage is not None else None)
+    return Answer(tokens_of(response.usage, response.output) if response.usage is not None else None)
 
 
 class ResponsesNative:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from apps.contracts.usage import Tokens
+from apps.contracts.usage import TokenDetails, Tokens
 from apps.proxy.dialects.translation import Payload, Trouble
 from apps.proxy.dialects.wire_json import UNREADABLE, written
 
@@ -128,15 +128,39 @@ def responses_usage(usage: Any) -> Payload | None:
     }
 
 
-def tokens_of(usage: Usage) -> Tokens:
+def tokens_of(usage: Usage, output: Any = None) -> Tokens:
+    """output: the answer's items, where what the provider's own tools did is to be counted too."""
     read, written = usage.input_tokens_details, usage.output_tokens_details
-    return Tokens(
+    tokens = Tokens(
         input=max(0, usage.input_tokens),
         output=max(0, usage.output_tokens),
         cache_read=(read.cached_tokens or 0) if read is not None else 0,
         cache_write=(read.cache_write_tokens or 0) if read is not None else 0,
         reasoning=(written.reasoning_tokens or 0) if written is not None else 0,
     )
+    meters = _meters(output) if output else None
+    if meters:
+        tokens.details = TokenDetails(meters=meters)
+    return tokens
+
+
+def _meters(output: Any) -> dict[str, int]:
+    """Searches and sessions, as they are billed: a web search that only opens a page is none, a container counts once."""
+    meters: dict[str, int] = {}
+    containers = set()
+    for item in output if type(output) is list else ():
+        kind = item.get("type") if type(item) is dict else None
+        if kind == "web_search_call":
+            action = item.get("action")
+            if type(action) is not dict or action.get("type") in (None, "search"):
+                meters["web_search"] = meters.get("web_search", 0) + 1
+        elif kind == "file_search_call":
+            meters["file_search"] = meters.get("file_search", 0) + 1
+        elif kind == "code_interpreter_call":
+            containers.add(str(item.get("container_id")))
+    if containers:
+        meters["code_session"] = len(containers)
+    return meters
 
 
 def _count(holder: Any, name: str) -> int:

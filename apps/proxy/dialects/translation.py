@@ -115,13 +115,13 @@ class Front(Protocol):
 
 
 class Embedder(Protocol):
-    """Embeddings, as OpenAI's apps ask for them, at a provider of another format."""
+    """Embeddings, as OpenAI's apps ask for them, or rerank, at a provider of another format."""
 
     def request(self, payload: Payload, model: str) -> Sent:
         """Raises Unsupported where something in it cannot be said."""
 
     def answer(self, body: bytes, payload: Payload) -> Payload:
-        """A 200's body as OpenAI's list of embeddings. Raises NotAnAnswer."""
+        """A 200's body as OpenAI's list of embeddings, or as results of rerank. Raises NotAnAnswer."""
 
     def error(self, status: int, body: bytes) -> Trouble: ...
 

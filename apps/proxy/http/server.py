@@ -81,6 +81,7 @@ class ServerConnection:
         "backlog",
         "behind",
         "body",
+        "body_until",
         "broken",
         "chunked",
         "closed",
@@ -98,6 +99,7 @@ class ServerConnection:
         "limits",
         "loop",
         "measured",
+        "most",
         "outbox",
         "parser",
         "peer",
@@ -151,6 +153,8 @@ class ServerConnection:
         self.phase = _IDLE
         self.fed = 0
         self.measured = 0
+        self.most = limits.body_bytes
+        self.body_until = 0.0
         self.arrived = 0
         self.target = b""
         self.headers: dict[bytes, bytes] = {}
@@ -283,6 +287,7 @@ class ServerConnection:
                 self.fed = -1
                 self.measured = 0
                 self.deadline = now + self.limits.body_seconds + BEAT
+                self.body_until = now + self.limits.body_whole_seconds + BEAT
             if self.chunked:
                 self.repeated += size
                 if self.repeated - len(self.body) > _OVERHEAD + 8 * len(self.body):
@@ -377,12 +382,13 @@ class ServerConnection:
         elif not self.http_10:
             raise Refused("malformed_http", "The Host header is missing.")
         self.chunked = False
+        self.most = limits.upload_bytes if limits.uploads and self.target.partition(b"?")[0] in limits.uploads else limits.body_bytes
         length = headers.get(b"content-length")
         if length is not None:
             if len(length) > 20:
                 raise Refused("malformed_http", "The content-length has more than 20 digits.")
-            if int(length) > limits.body_bytes:
-                raise Refused("body_too_large", f"The body is larger than {limits.body_bytes} bytes.")
+            if int(length) > self.most:
+                raise Refused("body_too_large", f"The body is larger than {self.most} bytes.")
         elif b"transfer-encoding" in headers:
             if headers[b"transfer-encoding"].lower() != b"chunked" or self.http_10:
                 raise Refused("malformed_http", "The only transfer-encoding understood is exactly 'chunked', in HTTP/1.1.")
@@ -403,8 +409,8 @@ class ServerConnection:
             self.body += data
         else:
             body += data
-        if len(self.body) > self.limits.body_bytes:
-            raise Refused("body_too_large", f"The body is larger than {self.limits.body_bytes} bytes.")
+        if len(self.body) > self.most:
+            raise Refused("body_too_large", f"The body is larger than {self.most} bytes.")
 
     def on_message_complete(self) -> None:
         if self.upgrade:
@@ -595,7 +601,10 @@ class ServerConnection:
         if self.phase == _LINGER or (self.phase == _IDLE and self.fed <= 0):
             self._close()
         elif self.phase == _BODY:
-            if len(self.body) - self.measured >= limits.body_rate * limits.body_seconds:
+            if now > self.body_until:
+                self._refuse_now("request_timeout", f"The body was not complete within {limits.body_whole_seconds:g} seconds.")
+                self._serve()
+            elif len(self.body) - self.measured >= limits.body_rate * limits.body_seconds:
                 self.measured = len(self.body)
                 self.deadline = now + limits.body_seconds
             else:
