@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
 import secrets
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
 import msgspec
@@ -147,18 +148,13 @@ class Link:
         except (OSError, ValueError, RuntimeError) as error:  # what httpx lets through: a name that is none, a socket's own errors
             raise LinkLost(f"{name}: {error}") from None
         if answer.status_code == 200:
-            found: Answer = self._read(name, answer, kind)
-            return found
-        if 400 <= answer.status_code < 500:
-            refused = self._read(name, answer, Refused)
-            raise Rejected(refused)
-        raise LinkLost(f"{name}: answered {answer.status_code}")
-
-    def _read(self, name: str, answer: httpx.Response, kind: type[Any]) -> Any:
-        try:
-            return msgspec.json.decode(answer.content, type=kind)
-        except msgspec.DecodeError as error:
-            raise LinkLost(f"{name}: answered {answer.status_code} with what is no {kind.__name__}: {error}") from None
+            try:
+                return msgspec.json.decode(answer.content, type=kind)
+            except msgspec.DecodeError as error:
+                raise LinkLost(f"{name}: answered with what is no {kind.__name__}: {error}") from None
+        with contextlib.suppress(msgspec.DecodeError):
+            raise Rejected(msgspec.json.decode(answer.content, type=Refused))
+        raise LinkLost(f"{name}: answered {answer.status_code} by what is no control plane")
 
 
 class BackOff:

@@ -38,7 +38,7 @@ async def test_a_worker_joins_serves_and_stops_without_a_trace(tmp_path: Path) -
     async with worker(tmp_path) as w:
         await w.order(one)
         ready = await w.reported(one.replica, "ready")
-        assert ready.url.startswith("http://127.0.0.1:96") and ready.model == "simulated" and ready.engine_version == "0.11.0"
+        assert ready.url.startswith("http://127.0.0.1:2") and ready.model == "simulated" and ready.engine_version == "0.11.0"
         assert ready.starts == 1 and ready.healthy_at_ms and ready.phases.starting is not None and ready.phases.warming is not None
         answer = (await ask(ready.url)).json()
         assert answer["choices"] and answer["bulkhead_simulated"]

@@ -21,7 +21,7 @@ from apps.contracts.fleet import DesiredState, DesiredWant, Heartbeat
 from apps.contracts.fleet_facts import HostFacts
 from apps.contracts.identifiers import uuid7
 from tests.agent.test_bad_engines import offspring
-from tests.agent.worker import TOKEN, spec
+from tests.agent.worker import FIRST_PORT, TOKEN, spec
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,7 +65,7 @@ async def test_kill_nine_leaves_nothing_or_is_taken_over(tmp_path: Path) -> None
         return (report.pid or 0) if report and report.state == "ready" and len({beat.boot for beat in control.beats}) == boots else 0
 
     async with serving(control) as url:
-        await control.order(DesiredState(epoch=1, sequence=1, port_first=9_600, port_last=9_619, replicas=[one]))
+        await control.order(DesiredState(epoch=1, sequence=1, port_first=FIRST_PORT, port_last=FIRST_PORT + 49, replicas=[one]))
         processes = [agent(url, tmp_path, 600)]
         try:
             await until(lambda: ready_pid(1))
@@ -78,7 +78,7 @@ async def test_kill_nine_leaves_nothing_or_is_taken_over(tmp_path: Path) -> None
             assert ready_pid(2) == pid and len(control.workers) == 1
             second = agent(url, tmp_path, 0)
             assert await asyncio.to_thread(second.wait) == 3  # one directory, one agent
-            await control.order(DesiredState(epoch=1, sequence=2, port_first=9_600, port_last=9_619, replicas=[spec()]))
+            await control.order(DesiredState(epoch=1, sequence=2, port_first=FIRST_PORT, port_last=FIRST_PORT + 49, replicas=[spec()]))
             await until(lambda: (r := control.beats[-1].replicas) and all(x.replica != one.replica and x.state == "ready" for x in r))
             processes[1].kill()  # what this one started has nobody to wait for
             await until(lambda: not offspring(tmp_path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -26,6 +27,8 @@ from apps.contracts.fleet_facts import Failure, ReplicaReport
 from apps.contracts.identifiers import uuid7
 
 TOKEN = "bhj_" + "t" * 40
+FIRST_PORT = 20_000 + os.getpid() * 37 % 180 * 50
+"""Of fifty: other tests that run beside these have others."""
 FAST = Pace(poll=0.02, watch=0.05, settle=0.05, grace=5.0, orphan=600.0)
 HEALTH = HealthPolicy(interval_seconds=0.2, timeout_seconds=10.0, failures=2, ready_seconds=60.0, stall_seconds=1.0)
 RESTART = RestartPolicy(first_seconds=0.05, most_seconds=0.2)
@@ -82,7 +85,7 @@ class Worker:
 
     async def order(self, *specs: ReplicaSpec, **changes: Any) -> None:
         self.sequence += 1
-        state = DesiredState(epoch=1, sequence=self.sequence, port_first=9_600, port_last=9_619, replicas=list(specs))
+        state = DesiredState(epoch=1, sequence=self.sequence, port_first=FIRST_PORT, port_last=FIRST_PORT + 49, replicas=list(specs))
         await self.control.order(msgspec.structs.replace(state, **changes))
 
     async def until(self, condition: Callable[[], Any], what: str = "") -> Any:

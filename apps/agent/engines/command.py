@@ -3,7 +3,7 @@
 SGLang and llama-server come along. Further recipes stand in the TOML file that ``BULKHEAD_AGENT_RECIPES`` names::
 
     [mine]
-    command = ["/opt/mine/server", "--model", "{model_path}", "--name", "{model}", "--port", "{port}", "{arguments}"]
+    command = ["mine-server", "--model", "{model_path}", "--name", "{model}", "--port", "{port}", "{arguments}"]
     metrics = "vllm"                     # whose metric names it uses: vllm, sglang, llama-server; left out: none
     arguments = ["--context"]            # what an order may add
     bearer_variable = "MINE_API_KEY"     # by which it takes the token that it shall demand
@@ -133,7 +133,7 @@ def _recipe(name: str, found: Any) -> Recipe:
         raise ValueError(f"unknown: {', '.join(sorted(strange))}; use {', '.join(sorted(_KEYS))}")
     argv = found.get("command")
     if not isinstance(argv, list) or not argv or not all(isinstance(word, str) and word for word in argv):
-        raise ValueError('command must be a list of words: ["/opt/server", "--port", "{port}"]')
+        raise ValueError('command must be a list of words: ["server", "--port", "{port}"]')
     for word in argv:
         if odd := set(_FIELDS.findall(word)) - _KNOWN:
             raise ValueError(f"{word!r}: {{{odd.pop()}}} is not known; use {', '.join(sorted(_KNOWN))}")
