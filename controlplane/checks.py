@@ -45,6 +45,18 @@ def keys_at_rest(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
             )
 
 
+@register()
+def fleet_settings(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
+    for read, hint in (
+        (env.gpu_hour_prices, "Write it as H100=3.90, L4=0.80, *=2.50, or leave it out: then pages say hours only."),
+        (env.machines_webhook, "Give an address and a secret made by a signing tool, or leave both out: then nobody is asked for machines."),
+    ):
+        try:
+            read()
+        except env.SettingError as error:
+            yield Error(str(error), hint=hint, id="bulkhead.E040")
+
+
 @register(Tags.security)
 def secret_files_are_private(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
     directory = env.data_dir() / "secrets"

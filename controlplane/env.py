@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -131,6 +132,24 @@ def machines_webhook() -> tuple[str, str] | None:
     except ValueError as error:
         raise SettingError(f"BULKHEAD_MACHINES_WEBHOOK_SECRET: {error}") from None
     return url, signing
+
+
+def gpu_hour_prices() -> dict[str, int]:
+    """Nano-dollars of an hour of a GPU by a part of its name, ``*`` for the others: ``BULKHEAD_GPU_HOUR_PRICES``, such as
+    ``H100=3.90, L4=0.80, *=2.50``. Empty: what own GPUs cost is not known."""
+    found: dict[str, int] = {}
+    for part in read.text("BULKHEAD_GPU_HOUR_PRICES", "").split(","):
+        if not part.strip():
+            continue
+        name, _, price = part.partition("=")
+        try:
+            nano = int(Decimal(price.strip()) * 1_000_000_000)
+        except (ArithmeticError, ValueError):
+            nano = -1
+        if not name.strip() or not 0 <= nano < 10**15:
+            raise SettingError(f"BULKHEAD_GPU_HOUR_PRICES: {part.strip()!r} is not a GPU's name, =, and dollars an hour, such as H100=3.90")
+        found[name.strip()] = nano
+    return found
 
 
 def _named(name: str) -> bool:

@@ -19,6 +19,8 @@ from apps.dashboard.spend_page import (
     tabs_of,
 )
 from apps.dashboard.spend_period import PERIODS, Chosen, period_read
+from apps.fleet.waste import by_team, suggestions
+from apps.fleet.waste_selectors import gpu_uses
 from apps.prices.selectors import corrections_by
 from apps.publishing.editing import ActionView, ScopedView
 from apps.ui.csvfile import csv_response
@@ -185,12 +187,38 @@ class WasteView(SpendView):
         lines = spend_lines.lines_made(chosen.period, "route", whole, {}, {})
         context = self.frame(
             chosen=chosen,
+            gpus=self._gpus(chosen.period),
             periods=_periods(chosen),
             found=found,
             whole=whole,
             routes=sorted((line for line in lines if line.amounts.waste_nano), key=lambda line: -line.amounts.waste_nano)[:SHOWN_LINES],
         )
         return render(request, "dashboard/spend_waste.html", context)
+
+    def _tokens(self, period: Period) -> dict[str, int]:
+        """Read and written, by provider's name."""
+        rows = spend_by(self.choice.scope, period, "provider").rows
+        return {row.value: row.amounts.tokens_input + row.amounts.tokens_output for row in rows}
+
+    def _gpus(self, period: Period) -> dict[str, Any]:
+        """Own GPUs by deployment and team, and what would cost less."""
+        scope = self.choice.scope
+        uses = gpu_uses(
+            organisation=scope.organisation,
+            simulated=scope.simulated,
+            start=period.start,
+            end=period.end,
+            tokens=lambda: self._tokens(period),
+        )
+        idle = [use.idle_nano for use in uses]
+        return {
+            "uses": uses,
+            "teams": by_team(uses),
+            "suggestions": suggestions(uses)[:SHOWN_LINES],
+            "hours": sum(use.total for use in uses),
+            "idle": sum(use.hours.get("idle", 0.0) for use in uses),
+            "idle_nano": None if None in idle else sum(nano or 0 for nano in idle),
+        }
 
 
 class ForecastView(SpendView):

@@ -30,7 +30,7 @@ class Arrival(NamedTuple):
 
 def trace_read(path: Path, *, rate: int = 1, valley: float = 1.0, seed: int = 0) -> list[Arrival]:
     """In order of arrival, beginning at 0. rate: each request arrives so many times, the copies up to a second apart by chance (``seed``).
-    valley: requests are left out by chance along one wave, so that this share is left in the middle of the trace: a day in an hour.
+    valley: requests are left out by chance along one wave, so that this share is left at both ends and all in the middle: a day in an hour.
     Raises TraceError, OSError."""
     if rate < 1 or not 0 <= valley <= 1:
         raise TraceError("the rate must be 1 or more, the valley a share from 0 to 1")
@@ -54,7 +54,7 @@ def trace_read(path: Path, *, rate: int = 1, valley: float = 1.0, seed: int = 0)
 
 def _left(place: float, valley: float) -> float:
     """The share that is left at a place (0 to 1) of the trace."""
-    return valley + (1 - valley) * (1 + math.cos(2 * math.pi * place)) / 2
+    return valley + (1 - valley) * (1 - math.cos(2 * math.pi * place)) / 2
 
 
 def _azure(lines: Iterable[str]) -> Iterator[Arrival]:

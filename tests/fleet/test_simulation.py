@@ -96,7 +96,7 @@ def test_traces_are_read(tmp_path: Path) -> None:
     assert trace_read(tmp_path / "m.jsonl") == [Arrival(0.0, 6758, 500), Arrival(2.0, 1, 2)]
     assert len(trace_read(tmp_path / "a.csv", rate=5)) == 10
     many = trace_read(tmp_path / "a.csv", rate=2_000, valley=0.0)
-    assert len(many) > 1_000 and many[0].at == 0.0, "a wave of one: all at both ends"
+    assert len(many) < 1_000 and many[0].at == 0.0, "nearly nobody is left at both ends, where all of these are"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--rate", type=int, default=1, metavar="N", help="each request arrives so many times, within a second; default 1"
         )
-        parser.add_argument("--valley", type=float, default=1, metavar="SHARE", help="left of the requests in the middle; default 1: all")
+        parser.add_argument("--valley", type=float, default=1, metavar="SHARE", help="left of the requests at both ends; default 1: all")
         engine = parser.add_argument_group("one simulated replica")
         engine.add_argument("--prefill", type=float, default=8_000, metavar="TOKENS", help="read a second; default 8000")
         engine.add_argument("--itl", type=float, default=30, metavar="MS", help="between two tokens of an answer; default 30")
