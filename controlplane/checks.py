@@ -49,7 +49,7 @@ def keys_at_rest(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
 def fleet_settings(app_configs: Apps, **kwargs: Any) -> Iterable[CheckMessage]:
     for read, hint in (
         (env.gpu_hour_prices, "Write it as H100=3.90, L4=0.80, *=2.50, or leave it out: then pages say hours only."),
-        (env.machines_webhook, "Give an address and a secret made by a signing tool, or leave both out: then nobody is asked for machines."),
+        (env.machines_webhook, "Give an address and a signing secret, or leave both out: then nobody is asked for machines."),
     ):
         try:
             read()
