@@ -85,7 +85,7 @@ def most_of(
     counted += extras.input
     output = most_output * exchange.n + extras.output
     if extras.bare():
-        return price.bound(counted, output), exchange.unbounded
+        return price.bound(counted, output), ""
     why = extras.unbounded
     whole = False
     for meter in extras.meters:
