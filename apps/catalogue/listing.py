@@ -50,6 +50,7 @@ class UsedRow:
     price: PriceSpec | None = None
     routes: list[str] = field(default_factory=list)
     yours: bool = False
+    listed: ListedModel | None = None
 
     @property
     def able(self) -> list[str]:
@@ -90,7 +91,7 @@ def models_used(
     organisation: Organisation, *, query: str = "", provider: str = "", shown: str = "", able: str = ""
 ) -> QuerySet[ProviderModel]:
     """Models that routes target, or that a person priced or spoke of."""
-    found = ProviderModel.objects.filter(provider__organisation=organisation).select_related("provider", "entry")
+    found = _models(organisation)
     if query:
         found = found.filter(name__icontains=query)
     if provider:
@@ -110,6 +111,11 @@ def models_used(
     return found
 
 
+def _models(organisation: Organisation) -> QuerySet[ProviderModel]:
+    """With what ``used_rows`` looks at."""
+    return ProviderModel.objects.filter(provider__organisation=organisation).select_related("provider__listing", "entry")
+
+
 def _can(name: str) -> Q:
     """As ``facts_over`` decides: a person's word first."""
     return Q(entry__own__contains={"can": [name]}) | (
@@ -122,11 +128,10 @@ def _listed() -> QuerySet[ListedModel]:
 
 
 def used_rows(models: Sequence[ProviderModel], *, now: datetime | None = None) -> list[UsedRow]:
-    """Models with what is known of them: four queries, whatever their number. models: read with provider and entry."""
+    """Models with what is known of them: three queries, whatever their number. models: read by ``models_used``."""
     now = now or datetime.now(UTC)
     providers = {model.provider_id for model in models}
     names = {model.name for model in models}
-    read = set(Listing.objects.filter(provider__in=providers).exclude(read_at=None).values_list("provider_id", flat=True))
     listed = {(row.provider_id, row.name): row for row in ListedModel.objects.filter(provider__in=providers, name__in=names)}
     prices: dict[UUID, list[Price]] = {}
     for price in Price.objects.filter(model__in=models, retired_at=None, region=""):
@@ -136,19 +141,13 @@ def used_rows(models: Sequence[ProviderModel], *, now: datetime | None = None) -
     for model in models:
         entry, seen = getattr(model, "entry", None), listed.get((model.provider_id, model.name))
         facts = entry.facts if entry is not None else NOTHING
-        there = None if model.provider_id not in read else seen is not None and seen.gone_at is None
+        listing: Listing | None = getattr(model.provider, "listing", None)
+        there = None if listing is None or listing.read_at is None else seen is not None and seen.gone_at is None
         state = model_state(facts, listed=there, gone=seen is not None and seen.gone_at is not None, today=now.date())
         held = rules.price_in_force([price_spec(price) for price in prices_in_force(prices.get(model.pk, []))], now)
-        found.append(
-            UsedRow(
-                model,
-                facts,
-                choices.STATES[state],
-                held,
-                routes.get((model.provider_id, model.name), []),
-                entry is not None and bool(entry.own),
-            )
-        )
+        yours = entry is not None and bool(entry.own)
+        used = routes.get((model.provider_id, model.name), [])
+        found.append(UsedRow(model, facts, choices.STATES[state], held, used, yours, seen))
     return found
 
 
@@ -168,14 +167,13 @@ def routes_by_place(providers: Iterable[UUID], names: Iterable[str]) -> dict[tup
 
 def model_page(organisation: Organisation, model_id: UUID, *, now: datetime | None = None) -> ModelPage | None:
     """None: the organisation has none of that id."""
-    base = ProviderModel.objects.filter(provider__organisation=organisation).select_related("provider", "entry")
+    base = _models(organisation)
     model = base.filter(pk=model_id).first()
     if model is None:
         return None
     same = list(base.filter(name=model.name).exclude(pk=model.pk).order_by("provider__name")[:50])
     rows = used_rows([model, *same], now=now)
     entry = getattr(model, "entry", None)
-    listed = ListedModel.objects.filter(provider=model.provider_id, name=model.name).first()
     facts, sources = rows[0].facts, entry.all_sources if entry is not None else {}
     abilities = []
     for name, label in choices.LABELS.items():
@@ -193,8 +191,8 @@ def model_page(organisation: Organisation, model_id: UUID, *, now: datetime | No
         entry=entry,
         abilities=abilities,
         numbers=numbers,
-        listed=listed,
-        listing=Listing.objects.filter(provider=model.provider_id).first(),
+        listed=rows[0].listed,
+        listing=getattr(model.provider, "listing", None),
         others=rows[1:],
         notices=notices_of(organisation, provider=model.provider, model=model.name, limit=20),
     )
@@ -226,8 +224,8 @@ def models_listed(
         found = found.filter(provider__name=provider)
     used = ProviderModel.objects.filter(provider=OuterRef("provider_id"), name=OuterRef("name"))
     if seen == "new":
-        first = Listing.objects.filter(provider=OuterRef("provider_id"), read_at__gt=OuterRef("first_seen_at"))
-        found = found.filter(Exists(first), first_seen_at__gte=now - NEW, gone_at=None)
+        before = ListedModel.objects.filter(provider=OuterRef("provider_id"), first_seen_at__lt=OuterRef("first_seen_at"))
+        found = found.filter(Exists(before), first_seen_at__gte=now - NEW, gone_at=None)
     elif seen == "gone":
         found = found.exclude(gone_at=None)
     elif seen == "used":

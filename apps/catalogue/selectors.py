@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 import msgspec
+from django.db import connection
 from django.db.models import Q, QuerySet
 
 from apps.catalogue import packages
 from apps.catalogue.choices import SOURCE_LISTING
-from apps.catalogue.models import Entry, ListedModel, Listing, PackagesTaken
+from apps.catalogue.models import Entry, ListedModel, PackagesTaken
 from apps.catalogue.packages import Said
 from apps.contracts.model_facts import NOTHING, ModelFacts, facts_over, named
 from apps.providers.models import Endpoint, Provider, ProviderModel
@@ -69,15 +71,6 @@ def known_of(models: Iterable[ProviderModel]) -> dict[UUID, Said]:
     return found
 
 
-def facts_by_place(organisation: Organisation, places: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], ModelFacts]:
-    """(provider's name, model) -> what holds of it, of those of which anything is known: one query."""
-    wanted = Q(pk__in=[])
-    for provider, name in set(places):
-        wanted |= Q(model__provider__name=provider, model__name=name)
-    rows = Entry.objects.filter(wanted, model__provider__organisation=organisation).select_related("model__provider")
-    return {(row.model.provider.name, row.model.name): row.facts for row in rows}
-
-
 class Place(NamedTuple):
     """A model at a provider. listed: whether the provider's list has it, None: nobody has read it. gone: it had it once."""
 
@@ -87,20 +80,25 @@ class Place(NamedTuple):
 
 
 def places_of(organisation: Organisation, pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Place]:
-    """(provider's name, model) -> what is known of it there: three queries, whatever their number."""
-    wanted = set(pairs)
-    facts = facts_by_place(organisation, wanted)
-    providers, names = {provider for provider, _ in wanted}, {name for _, name in wanted}
-    read = set(
-        Listing.objects.filter(provider__organisation=organisation, provider__name__in=providers, partial=False)
-        .exclude(read_at=None)
-        .values_list("provider__name", flat=True)
-    )
-    rows = ListedModel.objects.filter(provider__organisation=organisation, provider__name__in=providers, name__in=names)
-    listed = {(provider, name): gone for provider, name, gone in rows.values_list("provider__name", "name", "gone_at")}
+    """(provider's name, model) -> what is known of it there: one query, whatever their number."""
+    wanted = sorted(set(pairs))
     found: dict[tuple[str, str], Place] = {}
-    for pair in wanted:
-        gone = listed.get(pair) is not None
-        there = None if pair[0] not in read else pair in listed and not gone
-        found[pair] = Place(facts.get(pair, NOTHING), there, gone)
+    with connection.cursor() as cursor:
+        cursor.execute(_PLACES, [[provider for provider, _ in wanted], [name for _, name in wanted], organisation.pk])
+        for provider, name, known, own, read, listed, gone in cursor.fetchall():
+            facts = facts_over(*(msgspec.convert(json.loads(said or "{}"), ModelFacts) for said in (own, known)))
+            found[provider, name] = Place(facts, listed and not gone if read else None, gone)
     return found
+
+
+_PLACES = """
+SELECT p.name, w.model, e.known::text, e.own::text,
+       l.read_at IS NOT NULL AND NOT l.partial, s.id IS NOT NULL, s.gone_at IS NOT NULL
+FROM unnest(%s::text[], %s::text[]) AS w (provider, model)
+JOIN providers_provider p ON p.name = w.provider
+LEFT JOIN providers_providermodel m ON m.provider_id = p.id AND m.name = w.model
+LEFT JOIN catalogue_entry e ON e.model_id = m.id
+LEFT JOIN catalogue_listing l ON l.provider_id = p.id
+LEFT JOIN catalogue_listedmodel s ON s.provider_id = p.id AND s.name = w.model
+WHERE p.organisation_id = %s
+"""

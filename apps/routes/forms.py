@@ -36,7 +36,7 @@ _TICKS = ("prefill", "reasoning", "expensive")
 NUMBER_LABELS = {
     "weight": ("Weight", "Share under “By weight”"),
     "priority": ("Priority", "Lower is tried first"),
-    "window": ("Window", "Context in tokens, 0: not known"),
+    "window": ("Window", "Context in tokens, 0: as the catalogue says"),
     "max_concurrency": ("At once", "Requests per proxy process, 0: no cap"),
 }
 SECONDS_LABELS = {

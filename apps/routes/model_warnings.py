@@ -28,7 +28,7 @@ _WORDS = {
 def model_warnings(
     organisation: Organisation, specs: Sequence[TargetSpec], *, max_output_tokens: int, today: date | None = None
 ) -> list[str]:
-    """A sentence for each target that the catalogue has something against, each target once. Three queries."""
+    """A sentence for each target that the catalogue has something against, each target once. One query."""
     today = today or datetime.now(UTC).date()
     known = places_of(organisation, [(spec.provider, spec.model) for spec in specs])
     found: list[str] = []

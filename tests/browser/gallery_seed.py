@@ -30,6 +30,7 @@ def seed(rows: int) -> None:
     from tests.browser.gallery_kept import kept_seed, people_seed, sizes_seed
     from tests.browser.gallery_keys import keys_seed
     from tests.browser.gallery_learning import learning_seed
+    from tests.browser.gallery_models import models_seed
     from tests.browser.gallery_money import money_seed
     from tests.browser.gallery_ownership import ownership_seed
     from tests.browser.seed import EMAIL, NAUGHTY, shows
@@ -72,6 +73,9 @@ def seed(rows: int) -> None:
     money_seed(odd, _distinct(odd_names), approver=EMAIL)
     money_seed(lot, [f"model-{at:04}" for at in range(min(rows, 300))], approver=EMAIL)
     money_seed(Organisation.objects.get(slug="a-little"), ["gpt-4o-mini", "claude-haiku"], approver=EMAIL)
+    models_seed(odd, _distinct(odd_names))
+    models_seed(lot, [f"model-{at:04}" for at in range(min(rows, 300))])
+    models_seed(Organisation.objects.get(slug="a-little"), ["gpt-4o-mini", "claude-haiku"])
     changes_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
     changes_seed(lot, [f"flag-{at:03}" for at in range(60)], by=EMAIL)
     changes_seed(Organisation.objects.get(slug="a-little"), ["new-answers", "east-is-down"], by=EMAIL)

@@ -54,6 +54,7 @@ providers:
         tiers: [{from_input_tokens: 1000, input: 3}]
         off_peak: [{start: "16:30", end: "00:30", discount: 50%}]
     priced_like: [{model: m2, like: near/m}]
+    models: [{model: m, window: 32000, can: [tools], cannot: [seed], deprecated: false, ends_on: "2030-01-31", note: measured}]
 discounts: [{name: deal, provider: near, discount: 10%}]
 unit_prices: [{name: hd, provider: near, model: m, unit: image, quality: hd, per_thousand: 80}]
 gpu_prices: [{name: rack, gpu: H200, per_hour: "2.50"}]

@@ -128,7 +128,7 @@ def test_a_person_without_the_role_is_refused(provider: Provider, actor: Actor) 
 
 def test_a_models_prices_come_from_the_book_at_first_sight(provider: Provider, actor: Actor) -> None:
     model = prices.model_ensure(actor=actor, provider=provider, name="gpt-4o-mini")
-    assert touched() == {("prices", f"{provider.pk}/gpt-4o-mini")}
+    assert touched() == {("prices", f"{provider.pk}/gpt-4o-mini"), ("models", f"{provider.pk}/gpt-4o-mini")}
     row = model.prices.get()
     assert (row.input, row.output, row.cache_read, row.source) == (150_000_000, 600_000_000, 75_000_000, "genai-prices")
     assert row.version.startswith("genai-prices-") and row.created_at.date().isoformat() in row.version
@@ -184,7 +184,7 @@ def test_delete_takes_prices_along_and_restore_brings_everything_back(provider: 
     touched()
     provider_id = str(provider.pk)
     services.provider_delete(actor=actor, provider=provider)
-    assert touched() == {("providers", provider_id), ("prices", object_id)}
+    assert touched() == {("providers", provider_id), ("prices", object_id), ("models", object_id)}
     assert snapshot.providers.build(None) == {} == snapshot.prices.build(None)
     with pytest.raises(ServiceError, match="restored first"):
         snapshot.prices.restore(actor=actor, object_id=object_id, fragment=old_price, reason="rollback")
