@@ -25,6 +25,7 @@ from apps.providers import choices, pricebook, rules
 from apps.providers.checks import providers_check
 from apps.providers.listing import known_price
 from apps.providers.models import Credential, Provider
+from apps.providers.presets import PRESETS
 from apps.providers.price_form import PLAIN, DollarsField
 from apps.providers.prices import prices_set
 from apps.providers.probe import Address, Listed, Tried, chat_try, models_list
@@ -39,32 +40,6 @@ SHOWN_MODELS = 200
 MOST_CHOSEN = 100
 
 
-class Preset(NamedTuple):
-    """A well-known address. ``private``: it is a server of one's own, on this host. ``kind``: its wire format."""
-
-    label: str
-    name: str
-    base_url: str
-    private: bool = False
-    kind: str = "openai"
-
-
-PRESETS: dict[str, Preset] = {
-    "openai": Preset("OpenAI", "openai", "https://api.openai.com/v1"),
-    "anthropic": Preset("Anthropic", "anthropic", choices.KINDS["anthropic"].base_url, kind="anthropic"),
-    "gemini": Preset("Google Gemini", "gemini", choices.KINDS["gemini"].base_url, kind="gemini"),
-    "azure": Preset("Azure OpenAI", "azure", choices.KINDS["azure"].base_url, kind="azure"),
-    "mistral": Preset("Mistral", "mistral", "https://api.mistral.ai/v1"),
-    "deepseek": Preset("DeepSeek", "deepseek", "https://api.deepseek.com/v1"),
-    "xai": Preset("xAI", "xai", "https://api.x.ai/v1"),
-    "groq": Preset("Groq", "groq", "https://api.groq.com/openai/v1"),
-    "together": Preset("Together AI", "together", "https://api.together.xyz/v1"),
-    "fireworks": Preset("Fireworks", "fireworks", "https://api.fireworks.ai/inference/v1"),
-    "openrouter": Preset("OpenRouter", "openrouter", "https://openrouter.ai/api/v1"),
-    "ollama": Preset("Ollama on this host", "ollama", "http://127.0.0.1:11434/v1", private=True),
-    "vllm": Preset("vLLM on this host", "vllm", "http://127.0.0.1:8000/v1", private=True),
-    "custom": Preset("Another address", "", ""),
-}
 FIRST_KEY = "my-app"
 """What the first key of an organisation is called, unless somebody says otherwise."""
 PER_MODEL, ONE_ROUTE, NO_ROUTE = "each", "one", "none"
@@ -99,11 +74,19 @@ class ConnectForm(forms.Form):
         help_text="With the API's version path; it usually ends in /v1.",
         widget=forms.TextInput(attrs={**PLAIN, "inputmode": "url"}),
     )
+    api_version = forms.CharField(
+        label="API version",
+        required=False,
+        max_length=300,
+        help_text="Only of Azure OpenAI by deployment, such as 2024-10-21.",
+        widget=forms.TextInput(attrs=PLAIN),
+    )
     secret = forms.CharField(
         label="Key",
         required=False,
-        max_length=9000,
-        help_text="The provider's API key. Kept encrypted; empty for a server that asks for none.",
+        max_length=16_384,
+        help_text="The provider's API key; as JSON, a service account's key file, an AWS access key or an Entra application. "
+        "Kept encrypted; empty for a server that asks for none.",
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}, render_value=True),
     )
     allow_private_addresses = forms.BooleanField(
@@ -202,7 +185,9 @@ class ConnectForm(forms.Form):
         secret = data.get("secret", "").strip()
         if secret:
             rules.check_credential(secret)
-        return Address(base_url=base_url, secret=secret, kind=rules.check_kind(data.get("kind", "openai")), allow_private=allowed)
+        kind = rules.check_kind(data.get("kind", "openai"))
+        version = rules.check_api_version(kind, data.get("api_version", "").strip(), "api_version")
+        return Address(base_url=base_url, secret=secret, kind=kind, allow_private=allowed, api_version=version)
 
 
 class ConnectView(IssuingView):
@@ -243,6 +228,7 @@ class ConnectView(IssuingView):
             "base_url": chosen.base_url,
             "allow_private_addresses": chosen.private,
             "kind": chosen.kind,
+            "api_version": chosen.api_version,
             "routes": PER_MODEL,
             "key_name": FIRST_KEY if self._may_create_key and not keys_of(self.choice.organisation).exists() else "",
         }
@@ -266,6 +252,7 @@ class ConnectView(IssuingView):
         """The preset's address; what a person changed by hand is replaced, because they asked for it."""
         preset = PRESETS.get(data.get("preset", ""), PRESETS["custom"])
         data["name"], data["base_url"], data["found"], data["kind"] = preset.name, preset.base_url, "", preset.kind
+        data["api_version"] = preset.api_version
         data.setlist("model", [])
         if preset.private:
             data["allow_private_addresses"] = "on"
@@ -312,7 +299,7 @@ class ConnectView(IssuingView):
             organisation=organisation,
             name=name,
             kind=given["kind"],
-            endpoints=[EndpointSpec("default", given["base_url"].strip(), credential=credential)],
+            endpoints=[EndpointSpec("default", given["base_url"].strip(), credential=credential, api_version=given["api_version"].strip())],
             simulated=organisation.simulated,
             allow_private_addresses=given["allow_private_addresses"],
             reason=self.reason,
@@ -403,6 +390,7 @@ class ConnectView(IssuingView):
             "shown_models": SHOWN_MODELS,
             "may_create_key": self._may_create_key,
             "example": (rules.EXAMPLE_INPUT, rules.EXAMPLE_OUTPUT),
+            "note": PRESETS[chosen].note if (chosen := str(form["preset"].value())) in PRESETS else "",
             "real_url": f"{reverse('providers:connect')}?org={real.slug}" if real else "",
             "real_action": f"Connect it in {real.name}" if real else "",
         }

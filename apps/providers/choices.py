@@ -114,6 +114,19 @@ BREAKER_CLOSED = Status("closed", "Breaker closed", "good")
 BREAKER_UNKNOWN = Status("unknown", "No proxy heard", "unknown", hint="No proxy runs that could say how its breaker stands.")
 """Of a target that no proxy names, where proxies are heard and where none is."""
 
+CREDENTIAL_STATES: dict[str, Status] = {
+    state.value: state
+    for state in (
+        Status("token", "Token held", "good", hint="Proxies have an access token, and renew it before it ends."),
+        Status("waiting", "Waiting for a token", "unknown", "clock", hint="A proxy has just asked for its first access token."),
+        Status("resting_model", "Resting for a model", "warn", "clock", hint="The provider refused it for a model; other models use it."),
+        Status("old_token", "Token not renewed", "warn", hint="The old token serves until it ends."),
+        Status("resting", "Refused, resting", "bad", "keys", hint="The provider refused it. It is tried again after its rest."),
+        Status("no_token", "No token", "bad", "keys", hint="There is no access token: requests cannot use it."),
+    )
+}
+"""What proxies say of an endpoint's credential (``apps.contracts.reports.CREDENTIAL_STATES``)."""
+
 CHECK_STATES: dict[str, Status] = {
     state.value: state
     for state in (

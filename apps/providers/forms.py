@@ -11,9 +11,11 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
+from apps.audit.errors import ServiceError
+from apps.contracts.limits import AmountError, amount_read
 from apps.providers import choices, pricebook, rules
 from apps.providers.price_form import PLAIN
-from apps.providers.rules import EndpointSpec
+from apps.providers.rules import EndpointSpec, PoolSpec
 
 MOST_ENDPOINTS = 20
 
@@ -68,6 +70,21 @@ class ProviderForm(forms.Form):
             "credential": forms.ChoiceField(
                 label="Credential", required=False, choices=[("", "None: it asks for none"), *((name, name) for name in credentials)]
             ),
+            "credentials": forms.CharField(
+                label="Several credentials",
+                required=False,
+                max_length=4_000,
+                help_text="Instead of one: their names, one a line, used in turn. Limits of its own behind a name: "
+                "openai-2 requests_per_minute=600 tokens_per_minute=90000 concurrent_requests=20",
+                widget=forms.Textarea(attrs={**PLAIN, "rows": 2}),
+            ),
+            "api_version": forms.CharField(
+                label="API version",
+                required=False,
+                max_length=300,
+                help_text="Only of Azure OpenAI by deployment, such as 2024-10-21.",
+                widget=forms.TextInput(attrs=PLAIN),
+            ),
             "region": forms.CharField(label="Region", required=False, max_length=300, widget=forms.TextInput(attrs=PLAIN)),
             "max_connections": forms.IntegerField(
                 label="Connections", min_value=1, max_value=rules.MAX_CONNECTIONS, help_text="Most of one proxy process."
@@ -84,7 +101,7 @@ class ProviderForm(forms.Form):
         defaults = EndpointSpec(name="default" if at == 0 else f"endpoint-{at + 1}", base_url="")
         for name, field in fields.items():
             key = f"endpoints[{at}].{name}"
-            field.initial = self.initial.get(key, getattr(defaults, name))
+            field.initial = self.initial.get(key, "" if name == "credentials" else getattr(defaults, name))
             self.fields[key] = field
 
     @property
@@ -100,10 +117,37 @@ class ProviderForm(forms.Form):
     @property
     def endpoints(self) -> list[EndpointSpec]:
         """What was typed, checked by the services."""
-        return [
-            EndpointSpec(**{name: self.cleaned_data.get(f"endpoints[{at}].{name}", "") for name in EndpointSpec._fields})
-            for at in range(self.endpoint_count)
-        ]
+        found = []
+        for at in range(self.endpoint_count):
+            given = {name: self.cleaned_data.get(f"endpoints[{at}].{name}", "") for name in EndpointSpec._fields}
+            given["credentials"] = pool_read(given["credentials"], f"endpoints[{at}].credentials")
+            if given["credentials"]:
+                given["credential"] = given["credentials"][0].name
+            found.append(EndpointSpec(**given))
+        return found
+
+
+def pool_read(text: str, field: str) -> tuple[PoolSpec, ...]:
+    """Credentials as a person writes them, one a line. Raises ServiceError."""
+    found = []
+    for line in filter(None, (line.split() for line in text.splitlines())):
+        limits: dict[str, int] = {}
+        for part in line[1:]:
+            name, _, amount = part.partition("=")
+            if name not in PoolSpec._fields[1:]:
+                raise ServiceError(f"{part[:60]!r} is no limit: write {', '.join(f'{each}=600' for each in PoolSpec._fields[1:])}", field)
+            try:
+                limits[name] = amount_read(amount)
+            except AmountError as error:
+                raise ServiceError(str(error), field) from None
+        found.append(PoolSpec(line[0], **limits))
+    return tuple(found)
+
+
+def pool_written(pool: tuple[PoolSpec, ...]) -> str:
+    """The same as text."""
+    words = ([member.name, *(f"{k}={v}" for k, v in member._asdict().items() if k != "name" and v is not None)] for member in pool)
+    return "\n".join(" ".join(line) for line in words)
 
 
 def provider_initial(specs: list[EndpointSpec]) -> dict[str, Any]:
@@ -111,6 +155,7 @@ def provider_initial(specs: list[EndpointSpec]) -> dict[str, Any]:
     values: dict[str, Any] = {"endpoint_count": max(len(specs), 1)}
     for at, spec in enumerate(specs):
         values |= {f"endpoints[{at}].{name}": value for name, value in spec._asdict().items()}
+        values[f"endpoints[{at}].credentials"] = pool_written(spec.credentials)
     return values
 
 
@@ -146,9 +191,11 @@ class CredentialForm(forms.Form):
     )
     secret = forms.CharField(
         label="Secret",
-        max_length=9000,
+        max_length=16_384,
         strip=True,
-        help_text="The provider's API key. Kept encrypted, and never shown again but for its last four characters.",
+        help_text="The provider's API key; or as JSON, whole: a Google service account's key file, an AWS access key "
+        "(type aws, access_key_id, secret_access_key, region) or an Entra application (tenant_id, client_id, client_secret). "
+        "Kept encrypted, and never shown again but for the last four characters.",
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}, render_value=True),
     )
 

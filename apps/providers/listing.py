@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, JSONObject
 
 from apps.audit.models import AuditEvent
 from apps.audit.selectors import events_about
+from apps.contracts.credentials import FORMS
+from apps.contracts.limits import MEASURES, LimitKind
 from apps.contracts.money import dollars_text
 from apps.providers import choices, pricebook, rules
-from apps.providers.models import Credential, Endpoint, Price, Provider, ProviderCheck, ProviderModel
+from apps.providers.live import LiveCredential
+from apps.providers.models import Credential, Endpoint, PooledCredential, Price, Provider, ProviderCheck, ProviderModel
 from apps.providers.prices import list_of, price_id
 from apps.providers.rules import PriceSpec
 from apps.providers.selectors import price_spec, prices_in_force
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from apps.accounts.models import Organisation
 
 MOST_HISTORY = 100
+POOL_LIMITS: tuple[LimitKind, ...] = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
+"""Limits that a credential of a pool may have, as its columns are named."""
 
 
 def check_now(state: str, checked_at: datetime, *, now: datetime) -> str:
@@ -102,9 +108,45 @@ def provider_of(organisation: Organisation, provider_id: UUID) -> Provider | Non
 
 
 def endpoints_of(organisation: Organisation, provider_id: UUID) -> list[Endpoint]:
-    """A provider's endpoints in order, with the provider itself, credentials and checks: one query."""
+    """A provider's endpoints in order, with the provider itself, credentials and checks: one query. ``pooled``: as ``credential_rows``
+    reads it."""
     found = Endpoint.objects.filter(provider__organisation=organisation, provider_id=provider_id)
+    fields = {"id": "credential_id", "name": "credential__name", "last_four": "credential__last_four", "source": "credential__source"}
+    pool = PooledCredential.objects.filter(endpoint=OuterRef("pk")).order_by("position")
+    rows = pool.values(row=JSONObject(**fields, form="credential__form", **{kind: kind for kind in POOL_LIMITS}))
+    found = found.annotate(pooled=ArraySubquery(rows))
     return list(found.select_related("provider", "credential", "check_state").order_by("position"))
+
+
+class CredentialRow(NamedTuple):
+    """One of an endpoint's credentials. form: in words, empty for a key. limits: in words; empty: none. live: what proxies say of it."""
+
+    name: str
+    last_four: str
+    source: str
+    form: str
+    limits: str
+    live: LiveCredential | None
+
+
+def credential_rows(endpoint: Endpoint, live: Mapping[tuple[str, str], LiveCredential]) -> list[CredentialRow]:
+    """The credentials of an endpoint that ``endpoints_of`` gave, in order."""
+    rows: list[Mapping[str, Any]] = getattr(endpoint, "pooled", [])
+    only = endpoint.credential
+    if not rows and only is not None:
+        rows = [{"id": str(only.pk), "name": only.name, "last_four": only.last_four, "source": only.source, "form": only.form}]
+    return [
+        CredentialRow(
+            row["name"],
+            row["last_four"],
+            row["source"],
+            "" if row["form"] == "key" else FORMS.get(row["form"], row["form"]),
+            ", ".join(f"{row[kind]:,} {MEASURES[kind].words}" for kind in POOL_LIMITS if row.get(kind) is not None),
+            # a proxy knows the only credential of an endpoint by its id alone
+            live.get((endpoint.name, row["name"])) or live.get((endpoint.name, row["id"])),
+        )
+        for row in rows
+    ]
 
 
 def endpoint_status(endpoint: Endpoint, *, now: datetime | None = None) -> Status:
@@ -219,6 +261,7 @@ def check_history(provider: Provider, *, limit: int = MOST_HISTORY) -> list[Entr
         if event.kind in choices.TARGET_EVENTS:
             title, state = choices.TARGET_EVENTS[event.kind]
             said = f"HTTP {data['status']} of {data.get('target', '')}" if data.get("status") else str(data.get("target", ""))
+            said += f", credential {data['credential']}" if data.get("credential") else ""
             entries.append(Entry(at=event.at, title=title, text=said, tone=state.tone, icon=state.icon_name))
             continue
         after = choices.CHECK_STATES.get(str(data.get("to")), choices.PROVIDER_STATES["unchecked"])

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from apps.contracts.reports import STATES, Place, TargetReport, place_of, targets_in
-from apps.providers.choices import BREAKER_STATES
+from apps.contracts.reports import CREDENTIAL_STATES as REPORTED
+from apps.contracts.reports import STATES, Place, TargetReport, credentials_in, place_of, targets_in
+from apps.providers.choices import BREAKER_STATES, CREDENTIAL_STATES
 from apps.ui.status import Status
 
 if TYPE_CHECKING:
@@ -65,6 +66,39 @@ def live_targets(organisation: Organisation, details: Sequence[Mapping[str, Any]
         if place is not None and place.organisation == own:
             found.append(_worst(place, reports, len(details)))
     return sorted(found, key=lambda target: (-_rank(target.state), target.label))
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCredential:
+    """How a credential of an endpoint stands: the worst that a proxy says. until: its rest's or its token's end."""
+
+    endpoint: str
+    name: str
+    state: str
+    until: datetime | None
+    text: str
+
+    @property
+    def status(self) -> Status:
+        """For pages."""
+        return CREDENTIAL_STATES[self.state]
+
+
+def live_credentials(
+    organisation: Organisation, provider: str, details: Sequence[Mapping[str, Any]]
+) -> dict[tuple[str, str], LiveCredential]:
+    """What proxies say of a provider's credentials, by (endpoint, credential)."""
+    worst: dict[tuple[str, str], LiveCredential] = {}
+    before = f"{organisation.pk}/{provider}/"
+    for report in (report for detail in details for report in credentials_in(detail)):
+        if not report.key.startswith(before):
+            continue
+        at = (report.key.removeprefix(before), report.name)
+        known = worst.get(at)
+        if known is None or REPORTED.index(report.state) > REPORTED.index(known.state):
+            until = moment(report.until_ms) if report.until_ms else None
+            worst[at] = LiveCredential(at[0], at[1], report.state, until, report.text)
+    return worst
 
 
 def at_place(targets: Iterable[LiveTarget], *, provider: str, model: str, endpoint: str = "") -> LiveTarget | None:

@@ -13,7 +13,7 @@ from django.shortcuts import render
 from django.urls import reverse
 
 from apps.providers import choices, listing, tables
-from apps.providers.live import live_targets
+from apps.providers.live import live_credentials, live_targets
 from apps.providers.models import Provider
 from apps.publishing.editing import ScopedView
 from apps.publishing.selectors import fleet_status_of
@@ -129,12 +129,16 @@ class DetailView(ProviderView):
             ).rows
         heard = [proxy["detail"] for proxy in fleet_status_of(request)["proxies"]]
         troubled = [target for target in live_targets(self.choice.organisation, heard) if target.place.provider == provider.name]
+        credentials = live_credentials(self.choice.organisation, provider.name, heard)
         context = self.frame(
             provider,
             row=row,
             status=worst([row.status, *(target.status for target in troubled)]) if provider.enabled else row.status,
             troubled=troubled,
-            endpoints=[(endpoint, listing.endpoint_status(endpoint, now=now)) for endpoint in endpoints],
+            endpoints=[
+                (endpoint, listing.endpoint_status(endpoint, now=now), listing.credential_rows(endpoint, credentials))
+                for endpoint in endpoints
+            ],
             series=series,
             plot=plots.traffic(series) if series.totals.requests else None,
             targets=targets,

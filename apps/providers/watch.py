@@ -37,6 +37,7 @@ class _Happening(NamedTuple):
     at: datetime
     kind: str
     status: int
+    credential: str = ""
 
 
 @transaction.atomic
@@ -56,7 +57,8 @@ def targets_watch(*, now: datetime | None = None) -> int:
                 open_since[target.key] = min(since, open_since.get(target.key, since))
         for event in events_in(detail):
             if event.kind in _KINDS:
-                happened.setdefault(event.key, []).append(_Happening(moment(event.at_ms), _KINDS[event.kind], event.status))
+                new = _Happening(moment(event.at_ms), _KINDS[event.kind], event.status, event.credential)
+                happened.setdefault(event.key, []).append(new)
     known = _recorded(now)
     unended = {key for key, latest in known.items() if OPENED_EVENT in latest and _state(latest) == OPENED_EVENT}
     keys = open_since.keys() | happened.keys() | unended
@@ -73,16 +75,17 @@ def targets_watch(*, now: datetime | None = None) -> int:
 
 
 def _news(happened: list[_Happening], known: Mapping[str, datetime], open_since: datetime | None, now: datetime) -> list[_Happening]:
-    """What is to be recorded of one target, in order. known: kind -> when it was recorded last."""
+    """What is to be recorded of one target, in order. known: kind (with a credential's name behind it) -> when it was recorded last."""
     found = []
     state = _state(known)
     last = max((known[kind] for kind in (OPENED_EVENT, CLOSED_EVENT) if kind in known), default=None)
-    refused = known.get(REFUSED_EVENT)
+    refused = dict(known)
     for event in sorted(happened):
         if event.kind == REFUSED_EVENT:
-            if refused is None or event.at - refused >= REFUSED_AGAIN:
+            before = refused.get(REFUSED_EVENT + event.credential)
+            if before is None or event.at - before >= REFUSED_AGAIN:
                 found.append(event)
-                refused = event.at
+                refused[REFUSED_EVENT + event.credential] = event.at
         elif last is not None and event.at <= last + (SKEW if event.kind == OPENED_EVENT else timedelta()):
             continue  # it is recorded, or it is another proxy's word for the same
         elif event.kind == OPENED_EVENT and state != OPENED_EVENT:
@@ -109,11 +112,11 @@ def _state(known: Mapping[str, datetime]) -> str:
 
 
 def _recorded(now: datetime) -> dict[str, dict[str, datetime]]:
-    """Target's key -> kind -> when it was recorded last."""
+    """Target's key -> kind, with the credential's name where it is one of several -> when it was recorded last."""
     found: dict[str, dict[str, datetime]] = {}
     rows = Event.objects.filter(at__gte=now - REMEMBERED, subject_kind="provider", kind__in=_KINDS.values())
-    for kind, at, place in rows.order_by("at").values_list("kind", "at", "data__place"):
-        found.setdefault(str(place), {})[kind] = at
+    for kind, at, place, credential in rows.order_by("at").values_list("kind", "at", "data__place", "data__credential"):
+        found.setdefault(str(place), {})[f"{kind}{credential or ''}"] = at
     return found
 
 
@@ -143,4 +146,6 @@ def _record(provider: Provider, place: Place, key: str, new: _Happening) -> None
     }
     if new.status:
         data["status"] = new.status
+    if new.credential:
+        data["credential"] = new.credential
     event_record(kind=new.kind, subject_kind="provider", subject_id=provider.pk, subject_name=provider.name, at=new.at, data=data)

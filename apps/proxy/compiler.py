@@ -48,10 +48,10 @@ __all__ = ["CompileError", "Unseal", "compile_config"]
 
 Unseal = Callable[[str], bytes]
 
-CHECKED = b"checked-by-the-proxy"
-"""Instead of a secret, in the control plane."""
 _OF_TARGETS = frozenset({"providers", "credentials", "prices", "discounts", "models", "unit_prices"})
 """Sections that targets are made of, beside their routes."""
+CHECKED = b"checked-by-the-proxy"
+"""Instead of a secret, in the control plane."""
 _HEADER_SAFE = re.compile(rb"^[\x21-\x7e]+$")
 
 
@@ -223,8 +223,8 @@ class _Targets:
             if not re.fullmatch(r"[\x21-\x7e]*", endpoint.base_url):
                 raise CompileError("providers", provider.id, "base_url", "only printable ASCII, percent-encode the rest")
             killed = "its provider is disabled" if not provider.enabled else ""
-            secret, lending = self._credentials(provider, endpoint)
             facts = self._facts(provider, target.model)
+            secret, lending = self._credentials(provider, endpoint)
             found = CompiledTarget(target, provider, endpoint, secret, killed, facts, lending)
             self._done[cache_key] = found
         strategy = route.resilience.strategy if route.switch is None else "priority"
@@ -289,7 +289,7 @@ class _Targets:
                 message = f"a provider of the kind {provider.kind!r} takes no {FORMS[credential.form]}"
                 raise CompileError("providers", provider.id, f"endpoints.{endpoint.name}.credential", message)
             limits = tuple(_limits_of(provider, endpoint, member))
-            found.append(Lent(member.id, member.name or member.id, credential, credential_line(dialect.secret_header, credential), limits))
+            found.append(Lent(member.id, member.name, credential, credential_line(dialect.secret_header, credential), limits))
         only = found[0]
         if len(found) == 1 and not only.limits and isinstance(only.credential, Key):
             return only.credential.text.encode("ascii"), None

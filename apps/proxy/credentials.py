@@ -40,7 +40,8 @@ SPARED = Verdict("credential", False)
 
 
 class Lent(NamedTuple):
-    """One credential as the compiler has it. line: the header of a key, with its line's end; empty where it has to be made."""
+    """One credential as the compiler has it. name: empty where it is its endpoint's only one. line: the header of a key, with its line's
+    end; empty where it has to be made."""
 
     id: str
     name: str
@@ -130,7 +131,7 @@ class Held:
 
     def told(self, now: float, wall_ms: int) -> dict[str, Any] | None:
         """What people should know of it; None: nothing."""
-        found: dict[str, Any] = {"key": self.pool.lending.key, "name": self.lent.name}
+        found: dict[str, Any] = {"key": self.pool.lending.key, "name": self.lent.name or self.lent.id}
         token, until = self.token, self.rest.until
         resting = [model for model, rest in self.rests.items() if now < rest.until]
         if token is not None and not token.good(now):

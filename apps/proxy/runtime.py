@@ -27,6 +27,7 @@ from apps.contracts.tokens import SECRET_PRESENT, SECRET_REPLACED
 from apps.proxy.capture_table import capture_table
 from apps.proxy.context import family_bytes_per_token
 from apps.proxy.dialects import DIALECTS, Dialect
+from apps.proxy.dialects.openai_plain import STRICT_HOSTS
 from apps.proxy.lacks import Lacks
 from apps.proxy.limits_table import limit_table
 from apps.proxy.relief import Reliefs
@@ -107,6 +108,7 @@ class CompiledTarget:
         "seat",
         "simulated",
         "state",
+        "strict",
         "total",
         "translates",
         "variant",
@@ -144,6 +146,8 @@ class CompiledTarget:
         self.region = endpoint.region
         self.model = target.model
         self.simulated = provider.simulated
+        self.strict = host.endswith(STRICT_HOSTS)
+        """Its server refuses fields that it does not know."""
         self.killed = killed
         """Why this target is out, by flag or by its provider being disabled; empty when it is in."""
         self.label = f"{provider.name}/{endpoint.name}/{target.model}"

@@ -310,6 +310,7 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
     """What an entry refers to, as (list's name, entry's name)."""
     if kind == "providers":
         yield from (("credentials", endpoint.credential) for endpoint in entry.endpoints)
+        yield from (("credentials", member.name) for endpoint in entry.endpoints for member in endpoint.credentials)
         yield "teams", entry.owner
     elif kind == "regions":
         yield from (("layers", owner.layer) for owner in entry.owners)

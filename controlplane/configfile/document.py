@@ -32,6 +32,7 @@ from controlplane.configfile.document_routing import (
     MirrorEntry,
     ModelEntry,
     OffPeakEntry,
+    PooledEntry,
     PriceEntry,
     ProviderEntry,
     ResilienceEntry,
@@ -92,6 +93,7 @@ __all__ = [
     "NotificationPolicyEntry",
     "OffPeakEntry",
     "PerformanceEntry",
+    "PooledEntry",
     "PriceEntry",
     "ProviderEntry",
     "RedactionEntry",
@@ -109,8 +111,8 @@ __all__ = [
     "TeamEntry",
     "TierEntry",
     "TwoPersonRuleEntry",
-    "UnitPriceEntry",
     "Unit",
+    "UnitPriceEntry",
 ]
 
 
@@ -319,6 +321,7 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     CredentialEntry,
     ProviderEntry,
     EndpointEntry,
+    PooledEntry,
     PriceEntry,
     TierEntry,
     OffPeakEntry,

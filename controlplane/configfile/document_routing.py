@@ -16,8 +16,17 @@ class CredentialEntry(Entry, kw_only=True):
     absent: bool = False
 
 
+class PooledEntry(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One of several credentials of an endpoint, by name, with limits of its own."""
+
+    name: str
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+
+
 class EndpointEntry(msgspec.Struct, kw_only=True):
-    """One address of a provider."""
+    """One address of a provider. credentials: several, used in turn, instead of ``credential``."""
 
     name: str = "default"
     base_url: str
@@ -26,6 +35,8 @@ class EndpointEntry(msgspec.Struct, kw_only=True):
     max_connections: int = 4096
     verify_tls: bool = True
     ca_file: str = ""
+    credentials: list[PooledEntry] = []
+    api_version: str = ""
 
 
 class TierEntry(msgspec.Struct, kw_only=True):

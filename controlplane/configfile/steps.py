@@ -31,7 +31,7 @@ from apps.prices.services import gpu_price_delete, gpu_price_set
 from apps.prices.units import unit_price_delete, unit_price_set, unit_prices_of
 from apps.providers.discounts import discount_delete, discount_set
 from apps.providers.prices import model_ensure, model_like_set, prices_set
-from apps.providers.rules import EndpointSpec, PriceSpec
+from apps.providers.rules import EndpointSpec, PoolSpec, PriceSpec
 from apps.providers.selectors import credentials_of, discounts_of, model_named, provider_named, providers_of
 from apps.providers.services import credential_delete, credential_set, provider_delete, provider_ensure
 from apps.routes.selectors import routes_of
@@ -143,7 +143,7 @@ class Steps:
             organisation=organisation,
             name=entry.name,
             kind=entry.kind,
-            endpoints=[EndpointSpec(**msgspec.structs.asdict(endpoint)) for endpoint in entry.endpoints],
+            endpoints=[_endpoint_spec(endpoint) for endpoint in entry.endpoints],
             simulated=entry.simulated,
             enabled=entry.enabled,
             allow_private_addresses=entry.allow_private_addresses,
@@ -393,6 +393,12 @@ def _facts(entry: doc.ModelEntry) -> ModelFacts:
         deprecated=entry.deprecated,
         ends_on=entry.ends_on,
     )
+
+
+def _endpoint_spec(entry: doc.EndpointEntry) -> EndpointSpec:
+    said = msgspec.structs.asdict(entry)
+    said["credentials"] = tuple(PoolSpec(**msgspec.structs.asdict(member)) for member in entry.credentials)
+    return EndpointSpec(**said)
 
 
 def _price_spec(entry: doc.PriceEntry) -> PriceSpec:

@@ -23,6 +23,7 @@ from apps.ownership.selectors import services, teams
 from apps.prices.selectors import gpu_prices_of
 from apps.prices.units import unit_prices_of
 from apps.providers.selectors import alike_of, credentials_of, discounts_of, manual_prices_of, providers_of
+from apps.providers.services import pool_of
 from apps.routes import choices as route_choices
 from apps.routes import selectors as routes
 from controlplane.configfile import changing, key_templates, ownership, samples, telling, views, watching
@@ -41,6 +42,7 @@ from controlplane.configfile.document import (
     LimitEntry,
     ModelEntry,
     OffPeakEntry,
+    PooledEntry,
     PriceEntry,
     ProviderEntry,
     RouteEntry,
@@ -317,10 +319,12 @@ def _providers(organisation: Organisation, names: Names, only: str) -> list[Prov
                         name=endpoint.name,
                         base_url=endpoint.base_url,
                         region=endpoint.region,
-                        credential=endpoint.credential.name if endpoint.credential else "",
+                        credential=endpoint.credential.name if endpoint.credential and not endpoint.pool.all() else "",
                         max_connections=endpoint.max_connections,
                         verify_tls=endpoint.verify_tls,
                         ca_file=endpoint.ca_file,
+                        credentials=[PooledEntry(**member._asdict()) for member in pool_of(endpoint)],
+                        api_version=endpoint.api_version,
                     )
                     for endpoint in sorted(row.endpoints.all(), key=lambda endpoint: endpoint.position)
                 ],

@@ -1,11 +1,12 @@
 """Deployments of ``model_list`` -> providers, credentials and prices: one provider for each address and credential that is used.
 
-A deployment's prefix says who serves it. Brought over is whatever answers in OpenAI's format: that is what the proxy speaks.
+A deployment's prefix says who serves it, and in which format. Clouds' many parameters are read by ``clouds``.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, NamedTuple
@@ -13,27 +14,31 @@ from urllib.parse import urlsplit
 
 from apps.contracts.addresses import host_refusal
 from controlplane.configfile.document import KEPT, CredentialEntry, EndpointEntry, PriceEntry, ProviderEntry
+from controlplane.litellm.clouds import PREFIXES, NoPlace, azure_account, azure_version, cloud
 from controlplane.litellm.notes import Notes
 from controlplane.litellm.reading import Config, number, reference_of, slug
 
 
 class Vendor(NamedTuple):
     """base_url: where LiteLLM's prefix leads unless ``api_base`` says otherwise; empty: it has to. variable: of the credential.
-    suffix: what ``api_base`` lacks to be OpenAI's path. words: what is different from before; empty: nothing."""
+    suffix: what ``api_base`` lacks to be the path of its API. words: what is different from before; empty: nothing. kind: its format."""
 
     base_url: str
     variable: str = ""
     suffix: str = ""
     words: str = ""
+    kind: str = "openai"
 
 
-_COMPATIBLE = "called through its OpenAI-compatible API, which has not everything that its own has"
 VENDORS: dict[str, Vendor] = {
     "openai": Vendor("https://api.openai.com/v1", "OPENAI_API_KEY"),
-    "azure": Vendor("", "AZURE_API_KEY", "/openai/v1", "called through Azure's v1 API, which takes the deployment's name as the model"),
-    "anthropic": Vendor("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", words=_COMPATIBLE),
-    "gemini": Vendor("https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY", words=_COMPATIBLE),
-    "cohere_chat": Vendor("https://api.cohere.ai/compatibility/v1", "COHERE_API_KEY", words=_COMPATIBLE),
+    "azure": Vendor(
+        "", "AZURE_API_KEY", "/openai/v1", "called through Azure's v1 API, which takes the deployment's name as the model", "azure"
+    ),
+    "anthropic": Vendor("https://api.anthropic.com/v1", "ANTHROPIC_API_KEY", "/v1", kind="anthropic"),
+    "gemini": Vendor("https://generativelanguage.googleapis.com/v1beta", "GEMINI_API_KEY", kind="gemini"),
+    "cohere": Vendor("https://api.cohere.com", "COHERE_API_KEY", kind="cohere"),
+    "cohere_chat": Vendor("https://api.cohere.com", "COHERE_API_KEY", kind="cohere"),
     "groq": Vendor("https://api.groq.com/openai/v1", "GROQ_API_KEY"),
     "mistral": Vendor("https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
     "deepseek": Vendor("https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
@@ -52,11 +57,14 @@ VENDORS: dict[str, Vendor] = {
     "openai_like": Vendor("", "OPENAI_LIKE_API_KEY"),
     "custom_openai": Vendor("", ""),
     "litellm_proxy": Vendor("", "LITELLM_PROXY_API_KEY"),
-    "ollama": Vendor("http://localhost:11434", "", "/v1"),
-    "ollama_chat": Vendor("http://localhost:11434", "", "/v1"),
+    "ollama": Vendor("http://localhost:11434", "", kind="ollama"),
+    "ollama_chat": Vendor("http://localhost:11434", "", kind="ollama"),
+    "llamafile": Vendor("http://127.0.0.1:8080/v1"),
+    "xinference": Vendor("http://127.0.0.1:9997/v1", "XINFERENCE_API_KEY"),
 }
-"""Prefixes that lead to something that speaks OpenAI's format."""
+"""Prefixes that lead to something of which the proxy speaks the format, beside the clouds' (``clouds.PREFIXES``)."""
 
+STOOD = "its secret stood in the file: it is kept encrypted now, take it out there"
 UNPREFIXED = ("gpt-", "chatgpt-", "o1", "o3", "o4", "text-embedding-", "ft:gpt-")
 """What LiteLLM takes for OpenAI's without a prefix."""
 MODES = ("", "chat", "embedding")
@@ -91,7 +99,7 @@ class Providers:
         self._config = config
         self._notes = notes
         self._kept = kept
-        self._by_place: dict[tuple[str, str], ProviderEntry] = {}
+        self._by_place: dict[tuple[str, ...], ProviderEntry] = {}
         self._names: set[str] = set()
         self.providers: list[ProviderEntry] = []
         self.credentials: list[CredentialEntry] = []
@@ -106,8 +114,8 @@ class Providers:
         what = f"{name} ({params['model']})"
         vendor = VENDORS.get(prefix)
         mode = str(info.get("mode") or "")
-        if vendor is None:
-            self._notes.leave(what, f"the prefix {prefix or '(none)'!r} is of no known OpenAI-compatible API; connect it by hand")
+        if vendor is None and prefix not in PREFIXES:
+            self._notes.leave(what, f"the prefix {prefix or '(none)'!r} is of no known API; connect it by hand")
             return None
         if mode not in MODES:
             self._notes.leave(what, f"the proxy serves chat and embeddings, not {mode}")
@@ -115,15 +123,35 @@ class Providers:
         if "*" in model or "*" in name:
             self._notes.leave(what, "a wildcard hands on the name that was asked for; make a route for each model that is used")
             return None
-        base_url = self._base_url(params, vendor)
-        if not base_url:
-            self._notes.leave(what, f"{prefix} needs an api_base, and none is set or it is no http(s) address")
+        try:
+            found = self._cloud(prefix, model, params) if vendor is None else self._vendor(prefix, model, params, vendor)
+        except NoPlace as reason:
+            self._notes.leave(what, str(reason))
             return None
-        if vendor.words:
-            self._notes.change(what, vendor.words)
-        provider = self._provider(prefix, base_url, params, vendor)
+        provider, model, words = found
+        if words:
+            self._notes.change(what, words)
         self._price(provider, model, {**info, **params}, what)
         return Placed(provider.name, model)
+
+    def _cloud(self, prefix: str, model: str, params: Mapping[str, Any]) -> tuple[ProviderEntry, str, str]:
+        found = cloud(prefix, model, params, self._config)
+        entry = self._entry(prefix, found.base_url, found.kind, "", literal=found.secret, needed=True)
+        return entry, found.model, found.words
+
+    def _vendor(self, prefix: str, model: str, params: Mapping[str, Any], vendor: Vendor) -> tuple[ProviderEntry, str, str]:
+        version = azure_version(params, self._config) if prefix == "azure" else ""
+        if version:
+            vendor = vendor._replace(suffix="/openai", words="", kind="azure-deployments")
+        base_url = self._base_url(params, vendor)
+        if not base_url:
+            raise NoPlace(f"{prefix} needs an api_base, and none is set or it is no http(s) address")
+        if prefix == "azure" and params.get("azure_ad_token") and not params.get("api_key"):
+            raise NoPlace("azure_ad_token is a token that ends by itself; connect it by an Entra application or a key")
+        account = azure_account(params, self._config) if prefix == "azure" and not params.get("api_key") else ""
+        if account:
+            return self._entry(prefix, base_url, vendor.kind, version, literal=account), model, vendor.words
+        return self._provider(prefix, base_url, params, vendor, version), model, vendor.words
 
     def _base_url(self, params: Mapping[str, Any], vendor: Vendor) -> str:
         given = params.get("api_base") or params.get("base_url") or ""
@@ -131,11 +159,13 @@ class Providers:
             given = self._config.variables[variable]
         base = str(given or vendor.base_url).strip().split("?", 1)[0].rstrip("/")
         if vendor.suffix and base:
-            base = base.removesuffix("/v1").removesuffix("/openai").rstrip("/") + vendor.suffix
+            base = base.split("/openai/deployments", 1)[0].removesuffix("/v1").removesuffix("/openai").rstrip("/") + vendor.suffix
+        if vendor.kind in ("ollama", "cohere"):
+            base = re.sub(r"/(?:v1|v2|api)(?:/chat)?$", "", base)
         parts = urlsplit(base)
         return base if parts.scheme in ("http", "https") and parts.hostname and not parts.username else ""
 
-    def _provider(self, prefix: str, base_url: str, params: Mapping[str, Any], vendor: Vendor) -> ProviderEntry:
+    def _provider(self, prefix: str, base_url: str, params: Mapping[str, Any], vendor: Vendor, version: str) -> ProviderEntry:
         secret = params.get("api_key")
         variable = reference_of(secret)
         literal = str(secret) if secret and not variable else ""
@@ -143,26 +173,36 @@ class Providers:
             variable = vendor.variable
         if variable and isinstance(value := self._config.variables.get(variable), str) and not reference_of(value):
             literal = value
-        place = (base_url, literal or variable)
+        return self._entry(prefix, base_url, vendor.kind, version, literal=literal, variable=variable)
+
+    def _entry(
+        self, prefix: str, base_url: str, kind: str, version: str, *, literal: str = "", variable: str = "", needed: bool = False
+    ) -> ProviderEntry:
+        """The provider at an address with a credential. literal: its text. variable: where that is read from. needed: it has one, even
+        where its text could not be read here. Raises NoPlace."""
+        place = (base_url, kind, version, literal or variable)
         found = self._by_place.get(place)
         if found is not None:
             return found
         host = urlsplit(base_url).hostname or ""
         name = self._free(prefix, host)
         credential = ""
-        if literal or variable:
+        if needed and not literal and name not in self._kept:
+            raise NoPlace("its credential is not readable here: set the variables that the file names, or connect it by hand")
+        if literal or variable or needed:
             credential = name
-            self.credentials.append(CredentialEntry(name=name, secret=KEPT if literal else f"env:{variable}"))
+            self.credentials.append(CredentialEntry(name=name, secret=f"env:{variable}" if variable and not literal else KEPT))
             if literal:
                 self.literal[name] = literal
-                self._notes.change(f"credential {name}", "its secret stood in the file: it is kept encrypted now, take it out there")
+                made = literal.startswith("{") and "made of what the file and its variables say: it is kept encrypted now"
+                self._notes.change(f"credential {name}", made or STOOD)
             elif name in self._kept and not os.environ.get(variable):
                 self.credentials[-1].secret = KEPT
         private = bool(host_refusal(host, allow_private=False)) or "." not in host
         if private:
             self._notes.change(f"provider {name}", "its address is a private one, which proxies may call for it from now on")
-        endpoint = EndpointEntry(base_url=base_url, credential=credential)
-        found = ProviderEntry(name=name, endpoints=[endpoint], allow_private_addresses=private)
+        endpoint = EndpointEntry(base_url=base_url, credential=credential, api_version=version)
+        found = ProviderEntry(name=name, kind=kind, endpoints=[endpoint], allow_private_addresses=private)
         self._by_place[place] = found
         self.providers.append(found)
         return found
@@ -201,6 +241,6 @@ def split(model: str, custom: str) -> tuple[str, str]:
     prefix, slash, rest = model.partition("/")
     if custom:
         return custom, rest if slash and prefix == custom else model
-    if slash and (prefix in VENDORS or not model.startswith(UNPREFIXED)):
+    if slash and (prefix in VENDORS or prefix in PREFIXES or not model.startswith(UNPREFIXED)):
         return prefix, rest
     return ("openai", model) if model.startswith(UNPREFIXED) else ("", model)

@@ -30,6 +30,9 @@ FALLBACK_PRIORITY = 100
 _PARAMS = frozenset(
     {"model", "api_base", "base_url", "api_key", "custom_llm_provider", "rpm", "tpm", "weight", "order", "timeout", "stream_timeout"}
     | {"max_parallel_requests", "api_version", *PRICES, *OTHER_COSTS}
+    | {"aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_region_name", "aws_bedrock_runtime_endpoint"}
+    | {"vertex_project", "vertex_ai_project", "vertex_location", "vertex_ai_location", "vertex_credentials", "vertex_ai_credentials"}
+    | {"tenant_id", "client_id", "client_secret"}
 )
 _INFO = frozenset(
     {"id", "mode", "max_input_tokens", "max_tokens", "max_output_tokens", "db_model", "base_model", "supports_function_calling"}

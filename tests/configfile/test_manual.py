@@ -29,6 +29,7 @@ SECTIONS = (
     "### `credentials`",
     "### `providers`",
     "### `providers[].endpoints`",
+    "### `providers[].endpoints[].credentials`",
     "### `providers[].prices`",
     "### `providers[].prices[].tiers`",
     "### `providers[].prices[].off_peak`",

@@ -42,7 +42,7 @@ model_list:
     litellm_params: {model: hosted_vllm/qwen, api_base: "http://10.0.0.5:8000/v1", input_cost_per_token: 0, output_cost_per_token: 0}
     model_info: {max_input_tokens: 1000000, supports_vision: false, supports_function_calling: true, supports_response_schema: true}
   - model_name: own
-    litellm_params: {model: bedrock/anthropic.claude, aws_region_name: eu-west-1}
+    litellm_params: {model: sagemaker/own, aws_region_name: eu-west-1}
   - model_name: draw
     litellm_params: {model: openai/dall-e-3, api_key: os.environ/OPENAI_API_KEY}
     model_info: {mode: image_generation}
@@ -158,7 +158,7 @@ def test_what_could_not_come_over_is_named(organisation: Organisation, actor: Ac
     assert not Provider.objects.exists() and not VirtualKey.objects.exists() and not Version.objects.exists()
     left = " | ".join(f"{', '.join(names)}: {words}" for words, names in notes.left.items())
     for name in (
-        "own (bedrock/", "draw (openai/dall-e-3)", "openai/*", "temperature of backup", "fallback of chat to gone", "alias lost",
+        "own (sagemaker/", "draw (openai/dall-e-3)", "openai/*", "temperature of backup", "fallback of chat to gone", "alias lost",
         "router_settings.retry_policy", "litellm_settings.success_callback", "general_settings.master_key", "permissions of key Search API",
         "model own of key four", "key four", "key five",
     ):  # fmt: skip
@@ -166,7 +166,6 @@ def test_what_could_not_come_over_is_named(organisation: Organisation, actor: Ac
     changed = " | ".join(f"{', '.join(names)}: {words}" for words, names in notes.changed.items())
     for name in (
         "chat (azure/chat-eu)",
-        "backup (anthropic/claude-sonnet-4)",
         "credential anthropic",
         "provider hosted-vllm",
         "Search API",

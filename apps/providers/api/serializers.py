@@ -11,8 +11,18 @@ from apps.providers.choices import KINDS
 from apps.providers.models import Price, Provider, ProviderModel
 from apps.providers.rules import EndpointSpec, PriceSpec
 from apps.providers.selectors import price_spec, prices_in_force
+from apps.providers.services import pool_of
 
 NANO = "Nano-dollars per million."
+
+
+class PooledSerializer(StrictSerializer):
+    """One of several credentials of an endpoint, with limits of its own over all proxies; null: none."""
+
+    name = serializers.CharField(max_length=80)
+    requests_per_minute = serializers.IntegerField(allow_null=True, default=None)
+    tokens_per_minute = serializers.IntegerField(allow_null=True, default=None)
+    concurrent_requests = serializers.IntegerField(allow_null=True, default=None)
 
 
 class EndpointSerializer(StrictSerializer):
@@ -25,6 +35,10 @@ class EndpointSerializer(StrictSerializer):
     max_connections = serializers.IntegerField(default=EndpointSpec._field_defaults["max_connections"])
     verify_tls = serializers.BooleanField(default=True)
     ca_file = serializers.CharField(max_length=500, allow_blank=True, default="")
+    credentials = PooledSerializer(many=True, default=list, help_text="Several, used in turn; `credential` is the first of them then.")
+    api_version = serializers.CharField(
+        max_length=40, allow_blank=True, default="", help_text="Of Azure OpenAI by deployment, such as 2024-10-21; else empty."
+    )
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         return {
@@ -35,6 +49,8 @@ class EndpointSerializer(StrictSerializer):
             "max_connections": instance.max_connections,
             "verify_tls": instance.verify_tls,
             "ca_file": instance.ca_file,
+            "credentials": [member._asdict() for member in pool_of(instance)],
+            "api_version": instance.api_version,
         }
 
 
@@ -64,6 +80,7 @@ class CredentialSerializer(ReasonSerializer):
     id = serializers.UUIDField(read_only=True)
     name = serializers.CharField(max_length=80)
     value = serializers.CharField(max_length=20_000, write_only=True, trim_whitespace=False)
+    form = serializers.CharField(read_only=True, help_text="key, aws, aws-default, google or entra.")
     last_four = serializers.CharField(read_only=True)
     source = serializers.CharField(read_only=True, help_text="The reference it was read from; empty: somebody typed or sent it.")
     changed_at = serializers.DateTimeField(read_only=True)

@@ -18,10 +18,14 @@ from apps.providers.api.serializers import (
 from apps.providers.discounts import discount_delete, discount_set
 from apps.providers.models import Credential, Discount, Price, Provider, ProviderModel
 from apps.providers.prices import prices_set
-from apps.providers.rules import EndpointSpec
+from apps.providers.rules import EndpointSpec, PoolSpec
 from apps.providers.selectors import credentials_of, discounts_of, provider_named, providers_of
 from apps.providers.services import credential_delete, credential_set, provider_delete, provider_ensure, provider_update
 from apps.publishing.api.resources import CreatableView, EditableView, ObjectView, Resource
+
+
+def _endpoint(given: dict[str, Any]) -> EndpointSpec:
+    return EndpointSpec(**{**given, "credentials": tuple(PoolSpec(**member) for member in given["credentials"])})
 
 
 class ProviderResource(Resource):
@@ -34,7 +38,7 @@ class ProviderResource(Resource):
 
     def facts(self, values: dict[str, Any]) -> dict[str, Any]:
         """As services take them."""
-        return {**values, "endpoints": [EndpointSpec(**endpoint) for endpoint in values["endpoints"]], "reason": self.reason}
+        return {**values, "endpoints": [_endpoint(each) for each in values["endpoints"]], "reason": self.reason}
 
 
 class ProvidersView(ProviderResource, CreatableView):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from apps.proxy.dialects.base import PROBE, Answer
+from apps.proxy.dialects.openai_plain import suited
 from apps.proxy.dialects.openai_stream import OpenAIStream
 from apps.proxy.dialects.openai_wire import UNREADABLE, decode_answer, decode_any, encode, says, tokens_of
 
@@ -85,6 +86,9 @@ class OpenAIDialect:
         """Splices what must differ into the app's own bytes; unknown fields pass through untouched."""
         body = exchange.body
         payload = exchange.payload
+        if target.strict:
+            capped = {"max_tokens": exchange.max_output} if exchange.cap_injected else {}
+            return encode(suited({**payload, **capped, "model": target.model}))
         added = b""
         if exchange.cap_injected:
             own = any(name in target.request_heads["chat"] for name in _OWN_CAP_FIELD_HOSTS)

@@ -13,6 +13,9 @@ from apps.proxy.dialects.translation import Payload, Unsupported
 
 OWN_CAP_HOSTS = ("api.openai.com", "openai.azure.com")
 """Hosts whose newer models refuse ``max_tokens``."""
+STRICT_HOSTS = ("api.mistral.ai",)
+"""Hosts that refuse a request for any field that they do not know. Source: Mistral's reference of ``/v1/chat/completions``."""
+_OWN_NAMES = {"max_completion_tokens": "max_tokens", "seed": "random_seed"}
 _MESSAGE_EXTRAS = ("thinking_blocks", "reasoning_content", "cache_control", "is_error")
 _RETURNED = "The tools returned this, too:"
 _FOLLOWS = "(It follows.)"
@@ -37,10 +40,19 @@ def plain(payload: Payload, *, host: str, reasoning: bool) -> tuple[Payload, tup
     if said.pop("cache_control", None) is not None:
         _note(notes, _LEFT["cache_control"])
     _think(said, reasoning, notes)
+    if host.endswith(STRICT_HOSTS):
+        said = suited(said)
     if host.endswith(OWN_CAP_HOSTS) and "max_tokens" in said:
         cap = said.pop("max_tokens")
         said.setdefault("max_completion_tokens", cap)
     return said, tuple(notes)
+
+
+def suited(said: Payload) -> Payload:
+    """A request as ``STRICT_HOSTS`` take it: the same by their names. What asks for usage in a stream is not said: they tell it always."""
+    return {
+        _OWN_NAMES.get(name, name): value for name, value in said.items() if name != "stream_options" and (name, value) != ("store", False)
+    }
 
 
 _LEFT = {
