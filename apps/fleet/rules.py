@@ -11,6 +11,8 @@ import msgspec
 from apps.audit.errors import ServiceError
 from apps.contracts.fleet import Artifact, HealthPolicy, WarmUp
 from apps.contracts.fleet_facts import ENGINE_KINDS
+from apps.fleet.scaling import PolicyError
+from apps.fleet.scaling_document import policy_read
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,58}[a-z0-9])?")
 TASKS = ("chat", "completions", "embeddings", "rerank", "classify")
@@ -160,3 +162,11 @@ def check_scaling_mode(mode: str) -> str:
     if mode not in ("off", "dry_run", "on"):
         raise ServiceError(f"{mode!r}: use off, dry_run or on", "scaling_mode")
     return mode
+
+
+def check_scaling(document: Mapping[str, Any], *, least: int, most: int) -> None:
+    """Raises ServiceError where the document stands for no policy (``scaling_document``)."""
+    try:
+        policy_read(document, least=least, most=most)
+    except PolicyError as error:
+        raise ServiceError(str(error), "scaling") from None

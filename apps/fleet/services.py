@@ -316,6 +316,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     rules.check_rollout(strategy=found["strategy"], surge=found["surge"], drain_seconds=found["drain_seconds"])
     rules.check_policies(warm_up=found["warm_up"], health=found["health"])
     rules.check_scaling_mode(found["scaling_mode"])
+    rules.check_scaling(found["scaling"], least=found["least"], most=found["most"])
     found["scaling"], found["warm_up"], found["health"] = dict(found["scaling"]), dict(found["warm_up"]), dict(found["health"])
     return found
 

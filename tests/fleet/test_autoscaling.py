@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent
 from apps.contracts.fleet_facts import EngineMetrics, GpuFacts, ReplicaReport
 from apps.contracts.identifiers import uuid7
@@ -212,6 +213,12 @@ def test_memory_that_cannot_be_read_is_none() -> None:
 def test_documents_that_stand_for_no_policy(document: dict[str, Any], says: str) -> None:
     with pytest.raises(PolicyError, match=says):
         policy_read(document, least=1, most=4)
+
+
+def test_a_deployment_with_a_document_that_is_none_is_not_kept(deploy: Deploy) -> None:
+    with pytest.raises(ServiceError, match="'tokens' is unknown") as refused:
+        deploy(scaling={"tokens": 1})
+    assert refused.value.field == "scaling"
 
 
 def test_a_document_is_read_whole() -> None:
