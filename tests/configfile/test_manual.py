@@ -36,6 +36,7 @@ SECTIONS = (
     "### `providers[].priced_like`",
     "### `providers[].models`",
     "### `discounts`",
+    "### `unit_prices`",
     "### `gpu_prices`",
     "### `routes`",
     "### `routes[].targets`",
