@@ -22,7 +22,16 @@ from apps.usage.documents import serving_attempt
 
 SCOPE = InstrumentationScope("bulkhead.settlement", "1")
 SERVICE = "bulkhead-proxy"
-PATHS = {"chat": "/v1/chat/completions", "embeddings": "/v1/embeddings"}
+PATHS = {
+    "chat": "/v1/chat/completions",
+    "embeddings": "/v1/embeddings",
+    "rerank": "/v1/rerank",
+    "moderations": "/v1/moderations",
+    "images": "/v1/images/generations",
+    "transcriptions": "/v1/audio/transcriptions",
+    "translations": "/v1/audio/translations",
+    "speech": "/v1/audio/speech",
+}
 BROKEN = frozenset({"error", "unknown"})
 """Outcomes that make a span's status an error; a refusal, and an app that left, are told by ``error.type`` alone."""
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)

@@ -26,6 +26,7 @@ from apps.proxy.errors import Refusal
 from apps.proxy.exchange import Exchange
 from apps.proxy.health import Health
 from apps.proxy.http.types import Request
+from apps.proxy.operations import OPERATIONS
 from apps.proxy.runtime import CompiledRoute, CompiledTarget, Runtime
 from apps.proxy.steps.attribute import attribute
 from apps.proxy.steps.read import read
@@ -95,6 +96,7 @@ class World:
         engine = cast(Any, self.engine)
         exchange = Exchange(bytes(16), kind, request, cast(Any, None), self.runtime, 1_700_000_000_000_000, engine, 0, request.body)
         exchange.key = next(iter(self.runtime.keys.values()))
+        exchange.operation = OPERATIONS.get(f"/v1/{kind}")
         refusal = read(exchange, self.runtime) or attribute(exchange, self.runtime)
         assert refusal is None, refusal
         exchange.route = self.route
