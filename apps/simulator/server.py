@@ -72,6 +72,7 @@ class Simulator(App):
             "/sim/bill": ("GET", self._bill),
             "/sim/reset": ("POST", self._reset),
             "/healthz": ("GET", self._health),
+            "/api/version": ("GET", self._version),
             "/": ("GET", self._index),
         }
 
@@ -318,6 +319,10 @@ class Simulator(App):
 
     def _health(self, exchange: Exchange) -> None:
         self._json(exchange, openai.encode({"status": "ok", "name": self.name, openai.SIMULATED: True}))
+
+    def _version(self, exchange: Exchange) -> None:
+        """Ollama's, which asks for no key."""
+        self._json(exchange, openai.encode({"version": "0.0.0-simulated", openai.SIMULATED: True}))
 
     def _index(self, exchange: Exchange) -> None:
         name = html.escape(self.name)

@@ -214,6 +214,10 @@ def test_claude_on_vertex(sim: SimulatorServer) -> None:
     assert streamed.text.startswith("event: message_start") and "event: message_stop" in streamed.text
 
 
+def test_ollamas_version(sim: SimulatorServer) -> None:
+    assert "simulated" in httpx.get(f"{sim.url}/api/version").json()["version"]
+
+
 def test_an_account_without_credit(client: httpx.Client) -> None:
     answer = client.post("/chat/completions", json={"model": "sim-fault/429:body=quota", "messages": HELLO})
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "insufficient_quota")

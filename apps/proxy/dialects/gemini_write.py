@@ -10,9 +10,12 @@ import msgspec
 from apps.proxy.dialects.gemini_errors import code_of, error_body
 from apps.proxy.dialects.gemini_fields import MAKER, wrapped
 from apps.proxy.dialects.gemini_words import FINISHED, PROMPT_BLOCKED
+from apps.proxy.dialects.pivot import plain_text
 from apps.proxy.dialects.translation import Chunk, Completion, NotAnAnswer, Payload, Trouble
 
 _FINISHES = {"stop": "STOP", "tool_calls": "STOP", "function_call": "STOP", "length": "MAX_TOKENS", "content_filter": "SAFETY"}
+_PIECE = b'{"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":%b}]}}]%b'
+"""An event that is one more piece of one answer's text: the text, and what all events end with."""
 _MODALITIES = {"audio_tokens": "AUDIO", "image_tokens": "IMAGE"}
 _TRAFFIC = {"flex": "ON_DEMAND_FLEX", "priority": "ON_DEMAND_PRIORITY"}
 _decode = msgspec.json.Decoder().decode
@@ -230,6 +233,8 @@ class GeminiFrontStream:
         self._begun = False
         self._shown = shows_thoughts(asked)
         self._about: Payload | None = None
+        self._tail = b""
+        """What every event ends with, ``_about`` written; empty before there is any."""
         self._calls: dict[int, dict[int, dict[str, Any]]] = {}
         self._last: list[Payload] = []
         self._feedback: Payload | None = None
@@ -246,11 +251,19 @@ class GeminiFrontStream:
             raise NotAnAnswer(f"an event is no chunk of a chat completion: {error}") from None
 
     def _fed(self, chunk: Chunk) -> bytes:
+        text = plain_text(chunk) if self._tail else None
+        if text is not None:  # nearly all of them
+            body = _PIECE % (_written(text), self._tail)
+            if self._array:
+                begun, self._begun = self._begun, True
+                return (b",\r\n" if begun else b"[") + body
+            return b"data: %b\r\n\r\n" % body
         if chunk.get("error"):
             told = chunk["error"]
             return self.error(Trouble(str(told.get("message", "")), str(told.get("type", "server_error")), told.get("code")))
         if self._about is None:
             self._about = _about(chunk)
+            self._tail = b"," + _written(self._about)[1:] if self._about else b"}"
         if usage := chunk.get("usage"):
             self._usage = _usage(usage, chunk.get("service_tier"))
         candidates = [candidate for choice in chunk.get("choices") or () if (candidate := self._choice(choice)) is not None]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from uuid import uuid4
 
-from apps.proxy.dialects.translation import Payload, Unsupported
+from apps.proxy.dialects.translation import Chunk, Payload, Unsupported
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
@@ -93,6 +93,21 @@ def schema_wanted(payload: Payload) -> tuple[str, Payload]:
     if kind != "json_schema" or type(described) is not dict or type(described.get("schema")) is not dict:
         raise Unsupported("response_format", "The field 'response_format' must be text, json_object or a json_schema with its 'schema'.")
     return "json_schema", described
+
+
+def plain_text(chunk: Chunk) -> str | None:
+    """The text of an event that is one more piece of the only answer's text and says nothing else, as nearly all do; None of any other."""
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1 or chunk.get("usage") is not None or chunk.get("error"):
+        return None
+    choice = choices[0]
+    if type(choice) is not dict or choice.get("finish_reason") or choice.get("index", 0) != 0 or choice.get("logprobs"):
+        return None
+    delta = choice.get("delta")
+    if type(delta) is not dict or len(delta) != 1 or choice.get("native_finish_reason"):
+        return None
+    text = delta.get("content")
+    return text if type(text) is str and text else None
 
 
 def head_of(payload: Payload, kind: str) -> Payload:

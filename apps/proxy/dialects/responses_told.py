@@ -17,7 +17,12 @@ from apps.proxy.dialects.responses_answer import (
 )
 from apps.proxy.dialects.responses_wire import encode_event, trouble_of
 from apps.proxy.dialects.translation import Chunk, Payload, Trouble
+from apps.proxy.dialects.wire_json import written
 
+_TEXT = (
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","sequence_number":%d,"item_id":%b,'
+    b'"output_index":%d,"content_index":%d,"delta":%b,"logprobs":[]}\n\n'
+)
 _FAILURES = {"rate_limit_error": "rate_limit_exceeded", "rate_limit_exceeded": "rate_limit_exceeded", "invalid_prompt": "invalid_prompt"}
 """Of a trouble's code or type, what a failed response calls it; all others are ``server_error``."""
 
@@ -202,6 +207,10 @@ class ResponsesFrontStream:
             item.part = kind
             self._tell("response.content_part.added", {**self._at(item), "part": _message_part(kind, "", [], [])})
         item.texts.append(text)
+        if logprobs is None and kind == "output_text":  # nearly all of them
+            self._told.append(_TEXT % (self._number, written(item.id), item.index, len(item.parts), written(text)))
+            self._number += 1
+            return
         fields: Payload = {"item_id": item.id, "output_index": item.index, "content_index": len(item.parts), "delta": text}
         if kind == "output_text":
             fields["logprobs"] = logprobs_of(logprobs) if logprobs is not None else []
