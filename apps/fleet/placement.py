@@ -296,7 +296,7 @@ def _cheap(need: Need, worker: Candidate, chosen: Sequence[Device]) -> float:
 
 def _alike(need: Need, worker: Candidate, chosen: Sequence[Device]) -> float:
     """GPUs of one model: with a mixed set the slowest sets the pace."""
-    return 10.0 if len({device.name for device in chosen}) <= 1 else 0.0
+    return 10.0 if len({device.name for device in chosen}) == 1 else 0.0
 
 
 def _calm(need: Need, worker: Candidate, chosen: Sequence[Device]) -> float:

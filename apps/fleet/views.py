@@ -122,7 +122,7 @@ def command_of(server: str, token: str) -> str:
     """What to paste on the machine. Both parts are safe in a shell: an origin and a token of url-safe characters."""
     if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", server):
         server = "https://CONTROL-PLANE"
-    return f"BULKHEAD_JOIN_TOKEN={token} \\\n  bulkhead-agent --control-plane {server}"
+    return f"BULKHEAD_CONTROL_URL={server} \\\n  BULKHEAD_AGENT_TOKEN={token} \\\n  bulkhead-agent"
 
 
 class TokenRevokeView(ActionView):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from django.db.models import Prefetch, QuerySet
 
 from apps.audit.errors import ServiceError
+from apps.contracts.fleet import REPLICAS_URL
 from apps.providers import choices
 from apps.providers.models import Credential, Discount, Endpoint, Price, Provider, ProviderModel
 from apps.providers.rules import PriceSpec
@@ -114,6 +115,7 @@ def endpoints_to_check() -> QuerySet[Endpoint]:
     """Endpoints of enabled providers, with what a check needs."""
     return (
         Endpoint.objects.filter(provider__enabled=True)
+        .exclude(base_url=REPLICAS_URL)  # our own workers say how their replicas are
         .select_related("provider", "credential", "check_state")
         .order_by("provider_id", "position")
     )

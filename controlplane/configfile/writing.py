@@ -14,6 +14,7 @@ from apps.budgets.limit_selectors import limits_of
 from apps.budgets.scoping import scope_names
 from apps.budgets.selectors import budgets_of
 from apps.catalogue.selectors import overrides_of
+from apps.contracts.fleet import PROVIDER_PREFIX
 from apps.flags.models import Flag
 from apps.flags.selectors import flags_of
 from apps.keys.selectors import keys_of
@@ -305,7 +306,8 @@ def _providers(organisation: Organisation, names: Names, only: str) -> list[Prov
         )
     owners = holders_of(organisation, "provider")
     entries: list[ProviderEntry] = []
-    for row in _only(providers_of(organisation), only):
+    # what stands for a deployment is made with it, not written
+    for row in _only(providers_of(organisation).exclude(name__startswith=PROVIDER_PREFIX), only):
         entries.append(
             ProviderEntry(
                 name=row.name,

@@ -23,6 +23,7 @@ from apps.audit.models import Event
 from apps.audit.services import audit_record
 from apps.budgets.models import Budget
 from apps.budgets.services import budget_delete
+from apps.fleet.models import Deployment, Worker
 from apps.keys.models import VirtualKey
 from apps.keys.services import key_revoke
 from apps.providers.models import Provider
@@ -32,6 +33,7 @@ from apps.publishing.services import publish, section_touch
 from apps.routes.models import Route
 from apps.routes.services import route_delete
 from apps.usage.removal import usage_forget
+from controlplane.demo.fleet import TOKEN_FILE, fleet_withdraw
 from controlplane.demo.state import demo_state, removal_progress
 
 log = logging.getLogger(__name__)
@@ -117,6 +119,7 @@ def _withdraw(actor: Actor, organisation: Organisation) -> None:
             route_delete(actor=actor, route=route, reason=REASON)
         for budget in Budget.objects.filter(organisation=organisation, deleted_at=None):
             budget_delete(actor=actor, budget=budget, reason=REASON)
+        fleet_withdraw(actor=actor, organisation=organisation, reason=REASON)
         for provider in Provider.objects.filter(organisation=organisation):
             provider_delete(actor=actor, provider=provider, reason=REASON)
         publish(actor=actor, reason="Remove the demo")

@@ -37,12 +37,16 @@ from apps.routes.models import Route
 from apps.routes.rules import TargetSpec
 from apps.routes.services import route_ensure
 from apps.simulator.behaviour import DEFAULT_PRICE
+from controlplane.demo.fleet import MODEL as LOCAL_MODEL
+from controlplane.demo.fleet import fleet_seed
 from controlplane.demo.ownership import ownership_seed
 
 ORGANISATION = "demo"
 SIMULATORS = ("sim-east", "sim-west")
 CHAT_ROUTE, CHAT_MODEL = "demo-chat", "sim-chat"
 EMBED_ROUTE, EMBED_MODEL = "demo-embed", "sim-embed"
+LOCAL_ROUTE = "demo-local"
+"""Served by this machine's own worker."""
 KEY = "demo"
 DAY_BUDGET_NANO = 100 * NANO
 KEY_MONTH_BUDGET_NANO = 1_000 * NANO
@@ -95,6 +99,8 @@ def seed(*, actor: Actor, simulators: Sequence[SimulatorAddress], data_dir: Path
         team = team_ensure(actor=actor, organisation=organisation, slug="demo")
         _route(actor, organisation, CHAT_ROUTE, names, CHAT_MODEL, team)
         _route(actor, organisation, EMBED_ROUTE, names, EMBED_MODEL, team)
+        local = fleet_seed(actor=actor, organisation=organisation, team=team, secrets=token_file.parent, reason=REASON)
+        _route(actor, organisation, LOCAL_ROUTE, [local], LOCAL_MODEL, team)
         service = service_ensure(actor=actor, team=team, slug="demo-app")
         key, token = _key(actor, organisation, service, token_file)
         _budget(actor, organisation, "demo-day", "organisation", organisation.pk, "day", DAY_BUDGET_NANO)

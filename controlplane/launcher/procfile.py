@@ -13,7 +13,7 @@ from pathlib import Path
 
 from honcho.environ import parse_procfile
 
-PURE = ("proxy", "sim-east", "sim-west", "traffic")
+PURE = ("proxy", "sim-east", "sim-west", "traffic", "agent")
 """Processes that must not see the owner's database, the master key or anybody's provider credentials."""
 
 PURE_ENVIRONMENT = re.compile(r"PATH|HOME|LANG|LC_.*|TZ|TMPDIR|PYTHON.*|VIRTUAL_ENV|SSL_CERT_.*|BULKHEAD_.*")

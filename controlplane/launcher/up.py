@@ -213,8 +213,8 @@ class Up:
             await supervisor.stop(["traffic"], grace=SETTLE_SECONDS)
             if not await until(lambda state: state.gone):
                 return
-            await supervisor.stop(SIMULATORS, grace=SETTLE_SECONDS)
-            for name in ("traffic", *SIMULATORS):
+            await supervisor.stop(["agent", *SIMULATORS], grace=SETTLE_SECONDS)
+            for name in ("agent", "traffic", *SIMULATORS):
                 supervisor.children.pop(name, None)
             for name in ("key", "model", "embedding_model"):
                 self.facts.pop(name, None)
@@ -383,9 +383,26 @@ class Up:
             *(self._answers(supervisor.children[one["name"]], f"{one['admin_url']}/readyz", ready) for one in proxies),
         )
         await self._boot_ids()
-        traffic = ("traffic",) if self.demo and not self.options.quiet else ()
-        for kind in ("shipper", "worker", "beat", *traffic):  # nobody waits for these: they must not slow down what people do wait for
+        lively = self.demo and not self.options.quiet
+        # nobody waits for these: they must not slow down what people do wait for
+        for kind in ("shipper", "worker", "beat", *(("traffic",) if lively else ())):
             supervisor.start(procfile.spec(kind, environment))
+        if lively:
+            supervisor.start(procfile.spec("agent", self._agent_environment(environment)))
+
+    def _agent_environment(self, environment: dict[str, str]) -> dict[str, str]:
+        """What this machine's worker may know: none of the control plane's secrets but the token that joins it."""
+        own = {
+            "BULKHEAD_CONTROL_URL": self.facts["web_url"],
+            "BULKHEAD_AGENT_NAME": "local",
+            "BULKHEAD_AGENT_DIR": str(self.options.data_dir / "agent"),
+            "BULKHEAD_DATA_DIR": str(self.options.data_dir),
+        }
+        token = self.options.data_dir / "secrets" / "agent_token"
+        if token.exists():
+            own["BULKHEAD_AGENT_TOKEN_FILE"] = str(token)
+        named = {name: value for name, value in environment.items() if name.startswith(("BULKHEAD_AGENT_", "BULKHEAD_LOG"))}
+        return {name: value for name, value in environment.items() if not name.startswith("BULKHEAD_")} | own | named
 
     async def _answers(self, child: Child, url: str, satisfied: Callable[[int, dict[str, Any]], bool]) -> None:
         deadline = time.monotonic() + READY_SECONDS

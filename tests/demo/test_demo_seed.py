@@ -50,6 +50,7 @@ def test_everything_stands_and_is_published(tmp_path: Path) -> None:
     assert (found["model"], found["embedding_model"]) == ("demo-chat", "demo-embed")
     providers = Provider.objects.filter(organisation=organisation).order_by("name")
     assert [(row.name, row.simulated, row.endpoints.get().base_url) for row in providers] == [
+        ("deployment:demo-local", True, "http://replicas.invalid/v1"),
         ("sim-east", True, "http://127.0.0.1:9001/v1"),
         ("sim-west", True, "http://127.0.0.1:9002/v1"),
     ]
@@ -87,7 +88,9 @@ def test_the_token_is_kept_for_its_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "secrets" / "demo_key"
     assert file.read_text().strip() == found["key"]
     assert file.stat().st_mode & 0o777 == 0o600
-    assert list(file.parent.iterdir()) == [file]
+    token = tmp_path / "secrets" / "agent_token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert sorted(file.parent.iterdir()) == [token, file]
 
 
 def test_a_second_time_changes_nothing(tmp_path: Path) -> None:

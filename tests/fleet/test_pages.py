@@ -74,8 +74,8 @@ def test_joining_takes_two_steps_and_shows_the_token_once(signed_in: Signed) -> 
     admin = signed_in()
     assert "Make a join token" in body(admin, "fleet:join")
     shown = admin.post(reverse("fleet:join")).content.decode()
-    found = re.search(r"BULKHEAD_JOIN_TOKEN=(bhj_[\w-]+)", shown)
-    assert found is not None and "--control-plane http://testserver" in shown
+    found = re.search(r"BULKHEAD_AGENT_TOKEN=(bhj_[\w-]+)", shown)
+    assert found is not None and "BULKHEAD_CONTROL_URL=http://testserver" in shown
     token = JoinToken.objects.get()
     assert found[1] not in body(admin, "fleet:join") and token.hint in body(admin, "fleet:join")
     assert admin.post(reverse("fleet:token_revoke", args=[token.pk])).status_code == 302

@@ -28,10 +28,11 @@ class Bell:
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
         self.listening = False
+        self.closed = False
 
     def join(self, worker: str) -> asyncio.Event:
         """Call before looking, so that no change falls between the look and the wait; ``leave`` in the end."""
-        if self._task is None or self._task.done():
+        if not self.closed and (self._task is None or self._task.done()):
             self._task = asyncio.get_running_loop().create_task(self._listen())
         event = asyncio.Event()
         self._waiting[worker].add(event)
@@ -51,6 +52,10 @@ class Bell:
             event.set()
 
     def close(self) -> None:
+        """Nobody waits here any more."""
+        self.closed = True
+        for worker in list(self._waiting):
+            self.ring(worker)
         if self._task is not None:
             self._task.cancel()
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -104,10 +106,17 @@ class AgentApi:
         if body is None:
             await _answer(send, 413, Refused(code="malformed", message=f"A call is at most {MAX_BODY_BYTES} bytes."))
             return
+        gone = asyncio.ensure_future(_gone(receive)) if call == self._desired else None
         bearer = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), "")
         address = str((scope.get("client") or ("",))[0])
         try:
-            await _answer(send, 200, await call(body, bearer, address))
+            answer = asyncio.ensure_future(call(body, bearer, address))
+            if gone is not None:
+                await asyncio.wait([answer, gone], return_when=asyncio.FIRST_COMPLETED)
+                if not answer.done():  # nobody waits for it any more
+                    answer.cancel()
+                    return
+            await _answer(send, 200, await answer)
         except AgentRefused as refused:
             about = Refused(code=refused.code, message=refused.message, retry_seconds=refused.retry_seconds)
             await _answer(send, STATUS[refused.code], about)
@@ -119,6 +128,9 @@ class AgentApi:
         except Exception:
             log.exception("a call of an agent failed: %s", scope["path"])
             await _answer(send, 500, Refused(code="busy", message="This failed here: see the control plane's log.", retry_seconds=10.0))
+        finally:
+            if gone is not None:
+                gone.cancel()
 
     # --- calls ---
 
@@ -144,7 +156,7 @@ class AgentApi:
             try:
                 state = await self._run(_newer, worker, digest, (want.epoch, want.sequence))
                 left = until - time.monotonic()
-                if state is not None or left <= 0:
+                if state is not None or left <= 0 or bell.closed:
                     return DesiredAnswer(now_ms=_now_ms(), state=state)
                 try:
                     async with asyncio.timeout(bell.patience(left)):
@@ -187,8 +199,24 @@ class AgentApi:
         if self._bell is None:
             settings = connection.get_connection_params()
             kept = ("dbname", "user", "password", "host", "port", "options", "sslmode", "sslrootcert", "sslcert", "sslkey")
-            self._bell = Bell({name: settings[name] for name in kept if settings.get(name)} | {"connect_timeout": 3})
+            self._bell = _closing(Bell({name: settings[name] for name in kept if settings.get(name)} | {"connect_timeout": 3}))
         return self._bell
+
+
+def _closing(bell: Bell) -> Bell:
+    """End long polls when the server is told to stop: without a lifespan nobody else tells this application."""
+    if threading.current_thread() is threading.main_thread():
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before = signal.getsignal(number)
+            if callable(before):
+
+                def heard(number: int, frame: Any, before: Any = before) -> None:
+                    loop.call_soon_threadsafe(bell.close)
+                    before(number, frame)
+
+                signal.signal(number, heard)
+    return bell
 
 
 def worker_authenticate(worker: UUID, digest: str) -> Worker:
@@ -234,6 +262,12 @@ def _decode(body: bytes, kind: type[M]) -> M:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+async def _gone(receive: Receive) -> None:
+    """Returns once the caller has hung up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read(receive: Receive) -> bytes | None:

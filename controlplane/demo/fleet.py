@@ -1,0 +1,69 @@
+"""The demo's part of a fleet: a token by which this machine's own agent joins, and a simulated deployment that it serves."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+from django.utils import timezone
+
+from apps.accounts.models import Organisation
+from apps.audit.actors import Actor
+from apps.contracts.fleet import secret_digest
+from apps.fleet.joining import join_token_create, join_token_revoke
+from apps.fleet.models import Deployment, JoinToken, Worker
+from apps.fleet.services import deployment_create, deployment_delete
+from apps.ownership.models import Team
+from apps.providers.prices import prices_set
+from apps.providers.rules import PriceSpec
+from apps.simulator.behaviour import DEFAULT_PRICE
+
+WORKER = "local"
+DEPLOYMENT, MODEL = "demo-local", "sim-chat"
+TOKEN_FILE = "agent_token"
+"""Below the instance's secrets: what the launcher gives the agent for its first start."""
+TOKEN_LASTS = timedelta(days=7)
+MEMORY = 200_000_000
+
+
+def fleet_seed(*, actor: Actor, organisation: Organisation, team: Team, secrets: Path, reason: str) -> str:
+    """Make both stand; what people changed of them stays. Gives the name of the provider that routes target.
+
+    secrets: where the token's file is. A worker that has joined keeps its own credential, so then there is no token.
+    """
+    _token(actor, organisation, secrets / TOKEN_FILE)
+    deployment = Deployment.objects.filter(organisation=organisation, name=DEPLOYMENT).select_related("provider").first()
+    if deployment is None:
+        deployment = deployment_create(
+            actor=actor, organisation=organisation, name=DEPLOYMENT, owner=team, engine="simulated", model=MODEL, memory=MEMORY,
+            least=0, most=3, wanted=1, drain_seconds=10, reason=reason,
+        )  # fmt: skip
+    row = deployment.provider.models.filter(name=MODEL).first()
+    if row is None or not row.prices.exists():
+        price = PriceSpec(input=DEFAULT_PRICE.input, output=DEFAULT_PRICE.output)
+        prices_set(actor=actor, provider=deployment.provider, model=MODEL, prices=[price], reason=reason)
+    return deployment.provider.name
+
+
+def fleet_withdraw(*, actor: Actor, organisation: Organisation, reason: str) -> None:
+    """Nothing is ordered and nobody can join any more; rows of workers go with the organisation."""
+    for deployment in Deployment.objects.filter(organisation=organisation):
+        deployment_delete(actor=actor, deployment=deployment, reason=reason)
+    for token in JoinToken.objects.filter(organisation=organisation, used_at=None, revoked_at=None):
+        join_token_revoke(actor=actor, token=token, reason=reason)
+
+
+def _token(actor: Actor, organisation: Organisation, file: Path) -> None:
+    if Worker.objects.filter(organisation=organisation, name=WORKER, revoked_at=None).exists():
+        file.unlink(missing_ok=True)
+        return
+    unused = JoinToken.objects.filter(organisation=organisation, used_at=None, revoked_at=None)
+    if file.exists() and unused.filter(digest=secret_digest(file.read_text().strip()), expires_at__gt=timezone.now()).exists():
+        return
+    for token in unused.filter(made_by=actor.name):
+        join_token_revoke(actor=actor, token=token)
+    _, text = join_token_create(actor=actor, organisation=organisation, lasts=TOKEN_LASTS)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(text)
