@@ -106,7 +106,7 @@ def _remove(actor: Actor, organisation_id: str, waits: bool, say: Callable[[int,
 
 def _ids(organisation: Organisation) -> list[str]:
     """What facts may be about."""
-    owned = (model.objects.filter(organisation=organisation) for model in (Budget, VirtualKey, Route, Provider))
+    owned = (model.objects.filter(organisation=organisation) for model in (Budget, VirtualKey, Route, Provider, Deployment, Worker))
     return [str(pk) for rows in owned for pk in rows.values_list("pk", flat=True)]
 
 
@@ -171,7 +171,8 @@ def _purge(rows: QuerySet[Any], counts: dict[str, int]) -> None:
 
 
 def _files(data_dir: Path) -> None:
-    (data_dir / "secrets" / "demo_key").unlink(missing_ok=True)
+    for name in ("demo_key", TOKEN_FILE):
+        (data_dir / "secrets" / name).unlink(missing_ok=True)
     prepared = data_dir / "secrets" / "prepared.json"
     try:
         kept = json.loads(prepared.read_text())
