@@ -3,16 +3,16 @@
 =========================================  ==========================================================  ==============
 failure                                    this request                                                breaker
 =========================================  ==========================================================  ==============
-401, 402, 403                              this credential is dead: next target; its owner is told     failure
-408                                        next target                                                 failure
-429                                        next target; none left: waits as long as it was told,       nothing
+401, 402, 403, or no credit left           this credential is dead: next target; its owner is told     failure
+408, 424 (the model failed)                next target                                                 failure
+429, or a quota that is used up            next target; none left: waits as long as it was told,       nothing
                                            if that fits the deadline
 5xx, reset, refused, malformed             once more on the same target, then the next                 failure
 silence, refused address, bad certificate  never again on the same target: next target                 failure
 silence, but the app had no more time      the same                                                    nothing
 no connection left of those it may have    next target                                                 nothing
 a limit of its model is used up            not asked: next target                                      nothing
-404                                        next target with another model or provider                  nothing
+404, or a model that is not known there    next target with another model or provider                  nothing
 413, or too long for the model's context   next target with a larger window                            nothing
 content filter                             the provider's answer, at once: never routed around         nothing
 other 4xx                                  the app's own mistake: its answer, at once                  nothing
@@ -40,6 +40,19 @@ _CONTEXT = re.compile(
     re.I,
 )
 _FILTERED = re.compile(rb"content.?filter|content.?policy|content_policy_violation|ResponsibleAIPolicyViolation|safety system", re.I)
+_NO_MODEL = re.compile(rb'"code": ?"(?:model_not_found|DeploymentNotFound)"')
+_NO_QUOTA = re.compile(rb'"code": ?"quota_exceeded"')
+_NO_CREDIT = re.compile(rb'"(?:code|type)": ?"insufficient_quota"')
+"""Some providers say all of these with a 400. Other formats' words were turned into these before (``Call.problem``)."""
+_IN_BAND = {
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "overloaded": 503,
+}
+"""What errors inside streams are called, as statuses."""
 _LOOKED_AT = 4_096
 """Bytes of an error's body that are searched."""
 
@@ -75,7 +88,7 @@ def verdict(error: AttemptFailed) -> Verdict:
         return _CREDENTIAL if not _FILTERED.search(error.body[:_LOOKED_AT]) else _ANSWER
     if status == 429:
         return Verdict("pause", False, retry_after(error.headers))
-    if status == 408:
+    if status in (408, 424):
         return _NEXT
     if status >= 500 or status < 400:
         pause = retry_after(error.headers) if status == 503 else 0.0
@@ -85,8 +98,12 @@ def verdict(error: AttemptFailed) -> Verdict:
         return _ANSWER
     if status == 413 or (status in (400, 422) and _CONTEXT.search(body)):
         return _LARGER
-    if status == 404:
+    if status == 404 or (status == 400 and _NO_MODEL.search(body)):
         return _OTHER_MODEL
+    if status == 400 and _NO_CREDIT.search(body):
+        return _CREDENTIAL
+    if status == 400 and _NO_QUOTA.search(body):
+        return Verdict("pause", False, retry_after(error.headers))
     return _ANSWER
 
 
@@ -128,7 +145,10 @@ def in_band_status(error: str) -> int:
     """The status an error inside a stream stands for; 502 where it does not say."""
     try:
         body = json.loads(error)
-        code = body.get("error", {}).get("code") if isinstance(body.get("error"), dict) else None
+        said = body.get("error") if isinstance(body.get("error"), dict) else {}
+        code = said.get("code")
     except (ValueError, AttributeError, RecursionError):
         return 502
-    return code if isinstance(code, int) and 400 <= code <= 599 else 502
+    if isinstance(code, int) and 400 <= code <= 599:
+        return code
+    return next((_IN_BAND[word] for word in (code, said.get("type")) if isinstance(word, str) and word in _IN_BAND), 502)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from apps.proxy.errors import SeamRefused, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 from apps.proxy.retries import RESERVE, RetryBudget
-from apps.proxy.verdict import retry_after, verdict
+from apps.proxy.verdict import in_band_status, retry_after, verdict
 
 
 def answered(status: int, body: bytes = b"{}", **headers: str) -> UpstreamAnswered:
@@ -35,6 +35,10 @@ def answered(status: int, body: bytes = b"{}", **headers: str) -> UpstreamAnswer
         (answered(400), "answer", False, 0),
         (answered(404), "other_model", False, 0),
         (answered(409), "answer", False, 0),
+        (answered(424), "next", True, 0),
+        (answered(400, b'{"error":{"code":"model_not_found"}}'), "other_model", False, 0),
+        (answered(400, b'{"error":{"code": "quota_exceeded"}}'), "pause", False, 0),
+        (answered(400, b'{"error":{"type":"insufficient_quota"}}'), "credential", True, 0),
         (answered(422), "answer", False, 0),
         (answered(413), "larger_window", False, 0),
         (answered(400, b'{"error":{"code":"context_length_exceeded"}}'), "larger_window", False, 0),
@@ -97,3 +101,20 @@ def test_retries_stay_within_their_share(share: float, steps: list[bool]) -> Non
         assert budget.spent <= RESERVE + share * requests + 1e-9
     if steps.count(False) and steps[0] is False:
         assert budget.spent >= 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ('{"error":{"code":503}}', 503),
+        ('{"error":{"code":"rate_limit_exceeded","type":"server_error"}}', 429),
+        ('{"error":{"code":null,"type":"authentication_error"}}', 401),
+        ('{"error":{"code":"overloaded"}}', 503),
+        ('{"error":{"code":["x"],"type":7}}', 502),
+        ('{"error":"words"}', 502),
+        ("no JSON", 502),
+        ("[]", 502),
+    ],
+)
+def test_what_an_error_inside_a_stream_stands_for(error: str, status: int) -> None:
+    assert in_band_status(error) == status
