@@ -94,7 +94,7 @@ class FactsFollower:
         except (OSError, msgspec.MsgspecError) as error:
             log.error("%s is not used: %s", self._file, error)
             return
-        self._fleet.apply(facts, trusted=False)
+        self._fleet.apply(facts)
         self._saved = (facts.epoch, facts.sequence)
         log.info("booted with %d replicas last known", len(facts.endpoints))
 

@@ -314,11 +314,10 @@ class Fleet:
             if not any(replica.taken for replica in deployment.replicas.values()):
                 del self._deployments[key]
 
-    def apply(self, facts: EndpointFacts, *, trusted: bool = True) -> bool:
-        """Takes facts over; False where they were older than what is known. trusted: said by the database, not read from disk."""
+    def apply(self, facts: EndpointFacts) -> bool:
+        """Takes facts over; False where they were older than what is known. Whole ones are believed whatever their order: they are the
+        answer to what this process said it knows, and an older sequence means that the database was set back."""
         if not facts.whole and self.known and (facts.epoch, facts.sequence) <= (self.epoch, self.sequence):
-            return False
-        if facts.whole and trusted and self.known and facts.epoch == self.epoch and facts.sequence < self.sequence:
             return False
         before = self._facts
         after = {} if facts.whole else {key: dict(table) for key, table in before.items()}
