@@ -14,6 +14,7 @@ Property tests hold 2 to 4 (``tests/proxy/test_credentials.py``). Times are the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from apps.contracts.credentials import AwsDefault, AwsKeys, Credential, EntraApp, GoogleAccount, Key, region_of
@@ -264,6 +265,7 @@ class Credentials:
         self._now = now
         self._aws_default = aws_default
         self._chain: Any = None
+        self._signs = False
         self._pools: dict[str, CredentialPool] = {}
 
     def attach(self, runtime: Runtime) -> None:
@@ -284,6 +286,10 @@ class Credentials:
                 self._pools[key] = CredentialPool(lending, self.tokens)
             elif pool.lending != lending:
                 pool.change(lending, self.tokens)
+        accounts = [lent.credential for lending in lendings.values() for lent in lending.members]
+        if not self._signs and any(isinstance(account, (AwsKeys, AwsDefault)) for account in accounts):
+            self._signs = True  # its library takes a third of a second to load: not in front of a request
+            Thread(target=_signer, name="bulkhead-signer", daemon=True).start()
         for target in targets:
             assert target.lending is not None
             target.credentials = self._pools[target.lending.key]
@@ -299,8 +305,7 @@ class Credentials:
     def sign(self, account: AwsKeys | AwsDefault, method: str, url: str, body: bytes) -> bytes | str:
         """The header lines of a signature; a text says why there are none. It hashes the whole body, and the default chain may ask
         AWS: it is for a thread."""
-        from apps.contracts.aws_signing import sign_bedrock  # megabytes that a proxy without such a credential need not hold
-
+        sign_bedrock = _signer()
         host = url.split("/", 3)[2].rpartition(":")[0] or url.split("/", 3)[2]
         region = region_of(host, account)
         if isinstance(account, AwsDefault):
@@ -336,6 +341,12 @@ class Credentials:
         rows = [row for pool in self._pools.values() for held in pool.held if (row := held.told(now, wall_ms)) is not None]
         rows.sort(key=lambda row: (_SEVERITY.get(row["state"], 9), row["key"], row["name"]))
         return rows[:MAX_CREDENTIALS]
+
+
+def _signer() -> Callable[..., dict[str, str]]:
+    from apps.contracts.aws_signing import sign_bedrock  # fourteen megabytes that a proxy without such a credential need not hold
+
+    return sign_bedrock
 
 
 _SEVERITY: Mapping[str, int] = {"no_token": 0, "resting": 1, "old_token": 2, "waiting": 3, "resting_model": 4, "token": 5}

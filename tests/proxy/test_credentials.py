@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.contracts.credentials import EntraApp, Key
-from apps.contracts.tokens_issued import TokenRequest
-from apps.proxy.credentials import LONGEST_REST_SECONDS, REST_SECONDS, SPARED, CredentialPool, Lending, Lent
+from apps.contracts.reports import credentials_in
+from apps.contracts.tokens_issued import Token, TokenRequest
+from apps.proxy.credentials import LONGEST_REST_SECONDS, REST_SECONDS, SPARED, CredentialPool, Credentials, Lending, Lent
 from apps.proxy.errors import LimitReached, UpstreamAnswered
 from apps.proxy.tokens import TokenKeeper
 from apps.proxy.verdict import verdict
@@ -232,3 +233,31 @@ async def test_tokens_are_asked_for_in_the_open_on_private_networks_only() -> No
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_heartbeats_say_of_credentials() -> None:
+    """Troubles first; a key that is well says nothing."""
+    clock, endpoint = Clock(), Endpoint()
+    keeper = TokenKeeper(clock, endpoint, lambda: 1e9)
+    credentials = Credentials(clock, keeper)
+    accounts = (Lent("g-1", "app", APP, b"", ()), Lent("g-2", "other-app", APP._replace(client_id="d"), b"", ()))
+    keys = tuple(Lent(f"k-{n}", f"key-{n}", Key(f"sk-{n}"), b"x: y\r\n", ()) for n in range(3))
+    lendings = [Lending("o/p/main", keys, False, "https", "h"), Lending("o/q/main", accounts, False, "https", "h")]
+    targets = [SimpleNamespace(lending=lending, credentials=None) for lending in lendings]
+    route = SimpleNamespace(every_target=targets)
+    credentials.attach(SimpleNamespace(tables={"o": {"r": route}}))  # type: ignore[arg-type]
+    pool: Any = targets[0].credentials
+    assert [(row["name"], row["state"]) for row in credentials.told(0)] == [("app", "waiting"), ("other-app", "waiting")]
+    keeper.state_of("g-1", APP, allow_private=False).took(Token("t", 3600), clock.now)
+    keeper.state_of("g-2", APP._replace(client_id="d"), allow_private=False).failed(
+        "https://x refused a token. Check the account.", clock.now
+    )
+    hear(pool, pool.held[0], "m", answered(401), clock.now)
+    hear(pool, pool.held[1], "m", answered(403), clock.now)
+    found = {row["name"]: row for row in credentials.told(1_000_000)}
+    assert [row["state"] for row in found.values()] == ["no_token", "resting", "resting_model", "token"]
+    assert found["key-0"]["until_ms"] == 1_060_000 and found["key-0"]["text"] == "refused with 401"
+    assert found["key-1"]["text"] == "refused with 403 for m" and "Check the account" in found["other-app"]["text"]
+    assert {report.name for report in credentials_in({"credentials": list(found.values())})} == set(found)
+    credentials.attach(SimpleNamespace(tables={}))  # type: ignore[arg-type]
+    assert credentials.told(0) == []

@@ -74,6 +74,7 @@ def fragments(url: str, tokens: TokenEndpoint) -> list[Fragment]:
         "google": tokens.google,
         "entra": tokens.entra,
         "dead": "sk-dead",
+        "disabled": tokens.google.replace("/google", "/disabled"),
         "wrong-aws": AWS.replace("MDENG", "WRONG"),
         "default-chain": '{"type":"aws-default","region":"eu-central-1"}',
     }
@@ -85,8 +86,9 @@ def fragments(url: str, tokens: TokenEndpoint) -> list[Fragment]:
     found.append(CredentialFragment(id="wrong-aws-as-key", sealed=seal("sk-dead-too")))
     found.append(provider("one-at-a-time", "openai", url, "key", requests_per_minute=1))
     found.append(provider("wrong-signature", "bedrock", url, "wrong-aws"))
+    found.append(provider("disabled", "vertex", url, "disabled"))
     found.append(provider("chain", "bedrock", url, "default-chain"))
-    for route in [*BASES, "pooled", "all-dead", "one-at-a-time", "wrong-signature", "chain"]:
+    for route in [*BASES, "pooled", "all-dead", "one-at-a-time", "wrong-signature", "chain", "disabled"]:
         target = Target(provider=route, model=model_of(route) if route in BASES else f"m-{route}")
         found.append(RouteFragment(id=f"r-{route}", name=route, organisation=ORG, targets=[target]))
         found.append(
@@ -194,6 +196,14 @@ def test_a_token_is_fetched_once_for_all_its_requests(lab: Lab, tokens: TokenEnd
     for _ in range(3):
         assert lab.ask("vertex").whole
     assert tokens.asked == before
+
+
+def test_an_account_that_gets_no_token_is_a_refused_credential(lab: Lab) -> None:
+    for _ in range(2):
+        got = lab.ask("disabled")
+        assert (got.status, got.code) == (502, "upstream_credentials_exhausted"), got.body
+        assert lab.record(got)["attempts"][0]["error_code"] == "http_401"
+    assert "/disabled refused a token (403 access_denied: the account was disabled)" in lab.proxy.log.read_text()
 
 
 def test_no_secret_is_in_any_log(lab: Lab) -> None:

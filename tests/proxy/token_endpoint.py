@@ -20,12 +20,11 @@ SECRET = "entra-secret~42"
 
 
 class TokenEndpoint:
-    """token, lasts: what is given from now on. refuses: a status to answer with instead. asked: how often it was."""
+    """token, lasts: what is given from now on. Asked at /disabled it refuses. asked: how often it was."""
 
     def __init__(self, token: str, lasts: int = 3600) -> None:
         self.token = token
         self.lasts = lasts
-        self.refuses = 0
         self.asked = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -52,8 +51,8 @@ class TokenEndpoint:
 
     def _judge(self, path: str, form: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
         self.asked += 1
-        if self.refuses:
-            return self.refuses, {"error": "invalid_grant", "error_description": "the account was disabled"}
+        if path == "/disabled":
+            return 403, {"error": "access_denied", "error_description": "the account was disabled"}
         if path == "/google":
             claims = jwt.decode(form["assertion"][0], certs=_PUBLIC, audience=f"{self.url}/google")
             good = claims["iss"] == "bulkhead@acme.example" and "cloud-platform" in claims["scope"]
