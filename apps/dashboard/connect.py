@@ -42,15 +42,18 @@ MOST_CHOSEN = 100
 
 FIRST_KEY = "my-app"
 """What the first key of an organisation is called, unless somebody says otherwise."""
+_BOOKS = {"anthropic": "anthropic", "gemini": "google", "vertex": "google", "bedrock": "aws", "cohere": "cohere", "responses": "openai"}
+"""Of kinds that one maker's models are asked by: the book's list of them."""
 PER_MODEL, ONE_ROUTE, NO_ROUTE = "each", "one", "none"
 
 
 class ModelOption(NamedTuple):
-    """A model to choose: ``price`` as the price book knows it, or None."""
+    """A model to choose: ``price`` and ``facts`` as the price book knows them, None where it does not."""
 
     name: str
     price: PriceSpec | None
     chosen: bool
+    facts: pricebook.ModelFacts | None = None
 
     @property
     def example(self) -> int | None:
@@ -411,7 +414,11 @@ class ConnectView(IssuingView):
         base_url = form.data.get("base_url", "") if form.is_bound else ""
         book = None if self.choice.organisation.simulated or not base_url else pricebook.price_list_of(base_url)
         names = [*ticked, *left[:SHOWN_MODELS]]
-        return [ModelOption(name, known_price(book, name), name in ticked) for name in names], max(len(left) - SHOWN_MODELS, 0)
+        # What a model can do does not depend on who serves it, so an address that the book does not know is no reason to be silent.
+        facts = book or _BOOKS.get(form.data.get("kind", "") if form.is_bound else "")
+        known = {name: pricebook.model_facts(facts, name) if facts else None for name in names}
+        options = [ModelOption(name, known_price(book, name), name in ticked, known[name]) for name in names]
+        return options, max(len(left) - SHOWN_MODELS, 0)
 
     def title(self) -> str:
         return "Connect a provider"

@@ -290,6 +290,11 @@ def _tls_problem(address: Address, error: BaseException) -> Problem:
 
 def _status_problem(address: Address, answer: _Answer, *, model: str = "") -> Problem:
     said, status = _quote(address, answer.body), answer.status
+    if region := _region_problem(address, status, said):
+        return region
+    if status == 402 or (status == 429 and (b"insufficient_quota" in answer.body or any(word in said.lower() for word in _NO_CREDIT))):
+        advice = "The key works. Add credit or raise the limit on the provider's billing page, then test again."
+        return Problem("no_quota", f"The account has no credit or quota left ({status})", advice, said)
     if status in (401, 403):
         title = "The key was refused" if address.secret else "The server asks for a key"
         advice = "Check that the key is whole, still active, and of this provider (and this account, project or region)."
@@ -297,8 +302,8 @@ def _status_problem(address: Address, answer: _Answer, *, model: str = "") -> Pr
     if status in (404, 405):
         return _not_found(address, status, said, model)
     if status == 429:
-        advice = "The key works, but its rate limit or its credit is used up. Wait a minute, or look at the provider's billing page."
-        return Problem("rate_limited", "Too many requests, or no credit (429)", advice, said)
+        advice = "The key works, but its rate limit or its quota is used up. Wait a minute, or look at the provider's limits."
+        return Problem("rate_limited", "Too many requests (429)", advice, said)
     if 300 <= status < 400:
         where = _clean(address, answer.headers.get("location", ""))[:QUOTE]
         advice = "Redirects are not followed, so that a key goes nowhere else. If you trust where it leads, write that address."
@@ -309,6 +314,25 @@ def _status_problem(address: Address, answer: _Answer, *, model: str = "") -> Pr
         )
     advice = f"It refused the model {model!r}; read what it says." if model else "Read what it says, and check the address."
     return Problem("refused_request", f"The server refused the call ({status})", advice, said)
+
+
+_NO_CREDIT = ("current quota", "billing", "credit", "payment")
+_OTHER_REGION = ("scoped to a valid region", "correct regional api endpoint")
+
+
+def _region_problem(address: Address, status: int, said: str) -> Problem | None:
+    """Refused for where it was asked, as far as the provider says so: its key may be good elsewhere."""
+    words = said.lower()
+    if address.kind == "bedrock" and status == 403 and _OTHER_REGION[0] in words:
+        advice = "The region in the address (or in the credential) is another than the endpoint's: write the same one in both."
+        return Problem("wrong_region", "The request was signed for another region (403)", advice, said)
+    if address.kind.startswith("vertex") and status == 404 and "publisher model" in words:
+        advice = "Check location and project in the base URL: a model is served in some locations only, to projects that enabled it."
+        return Problem("wrong_region", "This location or project has no such model (404)", advice, said)
+    if address.kind.startswith("azure") and status == 401 and _OTHER_REGION[1] in words:
+        advice = "A key of Azure belongs to one resource: check that the address is that resource's, and that the key is whole."
+        return Problem("unauthorised", "The key was refused at this address (401)", advice, said)
+    return None
 
 
 def _not_found(address: Address, status: int, said: str, model: str) -> Problem:

@@ -383,7 +383,7 @@ class GeminiFrontStream:
         return said
 
 
-def _written(said: Payload) -> bytes:
+def _written(said: Any) -> bytes:
     try:
         return _encode(said)
     except UnicodeEncodeError:  # half of a surrogate pair: only its escape can be written
