@@ -321,6 +321,35 @@ async def test_slow_loris_does_not_live_by_single_bytes(serve: Serve, start: byt
     assert answer.exception() is not None or (await answer).startswith(b"HTTP/1.1 408 ")
 
 
+async def test_an_upload_that_comes_fast_enough_still_has_an_end(serve: Serve) -> None:
+    limits = ServerLimits(body_seconds=0.1, body_rate=1, body_whole_seconds=0.3, linger_seconds=0.2)
+    served = await serve(Recorder(), limits)
+    wire = await served.wire()
+    wire.send(POST + b"Content-Length: 1000000\r\n\r\n")
+    answer = asyncio.ensure_future(wire.rest())
+    while not answer.done():
+        wire.send(b"x" * 500)
+        await asyncio.sleep(0.02)
+    assert answer.exception() is not None or b"not complete within 0.3 seconds" in await answer
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_files_may_be_larger_where_files_go(serve: Serve, chunked: bool) -> None:
+    limits = ServerLimits(body_bytes=1_000, uploads=frozenset((b"/files",)), upload_bytes=5_000, linger_seconds=0.2)
+    served = await serve(Recorder(), limits)
+
+    def sent(path: bytes, size: int) -> bytes:
+        head = b"POST %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" % path
+        if chunked:
+            return head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (size, b"x" * size)
+        return head + b"Content-Length: %d\r\n\r\n%b" % (size, b"x" * size)
+
+    for path, size, status in ((b"/files", 5_000, 200), (b"/files?x=1", 5_000, 200), (b"/files", 5_001, 413), (b"/other", 1_001, 413)):
+        answer = await served.one(sent(path, size))
+        assert answer.startswith(b"HTTP/1.1 %d " % status), (path, size, answer[:200])
+        assert status == 200 or b"larger than %d bytes" % (5_000 if b"files" in path else 1_000) in answer
+
+
 async def test_a_refused_upload_can_be_read_while_the_client_still_sends(serve: Serve) -> None:
     served = await serve(Recorder(), ServerLimits(body_bytes=1_000))
     wire = await served.wire()
