@@ -11,7 +11,7 @@ from apps.contracts.model_facts import CAPABILITIES, ModelFacts, facts_of
 
 PLAIN = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
 THEIRS, YES, NO = "", "yes", "no"
-ABILITY = [(THEIRS, "As they say"), (YES, "Yes"), (NO, "No")]
+ABILITY = [(THEIRS, "As known"), (YES, "Yes"), (NO, "No")]
 _ABLE = "able_"
 
 
@@ -20,12 +20,12 @@ class OverrideForm(forms.Form):
 
     provider = forms.ChoiceField(label="Provider")
     model = forms.CharField(label="Model", max_length=200, help_text="As the provider names it.", widget=forms.TextInput(attrs=PLAIN))
-    window = forms.IntegerField(label="Context window", required=False, min_value=0, help_text="Tokens. Empty: as they say.")
-    max_output = forms.IntegerField(label="Most output", required=False, min_value=0, help_text="Tokens. Empty: as they say.")
+    window = forms.IntegerField(label="Context window", required=False, min_value=0, help_text="Tokens. Empty: as known.")
+    max_output = forms.IntegerField(label="Most output", required=False, min_value=0, help_text="Tokens. Empty: as known.")
     deprecated = forms.ChoiceField(label="Deprecated", required=False, choices=ABILITY)
     ends_on = forms.CharField(
         label="Served until", required=False, max_length=10, widget=forms.TextInput(attrs=PLAIN),
-        help_text="The day from which on it is gone: 2027-01-31. Empty: as they say.",
+        help_text="The day from which on it is gone: 2027-01-31. Empty: as known.",
     )  # fmt: skip
     note = forms.CharField(
         label="Why", required=False, max_length=300, help_text="For those who read it later.", widget=forms.TextInput(attrs=PLAIN)
@@ -39,9 +39,9 @@ class OverrideForm(forms.Form):
             self.fields["provider"].choices = [(name, name) for name in providers]  # type: ignore[attr-defined]
         for number in ("window", "max_output"):
             if value := getattr(known, number):
-                self.fields[number].help_text = f"Tokens. Empty: {value:,}, as they say."
+                self.fields[number].help_text = f"Tokens. Empty: {value:,}, as known."
         if known.ends_on:
-            self.fields["ends_on"].help_text = f"The day from which on it is gone. Empty: {known.ends_on}, as they say."
+            self.fields["ends_on"].help_text = f"The day from which on it is gone. Empty: {known.ends_on}, as known."
         self.fields["deprecated"].choices = _choices(known.deprecated)  # type: ignore[attr-defined]
         for name, label in choices.LABELS.items():
             self.fields[_ABLE + name] = forms.ChoiceField(label=label, required=False, choices=_choices(known.says(name)))
@@ -75,7 +75,7 @@ def override_initial(facts: ModelFacts, note: str) -> dict[str, Any]:
 
 def _choices(known: bool | None) -> list[tuple[str, str]]:
     said = {True: "yes", False: "no", None: "not known"}[known]
-    return [(THEIRS, f"As they say: {said}"), *ABILITY[1:]]
+    return [(THEIRS, f"As known: {said}"), *ABILITY[1:]]
 
 
 def _answer(value: str | None) -> bool | None:

@@ -58,6 +58,11 @@ class UsedRow:
         return [label for name, label in choices.LABELS.items() if name in self.facts.can]
 
     @property
+    def nothing_known(self) -> bool:
+        """Of none of its capabilities."""
+        return not self.facts.can and not self.facts.cannot
+
+    @property
     def unknown(self) -> int:
         """How many capabilities nobody knows of."""
         return len(choices.LABELS) - len(self.facts.can) - len(self.facts.cannot)
@@ -268,11 +273,12 @@ def notices_of(
     for event in events.order_by("-at", "-id")[:limit]:
         title, status = choices.EVENTS[event.kind]
         named = f"{event.subject_name}: {title.lower()}"
-        found.append(Happening(at=event.at, title=named, text=notice_text(event.kind, event.data), tone=status.tone, icon=status.icon_name))
+        text = notice_text({**event.data, "models": [model], "count": 1} if model else event.data)
+        found.append(Happening(at=event.at, title=named, text=text, tone=status.tone, icon=status.icon_name))
     return found
 
 
-def notice_text(kind: str, data: Any) -> str:
+def notice_text(data: Any) -> str:
     """Which models, with prices before and after, last days, and the routes that use them."""
     prices, ends, routes = data.get("prices") or {}, data.get("ends_on") or {}, data.get("routes") or {}
     said = []

@@ -35,7 +35,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "prices": (
         {"provider": "acme", "model": "tiny", "prices": [{"input": 1, "output": 2}]}, {"prices": [{"input": 3, "output": 4}]}, "price",
     ),
-    "models": ({"provider": "acme", "model": "tiny", "own": {"can": ["tools"]}}, {"own": {"window": 8000, "cannot": ["seed"]}}, "model"),
+    "models": ({"provider": "acme", "model": "bare", "own": {"can": ["tools"]}}, {"own": {"window": 8000, "cannot": ["seed"]}}, "model"),
     "discounts": ({"name": "new", "provider": "acme", "model": "large", "discount": 100}, {"discount": 200}, "discount"),
     "unit-prices": (
         {"name": "new", "provider": "acme", "model": "large", "unit": "second", "per_thousand": 5}, {"per_thousand": 6}, "unit_price",

@@ -149,7 +149,7 @@ def published(client: Client, url: str, data: dict[str, Any]) -> Any:
 
 def test_a_word_is_reviewed_published_and_taken_back(signed: Client, filled: ProviderModel) -> None:
     url, versions = f"/models/{filled.pk}/edit/", Version.objects.count()
-    assert "As they say" in signed.get(url).content.decode()
+    assert "As known" in signed.get(url).content.decode()
     answer = published(
         signed, url, form(signed, url, window="32000", able_tools="yes", able_seed="no", deprecated="no", ends_on="", note="")
     )
