@@ -244,7 +244,8 @@ def known_price(price_list: str | None, model: str, *, now: datetime | None = No
 def credentials_found(organisation: Organisation, *, query: str = "") -> QuerySet[Credential]:
     """An organisation's credentials with the endpoints that use them."""
     found = Credential.objects.filter(organisation=organisation).prefetch_related(
-        Prefetch("endpoints", queryset=Endpoint.objects.select_related("provider").order_by("provider__name", "position"))
+        Prefetch("endpoints", queryset=Endpoint.objects.select_related("provider").order_by("provider__name", "position")),
+        Prefetch("pooled", queryset=PooledCredential.objects.select_related("endpoint__provider")),
     )
     return found.filter(name__icontains=query) if query else found
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import F, Q
 
+from apps.contracts.credentials import FORMS
 from apps.contracts.identifiers import uuid7
 from apps.providers import choices
 
@@ -39,6 +40,17 @@ class Credential(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def used_by(self) -> list[Endpoint]:
+        """The endpoints that use it, alone or with others."""
+        found = {endpoint.pk: endpoint for endpoint in self.endpoints.all()} | {row.endpoint_id: row.endpoint for row in self.pooled.all()}
+        return sorted(found.values(), key=str)
+
+    @property
+    def form_words(self) -> str:
+        """What it is, where that is more than a key."""
+        return "" if self.form == "key" else FORMS.get(self.form, self.form)
 
 
 class Provider(models.Model):

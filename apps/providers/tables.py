@@ -205,7 +205,7 @@ MODELS: tuple[Column[ModelRow], ...] = (
 CREDENTIALS: tuple[Column[Credential], ...] = (
     Column("Credential", "name", value=lambda row: row.name),
     Column("Secret", value=lambda row: row.source or (f"…{row.last_four}" if row.last_four else "typed")),
-    Column("Used by", value=lambda row: ", ".join(str(endpoint) for endpoint in row.endpoints.all())),
+    Column("Used by", value=lambda row: ", ".join(str(endpoint) for endpoint in row.used_by)),
     Column("Changed", "changed", order=("changed_at",), value=lambda row: row.changed_at.isoformat()),
     Column("Actions"),
 )

@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from django.test import Client
+from django.urls import reverse
 
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
@@ -136,3 +138,16 @@ def test_every_preset_is_a_provider_that_may_be_written() -> None:
         if name != "custom":
             rules.check_base_url(preset.base_url, allow_private=preset.private)
             rules.check_api_version(preset.kind, preset.api_version, "v")
+
+
+def test_pages_show_every_credential_of_a_pool(signed: Client, actor: Actor, organisation: Organisation) -> None:
+    for name in ("one", "two"):
+        credential(actor, organisation, name)
+    endpoint = EndpointSpec("default", URL, credentials=POOL)
+    provider = services.provider_ensure(actor=actor, organisation=organisation, name="p", kind="openai", endpoints=[endpoint])
+    shown = signed.get(reverse("providers:detail", args=[provider.pk])).content.decode()
+    assert "60 requests per minute" in shown and "two" in shown
+    listed = signed.get(reverse("providers:credentials")).content.decode()
+    assert listed.count("p/default") == 2
+    form = signed.get(reverse("providers:edit", args=[provider.pk])).content.decode()
+    assert "one requests_per_minute=60\ntwo" in form
