@@ -42,6 +42,7 @@ test-fast: bootstrap  ## the quick tests: no browser, no kills, nothing slow
 
 accept: bootstrap  ## the long checks: everything at full scale, kills included, the proxies compiled where that can be
 	-@$(VENV)/python deploy/compile.py
+	-@$(VENV)/python deploy/clients.py
 	@BULKHEAD_ACCEPT=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 1800 $(ARGS)
 
 compile: bootstrap  ## the proxy's hot path as C extensions (optional; needs a C compiler): about a quarter less CPU a request
@@ -63,3 +64,4 @@ format: bootstrap  ## ruff's fixes and format
 
 lock: bootstrap  ## resolve pyproject.toml anew into requirements.lock
 	@cd "$(CURDIR)" && .venv/tools/bin/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 -o requirements.lock
+	@cd "$(CURDIR)" && .venv/tools/bin/uv pip compile --group clients --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 -o deploy/clients.lock

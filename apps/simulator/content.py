@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
+import re
 from typing import Any
 
 from apps.simulator.counting import BYTES_PER_TOKEN
@@ -58,21 +60,55 @@ def embedding(item: str | list[int], dimensions: int) -> list[float]:
     return [value / norm for value in vector]
 
 
-def smallest_instance(schema: Any, depth: int = 0) -> Any:
+def said_arguments(schema: Any, name: str, said: str) -> Any:
+    """Arguments of a call of ``name``: those of ``name(3, "x")`` where that is said, one by one for what the schema requires; else
+    what stands in 'single quotes', for texts; for all others the smallest."""
+    made = smallest_instance(schema)
+    at = said.find(name + "(")
+    if not isinstance(made, dict):
+        return made
+    if at < 0:
+        texts = iter(re.findall(r"'([^']+)'", said))
+        return {key: next(texts, value) if isinstance(value, str) else value for key, value in made.items()}
+    try:
+        given = json.loads("[" + said[at + len(name) + 1 : said.index(")", at)] + "]")
+    except ValueError:
+        return made
+    return {**made, **{key: value for key, value in zip(made, given, strict=False) if type(value) is type(made[key])}}
+
+
+_FORMATS = {
+    "date-time": "2030-01-02T03:04:05Z",
+    "date": "2030-01-02",
+    "time": "03:04:05Z",
+    "email": "sim@example.com",
+    "uri": "https://example.com/",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+
+
+def smallest_instance(schema: Any, depth: int = 0, defined: Any = None) -> Any:
     """The smallest JSON value that a schema allows, for forced tool calls and ``response_format``.
 
-    Knows ``const``, ``enum``, ``type``, ``properties``/``required``, ``minItems``, ``minLength``, ``minimum``, ``anyOf``,
-    ``oneOf``; anything else gives an empty object. Recursion ends at 16 levels.
+    Knows ``const``, ``enum``, ``type``, ``properties``/``required``, ``minItems``, ``minLength``, ``minimum``, ``format``, ``anyOf``,
+    ``oneOf``, ``allOf`` of objects, ``$ref`` into ``$defs``; anything else gives an empty object. Recursion ends at 16 levels.
     """
     if not isinstance(schema, dict) or depth > 16:
         return {}
+    if depth == 0:
+        defined = {f"#/{place}/{name}": found for place in ("$defs", "definitions") for name, found in (schema.get(place) or {}).items()}
+    if "$ref" in schema:
+        return smallest_instance(defined.get(schema["$ref"]), depth + 1, defined)
+    if isinstance(schema.get("allOf"), list) and schema["allOf"]:
+        parts = [smallest_instance(part, depth + 1, defined) for part in schema["allOf"]]
+        return {key: value for part in parts if isinstance(part, dict) for key, value in part.items()} if len(parts) > 1 else parts[0]
     if "const" in schema:
         return schema["const"]
     if isinstance(schema.get("enum"), list) and schema["enum"]:
         return schema["enum"][0]
     for alternatives in ("anyOf", "oneOf"):
         if isinstance(schema.get(alternatives), list) and schema[alternatives]:
-            return smallest_instance(schema[alternatives][0], depth + 1)
+            return smallest_instance(schema[alternatives][0], depth + 1, defined)
     kind = schema.get("type")
     if isinstance(kind, list):
         kind = kind[0] if kind else "object"
@@ -80,6 +116,8 @@ def smallest_instance(schema: Any, depth: int = 0) -> Any:
     match kind:
         case "string":
             length = schema.get("minLength", 3)
+            if schema.get("format") in _FORMATS:
+                return _FORMATS[schema["format"]]
             return "sim".ljust(length if isinstance(length, int) else 3, "m")
         case "integer" | "number":
             return minimum if isinstance(minimum, (int, float)) else 0
@@ -88,11 +126,12 @@ def smallest_instance(schema: Any, depth: int = 0) -> Any:
         case "null":
             return None
         case "array":
-            count = schema.get("minItems", 0)
-            return [smallest_instance(schema.get("items"), depth + 1) for _ in range(min(count, 100) if isinstance(count, int) else 0)]
+            least = schema.get("minItems", 0)
+            count = min(least, 100) if isinstance(least, int) else 0
+            return [smallest_instance(schema.get("items"), depth + 1, defined) for _ in range(count)]
     properties = schema.get("properties")
     required = schema.get("required")
     if not isinstance(properties, dict):
         return {}
     names = [name for name in required if isinstance(name, str)] if isinstance(required, list) else list(properties)
-    return {name: smallest_instance(properties.get(name), depth + 1) for name in names}
+    return {name: smallest_instance(properties.get(name), depth + 1, defined) for name in names}

@@ -113,6 +113,7 @@ class ChatCall(Call):
         "input_tokens",
         "limit",
         "offered_tool",
+        "said",
         "schema",
         "settled",
         "stops",
@@ -146,6 +147,8 @@ class ChatCall(Call):
         self.forced_tool = _forced_tool(tools, body.get("tool_choice"))
         self.offered_tool = _offered_tool(tools, body.get("tool_choice"), messages)
         """What it may call of its own accord; None where nothing is offered, or a result has come back already."""
+        self.said = _last_said(messages)
+        """By the user: a call that is written there, as ``weather("Ulm")``, is made so."""
         self.schema = _wanted_schema(body.get("response_format"))
         self.begun, self.anchor, asked = _beginning(body, messages)
         self.settled: int | None = None
@@ -210,7 +213,17 @@ def _offered_tool(tools: Any, choice: Any, messages: list[Any]) -> dict[str, Any
     if choice not in (None, "auto") or any(_is_result(message) for message in messages):
         return None
     found = [tool["function"] for tool in tools or [] if isinstance(tool, dict) and isinstance(tool.get("function"), dict)]
-    return found[0] if found else None
+    said = _last_said(messages)
+    named = [function for function in found if f"{function.get('name')}" in said]
+    return (named or found)[0] if found else None
+
+
+def _last_said(messages: list[Any]) -> str:
+    """The text of the last message."""
+    content = messages[-1].get("content")
+    if isinstance(content, list):
+        content = " ".join([str(part.get("text") or "") for part in content if isinstance(part, dict)])
+    return content if isinstance(content, str) else ""
 
 
 def _wanted_schema(wanted: Any) -> Any:
@@ -243,7 +256,10 @@ def choice_of(call: ChatCall, wanted: int, ordinal: int) -> Choice:
         ordinal = call.settled
     if call.forced_tool is not None or call.schema is not None:
         tool = call.forced_tool
-        text = encode(content.smallest_instance(tool.get("parameters") if tool is not None else call.schema)).decode()
+        if tool is None:
+            text = encode(content.smallest_instance(call.schema)).decode()
+        else:
+            text = encode(content.said_arguments(tool.get("parameters"), str(tool.get("name")), call.said)).decode()
         tokens = text_tokens(text)
         if limit is not None and tokens > limit:
             text, tokens = text.encode()[: limit * BYTES_PER_TOKEN].decode("utf-8", "ignore"), limit

@@ -10,7 +10,7 @@ import pytest
 
 from apps.proxy.dialects.anthropic import AnthropicBack, AnthropicFront
 from apps.proxy.dialects.anthropic_wire import SIGNATURE_IN_ID
-from apps.proxy.dialects.translation import Unsupported
+from apps.proxy.dialects.translation import Trouble, Unsupported
 
 FRONT = AnthropicFront()
 TOOL = {"name": "look", "description": "Looks.", "input_schema": {"type": "object", "properties": {}}}
@@ -358,3 +358,16 @@ def test_any_field_may_hold_anything_and_is_said_or_refused() -> None:
             except Unsupported as refused:
                 fields.add(refused.field)
     assert said > 100 and len(fields) > 30 and all(fields)
+
+
+@pytest.mark.parametrize("thread", [{"type": "create"}, {"type": "continue", "previous_message_id": "msg_1"}])
+def test_a_conversation_that_a_server_would_hold_is_refused_as_sdks_understand_it(thread: dict[str, Any]) -> None:
+    """Wherever it would go: told without its beginning, it would be another conversation."""
+    front = AnthropicFront()
+    for read in (front.read, front.outline):
+        with pytest.raises(Unsupported) as caught:
+            read({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "?"}], "thread": thread})
+        assert caught.value.field == "thread"
+    error = front.error(400, Trouble("no", "invalid_request_error", "invalid_field", "thread"), "r-1")["error"]
+    assert error["details"] == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    assert "details" not in front.error(400, Trouble("no", "invalid_request_error", None, "messages"), "r-1")["error"]

@@ -74,6 +74,8 @@ class AnthropicFront:
 
     def error(self, status: int, trouble: Trouble, request_id: str) -> Payload:
         said = trouble_told(trouble, _STATUSES.get(status) or ("api_error" if status >= 500 else "invalid_request_error"))
+        if trouble.param == "thread":  # at which SDKs send the whole conversation by themselves
+            said["error"]["details"] = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
         return {**said, "request_id": request_id}
 
 

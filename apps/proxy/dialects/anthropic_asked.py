@@ -67,6 +67,8 @@ class _Reader(Turns):
             raise Unsupported("model", "The field 'model' must be the name of a model.")
         if type(messages) is not list or not messages:
             raise Unsupported("messages", "The field 'messages' must be a list with at least one message.")
+        if body.get("thread") is not None:  # its beginning lies with one provider, unseen by any bound of its cost and out of others' reach
+            raise Unsupported("thread", "Conversations are not held by the server: send all messages, without 'thread'.")
         payload: Payload = {"model": model}
         turns: list[Payload] = []
         system = body.get("system")
