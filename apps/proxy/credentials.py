@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 REST_SECONDS, LONGEST_REST_SECONDS = 60.0, 900.0
 SHORT_REST_SECONDS = 5.0
-"""After a 429 that does not say for how long."""
+"""After a 429 that does not say for how long, and where there was no token to send."""
 TOKEN_WAIT_SECONDS = 5.0
 """How long a request waits for the first token there is."""
 SPARED = Verdict("credential", False)
@@ -104,12 +104,12 @@ class Held:
             return self.lent.line
         return token.line if now < token.ends_at else b""
 
-    def worked(self, model: str) -> None:
-        """A provider took it."""
-        if self.rest.times:
+    def worked(self, model: str, time: Callable[[], float]) -> None:
+        """A provider took it. What was sent before a refusal and answered after it ends no rest."""
+        if self.rest.times and time() >= self.rest.until:
             self.rest = Rest()
-        if self.rests:
-            self.rests.pop(model, None)
+        if self.rests and (rest := self.rests.get(model)) is not None and time() >= rest.until:
+            del self.rests[model]
 
     async def made(self, engine: Engine, head: bytes, body: bytes, seconds: float) -> bytes:
         """The header lines of one request where they are not there beforehand. Raises UpstreamAnswered (401) where there are none."""
@@ -237,7 +237,9 @@ class CredentialPool:
             held.token.refused(line, now)
         if len(self.held) == 1:
             return ruling
-        if error.status == 429:
+        if not line:  # nothing was sent: there was no token, which may come any moment
+            held.rest.refused(error.status, now, SHORT_REST_SECONDS)
+        elif error.status == 429:
             held.rests.setdefault(model, Rest()).refused(429, now, retry_after(error.headers) or SHORT_REST_SECONDS)
         elif error.status == 403:
             held.rests.setdefault(model, Rest()).refused(403, now, 0.0)

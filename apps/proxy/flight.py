@@ -156,7 +156,7 @@ async def fly(
             closed = True
             state.succeeded(attempt)
             if held is not None:
-                held.worked(target.model)
+                held.worked(target.model, engine.loop.time)
             if target.window and watch.tokens is not None and ask is None:
                 calibrate(exchange, target, watch.tokens)
             engine.finish_stream(exchange, rest)
@@ -173,7 +173,7 @@ async def fly(
         closed = True
         state.succeeded(attempt)
         if held is not None:
-            held.worked(target.model)
+            held.worked(target.model, engine.loop.time)
         if target.window and understood.tokens is not None and ask is None:
             calibrate(exchange, target, understood.tokens)
         engine.finish_json(exchange, target, attempt.headers, answer if understood.body is None else understood.body)

@@ -27,6 +27,8 @@ RENEW_AT = 0.75
 """Part of its life after which a token is renewed: of an hour, a quarter is left for an endpoint that is away."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 FETCH_SECONDS = 10.0
+LEAST_USE_SECONDS = 30.0
+"""A token that was refused is replaced no more often than that."""
 MOST_BYTES = 65_536
 MARGIN_SECONDS = 5.0
 """A token that ends so soon is not sent any more: it might end on its way."""
@@ -39,10 +41,13 @@ Fetch = Callable[[TokenRequest, bool], Awaitable[tuple[int, bytes]]]
 class TokenState:
     """One account's token in this process. Times are the loop's, in seconds."""
 
-    __slots__ = ("_waiters", "account", "allow_private", "ends_at", "failures", "line", "problem", "renew_at", "running")
+    __slots__ = ("_due", "_waiters", "account", "allow_private", "ends_at", "failures", "line", "problem", "renew_at", "running", "took_at")
 
-    def __init__(self, account: GoogleAccount | EntraApp, allow_private: bool, now: float) -> None:
+    def __init__(self, account: GoogleAccount | EntraApp, allow_private: bool, now: float, due: Callable[[], None]) -> None:
+        """due: told when ``renew_at`` is earlier than it was."""
         self.account = account
+        self._due = due
+        self.took_at = 0.0
         self.allow_private = allow_private
         self.line = b""
         """The header that a request sends, with its line's end; empty while there is no token."""
@@ -73,6 +78,7 @@ class TokenState:
         self.line = b"authorization: Bearer %b\r\n" % token.text.encode("ascii")
         self.ends_at = now + max(token.lasts_seconds - MARGIN_SECONDS, 1.0)
         self.renew_at = now + token.lasts_seconds * RENEW_AT
+        self.took_at = now
         self.failures, self.problem = 0, ""
         self._wake()
 
@@ -86,9 +92,11 @@ class TokenState:
         self._wake()
 
     def refused(self, line: bytes, now: float) -> None:
-        """A provider did not take the token: another one is fetched at once, unless it is another one already."""
-        if line == self.line:
-            self.renew_at = min(self.renew_at, now)
+        """A provider did not take the token: another one is fetched, unless it is another one already. One that is quite new is kept: then
+        it is not the token that is wrong, and its endpoint is spared."""
+        if line == self.line and now - self.took_at >= LEAST_USE_SECONDS and self.renew_at > now:
+            self.renew_at = now
+            self._due()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -111,7 +119,7 @@ class TokenKeeper:
         """The same as long as the account is the same."""
         found = self._states.get((credential_id, allow_private))
         if found is None or found.account != account:
-            found = self._states[credential_id, allow_private] = TokenState(account, allow_private, self._now())
+            found = self._states[credential_id, allow_private] = TokenState(account, allow_private, self._now(), self._changed.set)
             self._changed.set()
         return found
 
@@ -120,8 +128,8 @@ class TokenKeeper:
         for name in self._states.keys() - used:
             del self._states[name]
 
-    def soon(self) -> None:
-        """Something is due earlier than it was."""
+    def look(self) -> None:
+        """At what is due, now instead of when the next is."""
         self._changed.set()
 
     async def run(self) -> None:

@@ -68,7 +68,7 @@ def test_a_credential_that_rests_is_not_used_and_one_that_is_well_serves(count: 
         held = take(pool, model, now)
         assert held.lent.id in free
         if status == 200:
-            held.worked(model)
+            held.worked(model, lambda now=now: now)
             continue
         others = free - {held.lent.id}
         ruling = hear(pool, held, model, answered(status), now)
@@ -96,9 +96,26 @@ def test_a_rest_doubles_while_it_is_refused_and_ends_when_it_works() -> None:
         rests.append(held.rest.until - now)
         now = held.rest.until
     assert rests == [60, 120, 240, 480, 900, 900]
-    held.worked("m")
+    held.worked("m", lambda: now)
     hear(pool, held, "m", answered(401), now)
     assert held.rest.until - now == 60
+
+
+def test_what_was_sent_before_a_refusal_ends_no_rest() -> None:
+    pool = pool_of(2)
+    held = pool.held[0]
+    hear(pool, held, "m", answered(401), 10.0)
+    hear(pool, held, "m", answered(403), 10.0)
+    held.worked("m", lambda: 11.0)
+    assert held.resting("m", 69.0) and held.rests["m"].times == 1
+    held.worked("m", lambda: 70.0)
+    assert not held.rest.times and not held.rests
+
+
+def test_without_a_token_the_rest_is_short() -> None:
+    pool = pool_of(2)
+    assert pool.heard(pool.held[0], b"", "m", answered(401), verdict(answered(401)), 0.0) == SPARED
+    assert pool.held[0].resting("m", 4.9) and not pool.held[0].resting("m", 5.1)
 
 
 def test_a_rate_limit_rests_one_for_as_long_as_it_was_told() -> None:
@@ -153,7 +170,7 @@ async def turned(keeper: TokenKeeper, until: Any) -> None:
     """Lets the keeper look again until something holds."""
     async with asyncio.timeout(20):
         while not until():
-            keeper.soon()
+            keeper.look()
             await asyncio.sleep(0.002)
 
 
@@ -214,7 +231,13 @@ async def test_a_refused_token_is_renewed_once_for_all_who_had_it() -> None:
         refused = state.line
         endpoint.answer = (200, b'{"access_token":"second","expires_in":3600}')
         state.refused(refused, clock.now)
-        await turned(keeper, lambda: state.line != refused)
+        assert state.renew_at > clock.now, "it is too new to be the fault"
+        clock.now = 40.0
+        state.refused(refused, clock.now)
+        async with asyncio.timeout(20):  # nobody has to look: the keeper is told
+            while state.line == refused:
+                await asyncio.sleep(0.002)
+        clock.now = 80.0
         state.refused(refused, clock.now)
         assert state.renew_at > clock.now and endpoint.asked == 2
     finally:
