@@ -79,7 +79,7 @@ def _usage(usage: Usage) -> dict[str, Any]:
     prompt, output = usage["prompt_tokens"], usage["completion_tokens"]
     return {
         "input_tokens": prompt,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": output,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": prompt + output,
@@ -111,7 +111,6 @@ def _response(answer_id: str, created: int, call: ChatCall, **more: Any) -> dict
         "top_p": 1.0,
         "truncation": "disabled",
         "usage": None,
-        "user": None,
     }
     return {**whole, **more, SIMULATED: True}
 
