@@ -114,11 +114,11 @@ def fleet_scale(keeper: Keeper, *, send: Callable[[dict[str, Any]], None], now: 
     wanted = list(Deployment.objects.exclude(scaling_mode="off").filter(enabled=True).select_related("organisation").order_by("pk"))
     if not wanted:
         return []
-    told = proxies_heard()
+    told, silent = proxies_heard()
     found = []
     for deployment in wanted:
         try:
-            found.append(_one(deployment, keeper, told, send, now))
+            found.append(_one(deployment, keeper, told, silent, send, now))
         except (PolicyError, ServiceError) as error:
             log.warning("deployment %s is not scaled: %s", deployment.name, error)
         except DatabaseError:
@@ -126,16 +126,19 @@ def fleet_scale(keeper: Keeper, *, send: Callable[[dict[str, Any]], None], now: 
     return found
 
 
-def proxies_heard() -> dict[tuple[str, str], dict[str, DeploymentReport]] | None:
-    """(organisation, deployment) -> proxy -> what it said, of those that are not silent. None: no proxy is heard of, nothing is known."""
-    proxies = [proxy for proxy in fleet_status()["proxies"] if not proxy["silent"]]
+def proxies_heard() -> tuple[dict[tuple[str, str], dict[str, DeploymentReport]] | None, bool]:
+    """((organisation, deployment) -> proxy -> what it said, of those that are not silent; whether another one is). None: no proxy is heard
+    of, nothing is known."""
+    every = fleet_status()["proxies"]
+    proxies = [proxy for proxy in every if not proxy["silent"]]
+    silent = len(proxies) < len(every)
     if not proxies:
-        return None
+        return None, silent
     found: dict[tuple[str, str], dict[str, DeploymentReport]] = {}
     for proxy in proxies:
         for report in deployments_in(proxy["detail"]):
             found.setdefault((report.organisation, report.name), {})[proxy["boot_id"]] = report
-    return found
+    return found, silent
 
 
 def heard(
@@ -144,8 +147,10 @@ def heard(
     told: Mapping[tuple[str, str], Mapping[str, DeploymentReport]] | None,
     before: Mapping[str, int],
     now: datetime,
+    *,
+    silent: bool = False,
 ) -> Heard:
-    """One sample. What nobody said is None, never 0."""
+    """One sample. What nobody said is None, never 0; a proxy or a worker that is ``silent`` may have more."""
     reports: list[Mapping[str, Any]] = []
     power: list[float] = []
     unheard = False
@@ -182,7 +187,8 @@ def heard(
         ttft=max(ttft) if ttft else None,
         requests=requests,
     )
-    return Heard(sample, Guards(power=max(power) if power else None), asked)
+    unsure = "a proxy is silent" if silent else "a replica's worker is silent" if unheard else ""
+    return Heard(sample, Guards(power=max(power) if power else None, unsure=unsure), asked)
 
 
 def _known(reports: Iterable[Mapping[str, Any]], name: str) -> list[float] | None:
@@ -194,6 +200,7 @@ def _one(
     deployment: Deployment,
     keeper: Keeper,
     told: Mapping[tuple[str, str], Mapping[str, DeploymentReport]] | None,
+    silent: bool,
     send: Callable[[dict[str, Any]], None],
     now: datetime,
 ) -> Decision:
@@ -202,7 +209,7 @@ def _one(
     )
     replicas = list(deployment.replicas.filter(ended_at=None).select_related("worker"))
     past = keeper.load(deployment.pk) or Past(memory=Memory(needs=((now.timestamp() - 0.001, deployment.wanted),)))
-    found = heard(deployment, replicas, told, past.asked, now)
+    found = heard(deployment, replicas, told, past.asked, now, silent=silent)
     samples = [*past.samples, found.sample][-KEPT_SAMPLES:]
     decision = decide(policy, samples, past.memory, standing=deployment.wanted, now=now.timestamp(), guards=found.guards)
     said = past.said

@@ -111,11 +111,12 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """What GPUs say, as shares of what they could; None: unknown."""
+    """What GPUs say, as shares of what they could; None: unknown. unsure: why there may be more load than was told; empty: there is not."""
 
     power: float | None = None
     memory: float | None = None
     utilisation: float | None = None
+    unsure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +304,8 @@ def _stepped(
         asked = max(wanted for at, wanted in needs if now - at < policy.down_after or at == now)
         if asked >= standing:
             return standing, f"{why} asks for {need}, {asked} were needed within {policy.down_after:g} s", False
+        if guards.unsure:
+            return standing, f"{why} asks for {need}, but {guards.unsure}", True
         if policy.power_guard and guards.power is not None and guards.power > policy.power_guard:
             held = f"{why} asks for {need}, but the GPUs draw {guards.power:.0%} of their power limit: the signals may be wrong"
             return standing, held, True

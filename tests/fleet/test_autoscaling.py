@@ -20,7 +20,7 @@ from apps.contracts.reports import DeploymentReport
 from apps.contracts.webhooks import secret_key, signed
 from apps.fleet.autoscaling import Kept, Past, fleet_scale, past_read
 from apps.fleet.machines import MachinesAway, machines_send
-from apps.fleet.models import Deployment, ScaleDecision
+from apps.fleet.models import Deployment, ScaleDecision, Worker
 from apps.fleet.reconciling import fleet_reconcile
 from apps.fleet.scaling import PolicyError
 from apps.fleet.scaling_document import policy_read
@@ -48,7 +48,9 @@ def proxy_says(deployment: Deployment, *, held: int = 0, running: int = 0, token
 
 
 def run(keeper: Kept, now: datetime | None = None) -> tuple[list[Any], list[dict[str, Any]]]:
+    """One look, at a moment until which every worker was heard."""
     sent: list[dict[str, Any]] = []
+    Worker.objects.update(last_seen_at=now or timezone.now())
     return fleet_scale(keeper, send=sent.append, now=now), sent
 
 
@@ -133,6 +135,29 @@ def test_down_when_it_was_quiet_long_enough_also_after_memory_was_lost(agent: Ag
         assert run(keeper, now + timedelta(seconds=seconds))[0][0].desired == 4
     assert run(Kept(), now + timedelta(seconds=61))[0][0].desired == 4, "without memory it waits anew"
     assert run(keeper, now + timedelta(seconds=61))[0][0].desired == 1
+
+
+def test_a_silent_proxy_may_have_more_than_the_others_say(agent: Agents, deploy: Deploy) -> None:
+    worker = agent()
+    deployment = deploy(most=6, wanted=4, scaling=SCALING | {"down_after": 0, "down_most": 4}, scaling_mode="on")
+    serving(worker)
+    proxy_says(deployment, tokens=500)
+    away = proxy_says(deployment, tokens=2_000)
+    ProxyProcess.objects.filter(boot_id=away).update(last_seen_at=timezone.now() - timedelta(minutes=5))
+    keeper = Kept()
+    [decision], _ = run(keeper)
+    assert decision.desired == 4 and decision.guarded and decision.because.endswith("but a proxy is silent")
+    ProxyProcess.objects.filter(boot_id=away).update(gone_at=timezone.now())
+    assert run(keeper, timezone.now() + timedelta(seconds=2))[0][0].desired == 1
+
+
+def test_a_silent_worker_holds_a_step_down(agent: Agents, deploy: Deploy) -> None:
+    worker = agent()
+    deployment = deploy(most=6, wanted=4, scaling=SCALING | {"down_after": 0, "down_most": 4}, scaling_mode="on")
+    serving(worker)
+    proxy_says(deployment, tokens=500)
+    [decision] = fleet_scale(Kept(), send=lambda event: None, now=timezone.now() + timedelta(minutes=2))
+    assert decision.desired == 4 and decision.because.endswith("but a replica's worker is silent")
 
 
 def test_from_zero_when_a_request_is_held(deploy: Deploy) -> None:
