@@ -25,6 +25,7 @@ from apps.catalogue.listing_facts import listed_models, next_page
 from apps.catalogue.models import ListedModel, Listing
 from apps.catalogue.rules import Found, Look, Was
 from apps.catalogue.services import known_take
+from apps.contracts.fleet import PROVIDER_PREFIX
 from apps.providers import probe
 from apps.providers.listing import routes_using
 from apps.providers.models import Endpoint, Provider, ProviderModel
@@ -55,7 +56,8 @@ def listings_look(*, provider_ids: Iterable[UUID] | None = None, page: Page = pr
     What it says of models that are in use is published. Safe to run twice: the same list tells nothing again. Raises nothing for what a
     provider does.
     """
-    providers = Provider.objects.filter(enabled=True).order_by("name", "pk")
+    # What stands for a deployment of our own workers has no list: what runs there is its deployment's matter.
+    providers = Provider.objects.filter(enabled=True).exclude(name__startswith=PROVIDER_PREFIX).order_by("name", "pk")
     if provider_ids is not None:
         providers = providers.filter(pk__in=list(provider_ids))
     first = Endpoint.objects.select_related("credential").order_by("position")

@@ -136,6 +136,13 @@ def test_one_providers_trouble_is_not_the_others(
     assert ListedModel.objects.filter(provider=well).exists() and not ListedModel.objects.exclude(provider=well).exists()
 
 
+def test_what_stands_for_a_deployment_of_our_own_and_what_is_disabled_is_not_asked(serve: Serve, upstream: Upstream) -> None:
+    own, off = serve(row("a"), name="own"), serve(row("a"), name="off")
+    Provider.objects.filter(pk=own.pk).update(name="deployment:own")
+    Provider.objects.filter(pk=off.pk).update(enabled=False)
+    assert listings_look() == {} and upstream.seen == [] and not Listing.objects.exists()
+
+
 def test_every_page_is_read_and_a_list_without_end_is_partial(actor: Actor, organisation: Organisation, upstream: Upstream) -> None:
     base = f"http://127.0.0.1:{upstream.server_port}/v1"
     provider = provider_ensure(
