@@ -79,6 +79,10 @@ Hold = tuple["Window", int, "Entry | None", Tenant]
 """What a request took of one limit: window, permits, where they rest, whose they are. A plain tuple: two are made for most requests."""
 
 
+_NONE: Sequence[Hold] = ()
+"""By its type, not as a literal: the compiler would take what is read afterwards for an empty tuple, too."""
+
+
 class Window:
     """This process's share of one limit.
 
@@ -412,7 +416,7 @@ class Limits:
     def admit_more(self, exchange: Exchange, windows: tuple[Window, ...], *, last: bool = False) -> Refusal | None:
         """``admit`` beside what the request holds already."""
         holds, limits = exchange.holds, exchange.limits
-        exchange.holds = ()
+        exchange.holds = _NONE
         refusal = self.admit(exchange, windows, last=last)
         exchange.holds = [*holds, *exchange.holds]
         exchange.limits = limits if refusal is not None else (*limits, *windows)
