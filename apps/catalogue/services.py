@@ -16,8 +16,7 @@ from apps.catalogue.selectors import known_of, packages_taken
 from apps.contracts.model_facts import NOTHING, ModelFacts
 from apps.providers.models import Provider, ProviderModel
 from apps.providers.prices import model_ensure, price_id
-from apps.publishing.preview import change_publish
-from apps.publishing.services import section_touch
+from apps.publishing.services import publish, section_touch
 
 if TYPE_CHECKING:
     from apps.audit.actors import Actor
@@ -108,13 +107,15 @@ def packages_follow(*, actor: Actor) -> PackagesTaken | None:
     if packages_taken() == installed:
         return None
 
-    def take() -> PackagesTaken:
+    with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('catalogue packages', 0))")
+        if packages_taken() == installed:  # another worker was quicker
+            return None
         changed = known_take(ProviderModel.objects.select_related("provider"))
-        return PackagesTaken.objects.create(packages=installed, changed=[str(model) for model in changed])
-
-    row, _ = change_publish(actor=actor, reason=f"what models can do: {installed}", change=take)
+        row = PackagesTaken.objects.create(packages=installed, changed=[str(model) for model in changed])
+        if changed:  # only then: what others have not published yet is not this upgrade's to publish
+            publish(actor=actor, reason=f"what models can do: {installed}")
     return row
 
 
