@@ -42,11 +42,13 @@ layers: [{name: proxy, title: The proxy, position: 1}]
 regions: [{name: eu-west, title: Frankfurt, owners: [{layer: proxy, team: payments}]}]
 rotations: [{name: weekly, team: payments, members: [ada@example.test], zone: Europe/Berlin, weekday: wed, starts_on: "2026-03-04"}]
 runbooks: [{name: away, title: Away, owner: payments, text: "# Look"}]
-credentials: [{name: main, secret: "file:secret"}]
+credentials: [{name: main, secret: "file:secret"}, {name: second, secret: "file:secret"}]
 providers:
   - name: near
     owner: payments
-    endpoints: [{name: a, base_url: "https://near.example.com/v1", region: eu-west, credential: main}]
+    endpoints:
+      - {name: a, base_url: "https://near.example.com/v1", region: eu-west, credential: main}
+      - {name: b, base_url: "https://far.example.com/v1", credentials: [{name: main, requests_per_minute: 60}, {name: second}]}
     prices:
       - model: m
         input: "1.50"
