@@ -15,6 +15,7 @@ from apps.contracts.snapshot import BudgetFragment
 from apps.proxy.bounds import most_of, priced_by
 from apps.proxy.context import Size
 from apps.proxy.errors import Refusal
+from apps.proxy.fleet.moving import explained
 from apps.proxy.limits_text import limits_told
 from apps.proxy.translate import not_said, unsayable
 
@@ -117,6 +118,8 @@ def _candidate(exchange: Exchange, route: CompiledRoute, target: CompiledTarget,
         "simulated": target.simulated,
         "deadlines_ms": {name: _ms(getattr(target, name)) for name in ("connect", "first_byte", "first_token", "idle", "total")},
     }
+    if target.replicas is not None:
+        found["balancing"] = explained(exchange, route, target)
     unsaid = not_said(exchange, target)
     if unsaid:
         found["left_out"] = unsaid

@@ -8,7 +8,7 @@ it comes back here for the rest. What is outstanding at a replica is taken befor
 from __future__ import annotations
 
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from apps.proxy.dialects.openai_wire import json_object
 from apps.proxy.dialects.wire_json import written
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from apps.proxy.runtime import CompiledRoute, CompiledTarget
 
 BYTES_PER_TOKEN = 4
+WAYS = {
+    "session": "its session stays with it",
+    "prefix": "it has read most of the prompt's beginning",
+    "load": "it has the least outstanding tokens, by its weight",
+    "only": "no other replica is ready",
+}
+"""What decided, in words."""
 _BLOCK_TOKENS = BLOCK_BYTES // BYTES_PER_TOKEN
 
 
@@ -37,13 +44,8 @@ async def fly_among(
     """``flight.fly`` for a target with replicas; the same ends."""
     deployment, route = target.replicas, exchange.route
     assert deployment is not None and route is not None
-    body = exchange.body if ask is None else ask.body
-    settings = route.resilience
     deployment.asked += role == "first"
-    session = sticky_value(settings.sticky, exchange).encode() if settings.sticky else b""
-    blocks = blocks_of(body)
-    expected = int(min(exchange.max_output or deployment.output, deployment.output)) * exchange.n
-    size = len(body) // BYTES_PER_TOKEN + expected
+    size, expected, blocks, session = _asked(exchange, deployment, route, exchange.body if ask is None else ask.body)
     tried: list[Replica] = []
     if ask is not None and exchange.streaming is not None and exchange.streaming.target.seat is not None:
         tried.append(exchange.streaming.target.seat)
@@ -53,7 +55,7 @@ async def fly_among(
         replica = deployment.choose(size, blocks, session, tried, engine.loop.time())
         if replica is None and not held and _may_hold(deployment, route, target):
             held = True
-            await deployment.arrival(engine.loop, max(0.001, min(settings.queue, exchange.left_seconds())))
+            await deployment.arrival(engine.loop, max(0.001, min(route.resilience.queue, exchange.left_seconds())))
             continue
         if replica is None:
             message = f"no {'other ' if tried else ''}replica of the deployment {deployment.name!r} is ready"
@@ -92,6 +94,31 @@ async def fly_among(
         finally:
             balancer.give(replica, tokens)
             health.finished(engine.loop.time())
+
+
+def explained(exchange: Exchange, route: CompiledRoute, target: CompiledTarget) -> dict[str, Any]:
+    """For a dry run: whom the balancer would choose now and why, and how the others stand. Changes nothing."""
+    deployment = target.replicas
+    assert deployment is not None
+    size, _, blocks, session = _asked(exchange, deployment, route, exchange.body)
+    picked = deployment.balancer.pick(size, blocks, session)
+    return {
+        "deployment": deployment.name,
+        "replica": picked.seat.id if picked is not None else None,
+        "because": WAYS[picked.way] if picked is not None else "no replica is ready",
+        "tokens": size,
+        "blocks": len(blocks),
+        "blocks_believed_cached": picked.matched if picked is not None else 0,
+        "replicas": [one.view() for one in deployment.replicas.values()],
+    }
+
+
+def _asked(exchange: Exchange, deployment: Deployment, route: CompiledRoute, body: bytes) -> tuple[int, int, list[int], bytes]:
+    """(tokens in all, of these the expected answer, the prompt's blocks, the session)."""
+    sticky = route.resilience.sticky
+    expected = int(min(exchange.max_output or deployment.output, deployment.output)) * exchange.n
+    session = sticky_value(sticky, exchange).encode() if sticky else b""
+    return len(body) // BYTES_PER_TOKEN + expected, expected, blocks_of(body), session
 
 
 def _may_hold(deployment: Deployment, route: CompiledRoute, target: CompiledTarget) -> bool:

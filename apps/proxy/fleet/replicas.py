@@ -71,6 +71,17 @@ class Replica(Seat):
             found = known[self] = self.place = self._made(parent)
         return found
 
+    def view(self) -> dict[str, object]:
+        """How it stands here. out: why it is out of rotation."""
+        return {
+            "replica": self.id,
+            "state": self.fact.state,
+            "out": self.why,
+            "breaker": self.state.breaker.state,
+            "running": self.taken,
+            "tokens": self.outstanding,
+        }
+
     def _made(self, parent: CompiledTarget) -> CompiledTarget:
         fact = self.fact
         found = copy.copy(parent)
@@ -249,17 +260,7 @@ class Deployment:
             "waiting": self.waiting,
             "running": sum(replica.taken for replica in self.replicas.values()),
             "tokens": self.balancer.outstanding,
-            "replicas": [
-                {
-                    "replica": replica.id,
-                    "state": replica.fact.state,
-                    "out": replica.why,
-                    "breaker": replica.state.breaker.state,
-                    "running": replica.taken,
-                    "tokens": replica.outstanding,
-                }
-                for replica in self.replicas.values()
-            ],
+            "replicas": [replica.view() for replica in self.replicas.values()],
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import uuid
@@ -129,6 +130,18 @@ def test_requests_go_to_replicas_and_records_name_them(place: Place) -> None:
     assert set(used) == set(chat) and len(chat) == 3
     assert max(used.values()) <= 8, "eighteen at once are shared out by what is outstanding"
     until(place.idle, "nothing is outstanding")
+
+
+def test_a_dry_run_says_whom_it_would_ask_and_why(place: Place) -> None:
+    told = place.lab.ask("chat", headers={"x-bulkhead-explain": "dry-run"})
+    balancing = json.loads(told.body)["candidates"][0]["balancing"]
+    assert balancing["deployment"] == "chat" and balancing["replica"] in place.replicas()
+    assert balancing["because"] == "it has the least outstanding tokens, by its weight"
+    assert {row["replica"] for row in balancing["replicas"]} == set(place.replicas())
+    sticky = place.lab.ask("sticky", headers={"x-bulkhead-explain": "dry-run", "x-bulkhead-session": "ada"})
+    asked = json.loads(sticky.body)["candidates"][0]["balancing"]
+    got = place.lab.ask("sticky", headers={"x-bulkhead-session": "ada"})
+    assert asked["because"] == "its session stays with it" and asked["replica"] == place.endpoints(got)[0][0]
 
 
 def test_a_session_stays_with_its_replica(place: Place) -> None:
