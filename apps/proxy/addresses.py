@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl
 from apps.proxy.caller import Caller
 from apps.proxy.dialects import FRONTS, NATIVES
 from apps.proxy.dialects.gemini import METHODS, path_parts
+from apps.proxy.operations.gemini_asked import METHODS as EMBED_METHODS
+from apps.proxy.operations.gemini_asked import AskedAsGemini
 
 if TYPE_CHECKING:
     from apps.proxy.http.types import Request
@@ -40,6 +42,15 @@ def caller_of(request: Request) -> Caller | None:
     if streams and dict(parse_qsl(request.query.decode("latin-1"))).get("alt") != "sse":
         return Caller(FRONTS["gemini-array"], None, model=parts.model, streams=True)  # providers are asked for events: none passes through
     return Caller(FRONTS["gemini"], NATIVES["gemini"], model=parts.model, streams=streams)
+
+
+def embeds_of(request: Request) -> tuple[Caller, AskedAsGemini] | None:
+    """Whoever asks for embeddings as Google's SDKs do, and what is asked; None at any other address."""
+    parts = path_parts(request.path) if ":" in request.path else None
+    if parts is None or parts.method not in EMBED_METHODS:
+        return None
+    known_by_header(request)
+    return Caller(FRONTS["gemini"], None, model=parts.model), AskedAsGemini(parts.model, several=EMBED_METHODS[parts.method])
 
 
 def known_by_header(request: Request) -> None:

@@ -130,7 +130,7 @@ class Engine:
         exchange = Exchange(uuid7_bytes(now_us // 1000), kind, request, reply, runtime, now_us, self, request.arrived, request.body)
         if caller is not None:
             caller.attach(exchange, reply)
-        elif operation is not None:
+        if operation is not None:
             exchange.operation, exchange.calls = operation, {}
         refusal: Refusal | None = None
         for step in self._steps:

@@ -11,7 +11,7 @@ import msgspec
 
 from apps.contracts.errors import CODES, error_body
 from apps.contracts.usage import UsageRecord, decode_record, full_record_start
-from apps.proxy.addresses import caller_of
+from apps.proxy.addresses import caller_of, embeds_of
 from apps.proxy.dialects.translation import Trouble
 from apps.proxy.errors import Refusal
 from apps.proxy.feedback import FeedbackDesk
@@ -72,6 +72,8 @@ class PublicApp:
             else:
                 trouble = Trouble("Use POST here.", "invalid_request_error", "method_not_allowed")
                 reply.send(405, JSON + b"allow: POST\r\n", caller.error(405, trouble))
+        elif (embeds := embeds_of(request)) is not None and request.method == "POST":
+            self._engine.handle("embeddings", request, reply, *embeds)
         elif path.startswith(_MODELS) and (path in _MODELS or path.startswith(_ONE_MODEL)):
             if request.method in ("GET", "HEAD"):
                 found = self._models.answer(request)

@@ -288,7 +288,10 @@ class VectorCall(MediaCall):
 
     def check(self) -> None:
         said = self.said
-        if "requests" in said:
+        if "content" in said:
+            self.inputs = ["".join(part.get("text", "") for part in said["content"]["parts"])]
+            self.model = self.model.removeprefix("models/")
+        elif "requests" in said:
             self.inputs = ["".join(part.get("text", "") for part in one["content"]["parts"]) for one in said["requests"]]
             self.model = self.model.removeprefix("models/")
         elif "instances" in said:
@@ -304,6 +307,8 @@ class VectorCall(MediaCall):
     def body(self, answer: answers.Answer) -> dict[str, Any]:
         said = self.said
         size = said.get("output_dimension") or said.get("dimensions") or answer.behaviour.embedding_dimensions
+        if "content" in said:
+            return {"embedding": {"values": self._vectors([said.get("outputDimensionality") or size])[0]}}
         if "requests" in said:
             vectors = self._vectors([one.get("outputDimensionality") or size for one in said["requests"]])
             return {"embeddings": [{"values": vector} for vector in vectors]}
@@ -338,7 +343,7 @@ PATHS: dict[str, Callable[[Exchange], MediaCall]] = {
     "/v2/embed": VectorCall,
     "/api/embed": VectorCall,
 }
-_VECTORS = re.compile(r".*/models/[^/]+:(?:batchEmbedContents|predict)|/model/[^/]+/invoke")
+_VECTORS = re.compile(r".*/models/[^/]+:(?:batchEmbedContents|embedContent|predict)|/model/[^/]+/invoke")
 
 
 def media_of(path: str) -> Callable[[Exchange], MediaCall] | None:

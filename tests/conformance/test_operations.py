@@ -188,6 +188,28 @@ def test_a_target_that_has_none_is_not_asked(client: openai.OpenAI, served: tupl
     assert "no embeddings" in caught.value.message
 
 
+@pytest.mark.parametrize("model", ["embed-gemini", "embed", "embed-cohere"])
+def test_as_googles_apps_ask_for_them(raw: httpx.Client, client: openai.OpenAI, model: str) -> None:
+    """The same vectors, whoever makes them; errors in Google's words."""
+    texts = ["one", "two"]
+    requests = [
+        {"model": f"models/{model}", "content": {"parts": [{"text": text}]}, "taskType": "RETRIEVAL_QUERY", "outputDimensionality": 8}
+        for text in texts
+    ]
+    several = raw.post(f"/v1beta/models/{model}:batchEmbedContents", json={"requests": requests})
+    assert several.status_code == 200, several.text
+    plain = client.embeddings.create(model=model, input=texts, dimensions=8, encoding_format="float")
+    assert [row["values"] for row in several.json()["embeddings"]] == [pytest.approx(row.embedding) for row in plain.data]
+    one = raw.post(f"/v1beta/models/{model}:embedContent", json=requests[0])
+    assert one.json()["embedding"]["values"] == several.json()["embeddings"][0]["values"], one.text
+    assert record(client, one.headers)["kind"] == "embeddings"
+    wrong = raw.post(f"/v1beta/models/{model}:batchEmbedContents", json={"requests": [{"content": {"parts": [{"inlineData": {}}]}}]})
+    assert (wrong.status_code, wrong.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    unequal = [requests[0], {**requests[1], "outputDimensionality": 4}]
+    mixed = raw.post(f"/v1beta/models/{model}:batchEmbedContents", json={"requests": unequal})
+    assert mixed.status_code == (200 if model == "embed-gemini" else 400), mixed.text
+
+
 # --- rerank ---
 
 

@@ -78,7 +78,7 @@ class OperationCall:
     stream, where it is asked for one.
     """
 
-    __slots__ = ("_read", "_translation", "_watch", "approximated", "body", "head", "native", "stream_type")
+    __slots__ = ("_read", "_watch", "approximated", "body", "head", "native", "stream_type", "translation")
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class OperationCall:
         self.approximated = approximated
         self.native = True
         self._read = read
-        self._translation = translation
+        self.translation = translation
         self._watch = watch
 
     def answer(self, body: bytes) -> Answer | None:
@@ -109,9 +109,9 @@ class OperationCall:
 
     def problem(self, status: int, body: bytes) -> bytes:
         """A target's error as OpenAI words it."""
-        if self._translation is None:
+        if self.translation is None:
             return body
-        trouble = self._translation.error(status, body)
+        trouble = self.translation.error(status, body)
         said: dict[str, Any] = {"message": trouble.message, "type": trouble.type, "param": trouble.param, "code": trouble.code}
         return written({"error": said})
 
