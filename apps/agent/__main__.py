@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = settings_read()
         logs_configure("agent")
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every call, and there are several a second
     except SettingError as error:
         print(f"agent: {error}", file=sys.stderr)
         return 2

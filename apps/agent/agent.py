@@ -182,7 +182,8 @@ class Agent:
             now = time.monotonic()
             due = [replica.retry_at - now for replica in self.replicas.values() if replica.retry_at is not None]
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), max(0.02, min([IDLE_SECONDS, *due])))
+                async with asyncio.timeout(max(0.02, min([IDLE_SECONDS, *due]))):  # wait_for may swallow a cancellation (3.11)
+                    await self._wake.wait()
             await asyncio.sleep(0.02)  # several changes that come together are one look
 
     def carry_out(self) -> None:
@@ -303,7 +304,8 @@ class Agent:
             except Rejected as error:
                 pause = await self._turned_away(error, back_off)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), max(0.1, pause))
+                async with asyncio.timeout(max(0.1, pause)):
+                    await self._news.wait()
             await asyncio.sleep(0.1)
 
     async def beat(self) -> None:
@@ -413,7 +415,8 @@ class Agent:
             replica.forget()
         if self.link.credential.joined:
             with contextlib.suppress(LinkLost, Rejected, TimeoutError):
-                await asyncio.wait_for(self.beat(), 5.0)
+                async with asyncio.timeout(5.0):
+                    await self.beat()
 
 
 def signals_heeded(agent: Agent) -> None:

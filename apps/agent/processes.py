@@ -27,7 +27,7 @@ MARK = "BULKHEAD_LAUNCH"
 STATE = "BULKHEAD_AGENT_STATE"
 """Environment of all that this agent starts: which launch, and which agent's directory."""
 _GUARDIAN = Path(__file__).with_name("guardian.py")
-CONNECT_SECONDS = 20.0
+CONNECT_SECONDS = 10.0
 
 
 class StartError(Exception):
@@ -66,11 +66,13 @@ class Process:
         if grace > 0:
             self.terminate()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.exited.wait(), grace)
+                async with asyncio.timeout(grace):
+                    await self.exited.wait()
         if not self.exited.is_set():
             self.kill()
             try:
-                await asyncio.wait_for(self.exited.wait(), 15.0)
+                async with asyncio.timeout(5.0):
+                    await self.exited.wait()
             except TimeoutError:  # a guardian that does not do what it is told: past it
                 await asyncio.to_thread(sweep, self.directory)
                 await self.exited.wait()
@@ -102,7 +104,8 @@ class Process:
             while True:
                 try:
                     reader, self._writer = await asyncio.open_unix_connection(f"/proc/self/fd/{number}/guardian.sock")
-                    hello = json.loads(await asyncio.wait_for(reader.readline(), CONNECT_SECONDS) or b"{}")
+                    async with asyncio.timeout(CONNECT_SECONDS):
+                        hello = json.loads(await reader.readline() or b"{}")
                     self.pid = int(hello.get("pid", 0))
                     break
                 except (OSError, ValueError, TimeoutError) as error:

@@ -457,7 +457,8 @@ class Replica:
             if quiet >= 2 or (running is None and over and self._how.finishes):
                 break
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._now.wait(), self.around.pace.poll)
+                async with asyncio.timeout(self.around.pace.poll):
+                    await self._now.wait()
         return running
 
     async def _failed(self, reason: Reason, message: str, *, final: bool = False, slow: bool = False) -> None:
