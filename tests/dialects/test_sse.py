@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,6 +47,13 @@ def test_events_are_the_same_whole_and_byte_by_byte(blocks: list[bytes]) -> None
     data = b"".join(blocks)
     apart = framed(*(data[at : at + 1] for at in range(len(data))))
     assert framed(*blocks) == framed(data) == framed(b"", data) == framed(b"\n", data) == apart
+
+
+@given(st.lists(st.sampled_from(BLOCKS), max_size=8), st.lists(st.integers(0, 200), max_size=12))
+def test_events_are_the_same_however_they_are_cut(blocks: list[bytes], cuts: list[int]) -> None:
+    data = b"".join(blocks)
+    places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    assert framed(*(data[start:end] for start, end in pairwise(places))) == framed(data)
 
 
 @pytest.mark.parametrize(
