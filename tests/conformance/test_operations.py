@@ -333,6 +333,31 @@ def test_speech_by_tokens_says_so_or_is_estimated(client: openai.OpenAI) -> None
     assert guessed["estimated"] is True and guessed["cost_nano"] >= told["cost_nano"]
 
 
+def test_a_call_made_again_is_given_the_first_ones_answer(raw: httpx.Client, served: tuple[SimulatorServer, StandaloneProxy]) -> None:
+    """Also a form, whose boundary an SDK makes anew each time."""
+    served[0].reset()
+    said = [
+        raw.post("/v1/audio/speech", json={"model": "speak", "input": "Hi", "voice": "a"}, headers={"idempotency-key": "speech-1"})
+        for _ in range(2)
+    ]
+    assert said[0].content == said[1].content and [one.headers["content-type"] for one in said] == ["audio/wav", "audio/wav"]
+    heard = [
+        raw.post(
+            "/v1/audio/transcriptions",
+            data={"model": "hear", "response_format": "text"},
+            files={"file": ("a.wav", wav(1))},
+            headers={"idempotency-key": "heard-1"},
+        )
+        for _ in range(2)
+    ]
+    assert heard[0].text == heard[1].text and heard[1].headers["content-type"].startswith("text/plain"), heard[1].text
+    other = raw.post(
+        "/v1/audio/transcriptions", data={"model": "hear"}, files={"file": ("a.wav", wav(1))}, headers={"idempotency-key": "heard-1"}
+    )
+    assert other.status_code in (409, 422), other.text
+    assert served[0].bill()["requests"] == 2
+
+
 def test_sound_that_breaks_off_is_no_whole_answer(raw: httpx.Client, served: tuple[SimulatorServer, StandaloneProxy]) -> None:
     served[0].control(models={"tts-1": {"faults": ["cutx1"]}})
     body = {"model": "speak", "input": "Good evening " * 20, "voice": "alloy"}
