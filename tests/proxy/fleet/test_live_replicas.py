@@ -21,7 +21,7 @@ from apps.contracts.fleet import PROVIDER_PREFIX, REPLICAS_URL, EndpointFacts, R
 from apps.contracts.snapshot import Deadlines, Endpoint, Fragment, ProviderFragment
 from apps.proxy.fleet.follow import FILE
 from apps.simulator.harness import SimulatorServer
-from tests.proxy.lab import ORG, Got, Lab, at, keys, prices, route, until
+from tests.proxy.lab import KEY, ORG, Got, Lab, at, keys, prices, route, until
 from tests.proxy.standalone import StandaloneProxy
 
 pytestmark = pytest.mark.kill
@@ -34,6 +34,7 @@ ROUTES = [
     route("chat", [at(CHAT, "sim-chat")], deadlines=CALM),
     route("sticky", [at(CHAT, "sim-chat")], deadlines=CALM, sticky="session"),
     route("lone", [at(LONE, "sim-chat")], deadlines=CALM, queue_ms=60_000),
+    route("hedged", [at(CHAT, "sim-chat"), at(LONE, "sim-chat")], deadlines=CALM, hedge_percent=100, hedge_after_ms=50),
     route("backed", [at(LONE, "sim-chat"), at("outside", "sim-chat")], deadlines=CALM),
 ]
 
@@ -129,6 +130,44 @@ def test_requests_go_to_replicas_and_records_name_them(place: Place) -> None:
         used[replica] += 1
     assert set(used) == set(chat) and len(chat) == 3
     assert max(used.values()) <= 8, "eighteen at once are shared out by what is outstanding"
+    until(place.idle, "nothing is outstanding")
+
+
+def test_whatever_ends_a_request_nothing_stays_outstanding(place: Place) -> None:
+    """Apps that leave before and after the first output, hedges that lose, errors that are the app's own."""
+    place.script(first_byte_ms=400, tokens_per_second=50, output_tokens={"kind": "fixed", "value": 100})
+    early = [place.lab.send("chat", stream=bool(number % 2)) for number in range(8)]
+    until(lambda: sum(row["running"] for row in place.replicas().values()) == 8, "eight run")
+    for sock in early[:4]:
+        sock.close()
+    until(lambda: sum(row["running"] for row in place.replicas().values()) == 4, "four are gone")
+    for sock in early[4:]:
+        if sock.recv(1):
+            sock.close()
+    hedged = [place.lab.later("hedged", stream=bool(number % 2)) for number in range(6)]
+    place.lab.join()
+    assert all(got[0].whole for got in hedged)
+    assert any(len(place.endpoints(got[0])) > 1 for got in hedged), "somebody was asked twice"
+    for engine in place.engines.values():
+        engine.control(models={"sim-chat": {"faults": ["400x9"]}})
+    assert [place.lab.ask("chat").status for _ in range(3)] == [400] * 3
+    until(place.idle, "nothing is outstanding")
+    until(lambda: all(row["running"] == 0 for row in place.replicas("lone").values()), "nor there")
+    assert not any(row["out"] for row in place.replicas().values()), "nobody was to blame"
+
+
+def test_an_app_of_another_format_finds_replicas_and_is_rescued(place: Place) -> None:
+    place.script(tokens_per_second=25, output_tokens={"kind": "fixed", "value": 40})
+    asked = {"model": "chat", "max_tokens": 40, "stream": True, "messages": [{"role": "user", "content": "How far is the moon?"}]}
+    head = {"x-api-key": KEY, "anthropic-version": "2023-06-01"}
+    with place.lab.client.stream("POST", "/v1/messages", json=asked, headers=head) as answer:
+        assert answer.status_code == 200, answer.read()
+        lines = answer.iter_lines()
+        seen = [next(lines) for _ in range(12)]
+        victim = next(name for name, row in place.replicas().items() if row["running"])
+        place.engines[victim].kill()
+        seen += list(lines)
+    assert any("message_stop" in line for line in seen) and not any('"type":"error"' in line for line in seen), seen[-6:]
     until(place.idle, "nothing is outstanding")
 
 
