@@ -14,11 +14,12 @@ from google.genai import types as genai_types
 from apps.contracts.snapshot import CredentialFragment, Endpoint, Fragment, KeyFragment, ProviderFragment, Resilience, RouteFragment, Target
 from apps.simulator.harness import SimulatorServer
 from tests.proxy.standalone import StandaloneProxy, digest_of, seal
+from tests.scale import FULL
 
 KEY = "bk-nativeresc-of-the-tests"
 BASES = {"openai": "/v1", "anthropic": "/v1", "gemini": "/v1beta", "responses": "/v1"}
 HELLO: Any = [{"role": "user", "content": "Hello"}]
-CUTS = {"early": "cut:events=5", "late": "cut:events=12"}
+CUTS = {"early": "cut:events=5", "late": "cut:events=12"} if FULL else {"early": "cut:events=5"}
 LENGTH = 64
 """Characters of every answer: sixteen tokens."""
 

@@ -154,3 +154,14 @@ def test_an_agents_request_is_one_that_openai_takes() -> None:
     assert not any("cache_control" in str(message) for message in found["messages"])
     named = {note.partition(":")[0] for note in (*asked.approximated, *notes)}
     assert named == {"context_management", "tools[].eager_input_streaming", "cache_control", "thinking", "tool results"}
+
+
+def test_metadata_is_told_to_openai_only_where_it_takes_it() -> None:
+    for host, fields, kept in (
+        ("api.openai.com", {}, False),
+        ("api.openai.com", {"store": True}, True),
+        ("team.openai.azure.com", {"store": False}, False),
+        ("vllm.test", {}, True),
+    ):
+        found, notes = said({"role": "user", "content": "?"}, host=host, metadata={"team": "a"}, **fields)
+        assert ("metadata" in found) is kept and ({"metadata"} == {note.partition(":")[0] for note in notes}) is not kept

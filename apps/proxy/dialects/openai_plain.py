@@ -42,6 +42,9 @@ def plain(payload: Payload, *, host: str, reasoning: bool) -> tuple[Payload, tup
     _think(said, reasoning, notes)
     if host.endswith(STRICT_HOSTS):
         said = suited(said)
+    if host.endswith(OWN_CAP_HOSTS) and said.get("metadata") is not None and said.get("store") is not True:
+        del said["metadata"]
+        notes.append("metadata: left out, OpenAI takes it only where 'store' is true")
     if host.endswith(OWN_CAP_HOSTS) and "max_tokens" in said:
         cap = said.pop("max_tokens")
         said.setdefault("max_completion_tokens", cap)
