@@ -57,7 +57,11 @@ def _asked(recording: Recording) -> None:
     assert read.payload["max_tokens"] == body.get("max_tokens", DEFAULT_TOKENS)
     assert read.payload["model"] == body["model"]
     assert bool(read.payload.get("stream")) is bool(body.get("stream"))
-    assert NATIVE.changed(body, body["model"], None) is body
+    changed = NATIVE.changed(body, body["model"], None)
+    if body.get("stream"):  # its usage is asked for, and kept from an app that did not ask for it
+        assert changed == {**body, "stream_options": {**(body.get("stream_options") or {}), "include_usage": True}}
+    else:
+        assert changed is body
     report(FORMAT, "app's request to provider's", recording.name, "passed")
 
 

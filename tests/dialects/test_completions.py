@@ -266,3 +266,16 @@ def test_requests_pass_as_they_are_but_for_what_must_change() -> None:
     assert NATIVE.changed(ASKED, "davinci-002", 50) == {"model": "davinci-002", "prompt": "Once", "max_tokens": 50}
     assert NATIVE.changed({**ASKED, "max_tokens": 5}, "route", 50)["max_tokens"] == 5
     assert NATIVE.path("m", stream=False) == "/completions"
+
+
+@pytest.mark.parametrize(("options", "asked"), [({}, False), ({"stream_options": {"include_usage": True}}, True)])
+def test_usage_of_a_stream_that_passes_through_is_metered_and_kept_from_who_did_not_ask(options: dict[str, Any], asked: bool) -> None:
+    native = CompletionsNative()
+    body = {"model": "m", "prompt": "Once", "stream": True, **options}
+    changed = native.changed(body, "m", None)
+    assert changed["stream_options"] == {"include_usage": True} and (changed is body) is asked
+    watch = native.stream(body)
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}\n\n'
+    given = watch.feed(b'data: {"choices":[{"index":0,"text":"upon","finish_reason":"stop"}]}\n\n' + usage + b"data: [DONE]\n\n")
+    assert watch.close() and watch.tokens is not None and (watch.tokens.input, watch.tokens.output) == (3, 1)
+    assert (b'"usage"' in given) is asked and watch.rest == b"data: [DONE]\n\n"
