@@ -79,7 +79,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "re-pricings": {"task": "apps.prices.tasks.repricings_run", "schedule": 60.0},
     "secrets that nobody fetched": {"task": "apps.keys.tasks.handovers_expire", "schedule": 600.0},
     "what packages say of models": {"task": "apps.catalogue.tasks.packages_follow", "schedule": 600.0},
-    "providers' lists of models": {"task": "apps.catalogue.tasks.listings_look", "schedule": 3600.0},
+    "providers' lists of models": {"task": "apps.catalogue.tasks.listings_look", "schedule": 900.0},
     "provider checks": {"task": "apps.providers.tasks.providers_check", "schedule": 300.0},
     "replicas": {"task": "apps.fleet.tasks.fleet_run", "schedule": 2.0},
     "autoscaling": {"task": "apps.fleet.tasks.autoscaling_run", "schedule": 2.0},

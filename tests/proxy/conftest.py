@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from apps.contracts.model_facts import ModelFacts
 from apps.contracts.snapshot import (
     CredentialFragment,
     Deadlines,
@@ -15,6 +16,7 @@ from apps.contracts.snapshot import (
     FlagFragment,
     Fragment,
     KeyFragment,
+    ModelFragment,
     PriceFragment,
     PriceVersion,
     ProviderFragment,
@@ -109,6 +111,14 @@ def fragments(east: str, west: str, dead: str) -> list[Fragment]:
         FlagFragment(id="f-3", name="use-west", organisation=ORG, kind="fallback", subject="route", subject_id="r-flagged", on=True),
         RouteFragment(
             id="r-chat", name="chat", organisation=ORG, aliases=["chat-alias"], targets=[Target(provider="east", model="sim-small")]
+        ),
+        ModelFragment(id="p-east/sim-plain", provider="p-east", model="sim-plain", known=ModelFacts(cannot=("tools",), max_output=100)),
+        RouteFragment(id="r-plain", name="plain", organisation=ORG, targets=[Target(provider="east", model="sim-plain")]),
+        RouteFragment(
+            id="r-plain-first",
+            name="plain-first",
+            organisation=ORG,
+            targets=[Target(provider="east", model="sim-plain"), Target(provider="west", model="sim-small")],
         ),
         RouteFragment(id="r-embed", name="embed", organisation=ORG, targets=[Target(provider="east", model="sim-small")]),
         RouteFragment(id="r-killed", name="killed", organisation=ORG, targets=[Target(provider="east", model="sim-small")]),

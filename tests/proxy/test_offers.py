@@ -204,6 +204,30 @@ def test_googles_sdk(proxy: StandaloneProxy) -> None:
     assert caught.value.code == 404
 
 
+TOOLS: Any = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}]
+
+
+def test_what_a_model_lacks_is_known_before_anybody_is_called(proxy: StandaloneProxy) -> None:
+    client = openai.OpenAI(base_url=f"{proxy.url}/v1", api_key=KEY, max_retries=0)
+    ask: Any = {"messages": [{"role": "user", "content": "hello"}]}
+    assert client.models.retrieve("plain").model_extra["capabilities"]["tools"] is False  # type: ignore[index]
+    assert client.chat.completions.create(model="plain", **ask).usage is not None
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="plain", tools=TOOLS, **ask)
+    assert (caught.value.code, caught.value.param) == ("unsupported_operation", "tools") and "sim-plain" in caught.value.message
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="plain", max_tokens=101, **ask)
+    assert caught.value.param == "max_tokens" and "up to 100 tokens" in caught.value.message
+    for more, at in (({}, "east"), ({"tools": TOOLS}, "west"), ({"max_tokens": 101}, "west")):
+        answer = client.chat.completions.with_raw_response.create(model="plain-first", **ask, **more)
+        assert answer.headers["x-bulkhead-target"].startswith(f"{at}/"), more
+    told = anthropic.Anthropic(base_url=proxy.url, api_key=KEY, max_retries=0)
+    with pytest.raises(anthropic.BadRequestError, match="function calling"):
+        told.messages.create(
+            model="plain", max_tokens=5, messages=ask["messages"], tools=[{"name": "weather", "input_schema": {"type": "object"}}]
+        )
+
+
 def test_other_methods_are_refused(proxy: StandaloneProxy) -> None:
     for path in ("/v1/models", "/v1/models/chat", "/v1beta/models"):
         answer = httpx.post(f"{proxy.url}{path}", headers={"authorization": f"Bearer {KEY}"})
