@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
+import redis
 from django.utils import timezone
 
 from apps.audit.errors import ServiceError
@@ -18,14 +19,16 @@ from apps.contracts.fleet_facts import EngineMetrics, GpuFacts, ReplicaReport
 from apps.contracts.identifiers import uuid7
 from apps.contracts.reports import DeploymentReport
 from apps.contracts.webhooks import secret_key, signed
-from apps.fleet.autoscaling import Kept, Past, fleet_scale, past_read
+from apps.fleet.autoscaling import KEY_PREFIX, Kept, Past, RedisKept, fleet_scale, past_read
 from apps.fleet.machines import MachinesAway, machines_send
 from apps.fleet.models import Deployment, ScaleDecision, Worker
 from apps.fleet.reconciling import fleet_reconcile
 from apps.fleet.scaling import PolicyError
 from apps.fleet.scaling_document import policy_read
+from apps.fleet.tasks import autoscaling_run
 from apps.publishing.models import ProxyProcess
 from controlplane import env
+from controlplane.launcher.redis import Redis
 from tests.fleet.conftest import GB, FakeAgent, now_ms
 
 Agents = Callable[..., FakeAgent]
@@ -217,6 +220,26 @@ def test_memory_that_cannot_be_read_is_none() -> None:
     found = keeper.load(name)
     assert found is not None and found.asked == {"a": 1}
     assert past_read(b"{") is None and past_read(b'{"samples": 3}') is None
+
+
+def test_memory_is_kept_in_redis_and_nothing_is_decided_without_it(
+    redis_server: Redis, deploy: Deploy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    deployment = deploy(most=3, scaling=SCALING, scaling_mode="on")
+    proxy_says(deployment, tokens=2_500)
+    monkeypatch.setenv("REDIS_URL", redis_server.url)
+    autoscaling_run()
+    deployment.refresh_from_db()
+    assert deployment.wanted == 3
+    with redis.Redis.from_url(redis_server.url) as client:
+        past = RedisKept(client).load(deployment.pk)
+        assert past is not None and past.said is not None and past.said[0] == 3 and past.memory.steps[0][1] == 2
+        assert client.ttl(f"{KEY_PREFIX}{deployment.pk}") > 0
+    proxy_says(deployment, tokens=0)
+    redis_server.kill()
+    with caplog.at_level("WARNING", logger="bulkhead.fleet"):
+        autoscaling_run()
+    assert "nothing is scaled while Redis does not answer" in caplog.text
 
 
 @pytest.mark.parametrize(
