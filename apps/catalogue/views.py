@@ -101,7 +101,7 @@ class ListedView(CatalogueView):
         chips = [Chip("Name", wanted, "q")] if wanted else []
         chips += [Chip("Provider", provider, "provider")] if provider else []
         chips += [Chip("Shown", listing.SEEN[seen], "seen")] if seen in listing.SEEN else []
-        nothing = Empty("nothing-yet", "No list was read yet", "Every enabled provider's own list of models is read every quarter of an hour.")
+        nothing = Empty("nothing-yet", "No list was read yet", "Each enabled provider's own list is read every quarter of an hour.")
         found: Any = listing_build(
             query,
             label="models",

@@ -1,1 +1,1 @@
-"""The API: what an hour of one's own GPUs costs."""
+"""The API: what models can do."""
