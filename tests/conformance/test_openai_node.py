@@ -1,6 +1,7 @@
 """The stock ``openai`` package of Node through a real proxy, with the number of retries that apps leave as it is.
 
-It is looked for in ``BULKHEAD_NODE_MODULES`` and in ``var/node_modules`` (``npm install --prefix var openai``); nothing else needs Node.
+It is looked for in ``BULKHEAD_NODE_MODULES``, in ``var/node_modules`` (``npm install --prefix var openai``) and among the clients of
+``make accept``; nothing else needs Node.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ CASES = {
 def package() -> Path | None:
     """The folder beside whose ``node_modules`` the package lies; None where it is not installed."""
     named = os.environ.get("BULKHEAD_NODE_MODULES")
-    for modules in (Path(named) if named else None, ROOT / "var" / "node_modules"):
+    for modules in (Path(named) if named else None, ROOT / "var" / "node_modules", ROOT / "var" / "clients" / "node_modules"):
         if modules is not None and (modules / "openai" / "package.json").is_file():
             return modules.resolve().parent
     return None
