@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,7 +21,7 @@ from apps.contracts.snapshot import Deadlines, Endpoint, Fragment, ProviderFragm
 from apps.proxy.fleet.follow import FILE
 from apps.simulator.harness import SimulatorServer
 from tests.proxy.lab import KEY, ORG, Got, Lab, at, keys, prices, route, until
-from tests.proxy.standalone import StandaloneProxy
+from tests.proxy.standalone import StandaloneProxy, free_port
 
 pytestmark = pytest.mark.kill
 
@@ -77,10 +76,12 @@ def deployment(name: str) -> ProviderFragment:
     )
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("replicas")
     with ExitStack() as stack:
-        servers = [stack.enter_context(SimulatorServer(f"engine-{number}", process=True)) for number in range(4)]
+        # on ports of their own: one that was killed comes back where it was
+        servers = [stack.enter_context(SimulatorServer(f"engine-{number}", port=free_port(), process=True)) for number in range(4)]
         outside = stack.enter_context(SimulatorServer("outside"))
         names = [str(uuid.UUID(int=number + 1)) for number in range(4)]
         facts = [
@@ -96,7 +97,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
             )
             for number, (name, server) in enumerate(zip(names, servers, strict=True))
         ]
-        (tmp_path / FILE).write_bytes(msgspec.json.encode(EndpointFacts(epoch=1, sequence=1, whole=True, endpoints=facts)))
+        (folder / FILE).write_bytes(msgspec.json.encode(EndpointFacts(epoch=1, sequence=1, whole=True, endpoints=facts)))
         other = ProviderFragment(
             id="p-outside",
             name="outside",
@@ -107,13 +108,26 @@ def place(tmp_path: Path) -> Iterator[Place]:
             endpoints=[Endpoint(name="main", base_url=outside.base_url)],
         )
         fragments: list[Fragment] = [deployment("chat"), deployment("lone"), other, *ROUTES, *prices(ROUTES), *keys()]
-        proxy = stack.enter_context(StandaloneProxy(fragments, tmp_path))
+        proxy = stack.enter_context(StandaloneProxy(fragments, folder))
         client = stack.enter_context(httpx.Client(base_url=proxy.url, timeout=120, limits=httpx.Limits(max_connections=100)))
-        lab = Lab(proxy, outside, outside, client)
-        yield Place(lab, dict(zip(names, servers, strict=True)))
-        for server in servers:
-            if server.pid is not None and server._process is not None and server._process.poll() is None:
-                os.kill(server.pid, signal.SIGCONT)
+        yield Place(Lab(proxy, outside, outside, client), dict(zip(names, servers, strict=True)))
+
+
+@pytest.fixture
+def place(running: Place) -> Iterator[Place]:
+    """All replicas are in rotation and have nothing to do; afterwards the killed are started again and the stopped go on."""
+    running.script()
+    yield running
+    for engine in running.engines.values():
+        assert engine.pid is not None and engine._process is not None
+        if engine._process.poll() is None:
+            os.kill(engine.pid, signal.SIGCONT)
+        else:
+            engine.stop()
+            engine.start()
+    for name in ("chat", "lone"):
+        until(lambda name=name: not any(row["out"] for row in running.replicas(name).values()), "who was out is back")  # type: ignore[misc]
+    until(running.idle, "nothing is outstanding")
 
 
 def test_requests_go_to_replicas_and_records_name_them(place: Place) -> None:
