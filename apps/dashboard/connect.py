@@ -17,6 +17,9 @@ from django.urls import reverse
 from apps.accounts.models import Organisation
 from apps.accounts.rules import Role, roles_for
 from apps.audit.errors import ServiceError
+from apps.catalogue.choices import LABELS
+from apps.catalogue.packages import package_facts
+from apps.contracts.model_facts import NOTHING, ModelFacts
 from apps.keys.choices import ALL_ROUTES
 from apps.keys.selectors import keys_of
 from apps.keys.services import key_create
@@ -48,12 +51,17 @@ PER_MODEL, ONE_ROUTE, NO_ROUTE = "each", "one", "none"
 
 
 class ModelOption(NamedTuple):
-    """A model to choose: ``price`` and ``facts`` as the price book knows them, None where it does not."""
+    """A model to choose: ``price`` as the price book knows it, or None; ``facts`` as the installed packages do, perhaps nothing."""
 
     name: str
     price: PriceSpec | None
     chosen: bool
-    facts: pricebook.ModelFacts | None = None
+    facts: ModelFacts = NOTHING
+
+    @property
+    def can(self) -> list[str]:
+        """In a word each."""
+        return [label for name, label in LABELS.items() if name in self.facts.can]
 
     @property
     def example(self) -> int | None:
@@ -416,7 +424,7 @@ class ConnectView(IssuingView):
         names = [*ticked, *left[:SHOWN_MODELS]]
         # What a model can do does not depend on who serves it, so an address that the book does not know is no reason to be silent.
         facts = book or _BOOKS.get(form.data.get("kind", "") if form.is_bound else "")
-        known = {name: pricebook.model_facts(facts, name) if facts else None for name in names}
+        known = {name: package_facts(facts, name).facts if facts else NOTHING for name in names}
         options = [ModelOption(name, known_price(book, name), name in ticked, known[name]) for name in names]
         return options, max(len(left) - SHOWN_MODELS, 0)
 

@@ -67,7 +67,7 @@ FORMS = {
         elsewhere=(f"{PLACE}/us-central1", "google", False),
     ),
     "vertex-anthropic": Form(f"{PLACE}/eu-west-1", "claude-sonnet-4-5", right="google", wrong="{nothing"),
-    "cohere": Form("", "command-r-plus", known=True),
+    "cohere": Form("", "command-a-03-2025", known=True),
     "ollama": Form("", "llama3.2"),
 }
 
