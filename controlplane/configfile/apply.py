@@ -18,6 +18,7 @@ from apps.accounts.models import MAIN_ORGANISATION, Organisation
 from apps.accounts.selectors import organisation_get
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
+from apps.contracts.fleet import deployment_of
 from apps.publishing.errors import PublishError
 from apps.publishing.managed import managed_set
 from apps.publishing.models import Version
@@ -233,6 +234,7 @@ class _Run:
             "discounts": self.steps.discount,
             "unit_prices": self.steps.unit_price,
             "gpu_prices": self.steps.gpu_price,
+            "deployments": self.steps.deployment,
             "routes": self.steps.route,
             "keys": self.steps.key,
             "key_templates": self.steps.key_template,
@@ -255,6 +257,7 @@ class _Run:
             "key_templates": self.steps.remove_key_template,
             "keys": self.steps.remove_key,
             "routes": self.steps.remove_route,
+            "deployments": self.steps.remove_deployment,
             "discounts": self.steps.remove_discount,
             "unit_prices": self.steps.remove_unit_price,
             "gpu_prices": self.steps.remove_gpu_price,
@@ -319,10 +322,13 @@ def _needs(kind: str, entry: Any) -> Iterator[tuple[str, str]]:
         yield "teams", entry.team if kind == "rotations" else entry.owner
     elif kind == "routes":
         yield from (("providers", target.provider) for target in [*entry.targets, *entry.fallback])
+        yield from (("deployments", deployment_of(target.provider)) for target in [*entry.targets, *entry.fallback])
         if entry.resilience.mirror is not None:
             yield "providers", entry.resilience.mirror.target.provider
         yield "providers", entry.default_price.partition("/")[0]
         yield from (("teams", entry.owner), ("runbooks", entry.runbook))
+    elif kind == "deployments":
+        yield "teams", entry.owner
     elif kind in ("discounts", "unit_prices"):
         yield "providers", entry.provider
     elif kind == "keys":

@@ -21,6 +21,7 @@ _ONE = {
     "discounts": "discount",
     "unit_prices": "unit price",
     "gpu_prices": "GPU price",
+    "deployments": "deployment",
     "routes": "route",
     "keys": "key",
     "key_templates": "key template",

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from controlplane.configfile.document_fleet import DeploymentEntry
 from controlplane.configfile.document_ownership import (
     CellEntry,
     ContactEntry,
@@ -78,6 +79,7 @@ __all__ = [
     "ContactEntry",
     "CredentialEntry",
     "DeadlinesEntry",
+    "DeploymentEntry",
     "DiscountEntry",
     "Document",
     "EndpointEntry",
@@ -289,6 +291,7 @@ class Document(msgspec.Struct, kw_only=True):
     discounts: list[DiscountEntry] = []
     unit_prices: list[UnitPriceEntry] = []
     gpu_prices: list[GpuPriceEntry] = []
+    deployments: list[DeploymentEntry] = []
     routes: list[RouteEntry] = []
     keys: list[KeyEntry] = []
     key_templates: list[KeyTemplateEntry] = []
@@ -330,6 +333,7 @@ STRUCTS: tuple[type[msgspec.Struct], ...] = (
     DiscountEntry,
     UnitPriceEntry,
     GpuPriceEntry,
+    DeploymentEntry,
     RouteEntry,
     TargetEntry,
     DeadlinesEntry,

@@ -15,6 +15,7 @@ from apps.budgets.limit_selectors import limits_of
 from apps.budgets.performance_selectors import performance_budgets_of
 from apps.budgets.selectors import budgets_of
 from apps.flags.selectors import flags_of
+from apps.fleet.selectors import deployments_of
 from apps.keys.models import KeyTemplate
 from apps.keys.selectors import keys_of
 from apps.ownership.models import Layer, Region, Runbook, Service, Sla
@@ -58,6 +59,7 @@ THINGS: dict[str, tuple[str, Ids]] = {
     "discounts": ("discount", _by(discounts_of)),
     "unit_prices": ("unit_price", _by(unit_prices_of)),
     "gpu_prices": ("gpu_price", _by(gpu_prices_of)),
+    "deployments": ("deployment", _by(deployments_of)),
     "routes": ("route", _by(routes_of)),
     "keys": ("key", _by(keys_of)),
     "key_templates": ("key_template", _of(KeyTemplate, "team__organisation", "team__slug")),

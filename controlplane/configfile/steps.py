@@ -36,7 +36,19 @@ from apps.providers.selectors import credentials_of, discounts_of, model_named, 
 from apps.providers.services import credential_delete, credential_set, provider_delete, provider_ensure
 from apps.routes.selectors import routes_of
 from apps.routes.services import route_delete, route_ensure
-from controlplane.configfile import changing, key_templates, ownership, performance, samples, spending, switching, telling, views, watching
+from controlplane.configfile import (
+    changing,
+    fleet,
+    key_templates,
+    ownership,
+    performance,
+    samples,
+    spending,
+    switching,
+    telling,
+    views,
+    watching,
+)
 from controlplane.configfile import document as doc
 from controlplane.configfile.finding import fields_of, renamed, service_written
 from controlplane.configfile.references import ReferenceRefused, References
@@ -295,6 +307,12 @@ class Steps:
                     self.new_values["keys", entry.name] = "secret: has a new value; the old one opens nothing any more"
             key = key_update(actor=self.actor, key=key, **facts)
         self.objects["keys", str(key.pk)] = path
+
+    def deployment(self, organisation: Organisation, entry: doc.DeploymentEntry, path: str) -> None:
+        fleet.entry_apply(organisation, entry, actor=self.actor, reason=self.reason)
+
+    def remove_deployment(self, organisation: Organisation, name: str) -> None:
+        fleet.entry_remove(organisation, name, actor=self.actor, reason=self.reason)
 
     def key_template(self, organisation: Organisation, entry: doc.KeyTemplateEntry, path: str) -> None:
         key_templates.entry_apply(organisation, entry, actor=self.actor, reason=self.reason)

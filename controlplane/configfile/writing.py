@@ -27,7 +27,7 @@ from apps.providers.selectors import alike_of, credentials_of, discounts_of, man
 from apps.providers.services import pool_of
 from apps.routes import choices as route_choices
 from apps.routes import selectors as routes
-from controlplane.configfile import changing, key_templates, ownership, samples, telling, views, watching
+from controlplane.configfile import changing, fleet, key_templates, ownership, samples, telling, views, watching
 from controlplane.configfile.document import (
     KEPT,
     BudgetEntry,
@@ -405,6 +405,7 @@ WRITERS: dict[str, Writer] = {
     "discounts": _discounts,
     "unit_prices": _unit_prices,
     "gpu_prices": _gpu_prices,
+    "deployments": _alone(fleet.entries_of),
     "routes": _routes,
     "keys": _keys,
     "key_templates": _alone(key_templates.entries_of),

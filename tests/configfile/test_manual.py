@@ -38,6 +38,7 @@ SECTIONS = (
     "### `discounts`",
     "### `unit_prices`",
     "### `gpu_prices`",
+    "### `deployments`",
     "### `routes`",
     "### `routes[].targets`",
     "### `routes[].deadlines`",

@@ -60,12 +60,15 @@ providers:
 discounts: [{name: deal, provider: near, discount: 10%}]
 unit_prices: [{name: hd, provider: near, model: m, unit: image, quality: hd, per_thousand: 80}]
 gpu_prices: [{name: rack, gpu: H200, per_hour: "2.50"}]
+deployments:
+  - {name: code, model: code, engine: vllm, source: hub, location: a/b, gpus: 1, memory: "14.5", most: 2, drain: 2m, owner: payments,
+     arguments: {max-model-len: "8192", enable-prefix-caching: ""}, labels: {zone: a}}
 routes:
   - name: chat
     aliases: [talk]
     owner: payments
     targets: [{provider: near, model: m, weight: 7}]
-    fallback: [{provider: near, model: m2}]
+    fallback: [{provider: near, model: m2}, {provider: "deployment:code", model: code}]
     deadlines: {total: 90s}
     resilience: {hedge_percent: 5, breaker: {consecutive: 3}}
 keys: [{name: app, secret: "file:app.key", service: payments/checkout, tags: [a], routes: [chat]}]
