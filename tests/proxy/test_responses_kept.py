@@ -247,7 +247,7 @@ async def test_a_refusal_and_a_failure_are_not_kept(kept: Kept) -> None:
     kept.calls[-1].answer(200, SSE, event("Hi"), end=False)
     kept.calls[-1].cut()
     await until(lambda: bool(broken.ended))
-    assert broken.ended == "broken" and not kept.book.rows
+    assert broken.ended == "broken" and not kept.book.rows and b'"store":true' not in broken.body.split(b"response.failed", 1)[1]
 
 
 # --- what is continued ---

@@ -128,7 +128,7 @@ class ResponsesFrontStream:
             self._shut_item(whole=False)
             self._shut_calls(whole=False)
             made = finish(self._made, self._items(), None, self._usage)
-            made.update(status="failed", error={"code": code, "message": trouble.message})
+            made.update(status="failed", store=False, error={"code": code, "message": trouble.message})
             self._tell("response.failed", {"response": made})
         said = {"code": trouble.code or code, "message": trouble.message, "param": trouble.param}
         self._tell("error", {**said, "error": {"type": trouble.type, **said}})
