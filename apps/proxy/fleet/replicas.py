@@ -290,6 +290,9 @@ class Fleet:
     def __iter__(self) -> Iterator[Deployment]:
         return iter(self._deployments.values())
 
+    def __len__(self) -> int:
+        return len(self._deployments)
+
     def of(self, organisation: str, name: str, policy: BreakerPolicy | None = None) -> Deployment:
         """The deployment of this name; made when there is none yet, without replicas."""
         key = f"{organisation}/{name}"

@@ -57,6 +57,8 @@ class Watch:
     def look(self) -> None:
         """One look at everything; starts questions, waits for none."""
         fleet = self._fleet
+        if not len(fleet):
+            return  # nobody's streams are walked where no route names a deployment
         now = self._engine.loop.time()
         fleet.drain(now)
         heard: dict[Replica, float] = {}
