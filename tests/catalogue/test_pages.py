@@ -81,29 +81,27 @@ def test_what_the_pages_say(signed: Client, filled: ProviderModel) -> None:
     assert "9,000 tokens" in page and ">you<" in page and "Who else offers it" in page and "openai" in page
 
 
-@pytest.mark.parametrize(
-    ("query", "there", "not_there"),
-    [
-        ("q=gon", ["gone"], ["gpt-4o"]),
-        ("provider=openai", ["gpt-4o"], [">gone<"]),
-        ("able=tools", ["openai"], [">gone<"]),
-        ("shown=vanished", [">gone<"], [">gpt-4o<"]),
-        ("shown=yours", [">gpt-4o<"], [">gone<"]),
-        ("shown=unknown", [">gone<"], [">gpt-4o<"]),
-        ("shown=deprecated", ["No models match"], [">gone<"]),
-        ("shown=nonsense&able=nonsense&sort=nonsense&page=x", [">gone<", ">gpt-4o<"], []),
-    ],
+FILTERS: tuple[tuple[str, list[str], list[str]], ...] = (
+    ("q=gon", ["gone"], ["gpt-4o"]),
+    ("provider=openai", ["gpt-4o"], [">gone<"]),
+    ("able=tools", ["openai"], [">gone<"]),
+    ("shown=vanished", [">gone<"], [">gpt-4o<"]),
+    ("shown=yours", [">gpt-4o<"], [">gone<"]),
+    ("shown=unknown", [">gone<"], [">gpt-4o<"]),
+    ("shown=deprecated", ["No models match"], [">gone<"]),
+    ("shown=nonsense&able=nonsense&sort=nonsense&page=x", [">gone<", ">gpt-4o<"], []),
 )
-def test_filters(signed: Client, filled: ProviderModel, query: str, there: list[str], not_there: list[str]) -> None:
-    text = signed.get(f"/models/?{query}").content.decode()
-    body = text.partition("<tbody")[2] or text
-    assert all(word in body for word in there) and not any(word in body for word in not_there)
+"""What the address asks for, what its table has, and what it has not."""
 
 
-@pytest.mark.parametrize("seen", ["new", "gone", "used", "unused", ""])
-def test_filters_of_what_is_listed(signed: Client, filled: ProviderModel, seen: str) -> None:
-    text = signed.get(f"/models/listed/?seen={seen}").content.decode().partition("<tbody")[2]
-    assert (">gpt-4o<" in text) == (seen in ("used", "")) and (">gone<" in text) == (seen in ("gone", "used", ""))
+def test_filters(signed: Client, filled: ProviderModel) -> None:
+    for query, there, not_there in FILTERS:
+        text = signed.get(f"/models/?{query}").content.decode()
+        body = text.partition("<tbody")[2] or text
+        assert all(word in body for word in there) and not any(word in body for word in not_there), query
+    for seen in ("new", "gone", "used", "unused", ""):
+        text = signed.get(f"/models/listed/?seen={seen}").content.decode().partition("<tbody")[2]
+        assert (">gpt-4o<" in text) == (seen in ("used", "")) and (">gone<" in text) == (seen in ("gone", "used", "")), seen
 
 
 def test_csv_is_what_is_shown(signed: Client, filled: ProviderModel) -> None:
