@@ -14,6 +14,7 @@ from apps.dashboard.api import views as dashboard
 from apps.flags.api import change_views as changes
 from apps.flags.api import rule_views as rules
 from apps.flags.api import views as flags
+from apps.fleet.api import views as fleet
 from apps.keys.api import request_views as asking
 from apps.keys.api import template_views as templates
 from apps.keys.api import views as keys
@@ -75,6 +76,12 @@ of_organisation = [
     path("routes/<str:route_id>/", routes.RouteView.as_view(), name="route"),
     path("routes/<str:route_id>/switch/", routes.RouteSwitchView.as_view(), name="route-switch"),
     path("routes/<str:route_id>/breaker/", routes.RouteBreakerView.as_view(), name="route-breaker"),
+    path("deployments/", fleet.DeploymentsView.as_view(), name="deployments"),
+    path("deployments/<str:deployment_id>/", fleet.DeploymentView.as_view(), name="deployment"),
+    path("deployments/<str:deployment_id>/scale/", fleet.DeploymentScaleView.as_view(), name="deployment-scale"),
+    path("workers/", fleet.WorkersView.as_view(), name="workers"),
+    path("workers/<str:worker_id>/", fleet.WorkerView.as_view(), name="worker"),
+    path("workers/<str:worker_id>/mode/", fleet.WorkerModeView.as_view(), name="worker-mode"),
     path("keys/", keys.KeysView.as_view(), name="keys"),
     path("keys/<str:key_id>/", keys.KeyView.as_view(), name="key"),
     path("keys/<str:key_id>/rotate/", keys.KeyRotateView.as_view(), name="key-rotate"),

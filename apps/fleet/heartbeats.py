@@ -18,11 +18,11 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from apps.contracts.fleet import Heartbeat, HeartbeatAnswer
-from apps.fleet.facts import clock_lock
+from apps.fleet.facts import clock_lock, load_take
 from apps.fleet.joining import ROTATE_AFTER, AgentRefused
 from apps.fleet.lifecycle import LISTENING, Pulse
 from apps.fleet.models import FleetClock, Replica, Worker
-from apps.fleet.reporting import heartbeat_take, load_take
+from apps.fleet.reporting import heartbeat_take
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _write(beats: list[Beat]) -> dict[UUID, HeartbeatAnswer | AgentRefused]:
         heartbeat_take(beat.worker, beat.heartbeat, now=now)
         Worker.objects.filter(pk=beat.worker).update(fingerprint=fingerprint_of(beat.heartbeat))
     if loads:
-        load_take(loads)
+        load_take(loads, now=now)
     if taken:
         _pulse(now)
     if changed:  # an order may have begun anew while they were taken

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -83,19 +82,6 @@ def _report_take(row: Replica, report: ReplicaReport, now: datetime) -> None:
     if before != report.state and report.state in TOLD:
         why = report.message if report.state == "failed" else ""
         replica_event(row, row.deployment.name, report.state, at=now, why=why, reason=report.reason)
-
-
-@transaction.atomic
-def load_take(reports: Iterable[ReplicaReport]) -> int:
-    """Queue and KV cache of replicas that serve, for proxies that ask; nobody is woken for it. How many were known and differ."""
-    wanted = {
-        UUID(report.replica): {"waiting": report.metrics.waiting, "kv_used": report.metrics.kv_used, "at_ms": report.metrics.at_ms}
-        for report in reports
-        if report.metrics is not None and report.state == "ready"
-    }
-    rows = Replica.objects.filter(pk__in=list(wanted), ended_at=None).select_related("deployment", "worker")
-    bodies = {row.pk: endpoint_of(row, load=wanted[row.pk]) for row in rows}
-    return facts_set({pk: body for pk, body in bodies.items() if body is not None}, tell=False)
 
 
 @transaction.atomic

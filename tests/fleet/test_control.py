@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
@@ -431,3 +432,23 @@ def test_tombstones_go_and_late_proxies_get_the_whole(agent: Agents, deploy: Dep
     assert endpoints(epoch, before)[2:] == (True, {})
     assert endpoints(epoch, now)[2] is False
     assert endpoints(epoch - 1, now)[2] is True
+
+
+def test_load_reaches_proxies_that_ask_and_wakes_nobody(agent: Agents, deploy: Deploy) -> None:
+    from apps.contracts.fleet_facts import EngineMetrics
+
+    one = agent("w1")
+    one.beat()
+    deploy()
+    settle(one)
+    epoch, before, _, _ = endpoints()
+    (report,) = one.reports
+    for turn, (waiting, moved) in enumerate(((3, True), (3, False), (5, True))):
+        metrics = EngineMetrics(at_ms=now_ms() + turn, waiting=waiting, kv_used=0.4242)
+        one.beat(replicas=[msgspec.structs.replace(report, metrics=metrics)])
+        _, after, whole, found = endpoints(epoch, before)
+        assert not whole and (after > before) is moved
+        if moved:
+            ((fact),) = found.values()
+            assert (fact["waiting"], fact["kv_used"], fact["deployment"]) == (waiting, 0.42, "chat")
+        before = after
