@@ -45,7 +45,15 @@ MOST_CHOSEN = 100
 
 FIRST_KEY = "my-app"
 """What the first key of an organisation is called, unless somebody says otherwise."""
-_BOOKS = {"anthropic": "anthropic", "gemini": "google", "vertex": "google", "bedrock": "aws", "cohere": "cohere", "responses": "openai"}
+_BOOKS = {
+    "anthropic": "anthropic",
+    "gemini": "google",
+    "vertex": "google",
+    "vertex-anthropic": "anthropic",
+    "bedrock": "aws",
+    "cohere": "cohere",
+    "responses": "openai",
+}
 """Of kinds that one maker's models are asked by: the book's list of them."""
 PER_MODEL, ONE_ROUTE, NO_ROUTE = "each", "one", "none"
 

@@ -131,7 +131,10 @@ _LISTINGS: dict[str, Listing] = {
 }
 _ANTHROPIC = Listing(ANTHROPIC, anthropic.models_body)
 _COHERE = Listing(COHERE, lambda names, created: cohere.models_body(names))
-_VERTEX = Listing(VERTEX, lambda names, created: vertex.models_body(names))
+_VERTEX = {
+    "google": Listing(VERTEX, lambda names, created: vertex.models_body(names, "google")),
+    "anthropic": Listing(VERTEX_CLAUDE, lambda names, created: vertex.models_body(names, "anthropic")),
+}
 _COHERES = re.compile(r"(?:^|&)(?:endpoint|page_size|default_only)=")
 
 
@@ -142,4 +145,5 @@ def listing_of(path: str, query: str, headers: dict[bytes, bytes]) -> Listing | 
             return _ANTHROPIC
         if _COHERES.search(query):
             return _COHERE
-    return _VERTEX if vertex.LIST.fullmatch(path) else _LISTINGS.get(path)
+    at_vertex = vertex.LIST.fullmatch(path)
+    return _VERTEX[at_vertex["publisher"]] if at_vertex is not None else _LISTINGS.get(path)

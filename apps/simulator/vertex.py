@@ -16,12 +16,12 @@ from apps.simulator.wire import Asked
 _PLACE = r"/v1(?:beta1)?/projects/[^/]+/locations/[^/]+"
 PATH = re.compile(_PLACE + r"/publishers/google/models/(?P<model>[^/:]+):(?P<method>generateContent|streamGenerateContent)")
 CLAUDE = re.compile(_PLACE + r"/publishers/anthropic/models/(?P<model>[^/:]+):(?P<method>rawPredict|streamRawPredict)")
-LIST = re.compile(rf"(?:{_PLACE}|/v1(?:beta1)?)/publishers/(?:google|anthropic)/models")
+LIST = re.compile(rf"(?:{_PLACE}|/v1(?:beta1)?)/publishers/(?P<publisher>google|anthropic)/models")
 VERSION = "vertex-2023-10-16"
 
 
-def models_body(names: list[str]) -> bytes:
-    rows = [{"name": f"publishers/google/models/{name}", "versionId": "001", "launchStage": "GA"} for name in names]
+def models_body(names: list[str], publisher: str) -> bytes:
+    rows = [{"name": f"publishers/{publisher}/models/{name}", "versionId": "001", "launchStage": "GA"} for name in names]
     return encode({"publisherModels": rows, SIMULATED: True})
 
 

@@ -66,7 +66,7 @@ FORMS = {
         wrong='{"type": "service_account", "client_email": "a@b"}',
         elsewhere=(f"{PLACE}/us-central1", "google", False),
     ),
-    "vertex-anthropic": Form(f"{PLACE}/eu-west-1", "claude-sonnet-4-5", right="google", wrong="{nothing"),
+    "vertex-anthropic": Form(f"{PLACE}/eu-west-1", "claude-sonnet-4-5", known=True, right="google", wrong="{nothing"),
     "cohere": Form("", "command-a-03-2025", known=True),
     "ollama": Form("", "llama3.2"),
 }

@@ -159,8 +159,7 @@ def _run(watch: Any, reply: Any, taken: Taken, pieces: Iterable[bytes]) -> str:
 
 
 def break_off(reply: Any) -> None:
-    breaking = getattr(reply, "breaking", None)
-    reply.broken(BROKEN if breaking is None else breaking(BROKEN))
+    reply.broken(reply.breaking(BROKEN) if isinstance(reply, Caller) else BROKEN)
 
 
 # --- what an app's SDK makes of its stream: (what was said, whether it looks whole). Strict: anything else is an AssertionError. ---

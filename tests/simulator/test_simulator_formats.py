@@ -205,6 +205,8 @@ def test_azures_deployments(sim: SimulatorServer) -> None:
 
 
 def test_claude_on_vertex(sim: SimulatorServer) -> None:
+    listed = httpx.get(f"{sim.url}/v1beta1/publishers/anthropic/models").json()["publisherModels"]
+    assert [row["name"] for row in listed] == ["publishers/anthropic/models/sim-chat", "publishers/anthropic/models/sim-embed"]
     url = f"{sim.url}{PROJECT}/publishers/anthropic/models/claude-sonnet-4-5:rawPredict"
     body = {"anthropic_version": "vertex-2023-10-16", "max_tokens": 3, "messages": [{"role": "user", "content": "hi"}]}
     answer = httpx.post(url, json=body)
