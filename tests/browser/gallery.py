@@ -49,6 +49,9 @@ OBJECTS = {
     "performance": ("performance_id", "/performance-budgets/", r"^/performance-budgets/([0-9a-f-]{36})/$"),
     "dashboard:board": ("kind", "/dashboards/", r"^/dashboards/(?!views/)(\w+)/$"),
     "dashboard:spend_by": ("dimension", "/spend/by/", r"^/spend/by/(\w+)/$"),
+    **dict.fromkeys(
+        ("fleet:deployment", "fleet:deployment_edit"), ("deployment_id", "/deployments/", r"^/deployments/([0-9a-f-]{36})/$")
+    ),
     "flags": ("flag", "/flags/", r"^/flags/(?!new/)([a-z0-9._-]+)/$"),
     "changes": ("change_id", "/changes/?show=open", r"^/changes/([0-9a-f-]{36})/$"),
     "costs": ("export_id", "/costs/reconciliation/", r"^/costs/reconciliation/([0-9a-f-]{36})/$"),
@@ -106,6 +109,8 @@ ACTS = {
     "postmortems:say", "postmortems:note", "postmortems:acknowledge", "postmortems:roles", "postmortems:scope",
     "postmortems:window", "postmortems:measure", "postmortems:suspect", "postmortems:pin", "postmortems:hide",
     "postmortems:chat_settings",
+    "fleet:token_revoke", "fleet:worker_mode", "fleet:worker_rotate", "fleet:worker_remove",
+    "fleet:deployment_scale", "fleet:deployment_restart", "fleet:deployment_delete", "fleet:replica_replace",
     "budgets:override_end", "budgets:override", "budgets:delete", "limits:delete", "performance:delete",
 }  # fmt: skip
 """Addresses that act when sent to by POST: they have no page, or only their refusal."""
@@ -123,6 +128,7 @@ SOMETIMES = {"demo:remove"}
 ALONE = {
     "accounts:login": "signed out", "accounts:accept": "needs an invitation's link",
     "postmortems:postmortem_text": "one for each sitting of a writer",
+    "fleet:worker": "needs a worker's agent", "fleet:replica_log": "needs a worker's agent",
 }  # fmt: skip
 """Seen by other people: photographed by the tests that are those people."""
 LINKED = {
@@ -155,6 +161,7 @@ AREAS = {
     "alerts": ("alerts",),
     "incidents": ("postmortems",),
     "flags": ("flags", "changes", "publishing", "audit"),
+    "fleet": ("fleet",),
     "rest": (),
 }
 """Parts of the walk that take a few minutes each: the apps whose pages they are. ``rest`` has those of all others."""
