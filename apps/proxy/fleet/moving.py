@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from apps.proxy.dialects.openai_wire import json_object
 from apps.proxy.dialects.wire_json import written
-from apps.proxy.errors import AttemptFailed, LimitReached, ProxyError, UpstreamBroken, UpstreamSilent
+from apps.proxy.errors import AttemptFailed, LimitReached, ProxyError, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 from apps.proxy.fleet.prefixes import BLOCK_BYTES, blocks_of
 from apps.proxy.fleet.replicas import MOST_HELD, Deployment, Replica
 from apps.proxy.flight import Ask, fly
@@ -81,10 +81,8 @@ async def fly_among(
             if isinstance(failed, LimitReached):
                 replica.state.breaker.release(now)
             _judge(deployment, replica, failed, now)
-            if not _may_move(exchange, failed, ask, race):
-                raise
             tried.append(replica)
-            if not deployment.others(tried):
+            if not deployment.others(tried) or not _may_move(exchange, route, failed, ask, race):
                 raise
             if role in ("first", "retry"):
                 role = "failover"
@@ -133,7 +131,7 @@ def _judge(deployment: Deployment, replica: Replica, failed: AttemptFailed, now:
         deployment.take_out(replica, "connection", now)
 
 
-def _may_move(exchange: Exchange, failed: AttemptFailed, ask: Ask | None, race: Race | None) -> bool:
+def _may_move(exchange: Exchange, route: CompiledRoute, failed: AttemptFailed, ask: Ask | None, race: Race | None) -> bool:
     if exchange.first_token_ns and (ask is None or failed.billable):
         return False  # the app has seen output: the dispatcher knows how a stream goes on
     if race is not None and race.winner is not None:
@@ -142,6 +140,8 @@ def _may_move(exchange: Exchange, failed: AttemptFailed, ask: Ask | None, race: 
         return False
     if isinstance(failed, UpstreamSilent) and not failed.telling:
         return False
+    if isinstance(failed, UpstreamAnswered) and not route.retries.take():
+        return False  # replicas that refuse for load must not be asked by everybody in turn
     return exchange.opens < MAX_ATTEMPTS and not exchange.overdue()
 
 

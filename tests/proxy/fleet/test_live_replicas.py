@@ -147,6 +147,14 @@ def test_requests_go_to_replicas_and_records_name_them(place: Place) -> None:
     until(place.idle, "nothing is outstanding")
 
 
+def test_a_replica_that_answers_with_an_error_is_not_the_only_one(place: Place) -> None:
+    for engine in list(place.engines.values())[:2]:
+        engine.control(models={"sim-chat": {"faults": ["503x3"]}})
+    answers = [place.lab.ask("chat", stream=bool(number % 2)) for number in range(6)]
+    assert all(got.whole for got in answers)
+    assert any(len(place.endpoints(got)) > 1 for got in answers), "somebody had asked the one that refuses"
+
+
 def test_whatever_ends_a_request_nothing_stays_outstanding(place: Place) -> None:
     """Apps that leave before and after the first output, hedges that lose, errors that are the app's own."""
     place.script(first_byte_ms=400, tokens_per_second=50, output_tokens={"kind": "fixed", "value": 100})
