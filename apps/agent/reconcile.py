@@ -24,7 +24,7 @@ Hold = Literal["none", "running", "draining", "stopping"]
 class Actual(NamedTuple):
     """A replica as the agent has it. launch: of the process that runs, or that ran last. gpus, gpu_memory, port: what it holds.
     retry_at: seconds on the caller's clock; None: none is due. given_up: it will not be started again by this launch.
-    began: it was started at least once by this launch."""
+    began: it was started at least once by this launch. drain_seconds: by its last order, for when it is no longer listed."""
 
     replica: str
     launch: str
@@ -35,6 +35,7 @@ class Actual(NamedTuple):
     retry_at: float | None = None
     given_up: bool = False
     began: bool = False
+    drain_seconds: float = 60.0
 
 
 class Machine(NamedTuple):
@@ -81,8 +82,6 @@ class Wait(NamedTuple):
 
 
 Action = Start | Drain | Stop | Forget | Wait
-DEFAULT_DRAIN_SECONDS = 60.0
-"""For a replica that is no longer listed and whose order is not known (the agent was restarted)."""
 
 
 def newer(held: DesiredState | None, offered: DesiredState) -> bool:
@@ -150,7 +149,7 @@ def _departure(one: Actual, spec: ReplicaSpec | None, mode: str) -> Action | Non
     if spec is None:
         if one.hold == "none":
             return Forget(one.replica)
-        return Drain(one.replica, DEFAULT_DRAIN_SECONDS) if one.hold == "running" else None
+        return Drain(one.replica, one.drain_seconds) if one.hold == "running" else None
     if one.hold in ("none", "stopping"):
         return None
     if spec.want == "stop":

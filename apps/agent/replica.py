@@ -196,6 +196,7 @@ class Replica:
             self.retry_at,
             self.given_up,
             self.starts > 0,
+            self.spec.drain_seconds,
         )
 
     def report(self, *, lines: bool) -> ReplicaReport:

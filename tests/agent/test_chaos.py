@@ -1,5 +1,5 @@
-"""Ten agents, and for ten minutes whatever can happen to processes: SIGKILL and SIGSTOP of agents, guardians and engines, control planes that
-come and go, orders that change. At no moment do two engines hold one GPU, at the end everything runs as ordered, and after it nothing.
+"""Ten agents, and for ten minutes whatever can happen to processes: SIGKILL and SIGSTOP of agents, guardians and engines, control planes
+that come and go, orders that change. At no moment do two engines hold one GPU, at the end everything runs as ordered, and after it nothing.
 
 Under ``make accept``; ``BULKHEAD_CHAOS=agents,seconds`` runs it as long as it is told."""
 

@@ -54,6 +54,7 @@ def test_what_runs_as_ordered_is_left_alone() -> None:
 
 def test_what_is_not_listed_drains_and_is_forgotten_once_it_is_gone() -> None:
     assert plan(order(), running(spec())) == (Drain(replica_id(1), 60.0),)
+    assert plan(order(), running(spec(), drain_seconds=7.0)) == (Drain(replica_id(1), 7.0),)
     assert plan(order(), running(spec(), hold="draining")) == ()
     assert plan(order(), running(spec(), hold="none")) == (Forget(replica_id(1)),)
 
