@@ -14,7 +14,15 @@ FRAMEWORKS = ("django", "rest_framework", "celery")
 
 
 @pytest.mark.parametrize(
-    "module", ["apps.contracts.usage", "apps.contracts.snapshot", "apps.proxy.server", "apps.proxy.process", "apps.simulator.server"]
+    "module",
+    [
+        "apps.contracts.usage",
+        "apps.contracts.snapshot",
+        "apps.proxy.server",
+        "apps.proxy.process",
+        "apps.simulator.server",
+        "apps.agent.agent",
+    ],
 )
 def test_importing_a_pure_module_pulls_in_no_framework(module: str) -> None:
     script = f"import sys, {module}\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
