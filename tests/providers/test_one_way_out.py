@@ -23,6 +23,7 @@ DIALS = {
 OTHERS = {
     "apps/providers/outbound.py": "the door itself",
     "apps/dashboard/playground.py": "our own proxy, whose address is the operator's setting",
+    "apps/fleet/machines.py": "the operator's own machine provisioner, whose address is a setting",
     "apps/postmortems/postmortem_drafts.py": "our own proxy, whose address is the operator's setting",
 }
 SPOKEN = ("apps/simulator/", "apps/agent/", "apps/proxy/", "controlplane/")
