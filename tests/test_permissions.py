@@ -172,9 +172,7 @@ def things(organisation: Organisation, actor: Actor, settings: Any, tmp_path: Pa
     team = team_ensure(actor=actor, organisation=organisation, slug="walled-in")
     asking = key_request(actor=actor, team=team, wish=Wish(name="wished"), reason="a test")
     discount = discount_set(actor=actor, organisation=organisation, name="d", provider=provider, discount=500)
-    unit = unit_price_set(
-        actor=actor, organisation=organisation, name="u", provider=provider, model="m", unit="image", per_thousand=1
-    )
+    unit = unit_price_set(actor=actor, organisation=organisation, name="u", provider=provider, model="m", unit="image", per_thousand=1)
     gpu = gpu_price_set(actor=actor, organisation=organisation, name="g", gpu="H200", per_hour=1)
     hour = datetime.now(UTC) - timedelta(hours=3)
     again = repricing_create(actor=actor, organisation=organisation, starts_at=hour, ends_at=hour + timedelta(hours=1), reason="a credit")

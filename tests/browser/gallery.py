@@ -49,9 +49,7 @@ OBJECTS = {
     "performance": ("performance_id", "/performance-budgets/", r"^/performance-budgets/([0-9a-f-]{36})/$"),
     "dashboard:board": ("kind", "/dashboards/", r"^/dashboards/(?!views/)(\w+)/$"),
     "dashboard:spend_by": ("dimension", "/spend/by/", r"^/spend/by/(\w+)/$"),
-    **dict.fromkeys(
-        ("fleet:deployment", "fleet:deployment_edit"), ("deployment_id", "/deployments/", r"^/deployments/([0-9a-f-]{36})/$")
-    ),
+    **dict.fromkeys(("fleet:deployment", "fleet:deployment_edit"), ("deployment_id", "/deployments/", r"^/deployments/([0-9a-f-]{36})/$")),
     "flags": ("flag", "/flags/", r"^/flags/(?!new/)([a-z0-9._-]+)/$"),
     "changes": ("change_id", "/changes/?show=open", r"^/changes/([0-9a-f-]{36})/$"),
     "costs": ("export_id", "/costs/reconciliation/", r"^/costs/reconciliation/([0-9a-f-]{36})/$"),
