@@ -18,6 +18,8 @@ from apps.proxy.dialects.translation import NotAnAnswer
 MAX_HEADER_BYTES = 128 * 1024
 MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 """A message beyond these is no answer of a provider: it would be held in memory whole."""
+MAX_KNOWN, MAX_KNOWN_BYTES = 16, 512
+"""How many headers of a stream are remembered, and how large each may be."""
 HeaderValue = bool | int | bytes | str | datetime | UUID
 _PRELUDE = Struct(">III")
 _LENGTHS, _CRC = Struct(">II"), Struct(">I")
@@ -30,9 +32,9 @@ _LENGTH, _LONG = Struct(">H"), _NUMBERS[5]
 
 
 class Message(NamedTuple):
-    """headers: by name, as ``:event-type``; of two with one name the last."""
+    """headers: by name, as ``:event-type``; of two with one name the last. Messages with the same headers share them."""
 
-    headers: dict[str, HeaderValue]
+    headers: Mapping[str, HeaderValue]
     payload: bytes
 
     def text(self, name: str) -> str:
@@ -44,10 +46,12 @@ class Message(NamedTuple):
 class Framer:
     """Gives messages as they become whole. What is no stream is found by its first twelve bytes; after an error nothing more is read."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_held", "_known")
 
     def __init__(self) -> None:
         self._held = bytearray()
+        self._known: dict[bytes, dict[str, HeaderValue]] = {}
+        """Headers as they are written -> as they are read: a stream says the same few again and again."""
 
     def feed(self, data: bytes) -> list[Message]:
         """Raises NotAnAnswer for a checksum that is wrong, a length that cannot be, or headers that cannot be read."""
@@ -68,7 +72,13 @@ class Framer:
             if crc32(whole[: -_CRC.size]) != _CRC.unpack_from(whole, total - _CRC.size)[0]:
                 raise NotAnAnswer("a message of the event stream has another checksum")
             body = _PRELUDE.size + headers
-            messages.append(Message(_headers(whole[_PRELUDE.size : body]), whole[body : -_CRC.size]))
+            written = whole[_PRELUDE.size : body]
+            known = self._known.get(written)
+            if known is None:
+                known = _headers(written)
+                if len(self._known) < MAX_KNOWN and len(written) <= MAX_KNOWN_BYTES:
+                    self._known[written] = known
+            messages.append(Message(known, whole[body : -_CRC.size]))
             start = end
         if start:
             del held[:start]
