@@ -13,6 +13,7 @@ from apps.contracts.reports import MAX_QUEUES, gauges_in
 from apps.contracts.snapshot import BreakerPolicy
 from apps.contracts.usage import Attempt, Tokens, UsageRecord
 from apps.proxy.breaker import Breakers
+from apps.proxy.fleet.replicas import Fleet
 from apps.proxy.gauges import WAIT_LOOKS, Gauges
 from apps.proxy.metrics import MOST_ROUTES, Metrics
 from apps.proxy.scrape import Scrape
@@ -79,6 +80,7 @@ class Standing:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.states = States(lambda: 0.0, Breakers())
+        self.fleet = Fleet(lambda: 0.0)
         self.journal = SimpleNamespace(fill=0.125, failed="", records=7)
         self.leases = SimpleNamespace(held=lambda: [("b-1", 5_000_000_000, 4_000_000_000, 1_000_000_000)])
         self.holder = SimpleNamespace(current=SimpleNamespace(version=3), fragments={"routes": {"r-1": route()}})
