@@ -23,6 +23,7 @@ from urllib.parse import quote
 from controlplane.launcher import death
 
 START_SECONDS = 30.0
+TAKEN_SECONDS = 3.0
 PROXY = "bulkhead_proxy"
 """The proxies' user: it may share hints, claims, idempotency keys and limits with other proxies, and see nothing else, not the queues."""
 PROXY_KEYS = ("bulkhead:probe:*", "bulkhead:idem:*", "bulkhead:limit:*")
@@ -118,8 +119,22 @@ class Redis:
         return [str(server_binary()), str(self.home / "redis.conf")]
 
     def start(self, *, timeout: float = START_SECONDS) -> None:
-        """Prepare, start as our child and wait until it answers."""
+        """Prepare, start as our child and wait until it answers. A port that was let go a moment ago may be somebody's outgoing connection
+        by now: it is tried again for some seconds."""
         self.prepare()
+        until = time.monotonic() + TAKEN_SECONDS
+        while True:
+            self._spawn()
+            try:
+                self.wait_ready(timeout=timeout)
+            except RedisError:
+                if self.process is None or self.process.poll() is None or time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
+
+    def _spawn(self) -> None:
         output = self.log.open("ab") if self.log else None
         try:
             self.process = subprocess.Popen(
@@ -134,7 +149,6 @@ class Redis:
         finally:
             if output:
                 output.close()
-        self.wait_ready(timeout=timeout)
 
     def wait_ready(self, *, timeout: float = START_SECONDS) -> None:
         """Until PING is answered; loading a long append-only file counts as not yet."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+
 import pytest
 import redis
 
@@ -51,6 +54,16 @@ def test_a_taken_port_ends_with_advice(redis_server: Redis, tmp_path: pytest.Tem
     with pytest.raises(RedisError, match="ended with code"):
         other.start()
     other.stop()
+
+
+def test_a_port_that_is_let_go_meanwhile_is_taken(redis_server: Redis) -> None:
+    redis_server.stop()
+    holder = socket.create_server(("127.0.0.1", redis_server.port))
+    timer = threading.Timer(0.5, holder.close)
+    timer.start()
+    redis_server.start()
+    timer.join()
+    assert redis_server.answers()
 
 
 def test_the_configuration_with_the_password_is_private(redis_server: Redis) -> None:
