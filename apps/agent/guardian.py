@@ -5,7 +5,8 @@ guardian: a session of its own, one thread, a few megabytes, nothing imported bu
 directory, starts the engine in a further session, keeps the end of its output in ``log``, and
 
 - while an agent is connected to ``guardian.sock``, does what it is told;
-- where none has been for ``orphan_seconds``, ends the engine: a restarted agent has that long to take it over;
+- where none has been for ``orphan_seconds``, ends the engine: a restarted agent has that long to take it over, and the first one ten
+  seconds at least;
 - when the engine's first process ends, by whatever, ends everything else that it started, and writes ``exit.json``.
 
 All that an engine starts stays below its guardian (a subreaper), however it forks. If the guardian itself is killed, the kernel ends the
@@ -31,6 +32,8 @@ from typing import Any
 
 LOG_BYTES = 512 * 1024
 """Of ``log``; a fuller one becomes ``log.1``."""
+FIRST_SECONDS = 10.0
+"""What the agent that started this guardian has, at least, to connect to it for the first time."""
 KILL_SECONDS = 5.0
 """What an orphan has between SIGTERM and SIGKILL."""
 _PDEATHSIG, _SUBREAPER = 1, 36
@@ -46,6 +49,7 @@ class Guardian:
             self.launch: dict[str, Any] = json.load(file)
         os.unlink(self.path("launch.json"))  # it holds the engine's environment
         self.orphan_seconds = float(self.launch["orphan_seconds"])
+        self.patience = max(self.orphan_seconds, FIRST_SECONDS)
         self.engine: subprocess.Popen[bytes] | None = None
         self.code: int | None = None
         self.error = ""
@@ -95,7 +99,7 @@ class Guardian:
                 return
             if self.code is not None or (self.ending_since and time.monotonic() - self.ending_since > KILL_SECONDS):
                 self.kill_all(signal.SIGKILL)
-            elif self.agent is None and not self.ending_since and time.monotonic() - self.alone_since > self.orphan_seconds:
+            elif self.agent is None and not self.ending_since and time.monotonic() - self.alone_since > self.patience:
                 self.ending_since = time.monotonic()
                 self.note("no agent came back: ends the engine")
                 self.to_engine(signal.SIGTERM)
@@ -142,7 +146,7 @@ class Guardian:
             poll.unregister(self.agent.fileno())
             self.agent.close()
         fresh.settimeout(5.0)
-        self.agent, self.heard = fresh, b""
+        self.agent, self.heard, self.patience = fresh, b"", self.orphan_seconds
         poll.register(fresh.fileno(), select.POLLIN)
         self.say({"pid": self.engine.pid if self.engine is not None else 0, "guardian": os.getpid()})
 
