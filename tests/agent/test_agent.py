@@ -58,11 +58,11 @@ async def test_a_worker_joins_serves_and_stops_without_a_trace(tmp_path: Path) -
 
 
 async def test_a_drain_lets_what_runs_finish(tmp_path: Path) -> None:
-    one = spec(arguments={"ttft_ms": "400"})
+    one = spec(arguments={"itl_ms": "100"})
     async with worker(tmp_path) as w:
         await w.order(one)
         url = (await w.reported(one.replica, "ready")).url
-        request = asyncio.create_task(ask(url))
+        request = asyncio.create_task(ask(url, max_tokens=40, bulkhead_sim={"output_tokens": 40}))
         await w.until(lambda: (r := w.control.report(one.replica)) and r.metrics and r.metrics.running, "it runs")
         await w.order(msgspec.structs.replace(one, want="drain", drain_seconds=60.0))
         assert (await request).status_code == 200
