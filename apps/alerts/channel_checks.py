@@ -13,9 +13,9 @@ from django.core.validators import validate_email
 from apps.alerts import channel_choices as choices
 from apps.alerts.channels.base import Refused
 from apps.alerts.channels.ntfy import split
-from apps.alerts.channels.webhook import secret_key
 from apps.audit.errors import ServiceError
 from apps.contracts.addresses import host_refusal
+from apps.contracts.webhooks import secret_key
 
 MOST_ADDRESSES = 10
 MOST_STEPS = 20

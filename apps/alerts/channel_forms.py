@@ -9,8 +9,8 @@ from django import forms
 from apps.accounts.models import Organisation
 from apps.alerts import channel_checks as checks
 from apps.alerts import channel_choices as choices
-from apps.alerts.channels.webhook import secret_made
 from apps.alerts.rule_forms import area, labels_read, lines
+from apps.contracts.webhooks import secret_made
 from apps.ownership.checks import clock_read, days_read
 from apps.ownership.forms import TeamField
 

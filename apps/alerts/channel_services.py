@@ -13,12 +13,12 @@ from apps.accounts.selectors import permission_require
 from apps.alerts import channel_checks as checks
 from apps.alerts import channel_choices as choices
 from apps.alerts.channel_models import AlertChannel, Delivery
-from apps.alerts.channels.webhook import secret_made
 from apps.alerts.wording import test_message
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import audit_record, change_record
 from apps.contracts.identifiers import uuid7
+from apps.contracts.webhooks import secret_made
 from apps.ownership.models import Team
 from controlplane.masterkey import decrypt, encrypt
 

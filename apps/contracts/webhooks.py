@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import secrets
 
 PREFIX = "whsec_"
 
@@ -21,6 +22,11 @@ def signed(secret: str, message_id: str, timestamp: int, body: bytes) -> dict[st
     }
 
 
+def secret_made() -> str:
+    """A new signing secret."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
 def secret_key(secret: str) -> bytes:
     """The key of ``whsec_<base64>``. Raises ValueError for another form, and for fewer than 24 bytes."""
     try:
@@ -28,5 +34,5 @@ def secret_key(secret: str) -> bytes:
     except binascii.Error:
         key = b""
     if not 24 <= len(key) <= 64:
-        raise ValueError(f"a signing secret is {PREFIX} and the base64 of 24 to 64 random bytes")
+        raise ValueError(f"a signing secret is {PREFIX} and 24 to 64 bytes as base64")
     return key

@@ -123,85 +123,76 @@ class ModelView(BookView):
         return render(request, "prices/model.html", context)
 
 
-class DiscountsView(BookView):
+class KeptView(BookView):
+    """A list of what people wrote into the book. A class names what is listed, where one is added, and says so where nothing is."""
+
+    label: ClassVar[str]
+    template: ClassVar[str]
+    columns: ClassVar[Any]
+    sort: ClassVar[str]
+    add: ClassVar[str]
+    nothing: ClassVar[tuple[str, str, str]]
+    """Title, sentence and button of the empty list."""
+
+    def rows(self) -> Any:
+        """All of the organisation's."""
+        raise NotImplementedError
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        title, sentence, button = self.nothing
+        may = self.choice.may("price.change")
+        found = listing_build(
+            request.GET,
+            label=self.label,
+            columns=self.columns,
+            rows=self.rows(),
+            default_sort=self.sort,
+            nothing_yet=Empty("nothing-yet", title, sentence, reverse(self.add) if may else "", button if may else ""),
+        )
+        if request.GET.get("format") == "csv":
+            return found.csv(f"bulkhead-{self.label.lower().replace(' ', '-')}.csv")
+        return render(request, self.template, self.frame(listing=found))
+
+
+class DiscountsView(KeptView):
     """``/prices/discounts/``: what was negotiated."""
 
-    tab = "discounts"
+    tab, label, template, columns = "discounts", "discounts", "prices/discounts.html", tables.DISCOUNTS
+    sort, add = "name", "prices:discount_add"
+    nothing = ("No discount yet", "What a provider takes off its list prices for you, for all its models or one.", "Add a discount")
 
-    def get(self, request: HttpRequest) -> HttpResponseBase:
-        may = self.choice.may("price.change")
-        nothing = Empty(
-            "nothing-yet",
-            "No discount yet",
-            "What a provider takes off its list prices for you, for all its models or one.",
-            reverse("prices:discount_add") if may else "",
-            "Add a discount" if may else "",
-        )
-        found = listing_build(
-            request.GET,
-            label="discounts",
-            columns=tables.DISCOUNTS,
-            rows=discounts_of(self.choice.organisation),
-            default_sort="name",
-            nothing_yet=nothing,
-        )
-        if request.GET.get("format") == "csv":
-            return found.csv("bulkhead-discounts.csv")
-        return render(request, "prices/discounts.html", self.frame(listing=found))
+    def rows(self) -> Any:
+        return discounts_of(self.choice.organisation)
 
 
-class GpusView(BookView):
+class GpusView(KeptView):
     """``/prices/gpus/``: what hours of our own GPUs cost."""
 
-    tab = "gpus"
+    tab, label, template, columns = "gpus", "GPU prices", "prices/gpus.html", tables.GPUS
+    sort, add = "gpu", "prices:gpu_add"
+    nothing = (
+        "No GPU price yet",
+        "What an hour of your own hardware costs, so that self-hosted models can be compared with bought ones.",
+        "Add a GPU price",
+    )
 
-    def get(self, request: HttpRequest) -> HttpResponseBase:
-        may = self.choice.may("price.change")
-        nothing = Empty(
-            "nothing-yet",
-            "No GPU price yet",
-            "What an hour of your own hardware costs, so that self-hosted models can be compared with bought ones.",
-            reverse("prices:gpu_add") if may else "",
-            "Add a GPU price" if may else "",
-        )
-        found = listing_build(
-            request.GET,
-            label="GPU prices",
-            columns=tables.GPUS,
-            rows=gpu_prices_of(self.choice.organisation),
-            default_sort="gpu",
-            nothing_yet=nothing,
-        )
-        if request.GET.get("format") == "csv":
-            return found.csv("bulkhead-gpu-prices.csv")
-        return render(request, "prices/gpus.html", self.frame(listing=found))
+    def rows(self) -> Any:
+        return gpu_prices_of(self.choice.organisation)
 
 
-class UnitsView(BookView):
+class UnitsView(KeptView):
     """``/prices/units/``: what is billed by images, seconds, characters and searches."""
 
-    tab = "units"
+    tab, label, template, columns = "units", "unit prices", "prices/units.html", tables.UNITS
+    sort, add = "model", "prices:unit_add"
+    nothing = (
+        "No unit price yet",
+        "What images, seconds of sound, characters and searches cost, at models that do not bill them by tokens.",
+        "Add a unit price",
+    )
 
-    def get(self, request: HttpRequest) -> HttpResponseBase:
-        may = self.choice.may("price.change")
-        nothing = Empty(
-            "nothing-yet",
-            "No unit price yet",
-            "What images, seconds of sound, characters and searches cost, at models that do not bill them by tokens.",
-            reverse("prices:unit_add") if may else "",
-            "Add a unit price" if may else "",
-        )
-        found = listing_build(
-            request.GET,
-            label="unit prices",
-            columns=tables.UNITS,
-            rows=unit_prices_of(self.choice.organisation),
-            default_sort="model",
-            nothing_yet=nothing,
-        )
-        if request.GET.get("format") == "csv":
-            return found.csv("bulkhead-unit-prices.csv")
-        return render(request, "prices/units.html", self.frame(listing=found))
+    def rows(self) -> Any:
+        return unit_prices_of(self.choice.organisation)
 
 
 class BaseView(BookView):

@@ -54,6 +54,7 @@ class MediaCall(Call):
         return answers.json_answer(answer, encode({**self.body(answer), SIMULATED: True}), output_tokens=self.output())
 
     def body(self, answer: answers.Answer) -> dict[str, Any]:
+        """What is answered, where ``steps`` is not another's."""
         raise NotImplementedError
 
     def output(self) -> int:

@@ -13,8 +13,8 @@ import pytest
 from apps.alerts.channels import CHANNELS
 from apps.alerts.channels.base import Again, Doubtful, Message, NotDelivered, Receiver, Refused
 from apps.alerts.channels.ntfy import split
-from apps.alerts.channels.webhook import secret_key, secret_made
 from apps.alerts.deliveries import open_guarded
+from apps.contracts.webhooks import secret_key, secret_made
 from tests.alerts.telling import PostOffice
 from tests.alerts.telling import Receiver as Server
 

@@ -6,8 +6,6 @@ Source: Anthropic's API reference, "Create a Message".
 
 from __future__ import annotations
 
-from typing import Any
-
 from apps.proxy.dialects.anthropic_models import LEAST_BUDGET, Generation, budget_of, generation
 from apps.proxy.dialects.anthropic_said import Conversation
 from apps.proxy.dialects.anthropic_schema import held
@@ -43,16 +41,6 @@ _SAID = frozenset(
         "modalities",
     }
 )
-_SAYS_NOTHING: dict[str, tuple[Any, ...]] = {
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logprobs": (False,),
-    "store": (False,),
-    "logit_bias": ({},),
-    "metadata": ({},),
-    "verbosity": ("medium",),
-    "top_logprobs": (0,),
-}
 _IMPOSSIBLE = {
     "logprobs": "it gives no log probabilities",
     "top_logprobs": "it gives no log probabilities",
@@ -137,7 +125,7 @@ class _Writer:
                 self.notes["service_tier: the provider's own choice"] = None
 
     def _check_others(self) -> None:
-        notes = others_check(self.payload, said=_SAID, says_nothing=_SAYS_NOTHING, impossible=_IMPOSSIBLE)
+        notes = others_check(self.payload, said=_SAID, impossible=_IMPOSSIBLE)
         self.notes.update(dict.fromkeys(notes))
 
     def _stops(self, body: Payload) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 from urllib.parse import quote
 
 from apps.proxy.dialects.anthropic_models import LEAST_BUDGET, budget_of
@@ -46,16 +45,6 @@ _SAID = frozenset(
         *EXTENSIONS,
     }
 )
-_SAYS_NOTHING: dict[str, tuple[Any, ...]] = {
-    "frequency_penalty": (0,),
-    "presence_penalty": (0,),
-    "logprobs": (False,),
-    "store": (False,),
-    "logit_bias": ({},),
-    "verbosity": ("medium",),
-    "top_logprobs": (0,),
-    "parallel_tool_calls": (True,),
-}
 _IMPOSSIBLE = {
     "logprobs": "it gives no log probabilities",
     "top_logprobs": "it gives no log probabilities",
@@ -135,7 +124,7 @@ class _Writer:
             body["additionalModelRequestFields"] = self.extra
 
     def _check_others(self) -> None:
-        notes = others_check(self.payload, said=_SAID, says_nothing=_SAYS_NOTHING, impossible=_IMPOSSIBLE)
+        notes = others_check(self.payload, said=_SAID, impossible=_IMPOSSIBLE)
         self.notes.update(dict.fromkeys(notes))
 
     def _around(self, body: Payload) -> None:

@@ -5,8 +5,6 @@ What a model does not take is left out or said nearly, and named; what cannot be
 
 from __future__ import annotations
 
-from typing import Any
-
 from apps.proxy.dialects.pivot import function_of, others_check, schema_wanted, stops_of, thinking_of
 from apps.proxy.dialects.translation import Payload, Sent, Unsupported
 
@@ -38,16 +36,6 @@ _SAID = frozenset(
         *EXTENSIONS,
     }
 )
-_SAYS_NOTHING: dict[str, tuple[Any, ...]] = {
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "logit_bias": ({},),
-    "metadata": ({},),
-    "store": (False,),
-    "verbosity": ("medium",),
-    "parallel_tool_calls": (True,),
-    "service_tier": ("auto", "default"),
-}
 _IMPOSSIBLE = {
     "logprobs": "its log probabilities are not those of single tokens",
     "top_logprobs": "its log probabilities are not those of single tokens",
@@ -103,7 +91,7 @@ class _Writer:
         self.notes: dict[str, None] = {}
 
     def check_others(self) -> None:
-        notes = others_check(self.payload, said=_SAID, says_nothing=_SAYS_NOTHING, impossible=_IMPOSSIBLE)
+        notes = others_check(self.payload, said=_SAID, impossible=_IMPOSSIBLE)
         self.notes.update(dict.fromkeys(notes))
 
     # the conversation

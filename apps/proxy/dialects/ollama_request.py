@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from apps.proxy.dialects.pivot import function_of, numbers_of, others_check, schema_wanted, stops_of, thinking_of
 from apps.proxy.dialects.translation import Payload, Sent, Unsupported
@@ -38,16 +37,6 @@ _SAID = frozenset(
         *_OPTIONS,
     }
 )
-_SAYS_NOTHING: dict[str, tuple[Any, ...]] = {
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "logit_bias": ({},),
-    "metadata": ({},),
-    "store": (False,),
-    "verbosity": ("medium",),
-    "parallel_tool_calls": (True,),
-    "service_tier": ("auto", "default"),
-}
 _IMPOSSIBLE = {
     "logprobs": "they are left to other targets",
     "top_logprobs": "they are left to other targets",
@@ -86,7 +75,7 @@ class _Writer:
         """Of functions, by the ids of their calls: results go back by name."""
 
     def check_others(self) -> None:
-        notes = others_check(self.payload, said=_SAID, says_nothing=_SAYS_NOTHING, impossible=_IMPOSSIBLE)
+        notes = others_check(self.payload, said=_SAID, impossible=_IMPOSSIBLE)
         self.notes.update(dict.fromkeys(notes))
 
     def message(self, message: object, at: str) -> Payload:

@@ -12,12 +12,25 @@ from apps.proxy.dialects.translation import Chunk, Payload, Unsupported
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 
-def others_check(
-    payload: Payload, *, said: Collection[str], says_nothing: Mapping[str, tuple[Any, ...]], impossible: Mapping[str, str]
-) -> list[str]:
+ASKS_NOTHING: dict[str, tuple[Any, ...]] = {
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "logit_bias": ({},),
+    "metadata": ({},),
+    "store": (False,),
+    "verbosity": ("medium",),
+    "parallel_tool_calls": (True,),
+    "service_tier": ("auto", "default"),
+}
+"""OpenAI's defaults: a field with one of these asks for what happens anyway, so a format that cannot say it drops nothing."""
+
+
+def others_check(payload: Payload, *, said: Collection[str], impossible: Mapping[str, str]) -> list[str]:
     """What becomes of fields that a format does not say (``said``): a note of each that is left out. Raises Unsupported.
 
-    For formats that give one answer, in text. says_nothing: values that ask for nothing. impossible: field -> why it cannot be said.
+    For formats that give one answer, in text. impossible: field -> why it cannot be said.
     """
     if payload.get("n") not in (None, 1):
         raise Unsupported("n", "This format gives one answer to a request ('n' is 1).")
@@ -25,7 +38,7 @@ def others_check(
         raise Unsupported("modalities", "This format answers in text only.")
     notes = []
     for name, value in payload.items():
-        if name in said or value is None or value in says_nothing.get(name, ()):
+        if name in said or value is None or value in ASKS_NOTHING.get(name, ()):
             continue
         if name in impossible:
             raise Unsupported(name, f"This format has no {name!r}: {impossible[name]}.")
