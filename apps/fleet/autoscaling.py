@@ -32,6 +32,7 @@ from apps.fleet.scaling import Decision, Guards, Memory, PolicyError, Sample, de
 from apps.fleet.scaling_document import policy_read
 from apps.fleet.services import decision_record, deployment_scale
 from apps.publishing.selectors import fleet_status
+from controlplane.task import database_away
 
 log = logging.getLogger("bulkhead.fleet")
 
@@ -109,7 +110,7 @@ class Heard:
 def fleet_scale(keeper: Keeper, *, send: Callable[[dict[str, Any]], None], now: datetime | None = None) -> list[Decision]:
     """One look at every deployment. send: takes an event that asks for machines or gives them back.
 
-    Raises nothing for one deployment's trouble: it is logged, the others go on."""
+    One deployment's trouble is logged and the others go on. Raises where the database is away: so it is for the others."""
     now = now or timezone.now()
     wanted = list(Deployment.objects.exclude(scaling_mode="off").filter(enabled=True).select_related("organisation").order_by("pk"))
     if not wanted:
@@ -121,7 +122,9 @@ def fleet_scale(keeper: Keeper, *, send: Callable[[dict[str, Any]], None], now: 
             found.append(_one(deployment, keeper, told, silent, send, now))
         except (PolicyError, ServiceError) as error:
             log.warning("deployment %s is not scaled: %s", deployment.name, error)
-        except DatabaseError:
+        except DatabaseError as error:
+            if database_away(error):
+                raise
             log.warning("deployment %s could not be scaled this time", deployment.name, exc_info=True)
     return found
 

@@ -23,6 +23,7 @@ from apps.fleet.joining import ROTATE_AFTER, AgentRefused
 from apps.fleet.lifecycle import LISTENING, Pulse
 from apps.fleet.models import FleetClock, Replica, Worker
 from apps.fleet.reporting import heartbeat_take
+from controlplane.task import database_away
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +72,8 @@ def heartbeats_take(beats: Sequence[Beat]) -> list[HeartbeatAnswer | AgentRefuse
             newest[beat.worker] = beat
     try:
         found = _write(list(newest.values()))
-    except DatabaseError:
-        if len(newest) == 1:
+    except DatabaseError as error:
+        if len(newest) == 1 or database_away(error):
             raise
         log.warning("a batch of %d heartbeats failed: each is tried alone", len(newest), exc_info=True)
         found = {}
@@ -104,7 +105,9 @@ def _place(beat: Beat) -> tuple[str, int]:
 def _alone(beat: Beat) -> dict[UUID, HeartbeatAnswer | AgentRefused]:
     try:
         return _write([beat])
-    except DatabaseError:
+    except DatabaseError as error:
+        if database_away(error):
+            raise
         log.warning("a heartbeat of worker %s could not be stored", beat.worker, exc_info=True)
         return {}
 

@@ -25,6 +25,7 @@ from apps.fleet.models import Deployment, JoinToken, Replica, ScaleDecision, Wor
 from apps.fleet.placement import Placement
 from apps.fleet.placing import placement_kept, pulse_now, replica_place, replicas_abandon, replicas_drain, replicas_end, seen_of
 from apps.fleet.rollout import Member, step
+from controlplane.task import database_away
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +51,15 @@ class Run:
 
 
 def fleet_reconcile(*, now: datetime | None = None) -> Run:
-    """One run. Raises nothing for one deployment's trouble: it is logged, the others go on."""
+    """One run. One deployment's trouble is logged and the others go on. Raises where the database is away: so it is for the others."""
     now, run = now or timezone.now(), Run()
     states = workers_watch(now=now, run=run)
     for pk in Deployment.objects.order_by("-priority", "created_at").values_list("pk", flat=True):
         try:
             deployment_reconcile(pk, now=now, states=states, run=run)
-        except DatabaseError:
+        except DatabaseError as error:
+            if database_away(error):
+                raise
             log.warning("deployment %s could not be reconciled this time", pk, exc_info=True)
     return run
 

@@ -14,6 +14,7 @@ from apps.proxy.dialects.translated import BASE, REST, TranslatedDialect
 from apps.proxy.dialects.translation import NotAnAnswer, Payload, Trouble, Unsupported
 from apps.proxy.dialects.wire_json import written
 from apps.proxy.errors import Refusal
+from apps.proxy.steps.json_body import json_body
 
 if TYPE_CHECKING:
     from apps.proxy.dialects.base import StreamWatch
@@ -114,6 +115,18 @@ class OperationCall:
         trouble = self.translation.error(status, body)
         said: dict[str, Any] = {"message": trouble.message, "type": trouble.type, "param": trouble.param, "code": trouble.code}
         return written({"error": said})
+
+
+def asked_of(exchange: Exchange) -> Payload | Refusal:
+    """The object that a request is; the route that it names is the exchange's from here on."""
+    payload = json_body(exchange)
+    if isinstance(payload, Refusal):
+        return payload
+    model = model_of(payload)
+    if isinstance(model, Refusal):
+        return model
+    exchange.requested_model = model
+    return payload
 
 
 def model_of(payload: Payload) -> str | Refusal:

@@ -16,15 +16,14 @@ from apps.proxy.errors import Refusal
 from apps.proxy.operations.base import (
     OperationCall,
     Plain,
+    asked_of,
     missing,
-    model_of,
     openai_head,
     translated_answer,
     translated_head,
     usage_tokens,
     wrong,
 )
-from apps.proxy.steps.json_body import json_body
 
 if TYPE_CHECKING:
     from apps.contracts.usage import Kind
@@ -38,14 +37,10 @@ class Embeddings(Plain):
     kind: Kind = "embeddings"
 
     def read(self, exchange: Exchange) -> Refusal | None:
-        payload = json_body(exchange)
+        payload = asked_of(exchange)
         if isinstance(payload, Refusal):
             return payload
         exchange.input_bound = len(exchange.body)
-        model = model_of(payload)
-        if isinstance(model, Refusal):
-            return model
-        exchange.requested_model = model
         given = payload.get("input")
         if "input" not in payload:
             return missing("input", "a text or a list of texts")

@@ -8,8 +8,7 @@ from apps.proxy.bounds import Extras
 from apps.proxy.dialects.base import Answer
 from apps.proxy.dialects.openai import IMAGE_TOKENS
 from apps.proxy.errors import Refusal
-from apps.proxy.operations.base import OperationCall, Plain, json_answer, missing, model_of, openai_head, renamed, usage_tokens, wrong
-from apps.proxy.steps.json_body import json_body
+from apps.proxy.operations.base import OperationCall, Plain, asked_of, json_answer, missing, openai_head, renamed, usage_tokens, wrong
 
 if TYPE_CHECKING:
     from apps.contracts.usage import Kind
@@ -21,18 +20,14 @@ class Moderations(Plain):
     kind: Kind = "moderations"
 
     def read(self, exchange: Exchange) -> Refusal | None:
-        payload = json_body(exchange)
+        payload = asked_of(exchange)
         if isinstance(payload, Refusal):
             return payload
-        model = model_of(payload)
-        if isinstance(model, Refusal):
-            return model
         given = payload.get("input")
         if given is None:
             return missing("input", "a text, a list of texts, or a list of parts")
         if type(given) not in (str, list) or not given:
             return wrong("input", "The field 'input' must be a text, a list of texts, or a list of parts; not an empty one.")
-        exchange.requested_model = model
         exchange.input_bound = len(exchange.body)
         pictures = sum(type(part) is dict and part.get("type") == "image_url" for part in given) if type(given) is list else 0
         if pictures:

@@ -19,11 +19,11 @@ from apps.proxy.errors import Refusal
 from apps.proxy.operations.base import (
     OperationCall,
     Plain,
+    asked_of,
     billed,
     json_answer,
     metered,
     missing,
-    model_of,
     openai_head,
     renamed,
     translated_answer,
@@ -31,7 +31,6 @@ from apps.proxy.operations.base import (
     usage_tokens,
     wrong,
 )
-from apps.proxy.steps.json_body import json_body
 
 if TYPE_CHECKING:
     from apps.contracts.usage import Kind
@@ -48,12 +47,9 @@ class Rerank(Plain):
     kind: Kind = "rerank"
 
     def read(self, exchange: Exchange) -> Refusal | None:
-        payload = json_body(exchange)
+        payload = asked_of(exchange)
         if isinstance(payload, Refusal):
             return payload
-        model = model_of(payload)
-        if isinstance(model, Refusal):
-            return model
         query, documents = payload.get("query"), payload.get("documents")
         if query is None:
             return missing("query", "what to rank the documents by")
@@ -66,7 +62,6 @@ class Rerank(Plain):
         top = payload.get("top_n")
         if top is not None and (type(top) is not int or top < 1):
             return wrong("top_n", "The field 'top_n' must be a whole number from 1 on.")
-        exchange.requested_model = model
         exchange.input_bound = len(exchange.body)
         asked = len(written(query))
         piece = max(CHUNK_TOKENS // 2, CHUNK_TOKENS - asked)

@@ -10,10 +10,10 @@ from apps.proxy.errors import Refusal
 from apps.proxy.operations.base import (
     OperationCall,
     Plain,
+    asked_of,
     billed,
     metered,
     missing,
-    model_of,
     openai_head,
     renamed,
     typed_as,
@@ -21,7 +21,6 @@ from apps.proxy.operations.base import (
     wrong,
 )
 from apps.proxy.operations.watches import BytesWatch, ResultEvents
-from apps.proxy.steps.json_body import json_body
 
 if TYPE_CHECKING:
     from apps.contracts.usage import Kind
@@ -39,12 +38,9 @@ class Speech(Plain):
     kind: Kind = "speech"
 
     def read(self, exchange: Exchange) -> Refusal | None:
-        payload = json_body(exchange)
+        payload = asked_of(exchange)
         if isinstance(payload, Refusal):
             return payload
-        model = model_of(payload)
-        if isinstance(model, Refusal):
-            return model
         text = payload.get("input")
         if text is None:
             return missing("input", "the text to speak")
@@ -53,7 +49,6 @@ class Speech(Plain):
         wanted = payload.get("stream_format")
         if wanted not in (None, "audio", "sse"):
             return wrong("stream_format", "The field 'stream_format' must be audio or sse.")
-        exchange.requested_model = model
         exchange.input_bound = len(exchange.body)
         exchange.stream = True
         likely = TOKENS_A_CHARACTER * len(text)
