@@ -18,7 +18,9 @@ from tests.accept.conftest import Instance
 from tests.accept.load import Crowd
 from tests.launcher.conftest import wait_for
 
-FAULTS = re.compile(r'Traceback \(most recent call last\)|failed inside the proxy|never retrieved|\b(ERROR|CRITICAL)\b|"level":"(error|critical)"')
+FAULTS = re.compile(
+    r'Traceback \(most recent call last\)|failed inside the proxy|never retrieved|\b(ERROR|CRITICAL)\b|"level":"(error|critical)"'
+)
 NOT_OURS = ("postgres", "redis", "up")
 """The stores' own logs tell of connections that died with their clients; ``up`` repeats the others'."""
 EXPECTED = re.compile(r"celery\.worker\.consumer\.consumer.*Cannot connect to redis")
