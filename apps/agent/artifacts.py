@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
+from apps.agent import onnx_files
 from apps.contracts.fleet import Artifact
 from apps.contracts.fleet_facts import Reason
 
@@ -131,10 +132,23 @@ def _weights(artifact: Artifact, path: Path, files: list[Path]) -> None:
                 return
             raise Unfit("artifact_unsafe", _pickle_advice(path, pickled[0]))
         raise Unfit("artifact_malformed", f"{path} holds no .{wanted} file. It holds: {', '.join(file.name for file in files[:8])}.")
+    if wanted == "onnx":
+        _onnx(path, files, found)
+        return
     for file in found:
-        problem = _safetensors_problem(file) if wanted == "safetensors" else _gguf_problem(file) if wanted == "gguf" else ""
+        problem = _safetensors_problem(file) if wanted == "safetensors" else _gguf_problem(file)
         if problem:
             raise Unfit("artifact_malformed", f"{file} is not {wanted}: {problem}. Copy it anew.")
+
+
+def _onnx(path: Path, files: list[Path], models: list[Path]) -> None:
+    if path.is_file():
+        raise Unfit("artifact_malformed", f"{path} is a file. Name the directory that has the model, its tokenizer.json and config.json.")
+    problem = onnx_files.libraries_problem(path, files)
+    for file in models:
+        problem = problem or onnx_files.problem_of(file, path)
+    if problem is not None:
+        raise Unfit(problem.reason, problem.message)
 
 
 def _safetensors_problem(file: Path) -> str:
