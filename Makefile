@@ -65,3 +65,4 @@ format: bootstrap  ## ruff's fixes and format
 lock: bootstrap  ## resolve pyproject.toml anew into requirements.lock
 	@cd "$(CURDIR)" && .venv/tools/bin/uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 -o requirements.lock
 	@cd "$(CURDIR)" && .venv/tools/bin/uv pip compile --group clients --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 -o deploy/clients.lock
+	@cd "$(CURDIR)" && .venv/tools/bin/uv pip compile --group engine --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 -o deploy/engine.lock
