@@ -55,6 +55,27 @@ REPLICA_STATES: dict[str, Status] = {
     )
 }
 
+GPU_STATES: dict[str, Status] = {
+    state.value: state
+    for state in (
+        Status("free", "Free", "good", hint="Nothing of it is promised."),
+        Status("promised", "Promised", "info", "check", hint="Replicas hold a share of its memory, or all of it."),
+        Status("unknown", "Unknown", "unknown", hint="Its worker has not told anything of it."),
+        Status("trouble", "Faulty", "bad", hint="It reports errors: nothing new is placed on it."),
+        Status("gone", "Not reported", "bad", hint="Its worker does not see it any more."),
+    )
+}
+
+TOKEN_STATES: dict[str, Status] = {
+    state.value: state
+    for state in (
+        Status("open", "Waiting", "info", "clock", hint="Nobody has used it yet."),
+        Status("used", "Used", "good", hint="A worker joined with it; it joins nobody else."),
+        Status("expired", "Ended", "neutral", "stop", hint="Its time is over: make another one."),
+        Status("revoked", "Revoked", "neutral", "block", hint="Somebody took it back."),
+    )
+}
+
 DEPLOYMENT_STATES: dict[str, Status] = {
     state.value: state
     for state in (
@@ -97,6 +118,8 @@ REASONS: dict[str, str] = {
     "serves_errors": "It says that it is well, and generations fail.",
     "stalled": "Requests run and no token comes.",
     "unhealthy": "It does not answer its probe.",
+    "token_refused": "It refuses the token that it was started with.",
+    "serves_anyone": "It serves without the token that it was told to demand.",
     "drain_deadline": "Stopped with requests still running.",
     "lost": "The process was gone when the agent came back.",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -11,37 +12,53 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apps.audit.errors import ServiceError
-from apps.fleet import choices, selectors, services
+from apps.fleet import choices, lists, selectors, services
 from apps.fleet.forms import DeploymentForm, initial_of
 from apps.fleet.history import entries_of
 from apps.fleet.models import Deployment, Replica
-from apps.fleet.placement import gigabytes, place
+from apps.fleet.placement import place
 from apps.fleet.placing import candidates_of, need_of, pulse_now
-from apps.fleet.tables import deployments_list
+from apps.fleet.tables import deployments_list, id_of, replicas_list
+from apps.fleet.views import TabView
 from apps.publishing.editing import ActionView, EditView, ScopedView
 from apps.ui.fragments import tagged
+from apps.ui.status import SEVERITY
+from apps.ui.toasts import toast
+
+DEPLOYMENT_TABS = (("Deployments", "deployments"), ("Replicas", "replicas"))
+SHOWN = 20
+"""Replicas on a deployment's page, those that need somebody first; the list of replicas has them all."""
 
 
-class ListView(ScopedView):
+class ListView(TabView):
     """``/deployments/``: every deployment of the organisation; CSV of the same rows."""
 
-    http_method_names: ClassVar[list[str]] = ["get", "head"]
     permission = "deployment.view"
+    tabs, tab, page, rows = DEPLOYMENT_TABS, "deployments", "fleet/deployments.html", "fleet/deployment_rows.html"
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
-        listing = deployments_list(self.choice, request.GET)
+        lines = selectors.deployment_lines(self.choice.organisation)
+        listing = deployments_list(self.choice, request.GET, lines)
         if request.GET.get("format") == "csv":
             return listing.csv("bulkhead-deployments.csv")
-        alone = bool(request.htmx)  # type: ignore[attr-defined]
-        context = {
-            "choice": self.choice,
-            "listing": listing,
-            "states": choices.DEPLOYMENT_STATES.values(),
-            "may_change": self.choice.may("deployment.change"),
-            "url": request.get_full_path(),
-        }
-        response = render(request, "fleet/deployment_rows.html" if alone else "fleet/deployments.html", context)
-        return tagged(request, response) if alone else response
+        states, may_change = choices.DEPLOYMENT_STATES.values(), self.choice.may("deployment.change")
+        return self.shown(listing=listing, counts=lists.deployment_counts(lines), states=states, may_change=may_change)
+
+
+class ReplicasView(TabView):
+    """``/deployments/replicas/``: every replica that has not ended, of all deployments or of one, on all workers or on one; CSV too."""
+
+    permission = "deployment.view"
+    tabs, tab, page, rows = DEPLOYMENT_TABS, "replicas", "fleet/replicas_list.html", "fleet/replica_rows.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        lines = lists.replica_rows(
+            self.choice.organisation, deployment=id_of(request.GET, "deployment"), worker=id_of(request.GET, "worker")
+        )
+        listing = replicas_list(self.choice, request.GET, lines)
+        if request.GET.get("format") == "csv":
+            return listing.csv("bulkhead-replicas.csv")
+        return self.shown(listing=listing, states=choices.REPLICA_STATES.values())
 
 
 class DeploymentView(ScopedView):
@@ -71,18 +88,23 @@ class DetailView(DeploymentView):
             raise Http404
         line, now = found[0], timezone.now()
         row = line.deployment
+        live = selectors.replica_lines(selectors.replicas_live(deployment=row))
+        live.sort(key=lambda one: SEVERITY.index(one.status.tone), reverse=True)
         context: dict[str, Any] = {
             "choice": self.choice,
             "line": line,
             "deployment": row,
             "url": self.url,
-            "replicas": selectors.replica_lines(selectors.replicas_live(deployment=row)),
+            "replicas": live[:SHOWN],
+            "all": len(live),
+            "states": Counter(one.status for one in live).most_common(),
+            "all_url": f"{reverse('fleet:replicas')}?deployment={row.pk}",
             "ended": selectors.replica_lines(selectors.replicas_ended(deployment=row)),
-            "placement": place(need_of(row), candidates_of(row, now=now, pulse=pulse_now())),
-            "needed": gigabytes(row.memory),
+            "verdicts": lists.verdicts_of(place(need_of(row), candidates_of(row, now=now, pulse=pulse_now())).judged),
+            "routes": selectors.routes_to(row),
+            "may_route": self.choice.may("route.change"),
             "entries": entries_of(selectors.story_of("deployment", row.pk)),
             "decisions": selectors.decisions_of(row),
-            "engine": choices.ENGINE_LABELS[row.engine],
             "may_change": self.choice.may("deployment.change", team=row.owner_id),
             "may_scale": self.choice.may("deployment.scale", team=row.owner_id),
         }
@@ -95,15 +117,17 @@ class DeploymentEditView(EditView):
     """What creating and changing have in common. Proxies learn of the provider that stands for it; the rest is not config."""
 
     form_class = DeploymentForm
+    template: ClassVar[str] = "fleet/edit.html"
     permission = "deployment.change"
     kind = "deployment"
     reversible: ClassVar[bool] = False
 
     def form_kwargs(self) -> dict[str, Any]:
-        return {"organisation": self.choice.organisation, "fixed_name": self.object is not None}
+        scaling = self.object.scaling if self.object is not None else {}
+        return {"organisation": self.choice.organisation, "fixed_name": self.object is not None, "scaling": scaling}
 
     def field_of(self, name: str | None, form: Any) -> str | None:
-        return "location" if name == "artifact" else super().field_of(name, form)
+        return {"artifact": "location", "scaling": "scaling_mode"}.get(name or "") or super().field_of(name, form)
 
     def done_url(self, result: Deployment) -> str:
         return reverse("fleet:deployment", args=[result.pk])
@@ -242,7 +266,7 @@ class ReplaceView(ActionView, ReplicaView):
 
 
 class LogView(ReplicaView):
-    """``/replicas/<id>/log/``: the last lines of its engine. POST asks its worker for newer ones."""
+    """``/replicas/<id>/log/``: what it is, why it is where it is, and the last lines of its engine. POST asks its worker for newer ones."""
 
     http_method_names: ClassVar[list[str]] = ["get", "head", "post"]
     permission = "deployment.view"
@@ -250,12 +274,17 @@ class LogView(ReplicaView):
     def get(self, request: HttpRequest, replica_id: UUID) -> HttpResponseBase:
         row = self.subject()
         line = selectors.replica_lines(Replica.objects.filter(pk=row.pk))[0]
+        kept = row.placement if isinstance(row.placement, dict) else {}
         context = {
             "choice": self.choice,
             "row": row,
             "line": line,
             "text": "\n".join(str(one) for one in row.lines),
             "url": request.path,
+            "placed": kept.get("text", ""),
+            "verdicts": lists.verdicts_of(kept.get("judged", [])),
+            "asked": kept.get("workers", 0),
+            "may_scale": self.choice.may("deployment.scale", team=row.deployment.owner_id) and row.ended_at is None and row.want == "serve",
             "crumbs": (
                 ("Deployments", reverse("fleet:deployments")),
                 (row.deployment.name, reverse("fleet:deployment", args=[row.deployment_id])),
@@ -267,4 +296,5 @@ class LogView(ReplicaView):
 
     def post(self, request: HttpRequest, replica_id: UUID) -> HttpResponseBase:
         services.logs_ask(self.subject())
+        toast(request, "Asked for. Its worker sends its newest lines with its next heartbeat.")
         return redirect(request.path)

@@ -87,7 +87,8 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What placement says of one worker. reasons: why not, empty for a survivor. score and parts: of survivors; parts add up to the score.
+    """What placement says of one worker. reasons: why not, empty for a survivor; kinds: the filter of ``FILTERS`` that each comes from.
+    score and parts: of survivors; parts add up to the score.
 
     devices: the uuids it would take there; claims: the bytes of each, in the same order.
     """
@@ -95,6 +96,7 @@ class Judged:
     worker: str
     name: str
     reasons: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
     score: float = 0.0
     parts: tuple[tuple[str, float], ...] = ()
     devices: tuple[str, ...] = ()
@@ -151,14 +153,14 @@ def place(need: Need, workers: Sequence[Candidate]) -> Placement:
 
 
 def _judge(need: Need, worker: Candidate) -> Judged:
-    reasons = tuple(reason for test in FILTERS for reason in [test(need, worker)] if reason)
-    if reasons:
-        return Judged(worker.id, worker.name, reasons)
+    against = [(kind, reason) for kind, test in FILTERS.items() for reason in [test(need, worker)] if reason]
+    if against:
+        return Judged(worker.id, worker.name, tuple(reason for _, reason in against), tuple(kind for kind, _ in against))
     chosen = _devices(need, worker)
     parts = tuple((name, round(part(need, worker, chosen), 3)) for name, part in SCORES.items())
     claims = tuple((device.total or 0) if need.exclusive else need.memory for device in chosen)
     return Judged(
-        worker.id, worker.name, (), round(sum(value for _, value in parts), 3), parts, tuple(device.uuid for device in chosen), claims
+        worker.id, worker.name, (), (), round(sum(value for _, value in parts), 3), parts, tuple(device.uuid for device in chosen), claims
     )
 
 
@@ -259,8 +261,17 @@ def _which(need: Need) -> str:
     return "its best GPU" if need.gpus == 1 else f"its GPU number {need.gpus}"
 
 
-FILTERS: tuple[Callable[[Need, Candidate], str | None], ...] = (_closed, _pool, _region, _labels, _spot, _engine, _host_memory, _gpus)
-"""In the order in which reasons are given."""
+FILTERS: dict[str, Callable[[Need, Candidate], str | None]] = {
+    "Takes nothing now": _closed,
+    "In another pool": _pool,
+    "In another region": _region,
+    "Lacks a label": _labels,
+    "A spot machine": _spot,
+    "Cannot start the engine": _engine,
+    "Too little memory on the host": _host_memory,
+    "No GPU for it": _gpus,
+}
+"""What each kind of reason is called where many workers are said no to; in the order in which reasons are given."""
 
 
 # --- scores ---

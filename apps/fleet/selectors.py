@@ -20,6 +20,7 @@ from apps.fleet.inventory import trouble_of
 from apps.fleet.lifecycle import Pulse, worker_state
 from apps.fleet.models import Claim, Deployment, Gpu, JoinToken, Replica, ScaleDecision, Worker
 from apps.fleet.placing import gpu_facts_of, pulse_now, seen_of
+from apps.ui.format import duration
 from apps.ui.status import Status
 
 ENDED_SHOWN = 20
@@ -53,11 +54,29 @@ def tokens_open(organisation: Organisation, *, now: datetime) -> list[JoinToken]
 
 @dataclass(frozen=True, slots=True)
 class GpuLine:
-    """A GPU as a page draws it. used, promised, busy: shares of 100; None: it does not say."""
+    """A GPU as a page draws it. used, promised, busy: shares of 100; None: it does not say. held: ``lists.Held`` each."""
 
     gpu: Gpu
     fact: GpuFacts | None
     trouble: str
+    held: tuple[Any, ...] = ()
+
+    @property
+    def short_name(self) -> str:
+        """Without the vendor's name, which nearly all have."""
+        return self.gpu.name.removeprefix("NVIDIA ")
+
+    @property
+    def simulated(self) -> bool:
+        """Made up by a fake."""
+        return self.gpu.vendor == "simulated" or (self.fact is not None and self.fact.simulated)
+
+    @property
+    def power_text(self) -> str:
+        """``412 of 700 W``."""
+        if self.fact is None or self.fact.power is None:
+            return ""
+        return f"{self.fact.power:.0f} of {self.fact.power_limit:.0f} W" if self.fact.power_limit else f"{self.fact.power:.0f} W"
 
     @property
     def used(self) -> float | None:
@@ -82,14 +101,24 @@ class GpuLine:
         return f"{used} of {total} GB used, {self.gpu.claimed / 1e9:.1f} promised"
 
     @property
+    def memory_short(self) -> str:
+        """The same where there is little room: ``6.1 / 24.0 GB``."""
+        used = "?" if self.fact is None or self.fact.memory_used is None else f"{self.fact.memory_used / 1e9:.1f}"
+        return f"{used} / {self.gpu.capacity / 1e9:.1f} GB" if self.gpu.capacity else f"{used} GB"
+
+    @property
+    def busy_text(self) -> str:
+        return "" if self.busy is None else f"{self.busy:.0f} % of the time busy"
+
+    @property
     def status(self) -> Status:
         if self.gpu.gone_at is not None:
-            return Status("gone", "Not reported", "bad", hint="Its worker does not see it any more.")
+            return choices.GPU_STATES["gone"]
         if self.trouble:
-            return Status("trouble", "Faulty", "bad", hint=self.trouble)
+            return choices.GPU_STATES["trouble"]
         if self.fact is None:
-            return Status("unknown", "Unknown", "unknown")
-        return Status("sound", "Promised", "info", "check") if self.gpu.claimed else Status("free", "Free", "good")
+            return choices.GPU_STATES["unknown"]
+        return choices.GPU_STATES["promised" if self.gpu.claimed else "free"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +152,15 @@ class WorkerLine:
         return ", ".join(f"{count} x {name}" for name, count in counted.items()) or (f"{cpus} CPUs" if cpus else "no GPU")
 
     @property
+    def gpu_short(self) -> str:
+        return self.gpu_text.replace("NVIDIA ", "")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any of its GPUs is made up."""
+        return any(line.simulated for line in self.gpus)
+
+    @property
     def capacity(self) -> int:
         """Bytes: of its GPUs, of the host where it has none."""
         return sum(line.gpu.capacity for line in self.gpus) if self.gpus else self.worker.memory_total or 0
@@ -139,22 +177,29 @@ class WorkerLine:
     def memory_text(self) -> str:
         return f"{self.promised / 1e9:.1f} of {self.capacity / 1e9:.1f} GB promised" if self.capacity else "not said"
 
+    @property
+    def memory_short(self) -> str:
+        """The same where there is little room: ``24 / 640 GB``."""
+        return f"{self.promised / 1e9:.0f} / {self.capacity / 1e9:.0f} GB" if self.capacity else "not said"
 
-def worker_lines(organisation: Organisation, *, now: datetime, pk: UUID | None = None) -> list[WorkerLine]:
-    """Workers with their GPUs and how many replicas they have: three queries. pk: that one alone."""
+
+def worker_lines(
+    organisation: Organisation, *, now: datetime, pk: UUID | None = None, held: Mapping[int, tuple[Any, ...]] | None = None
+) -> list[WorkerLine]:
+    """Workers with their GPUs and how many replicas they have: three queries. pk: that one alone. held: who holds each GPU."""
     rows = workers_of(organisation) if pk is None else Worker.objects.filter(organisation=organisation, pk=pk)
-    rows = rows.annotate(replicas_now=Count("replicas", filter=Q(replicas__ended_at=None)))
+    rows = rows.annotate(replicas_now=Count("replicas", filter=Q(replicas__ended_at=None))).order_by("name")
     rows = rows.prefetch_related(Prefetch("gpus", queryset=Gpu.objects.order_by("index", "pk")))
     pulse = pulse_now()
-    return [_line(row, pulse, now) for row in rows]
+    return [_line(row, pulse, now, held or {}) for row in rows]
 
 
-def _line(row: Any, pulse: Pulse, now: datetime) -> WorkerLine:
+def _line(row: Any, pulse: Pulse, now: datetime, held: Mapping[int, tuple[Any, ...]]) -> WorkerLine:
     facts = {fact.uuid: fact for fact in gpu_facts_of(row)}
     gpus = []
     for gpu in row.gpus.all():
         fact = facts.get(gpu.uuid)
-        gpus.append(GpuLine(gpu, fact, trouble_of(fact) if fact else ""))
+        gpus.append(GpuLine(gpu, fact, trouble_of(fact) if fact else "", held.get(gpu.pk, ())))
     return WorkerLine(row, worker_state(seen_of(row), pulse, now), tuple(gpus), row.replicas_now)
 
 
@@ -188,7 +233,7 @@ class ReplicaLine:
 
     @property
     def gpu_text(self) -> str:
-        return ", ".join(f"GPU {claim.gpu.index}" for claim in self.claims) or "host"
+        return ", ".join(f"GPU {claim.gpu.index}" for claim in self.claims) or "processors"
 
     @property
     def cold_start(self) -> list[tuple[str, float]]:
@@ -199,6 +244,21 @@ class ReplicaLine:
     @property
     def cold_seconds(self) -> float | None:
         return sum(seconds for _, seconds in self.cold_start) if self.cold_start else None
+
+    @property
+    def cold_shares(self) -> list[tuple[str, float, float]]:
+        """(phase, seconds, share of 100) of its last start."""
+        whole = self.cold_seconds or 0.0
+        return [(name, seconds, 100.0 * seconds / whole if whole else 0.0) for name, seconds in self.cold_start]
+
+    @property
+    def worker_id(self) -> str:
+        return str(self.replica.worker_id)
+
+    @property
+    def cold_text(self) -> str:
+        """``1 min 9 s``; empty where it is not known."""
+        return "" if self.cold_seconds is None else duration(self.cold_seconds * 1e6)
 
     @property
     def running(self) -> int | None:
@@ -218,7 +278,8 @@ class ReplicaLine:
 def replica_lines(rows: QuerySet[Replica]) -> list[ReplicaLine]:
     """With deployment, worker, claims and load: three queries."""
     claims = Prefetch("claims", queryset=Claim.objects.select_related("gpu").order_by("gpu__index"))
-    found = list(rows.select_related("deployment", "worker").prefetch_related(claims))
+    heavy = ("spec", "placement", "lines", "deployment__config", "deployment__unplaced", "worker__gpu_facts", "worker__host")
+    found = list(rows.select_related("deployment", "worker").defer(*heavy).prefetch_related(claims))
     reports: dict[str, ReplicaReport] = {}
     for worker in {row.worker_id: row.worker for row in found}.values():
         for report in reports_of(worker):
@@ -295,6 +356,11 @@ class DeploymentLine:
         return f"{row.gpus} GPU{'s' if row.gpus > 1 else ''}, {row.memory / 1e9:.1f} GB{each}"
 
     @property
+    def engine_text(self) -> str:
+        engine = self.deployment.engine
+        return choices.ENGINE_LABELS.get(engine, engine)
+
+    @property
     def artifact_text(self) -> str:
         artifact = self.deployment.artifact
         revision = artifact.get("revision", "")
@@ -305,7 +371,7 @@ def deployment_lines(organisation: Organisation, *, pk: UUID | None = None) -> l
     """Deployments with how many replicas stand: one query."""
     live = Q(replicas__ended_at=None, replicas__want="serve")
     rows = deployments_of(organisation) if pk is None else deployments_of(organisation).filter(pk=pk)
-    rows = rows.annotate(
+    rows = rows.order_by("name").annotate(
         standing=Count("replicas", filter=live),
         ready_now=Count("replicas", filter=live & Q(replicas__state="ready")),
         older=Count("replicas", filter=live & ~Q(replicas__revision=F("revision"))),
@@ -317,6 +383,12 @@ def deployment_lines(organisation: Organisation, *, pk: UUID | None = None) -> l
 def deployments_named(organisation: Organisation) -> Mapping[str, str]:
     """Name -> id."""
     return {name: str(pk) for name, pk in deployments_of(organisation).values_list("name", "pk")}
+
+
+def routes_to(deployment: Deployment) -> list[tuple[Any, str]]:
+    """(id, name) of the routes that target it, each once."""
+    rows: Any = deployment.provider
+    return list(rows.route_targets.order_by("route__name").values_list("route_id", "route__name").distinct())
 
 
 def decisions_of(deployment: Deployment, *, most: int = 20) -> Sequence[ScaleDecision]:

@@ -1,46 +1,83 @@
-"""Pages of workers: the list, one worker, joining one, and what the on-call does to them."""
+"""Pages of workers: the list, their GPUs, what happened, one worker, and what the on-call does to them."""
 
 from __future__ import annotations
 
-import re
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 
 from apps.audit.errors import ServiceError
-from apps.fleet import choices, joining, selectors
+from apps.fleet import choices, joining, lists, selectors
 from apps.fleet.history import entries_of
-from apps.fleet.models import JoinToken, Worker
-from apps.fleet.tables import workers_list
-from apps.publishing.editing import ActionView, ScopedView, refusal_text
+from apps.fleet.models import Worker
+from apps.fleet.tables import gpus_list, workers_list
+from apps.publishing.editing import ActionView, ScopedView
 from apps.ui.fragments import tagged
-from apps.ui.toasts import toast
+
+WORKER_TABS = (("Workers", "workers"), ("GPUs", "gpus"), ("Events", "events"))
 
 
-class ListView(ScopedView):
-    """``/workers/``: every worker, its GPUs and what it runs; CSV of the same rows."""
+class TabView(ScopedView):
+    """A list that is one of several tabs; htmx gets ``rows`` alone, a browser ``page``."""
 
     http_method_names: ClassVar[list[str]] = ["get", "head"]
-    permission = "worker.view"
+    tabs: ClassVar[tuple[tuple[str, str], ...]] = ()
+    tab: ClassVar[str] = ""
+    page: ClassVar[str] = ""
+    rows: ClassVar[str] = ""
 
-    def get(self, request: HttpRequest) -> HttpResponseBase:
-        listing = workers_list(self.choice, request.GET, now=timezone.now())
-        if request.GET.get("format") == "csv":
-            return listing.csv("bulkhead-workers.csv")
+    def shown(self, **context: Any) -> HttpResponseBase:
+        request = self.request
         alone = bool(request.htmx)  # type: ignore[attr-defined]
-        context = {
+        context |= {
             "choice": self.choice,
-            "listing": listing,
-            "states": choices.WORKER_STATES.values(),
-            "may_join": self.choice.may("worker.join"),
+            "tabs": [(label, reverse(f"fleet:{name}"), name == self.tab, None) for label, name in self.tabs],
             "url": request.get_full_path(),
         }
-        response = render(request, "fleet/worker_rows.html" if alone else "fleet/workers.html", context)
+        response = render(request, self.rows if alone else self.page, context)
         return tagged(request, response) if alone else response
+
+
+class ListView(TabView):
+    """``/workers/``: every worker, its GPUs and what it runs; CSV of the same rows."""
+
+    permission = "worker.view"
+    tabs, tab, page, rows = WORKER_TABS, "workers", "fleet/workers.html", "fleet/worker_rows.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        lines = selectors.worker_lines(self.choice.organisation, now=timezone.now())
+        listing = workers_list(self.choice, request.GET, lines)
+        if request.GET.get("format") == "csv":
+            return listing.csv("bulkhead-workers.csv")
+        states, may_join = choices.WORKER_STATES.values(), self.choice.may("worker.join")
+        return self.shown(listing=listing, counts=lists.counts_of(lines), states=states, may_join=may_join)
+
+
+class GpusView(TabView):
+    """``/workers/gpus/``: every GPU with its memory and use, and what holds it; CSV of the same rows."""
+
+    permission = "worker.view"
+    tabs, tab, page, rows = WORKER_TABS, "gpus", "fleet/gpus.html", "fleet/gpu_rows.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        listing = gpus_list(self.choice, request.GET, lists.gpu_rows(self.choice.organisation, now=timezone.now()))
+        if request.GET.get("format") == "csv":
+            return listing.csv("bulkhead-gpus.csv")
+        return self.shown(listing=listing, states=choices.GPU_STATES.values())
+
+
+class EventsView(TabView):
+    """``/workers/events/``: what happened to workers, replicas and deployments, the newest first."""
+
+    permission = "worker.view"
+    tabs, tab, page, rows = WORKER_TABS, "events", "fleet/events.html", "fleet/event_rows.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        return self.shown(entries=entries_of(lists.events_of(self.choice.organisation), named=True), most=lists.EVENTS_MOST)
 
 
 class WorkerView(ScopedView):
@@ -66,7 +103,7 @@ class DetailView(WorkerView):
 
     def get(self, request: HttpRequest, worker_id: UUID) -> HttpResponseBase:
         now = timezone.now()
-        found = selectors.worker_lines(self.choice.organisation, now=now, pk=worker_id)
+        found = selectors.worker_lines(self.choice.organisation, now=now, pk=worker_id, held=lists.held_of(worker=worker_id))
         if not found:
             raise Http404
         line = found[0]
@@ -85,68 +122,6 @@ class DetailView(WorkerView):
         if request.htmx:  # type: ignore[attr-defined]
             return tagged(request, render(request, "fleet/worker_live.html", context))
         return render(request, "fleet/worker.html", context)
-
-
-class JoinView(ScopedView):
-    """``/workers/join/``: GET explains, POST makes a token and shows the command that uses it: the only time it can be shown."""
-
-    http_method_names: ClassVar[list[str]] = ["get", "head", "post"]
-    permission = "worker.join"
-
-    def get(self, request: HttpRequest) -> HttpResponseBase:
-        return self._page()
-
-    def post(self, request: HttpRequest) -> HttpResponseBase:
-        try:
-            token, text = joining.join_token_create(actor=self.actor, organisation=self.choice.organisation)
-        except Exception as error:
-            toast(request, refusal_text(error)[0], tone="bad")
-            return redirect("fleet:join")
-        server = f"{request.scheme}://{request.get_host()}"
-        response = self._page(token=token, command=command_of(server, text))
-        response.headers["Cache-Control"] = "no-store"
-        return response
-
-    def _page(self, **more: Any) -> HttpResponseBase:
-        now = timezone.now()
-        context = {
-            "choice": self.choice,
-            "crumbs": (("Workers", reverse("fleet:workers")),),
-            "tokens": selectors.tokens_open(self.choice.organisation, now=now),
-            **more,
-        }
-        return render(self.request, "fleet/join.html", context)
-
-
-def command_of(server: str, token: str) -> str:
-    """What to paste on the machine. Both parts are safe in a shell: an origin and a token of url-safe characters."""
-    if not re.fullmatch(r"https?://[A-Za-z0-9.:\[\]-]+", server):
-        server = "https://CONTROL-PLANE"
-    return f"BULKHEAD_CONTROL_URL={server} \\\n  BULKHEAD_AGENT_TOKEN={token} \\\n  bulkhead-agent"
-
-
-class TokenRevokeView(ActionView):
-    """POST ``/workers/join/<id>/revoke/``."""
-
-    permission = "worker.join"
-    reason_required = False
-    reversible: ClassVar[bool] = False
-    publishes: ClassVar[bool] = False
-
-    def subject(self) -> JoinToken:
-        found = JoinToken.objects.filter(organisation=self.choice.organisation, pk=self.kwargs["join_token_id"]).first()
-        if found is None:
-            raise Http404
-        return found
-
-    def change(self, reason: str) -> JoinToken:
-        return joining.join_token_revoke(actor=self.actor, token=self.object, reason=reason)
-
-    def done_url(self) -> str:
-        return reverse("fleet:join")
-
-    def done_message(self, result: JoinToken) -> str:
-        return f"The join token …{result.hint} joins nobody any more."
 
 
 class WorkerActionView(ActionView, WorkerView):

@@ -49,6 +49,8 @@ OBJECTS = {
     "performance": ("performance_id", "/performance-budgets/", r"^/performance-budgets/([0-9a-f-]{36})/$"),
     "dashboard:board": ("kind", "/dashboards/", r"^/dashboards/(?!views/)(\w+)/$"),
     "dashboard:spend_by": ("dimension", "/spend/by/", r"^/spend/by/(\w+)/$"),
+    "fleet:worker": ("worker_id", "/workers/", r"^/workers/([0-9a-f-]{36})/$"),
+    "fleet:replica_log": ("replica_id", "/deployments/replicas/", r"^/replicas/([0-9a-f-]{36})/log/$"),
     **dict.fromkeys(("fleet:deployment", "fleet:deployment_edit"), ("deployment_id", "/deployments/", r"^/deployments/([0-9a-f-]{36})/$")),
     "flags": ("flag", "/flags/", r"^/flags/(?!new/)([a-z0-9._-]+)/$"),
     "changes": ("change_id", "/changes/?show=open", r"^/changes/([0-9a-f-]{36})/$"),
@@ -118,7 +120,7 @@ PARTS = {
     "costs:focus", "costs:showback", "limits:use", "budgets:subjects",
     "dashboard:boards_panel", "dashboard:board_panel",
     "dashboard:playground_told", "dashboard:verdict", "dashboard:now", "performance:verdict", "dashboard:healthz",
-    "metrics:scrape", "metrics:targets", "postmortems:chat", "postmortems:file",
+    "metrics:scrape", "metrics:targets", "postmortems:chat", "postmortems:file", "fleet:arrived",
 }  # fmt: skip
 """Parts of pages that stand on those pages, and addresses for machines."""
 SOMETIMES = {"demo:remove"}
@@ -126,7 +128,6 @@ SOMETIMES = {"demo:remove"}
 ALONE = {
     "accounts:login": "signed out", "accounts:accept": "needs an invitation's link",
     "postmortems:postmortem_text": "one for each sitting of a writer",
-    "fleet:worker": "needs a worker's agent", "fleet:replica_log": "needs a worker's agent",
 }  # fmt: skip
 """Seen by other people: photographed by the tests that are those people."""
 LINKED = {

@@ -26,6 +26,7 @@ def seed(rows: int) -> None:
     from tests.browser.gallery_changes import changes_seed
     from tests.browser.gallery_costs import costs_seed
     from tests.browser.gallery_documents import documents_seed
+    from tests.browser.gallery_fleet import fleet_seed
     from tests.browser.gallery_incidents import incidents_seed
     from tests.browser.gallery_kept import kept_seed, people_seed, sizes_seed
     from tests.browser.gallery_keys import keys_seed
@@ -82,6 +83,11 @@ def seed(rows: int) -> None:
     ownership_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
     ownership_seed(lot, [f"Team {at:03}" for at in range(60)], by=EMAIL)
     ownership_seed(Organisation.objects.get(slug="a-little"), ["Payments", "Search"], by=EMAIL)
+    fleet_seed(odd, _distinct(odd_names)[:40], _distinct(odd_names)[:40], workers=14, gpus=2, deployments=10, replicas=14)
+    hosts = [f"gpu-{rack}{unit:02}" for rack in "abcdef" for unit in range(1, 9)]
+    fleet_seed(lot, ["chat-8b", "code-32b", "embed", "vision-72b"], hosts, workers=46, gpus=8, deployments=24, replicas=100)
+    little = Organisation.objects.get(slug="a-little")
+    fleet_seed(little, ["chat", "summaries"], ["desk", "closet"], workers=2, gpus=1, deployments=2, replicas=2)
     alerts_seed(odd, _distinct(odd_names)[:60], by=EMAIL)
     alerts_seed(lot, [f"Rule {at:03}" for at in range(60)], by=EMAIL)
     alerts_seed(Organisation.objects.get(slug="a-little"), ["Chat fails", "Search is slow"], by=EMAIL)

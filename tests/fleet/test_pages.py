@@ -134,7 +134,7 @@ def test_scaling_and_restarting_from_the_page(signed_in: Signed, standing: Any) 
 FORM = {
     "name": "code-7b", "model": "code", "engine": "simulated", "source": "none", "gpus": "0", "context": "4096", "concurrency": "4",
     "least": "1", "most": "2", "pool": "default", "priority": "0", "strategy": "auto", "surge": "1", "drain_seconds": "30",
-    "scaling_mode": "off", "enabled": "on", "exclusive": "on",
+    "scaling_mode": "off", "enabled": "on", "exclusive": "on", "tasks": ["chat"],
 }  # fmt: skip
 
 
