@@ -58,7 +58,7 @@ class Piece(NamedTuple):
 
 
 class Vector(NamedTuple):
-    """tokens: of the text."""
+    """values: floats, or an array of single precision such as numpy's. tokens: of the text."""
 
     values: Sequence[float]
     tokens: int
@@ -112,15 +112,18 @@ class Generator(Backend, Protocol):
 class Embedder(Backend, Protocol):
     """A backend that turns texts into vectors (embeddings)."""
 
-    async def embed(self, texts: Sequence[str | Sequence[int]]) -> Sequence[Vector]:
-        """In the order of texts. Raises Refused for a text that is longer than the context."""
+    async def embed(
+        self, texts: Sequence[str | Sequence[int]], *, dimensions: int | None = None, truncate: int | None = None
+    ) -> Sequence[Vector]:
+        """In the order of texts. dimensions: how many numbers a vector shall have, None: all. truncate: cut texts to so many tokens, -1: to
+        the context; None: raise Refused for one that is longer than the context. Raises Refused for what the model cannot do of it."""
 
 
 class Reranker(Backend, Protocol):
     """A backend that scores documents (rerank)."""
 
-    async def rerank(self, query: str, documents: Sequence[str]) -> Sequence[Ranked]:
-        """In the order of documents."""
+    async def rerank(self, query: str, documents: Sequence[str], *, truncate: int | None = None) -> Sequence[Ranked]:
+        """In the order of documents. A document is cut to what fits beside the query; truncate: to at most so many tokens."""
 
 
 class Classifier(Backend, Protocol):
@@ -128,8 +131,8 @@ class Classifier(Backend, Protocol):
 
     labels: Sequence[str]
 
-    async def classify(self, texts: Sequence[str]) -> Sequence[Classified]:
-        """In the order of texts."""
+    async def classify(self, texts: Sequence[str | Sequence[int]], *, truncate: int | None = None) -> Sequence[Classified]:
+        """In the order of texts; truncate: as of an Embedder."""
 
 
 class Mailbox:

@@ -69,16 +69,25 @@ class FakeBackend:
         finally:
             self.held -= 1
 
-    async def embed(self, texts: Sequence[str | Sequence[int]]) -> Sequence[Vector]:
+    async def embed(
+        self, texts: Sequence[str | Sequence[int]], *, dimensions: int | None = None, truncate: int | None = None
+    ) -> Sequence[Vector]:
         await self.hold.wait()
+        if dimensions not in (None, 2):
+            raise Refused("vectors of two numbers cannot be cut", param="dimensions")
+        if truncate is not None:
+            texts = [" ".join(text.split()[:truncate]) if isinstance(text, str) else text[:truncate] for text in texts]
         return [Vector((float(len(text)), 0.5), len(text.split()) if isinstance(text, str) else len(text)) for text in texts]
 
-    async def rerank(self, query: str, documents: Sequence[str]) -> Sequence[Ranked]:
+    async def rerank(self, query: str, documents: Sequence[str], *, truncate: int | None = None) -> Sequence[Ranked]:
         asked = set(query.split())
+        documents = [" ".join(document.split()[:truncate]) for document in documents]
         return [Ranked(len(asked & set(document.split())) / max(1, len(asked)), len(document.split())) for document in documents]
 
-    async def classify(self, texts: Sequence[str]) -> Sequence[Classified]:
-        return [Classified((0.9, 0.1) if len(text) % 2 == 0 else (0.1, 0.9), len(text.split())) for text in texts]
+    async def classify(self, texts: Sequence[str | Sequence[int]], *, truncate: int | None = None) -> Sequence[Classified]:
+        counts = [len(text.split()) if isinstance(text, str) else len(text) for text in texts]
+        shares = [(0.9, 0.1) if len(text) % 2 == 0 else (0.1, 0.9) for text in texts]
+        return [Classified(share, count) for share, count in zip(shares, counts, strict=True)]
 
     def _number(self, word: str) -> int:
         if word not in self.words:

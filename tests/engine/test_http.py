@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import struct
+from array import array
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ import openai
 import pytest
 
 from apps.agent.engines.metrics import Reading, scraped
+from apps.engine.backend import Vector
 from apps.engine.backend_fake import FakeBackend
 from tests.engine.serving import BEARER, MODEL, Served, served, until
 
@@ -268,6 +270,40 @@ async def test_embeddings_rerank_and_classify() -> None:
         assert found["results"][0]["document"] == {"text": "red apple"}
         found = (await at.client.post("/classify", json={"model": MODEL, "input": ["ab", "abc"]})).json()
         assert [one["label"] for one in found["data"]] == ["even", "odd"] and found["data"][0]["num_classes"] == 2
+
+
+async def test_texts_are_cut_where_it_is_asked_for() -> None:
+    async with served() as at:
+        for path, body, tokens in (
+            ("/v1/embeddings", {"input": "a b c d", "truncate_prompt_tokens": 3}, 3),
+            ("/v1/embeddings", {"input": [[1, 2, 3]], "truncate_prompt_tokens": 2}, 2),
+            ("/v2/rerank", {"query": "a", "documents": ["a b c", "d"], "max_tokens_per_doc": 2}, 3),
+        ):
+            answer = await at.client.post(path, json={"model": MODEL, **body})
+            assert answer.status_code == 200 and answer.json()["usage"]["total_tokens"] == tokens, body
+        for path, field in (
+            ("/v1/embeddings", "truncate_prompt_tokens"),
+            ("/classify", "truncate_prompt_tokens"),
+            ("/rerank", "max_tokens_per_doc"),
+        ):
+            body = {"model": MODEL, "input": "a"} if field != "max_tokens_per_doc" else {"model": MODEL, "query": "a", "documents": ["b"]}
+            for wrong in (0, -2, "3", True, 1.5):
+                answer = await at.client.post(path, json={**body, field: wrong})
+                assert answer.status_code == 400 and answer.json()["error"]["param"] == field, (path, wrong)
+
+
+async def test_vectors_of_single_precision_are_written_as_they_are() -> None:
+    async with served() as at:
+        numbers = array("f", [0.1, -2.5, 3e-8])
+
+        async def embed(texts: object, **named: object) -> list[Vector]:
+            return [Vector(numbers, 4)]
+
+        at.backend.embed = embed  # type: ignore[method-assign, assignment]
+        for form in ("base64", "float"):
+            said = (await at.client.post("/v1/embeddings", json={"model": MODEL, "input": "a", "encoding_format": form})).json()
+            found = said["data"][0]["embedding"]
+            assert (base64.b64decode(found) if form == "base64" else array("f", found).tobytes()) == numbers.tobytes()
 
 
 async def test_metrics_count_what_was_served() -> None:

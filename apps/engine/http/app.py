@@ -27,6 +27,7 @@ TASKS: dict[str, Task] = {
     "/v1/completions": "completions",
     "/v1/embeddings": "embeddings",
     "/v1/rerank": "rerank",
+    "/v2/rerank": "rerank",
     "/rerank": "rerank",
     "/classify": "classify",
     "/v1/classify": "classify",
@@ -74,7 +75,7 @@ class EngineApp:
         try:
             await self._answer(scope, receive, reply)
         except EngineError as error:
-            self.metrics.refused += isinstance(error, Busy)
+            self.metrics.refused += isinstance(error, Busy) and scope["method"] == "POST"
             await self._refuse(reply, error)
         except Exception:
             log.exception("%s %s", scope["method"], scope["path"])

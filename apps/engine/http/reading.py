@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 import struct
+import sys
 import time
 from typing import Any, cast
 
@@ -17,9 +18,11 @@ from apps.engine.http.metrics import Metrics
 from apps.engine.http.reply import Reply
 
 MAX_TEXTS = 2_048
-_EMBEDDINGS = frozenset({"model", "input", "encoding_format", "dimensions"})
-_RERANK = frozenset({"model", "query", "documents", "top_n", "return_documents"})
-_CLASSIFY = frozenset({"model", "input"})
+MAX_DOCUMENTS = 10_000
+MAX_TOKENS = 10_000_000
+_EMBEDDINGS = frozenset({"model", "input", "encoding_format", "dimensions", "truncate_prompt_tokens"})
+_RERANK = frozenset({"model", "query", "documents", "top_n", "return_documents", "max_tokens_per_doc"})
+_CLASSIFY = frozenset({"model", "input", "truncate_prompt_tokens"})
 
 
 class Reading:
@@ -39,17 +42,12 @@ class Reading:
         if form not in ("float", "base64"):
             raise Refused("The field 'encoding_format' must be 'float' or 'base64'.", param="encoding_format")
         dimensions = fields.whole(body, "dimensions", 1, 1_000_000)
+        truncate = _truncate(body)
         async with self._gate.place():
             self._metrics.queue.add(time.monotonic() - began)
-            vectors = await cast(Embedder, self._backend).embed(given)
-        if dimensions is not None and dimensions != len(vectors[0].values):
-            raise Refused(
-                f"This model's vectors have {len(vectors[0].values)} dimensions, and this engine does not shorten them.", param="dimensions"
-            )
-        data = [
-            {"object": "embedding", "index": index, "embedding": _base64(vector.values) if form == "base64" else list(vector.values)}
-            for index, vector in enumerate(vectors)
-        ]
+            vectors = await cast(Embedder, self._backend).embed(given, dimensions=dimensions, truncate=truncate)
+        written = _base64 if form == "base64" else _numbers
+        data = [{"object": "embedding", "index": index, "embedding": written(vector.values)} for index, vector in enumerate(vectors)]
         tokens = self._done(sum(vector.tokens for vector in vectors), began)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         await reply.json({"object": "list", "data": data, "model": self._model, "usage": usage})
@@ -60,13 +58,14 @@ class Reading:
         query = body.get("query")
         if not isinstance(query, str):
             raise Refused("The field 'query' must be a text.", param="query")
-        documents = [_document(one, index) for index, one in enumerate(_list(body, "documents"))]
+        documents = [_document(one, index) for index, one in enumerate(_list(body, "documents", MAX_DOCUMENTS))]
         top = fields.whole(body, "top_n", 1, 1_000_000) or len(documents)
+        truncate = fields.whole(body, "max_tokens_per_doc", 1, MAX_TOKENS)
         shown = body.get("return_documents")
         shown = True if shown is None else fields.flag(body, "return_documents")
         async with self._gate.place():
             self._metrics.queue.add(time.monotonic() - began)
-            ranked = await cast(Reranker, self._backend).rerank(query, documents)
+            ranked = await cast(Reranker, self._backend).rerank(query, documents, truncate=truncate)
         order = sorted(range(len(documents)), key=lambda index: (-ranked[index].score, index))[:top]
         results: list[dict[str, Any]] = []
         for index in order:
@@ -81,11 +80,12 @@ class Reading:
     async def classify(self, body: Body, size: int, reply: Reply) -> None:
         began = time.monotonic()
         self._known(body, _CLASSIFY)
-        texts = fields.texts_of(body, "input", MAX_TEXTS)
+        texts = fields.tokens_or_texts(body, "input", MAX_TEXTS)
+        truncate = _truncate(body)
         backend = cast(Classifier, self._backend)
         async with self._gate.place():
             self._metrics.queue.add(time.monotonic() - began)
-            found = await backend.classify(texts)
+            found = await backend.classify(texts, truncate=truncate)
         data = []
         for index, one in enumerate(found):
             probabilities = list(one.probabilities)
@@ -109,14 +109,30 @@ class Reading:
         return tokens
 
 
+def _truncate(body: Body) -> int | None:
+    """vLLM's: -1 stands for the context."""
+    wanted = fields.whole(body, "truncate_prompt_tokens", -1, MAX_TOKENS)
+    if wanted == 0:
+        raise Refused("The field 'truncate_prompt_tokens' must be -1 or from 1 on.", param="truncate_prompt_tokens")
+    return wanted
+
+
 def _base64(values: Any) -> str:
-    return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+    """Single precision, the lowest byte first."""
+    if isinstance(values, list | tuple) or sys.byteorder != "little":
+        return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+    return base64.b64encode(values).decode()  # an array of single precision is these bytes already
 
 
-def _list(body: Body, name: str) -> list[Any]:
+def _numbers(values: Any) -> list[float]:
+    found: list[float] = list(values) if isinstance(values, list | tuple) else values.tolist()
+    return found
+
+
+def _list(body: Body, name: str, most: int) -> list[Any]:
     found = body.get(name)
-    if not isinstance(found, list) or not 0 < len(found) <= MAX_TEXTS:
-        raise Refused(f"The field {name!r} must be a list of 1 to {MAX_TEXTS:,}.", param=name)
+    if not isinstance(found, list) or not 0 < len(found) <= most:
+        raise Refused(f"The field {name!r} must be a list of 1 to {most:,}.", param=name)
     return found
 
 
