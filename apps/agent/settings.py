@@ -73,6 +73,7 @@ def settings_read(read: Reader | None = None) -> AgentSettings:
         gpus=gpus,
         engines=EngineSettings(
             vllm=read.text("BULKHEAD_AGENT_VLLM", "vllm"),
+            python=read.text("BULKHEAD_AGENT_ENGINE_PYTHON", "-").removeprefix("-"),
             simulated=read.flag("BULKHEAD_AGENT_SIMULATED", True),
             recipes=recipes_read(None if recipes == "-" else Path(recipes)),
             models=tuple(Path(part).absolute() for part in models.split(os.pathsep) if part),

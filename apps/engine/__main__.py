@@ -18,7 +18,7 @@ from apps.engine.errors import UnfitModel
 from apps.engine.http.app import EngineApp
 from apps.engine.http.server import UNFIT, Listen, serve
 
-ENGINES = {"built-in": "apps.engine.built_in.command"}
+ENGINES = {"built-in": "apps.engine.built_in.command", "onnx": "apps.engine.onnx.command"}
 """The module of each: ``arguments(parser)`` adds what it takes, ``backend(options)`` makes what computes. Imported when it is chosen, for
 each has packages of its own."""
 
@@ -35,7 +35,7 @@ def _parser(engine: str) -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT. 0: drained; 2: the model or an argument cannot be used; 70: the engine broke."""
+    """Run until SIGTERM or SIGINT. 0: drained; 2: an argument is not known; 3: model or port cannot be used; 70: the engine broke."""
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] not in ENGINES:
         print(f"usage: python -m apps.engine {{{','.join(ENGINES)}}} --help", file=sys.stderr)

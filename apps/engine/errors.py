@@ -9,7 +9,7 @@
     ├── Busy             503, with Retry-After: the line is full, the model loads, or the engine shuts down
     └── Broken           500: the engine's fault; its log says more
 
-A model that cannot be served at all is ``UnfitModel``: the process says why and ends with code 2.
+A model that cannot be served at all is ``UnfitModel``: the process says why and ends with code 3.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ MODES = [("active", "In service"), ("cordoned", "Cordoned"), ("draining", "Drain
 ENGINES = [
     ("simulated", "Simulated"),
     ("vllm", "vLLM"),
+    ("built_in", "Built-in"),
     ("command", "Command"),
+    ("onnx", "ONNX"),
 ]
-"""What agents can run. The protocol between agents and the control plane names more (``apps.contracts.fleet_facts``)."""
 ENGINE_LABELS = dict(ENGINES)
 SOURCES = [("none", "None"), ("path", "A path on the worker"), ("hub", "A hub id")]
 FORMATS = [("", "As the engine finds"), ("safetensors", "safetensors"), ("gguf", "GGUF"), ("onnx", "ONNX"), ("pickle", "Pickle")]

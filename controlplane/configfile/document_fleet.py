@@ -13,7 +13,7 @@ class DeploymentEntry(Entry, kw_only=True):
     """A model that workers serve. memory: gigabytes; arguments: an empty text is a flag."""
 
     model: str
-    engine: Literal["simulated", "vllm", "command"]
+    engine: Literal["simulated", "vllm", "built_in", "command", "onnx"]
     recipe: str = ""
     source: Literal["none", "path", "hub"] = "none"
     location: str = ""

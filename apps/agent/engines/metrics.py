@@ -49,6 +49,7 @@ NAMES: Mapping[str, tuple[Names, ...]] = {
         _VLLM._replace(source="vllm>=0.9.2", since=(0, 9, 2), itl="vllm:time_per_output_token_seconds"),
         _VLLM._replace(source="vllm<0.9.2", since=(0, 0, 0), itl="vllm:time_per_output_token_seconds", kv_used="vllm:gpu_cache_usage_perc"),
     ),
+    "built-in": (_VLLM._replace(source="built-in", since=(0, 0, 0)),),
     "sglang": (
         Names(
             "sglang", (0, 0, 0), "sglang:num_running_reqs", "sglang:num_queue_reqs", "sglang:token_usage", "sglang:prompt_tokens_total",

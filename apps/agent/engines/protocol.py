@@ -56,11 +56,13 @@ class Recipe(NamedTuple):
 
 
 class EngineSettings(NamedTuple):
-    """The operator's word on engines. vllm: its program. simulated: whether simulated engines may run here. recipes: by name.
+    """The operator's word on engines. vllm: its program. python: the interpreter of our own engines, "": as ``own.python_of`` has it.
+    simulated: whether simulated engines may run here. recipes: by name.
     models: directories below which artifacts may lie. variables: names of the agent's environment that orders may pass on.
     hub: whether engines may fetch models by id."""
 
     vllm: str = "vllm"
+    python: str = ""
     simulated: bool = True
     recipes: Mapping[str, Recipe] = {}
     models: tuple[Path, ...] = ()

@@ -20,7 +20,7 @@ from apps.engine.http.app import EngineApp
 
 log = logging.getLogger("bulkhead.engine")
 
-UNFIT, BROKEN = 2, 70
+UNFIT, BROKEN = 3, 70
 """Exit codes: the model, an argument or the port cannot be used; the backend died."""
 
 

@@ -55,7 +55,9 @@ class Migration(migrations.Migration):
                         choices=[
                             ("simulated", "Simulated"),
                             ("vllm", "vLLM"),
+                            ("built_in", "Built-in"),
                             ("command", "Command"),
+                            ("onnx", "ONNX"),
                         ],
                         max_length=20,
                     ),

@@ -1,0 +1,1 @@
+"""The built-in engine: Hugging Face transformers' continuous batching behind ``apps.engine.http``."""
