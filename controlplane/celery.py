@@ -82,7 +82,7 @@ SCHEDULE: dict[str, dict[str, Any]] = {
     "providers' lists of models": {"task": "apps.catalogue.tasks.listings_look", "schedule": 900.0},
     "provider checks": {"task": "apps.providers.tasks.providers_check", "schedule": 300.0},
     "replicas": {"task": "apps.fleet.tasks.fleet_run", "schedule": 2.0},
-    "autoscaling": {"task": "apps.fleet.tasks.autoscaling_run", "schedule": 2.0},
+    "autoscaling": {"task": "apps.fleet.tasks.autoscaling_run", "schedule": 1.0},
     "hours of GPUs": {"task": "apps.fleet.tasks.gpu_time_keep", "schedule": 30.0},
     "fleet upkeep": {"task": "apps.fleet.tasks.fleet_upkeep", "schedule": 3600.0},
     "targets in trouble": {"task": "apps.providers.tasks.targets_watch", "schedule": 5.0},

@@ -2,7 +2,7 @@
 
 - *orders* hold a call open for what shall run, keep it on the disk, and wake the second;
 - *reconciling* compares what shall run with what runs, and acts;
-- *heartbeats* tell what is so, in time and when something changes;
+- *heartbeats* tell what is so, in time, when something changes and when an engine's load moves;
 - *facts* look at the machine.
 
 The control plane may be away for hours: the last order stands, on the disk too, and engines go on serving. A worker whose credential was
@@ -30,11 +30,14 @@ import msgspec
 from apps.agent.gpus import Gpus, Seen
 from apps.agent.host import host_facts, listening_ports
 from apps.agent.link import BackOff, Link, LinkLost, Rejected
+from apps.agent.load import broke, load_moved
 from apps.agent.processes import adopt, launches, read_json, sweep_strays, write_json
 from apps.agent.reconcile import Drain, Forget, Machine, Start, Stop, Wait, newer, reconcile
 from apps.agent.replica import Pace, Replica, Surroundings
 from apps.agent.settings import AgentSettings
+from apps.contracts.early import Early
 from apps.contracts.fleet import (
+    EARLY_SECONDS,
     PROTOCOL,
     Acknowledgement,
     DesiredState,
@@ -46,7 +49,7 @@ from apps.contracts.fleet import (
     ReplicaRefusal,
     ReplicaSpec,
 )
-from apps.contracts.fleet_facts import GpuFacts, HostFacts
+from apps.contracts.fleet_facts import EngineMetrics, GpuFacts, HostFacts
 from apps.contracts.identifiers import uuid7
 
 logger = logging.getLogger(__name__)
@@ -82,6 +85,8 @@ class Agent:
         self._sequence = 0
         self._skew_ms = 0.0
         self._told: dict[str, tuple[str, int]] = {}
+        self._told_load: dict[str, EngineMetrics | None] = {}
+        self._early = Early(EARLY_SECONDS, time.monotonic())
         self._wake = asyncio.Event()
         self._news = asyncio.Event()
         self._applied = asyncio.Event()
@@ -101,6 +106,7 @@ class Agent:
             lambda: {gpu.uuid: gpu.memory_total for gpu in self.seen.gpus},
             self.control_ms,
             self._changed,
+            self._load_seen,
             pace or Pace(orphan=float(settings.orphan_seconds)),
         )
 
@@ -175,6 +181,12 @@ class Agent:
         self._wake.set()
         self._news.set()
 
+    def _load_seen(self) -> None:
+        """An engine's figures were read: what a scale decision hangs on is told before its time, coalesced with what else is new."""
+        now = {name: replica.metrics for name, replica in self.replicas.items() if replica.state == "ready"}
+        if load_moved(self._told_load, now) and not self._news.is_set() and self._early.take(time.monotonic()):
+            self._news.set()
+
     async def _reconciling(self) -> None:
         while True:
             self._wake.clear()
@@ -229,11 +241,13 @@ class Agent:
             await self._look()
 
     async def _look(self) -> None:
-        before = {gpu.uuid for gpu in self.seen.gpus}
+        before = self.seen.gpus
         self.seen = await asyncio.to_thread(self.gpus.seen)
         self.host = await asyncio.to_thread(host_facts, self.settings, self.seen.problem)
-        if {gpu.uuid for gpu in self.seen.gpus} != before:
+        if {gpu.uuid for gpu in self.seen.gpus} != {gpu.uuid for gpu in before}:
             self._wake.set()
+        if broke(before, self.seen.gpus):
+            self._news.set()
 
     def _gpus(self) -> list[GpuFacts]:
         """With the replica that each process belongs to."""
@@ -315,6 +329,7 @@ class Agent:
             self._preempted = None
             logger.warning("told the control plane that this machine goes away")
         self._sequence += 1
+        loads = {name: replica.metrics for name, replica in self.replicas.items()}
         states: dict[str, tuple[str, int]] = {name: (replica.state, replica.since_ms) for name, replica in self.replicas.items()}
         beat = Heartbeat(
             protocol=PROTOCOL,
@@ -332,9 +347,10 @@ class Agent:
         began = time.time() * 1000
         answer = await self.link.heartbeat(beat)
         self._skew_ms = (began + time.time() * 1000) / 2 - answer.now_ms
-        self._told = states
+        self._told, self._told_load = states, loads
         self._heard_at = time.monotonic()
         self._heartbeat_seconds = min(60.0, max(0.1, answer.heartbeat_seconds))
+        self._early.seconds = max(0.1, answer.early_seconds)
         if answer.rotate:
             await self.link.rotate()
             logger.info("took a new credential")

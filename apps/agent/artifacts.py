@@ -1,7 +1,7 @@
 """Whether a model may be loaded: it is there, it is what it claims to be, and loading it runs nobody's code.
 
-Pickled weights are programs, and a model with code of its own is one, too: both are refused unless the deployment allows them. Hub ids are
-fetched by the engine itself, which is told to take safetensors only.
+Pickled weights are programs, and a model with code of its own is one, too: both are refused unless the deployment allows them. What comes
+from a hub (``apps.agent.hub``) is judged as what lies on the disk.
 """
 
 from __future__ import annotations
@@ -34,19 +34,21 @@ class Unfit(Exception):
 
 
 def checked(artifact: Artifact, roots: Iterable[Path]) -> str:
-    """What the engine is told to load: an absolute path, a hub id, or "" where it needs nothing. roots: below which paths may lie.
-
-    Reads every file's head, and all of every file where a digest is wanted. Blocks. Raises Unfit.
-    """
+    """What the engine is told to load: an absolute path, or "" where it needs nothing; of a hub the id, whose files are ``judged`` once
+    they are there. roots: below which paths may lie. Blocks. Raises Unfit."""
     if artifact.source == "none":
         return ""
     if artifact.source == "hub":
         return _hub(artifact)
-    path = _inside(artifact.location, list(roots))
+    return judged(artifact, _inside(artifact.location, list(roots)))
+
+
+def judged(artifact: Artifact, path: Path) -> str:
+    """The path, once every file's head was read, and all of every file where a digest is wanted. Blocks. Raises Unfit."""
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     if not files:
         raise Unfit("artifact_malformed", f"{path} holds no file. Name the directory that has the model's config.json and weights.")
-    _needs_no_code(artifact, path)
+    needs_no_code(artifact, path)
     _weights(artifact, path, files)
     if artifact.digest:
         found = digest_of(path)
@@ -73,10 +75,10 @@ def _file_digest(path: Path) -> str:
 def _hub(artifact: Artifact) -> str:
     if not HUB_ID.match(artifact.location):
         raise Unfit("artifact_malformed", f"{artifact.location!r} is no id of a hub: it looks like organisation/model.")
-    if artifact.revision and not REVISION.match(artifact.revision):
+    if artifact.revision and (not REVISION.match(artifact.revision) or ".." in artifact.revision.split("/")):
         raise Unfit("artifact_malformed", f"{artifact.revision!r} is no revision: name a branch, a tag or a commit.")
     if artifact.format == "pickle" and not artifact.allow_pickle:
-        raise Unfit("artifact_unsafe", _pickle_advice(artifact.location))
+        raise Unfit("artifact_unsafe", pickle_advice(artifact.location))
     return artifact.location
 
 
@@ -96,7 +98,7 @@ def _inside(location: str, roots: list[Path]) -> Path:
     return real
 
 
-def _needs_no_code(artifact: Artifact, path: Path) -> None:
+def needs_no_code(artifact: Artifact, path: Path) -> None:
     if path.is_file():
         return
     for name in ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json"):
@@ -122,7 +124,7 @@ def _weights(artifact: Artifact, path: Path, files: list[Path]) -> None:
     wanted = artifact.format or "safetensors"
     if wanted == "pickle":
         if not artifact.allow_pickle:
-            raise Unfit("artifact_unsafe", _pickle_advice(path))
+            raise Unfit("artifact_unsafe", pickle_advice(path))
         return
     found = kinds[f".{wanted}"]
     if not found:
@@ -130,7 +132,7 @@ def _weights(artifact: Artifact, path: Path, files: list[Path]) -> None:
         if pickled and wanted == "safetensors":
             if artifact.allow_pickle:
                 return
-            raise Unfit("artifact_unsafe", _pickle_advice(path, pickled[0]))
+            raise Unfit("artifact_unsafe", pickle_advice(path, pickled[0]))
         raise Unfit("artifact_malformed", f"{path} holds no .{wanted} file. It holds: {', '.join(file.name for file in files[:8])}.")
     if wanted == "onnx":
         _onnx(path, files, found)
@@ -183,6 +185,6 @@ def _gguf_problem(file: Path) -> str:
         return "" if stream.read(4) == b"GGUF" else "it does not begin with GGUF"
 
 
-def _pickle_advice(path: Path | str, name: str = "") -> str:
+def pickle_advice(path: Path | str, name: str = "") -> str:
     what = f"{path} holds pickled weights ({name})" if name else f"{path} is pickled"
     return f"{what}: loading them can run any program. Convert them to safetensors, or allow pickle if you trust where they come from."

@@ -26,10 +26,11 @@ class Health(Enum):
 
 
 class Failed(NamedTuple):
-    """A generation that did not succeed. strange: what answered does not speak the protocol."""
+    """A generation that did not succeed. strange: what answered does not speak the protocol. refused: it refused the token."""
 
     sentence: str
     strange: bool = False
+    refused: bool = False
 
 
 class Probe:
@@ -75,6 +76,16 @@ class Probe:
         version = found.get("version") if isinstance(found, dict) else None
         return version[:200] if isinstance(version, str) else None
 
+    async def open(self, timeout: float) -> bool:
+        """Whether it serves whoever asks: a call without the token that it shall demand is answered with 200."""
+        if not self._headers:
+            return False
+        path, body = _call(self._spec.tasks[0], self._launch.model, "a", 1)
+        try:
+            return (await self._client.post(self._url + path, json=body, timeout=timeout)).status_code == 200
+        except httpx.HTTPError:
+            return False
+
     async def generate(self, timeout: float, *, prompt_tokens: int = 1, output_tokens: int = 1) -> Failed | None:
         """One small call of the first task that the replica serves; None: it succeeded."""
         task = self._spec.tasks[0]
@@ -88,6 +99,10 @@ class Probe:
             return Failed(f"What answers there does not speak HTTP: {error}", True)
         except httpx.HTTPError as error:
             return Failed(f"It cannot be called: {error or type(error).__name__}")
+        if answer.status_code in (401, 403) and self._headers:
+            return Failed(
+                f"POST {path} was answered {answer.status_code} to the token that it was started with: {_said(answer)}", refused=True
+            )
         if answer.status_code != 200:
             return Failed(f"POST {path} was answered {answer.status_code}: {_said(answer)}")
         try:

@@ -11,8 +11,10 @@ import contextlib
 import logging
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,11 @@ from typing import Any
 import httpx
 import msgspec
 
-from apps.agent import artifacts, failures
+from apps.agent import artifacts, failures, hub
 from apps.agent.artifacts import Unfit
 from apps.agent.engines import ENGINES
 from apps.agent.engines.metrics import Reading
-from apps.agent.engines.protocol import EngineSettings, Launch, Place
+from apps.agent.engines.protocol import Engine, EngineSettings, Launch, Place
 from apps.agent.probe import Health, Probe
 from apps.agent.processes import Process, StartError, spawn, write_json
 from apps.agent.reconcile import Actual, Hold
@@ -57,7 +59,7 @@ class Pace:
     orphan: how long an engine goes on without its agent."""
 
     poll: float = 0.25
-    watch: float = 2.0
+    watch: float = 1.0
     settle: float = 2.0
     grace: float = 10.0
     orphan: float = 30.0
@@ -66,7 +68,7 @@ class Pace:
 @dataclass(slots=True)
 class Surroundings:
     """What all replicas of a worker share. address: under which proxies reach it; listen: what engines bind. control_ms: the control
-    plane's clock. changed: called when a replica has something new to say."""
+    plane's clock. changed: called when a replica has something new to say; load_seen: when its engine's figures were read."""
 
     state: Path
     settings: EngineSettings
@@ -76,6 +78,7 @@ class Surroundings:
     gpu_memory: Callable[[], Mapping[str, int | None]]
     control_ms: Callable[[], int]
     changed: Callable[[], None]
+    load_seen: Callable[[], None]
     pace: Pace = field(default_factory=Pace)
 
 
@@ -106,7 +109,11 @@ class Replica:
         self._how: Launch | None = None
         self._gpus: tuple[str, ...] = ()
         self._gpu_memory: int | None = None
+        self.download: tuple[int, int] | None = None
+        """(bytes that are there, in all) of the model that comes from a hub."""
         self._leaving = asyncio.Event()
+        self._left = threading.Event()
+        """The same for a download's thread."""
         self._now = asyncio.Event()
         self._leave_by = 0.0
         self._phase_began = 0.0
@@ -145,11 +152,13 @@ class Replica:
         self._leave_by = time.monotonic() + seconds if by_ms is None else self._monotonic(by_ms)
         if self.state == "ready":
             self._say("draining")
+        self._left.set()
         self._leaving.set()
 
     def stop(self) -> None:
         self._leave_by = 0.0
         self._now.set()
+        self._left.set()
         self._leaving.set()
 
     def waits(self, reason: Reason, message: str, *, final: bool) -> None:
@@ -164,6 +173,7 @@ class Replica:
 
     async def leave(self) -> None:
         """Let go of the engine without ending it: the next agent takes it over, or its guardian ends it."""
+        self._left.set()
         if self._life is not None:
             self._life.cancel()
             await asyncio.wait({self._life})
@@ -221,6 +231,8 @@ class Replica:
             exit_code=self.exit_code,
             healthy_at_ms=self.healthy_at_ms,
             phases=self.phases,
+            downloaded=self.download[0] if self.download is not None and self.state == "downloading" else None,
+            download_bytes=self.download[1] if self.download is not None and self.state == "downloading" else None,
             metrics=self.metrics if serving else None,
             last_failure=self.last_failure,
             lines=self.lines if lines or self.state == "failed" else [],
@@ -231,8 +243,8 @@ class Replica:
     def _begin(self, spec: ReplicaSpec, port: int) -> None:
         self.spec, self.port, self.launch = spec, port, launch_digest(spec)
         self._gpus, self._gpu_memory = tuple(spec.gpus), spec.gpu_memory
-        self._leaving, self._now = asyncio.Event(), asyncio.Event()
-        self.retry_at = None
+        self._leaving, self._now, self._left = asyncio.Event(), asyncio.Event(), threading.Event()
+        self.retry_at, self.download = None, None
 
     async def _live(self, process: Process | None) -> None:
         killed_before = _oom_kills()
@@ -274,11 +286,14 @@ class Replica:
         self._say("downloading")
         began = time.monotonic()
         path = await asyncio.to_thread(artifacts.checked, spec.artifact, around.settings.models)
+        memory = {gpu: around.gpu_memory().get(gpu) for gpu in spec.gpus}
+        if spec.artifact.source == "hub":
+            _launchable(engine, spec, Place(around.listen, self.port, path, memory, spec.drain_seconds), around.settings)
+            path = await self._fetched()
         if spec.artifact.source != "none":
             self.phases = msgspec.structs.replace(self.phases, downloading=round(time.monotonic() - began, 3))
         if self._leaving.is_set():
             return None
-        memory = {gpu: around.gpu_memory().get(gpu) for gpu in spec.gpus}
         how = engine.launch(spec, Place(around.listen, self.port, path, memory, spec.drain_seconds), around.settings)
         self._how = how
         self._say("starting")
@@ -292,6 +307,26 @@ class Replica:
             meta=self._meta(ready=False),
         )
 
+    async def _fetched(self) -> str:
+        """The model's directory, whole and judged; "" where the replica was told to leave meanwhile. In a thread of its own: it may take
+        hours, and nobody else shall wait for it."""
+        artifact, folder = self.spec.artifact, self.around.settings.hub_dir or self.around.state / "hub"
+
+        def came(there: int, total: int) -> None:
+            self.download = (there, total)
+
+        executor = ThreadPoolExecutor(1, thread_name_prefix="hub")
+        left = self._left
+        try:
+            work = asyncio.get_running_loop().run_in_executor(
+                executor, lambda: artifacts.judged(artifact, hub.fetched(artifact, folder, progress=came, left=left))
+            )
+            return await work
+        except hub.Left:
+            return ""
+        finally:
+            executor.shutdown(wait=False)
+
     def _environment(self, how: Launch) -> dict[str, str]:
         refused = sorted(set(self.spec.environment) - self.around.settings.variables)
         if refused:
@@ -301,6 +336,8 @@ class Replica:
             )
         names = (*PASSED_ON, *self.spec.environment)
         found = {name: os.environ[name] for name in names if name in os.environ}
+        if self.spec.artifact.source == "hub":
+            found["HF_HUB_OFFLINE"] = "1"  # its files are there: an engine asks nobody for others
         return {**found, "CUDA_VISIBLE_DEVICES": ",".join(self.spec.gpus), "PYTHONUNBUFFERED": "1", **how.environment}
 
     def _meta(self, *, ready: bool) -> dict[str, Any]:
@@ -373,7 +410,7 @@ class Replica:
                 failed += 1
                 last = problem.sentence
                 if failed >= health.failures:
-                    reason: Reason = "not_an_engine" if problem.strange else "serves_errors"
+                    reason: Reason = "token_refused" if problem.refused else "not_an_engine" if problem.strange else "serves_errors"
                     raise Broken(reason, f"It says that it is well, and {failed} generations in a row failed. {problem.sentence}")
             if time.monotonic() > deadline:
                 raise Broken(
@@ -382,6 +419,10 @@ class Replica:
             await asyncio.sleep(self.around.pace.poll)
         for _ in range(self.spec.warm_up.requests - 1):
             await probe.generate(health.timeout_seconds, prompt_tokens=warm.prompt_tokens, output_tokens=warm.output_tokens)
+        if await probe.open(health.timeout_seconds):
+            raise Broken(
+                "serves_anyone", "It answers calls without the token that it was told to demand. Correct its recipe, or replace it."
+            )
         self.healthy_at_ms = _now_ms()
 
     async def _watch(self, probe: Probe) -> None:
@@ -396,6 +437,7 @@ class Replica:
             health, now = self.spec.health, time.monotonic()
             text = await probe.metrics(health.timeout_seconds)
             self.metrics = None if text is None else reading.read(text, self.version, at_ms=_now_ms())
+            self.around.load_seen()
             seen = None if self.metrics is None else (self.metrics.output_tokens, self.metrics.prompt_tokens)
             if seen is not None and self.metrics is not None:
                 if not self.metrics.running:
@@ -418,7 +460,8 @@ class Replica:
                     logger.warning("replica %s: probe %d of %d: %s", self.spec.replica, failed, health.failures, problem.sentence)
                     if failed >= health.failures:
                         well = await probe.health(min(5.0, health.timeout_seconds)) is Health.WELL
-                        raise Broken("serves_errors" if well else "unhealthy", f"{failed} generations in a row failed. {problem.sentence}")
+                        reason: Reason = "token_refused" if problem.refused else "serves_errors" if well else "unhealthy"
+                        raise Broken(reason, f"{failed} generations in a row failed. {problem.sentence}")
             if self.failures and not failed and now - began > self.spec.restart.settled_seconds:
                 self.failures = 0
 
@@ -503,6 +546,17 @@ class Replica:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _launchable(engine: Engine, spec: ReplicaSpec, place: Place, settings: EngineSettings) -> None:
+    """Raises Unfit where the engine could not be started whatever its model holds: said before hours are spent on fetching that."""
+    try:
+        engine.launch(spec, place, settings)
+    except Unfit as unfit:
+        if unfit.reason in ("engine_missing", "recipe_unknown", "argument_refused"):
+            raise
+    except (OSError, ValueError):
+        pass  # it looked at files that are not there yet
 
 
 def _oom_kills() -> int:

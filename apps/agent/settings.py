@@ -79,8 +79,15 @@ def settings_read(read: Reader | None = None) -> AgentSettings:
             models=tuple(Path(part).absolute() for part in models.split(os.pathsep) if part),
             variables=_variables(read.text("BULKHEAD_AGENT_ENGINE_ENV", ",")),
             hub=read.flag("BULKHEAD_AGENT_HUB", True),
+            hub_dir=_hub_dir(read.text("BULKHEAD_AGENT_HUB_DIR", "-").removeprefix("-")),
         ),
     )
+
+
+def _hub_dir(given: str) -> Path | None:
+    """Where the hub's own programs keep models, where the environment says that they do."""
+    home = os.environ.get("HF_HOME", "")
+    return Path(given).absolute() if given else Path(home).absolute() / "hub" if home else None
 
 
 def _near(host: str) -> bool:

@@ -4,7 +4,8 @@ The agent dials out only. Every call is a POST of one struct as JSON to ``PATH``
 with a ``Refused``; all but ``join`` carry ``Authorization: Bearer <credential>``::
 
     join        JoinRequest       -> JoinAnswer        a one-time token becomes the worker's own credential
-    heartbeat   Heartbeat         -> HeartbeatAnswer   every ``heartbeat_seconds``, and at once when a replica's state changes
+    heartbeat   Heartbeat         -> HeartbeatAnswer   every ``heartbeat_seconds``, at once when a replica's state changes, early
+                                                       when an engine's load moves
     desired     DesiredWant       -> DesiredAnswer     held open up to ``wait_seconds``: what the worker shall run
     ack         Acknowledgement   -> Done              the desired state that the agent acts on, and what of it it refuses
     credential  RotateRequest     -> Done              the next credential; the old one dies with the first use of the new one
@@ -49,6 +50,8 @@ from apps.contracts.fleet_facts import (
 PROTOCOL = 1
 """Rises when an older peer would misunderstand; a refused peer gets ``version_unsupported``."""
 PATH = "/api/agent/v1/"
+EARLY_SECONDS = 2.0
+"""Between two heartbeats that are sent early (``apps.contracts.early``)."""
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_SKEW_MS = 30_000
 """A worker whose clock is further off is told so (``HeartbeatAnswer.skew_ms``) and shown so; it goes on serving."""
@@ -141,13 +144,15 @@ class Heartbeat(Message, frozen=True):
 
 class HeartbeatAnswer(Message, frozen=True):
     """epoch, sequence: of the newest desired state, so that an agent whose long poll hangs learns of it. skew_ms: the worker's clock less
-    the control plane's, to half a round trip. rotate: get a new credential now. logs_of: replicas whose tail is wanted in ``logs``."""
+    the control plane's, to half a round trip. rotate: get a new credential now. logs_of: replicas whose tail is wanted in ``logs``.
+    early_seconds: the pause between heartbeats that come before their time because a load moved; longer where too many do."""
 
     now_ms: int
     epoch: Count
     sequence: Count
     skew_ms: int = 0
     heartbeat_seconds: Seconds = 10.0
+    early_seconds: Seconds = EARLY_SECONDS
     rotate: bool = False
     logs_of: list[str] = []
 
@@ -316,6 +321,8 @@ class ReplicaEndpoint(Message, frozen=True):
 
     state: ``ready``; ``draining``: no new requests; ``gone``: forget it. weight: its share beside its like, 0 to 100. capacity_tokens: in
     flight at once, None: unknown. kv_used, waiting: as last reported, at at_ms. prefix_block: tokens of a block of its prefix cache.
+    sealed: the token that it demands, under the proxies' seal key (a Fernet token), which no file or row holds open. bearer: the same as it
+    is, of a source that seals nothing.
     """
 
     replica: Identifier
@@ -333,6 +340,7 @@ class ReplicaEndpoint(Message, frozen=True):
     kv_used: Share | None = None
     prefix_block: Count | None = None
     bearer: Text = ""
+    sealed: Annotated[str, Meta(max_length=1_000)] = ""
     at_ms: int = 0
 
 
@@ -369,6 +377,8 @@ def deployment_of(provider: str) -> str:
 TOKEN_PREFIX = "bhj_"
 """A join token is ``bhj_<at least 32 url-safe characters>``."""
 CREDENTIAL_PREFIX = "bhw_"
+BEARER_PREFIX = "bhr_"
+"""What a replica demands is ``bhr_<43 url-safe characters>``; known to its worker and to proxies alone."""
 _CREDENTIAL = re.compile(r"bhw_([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})_([A-Za-z0-9_-]{32,128})\Z")
 
 

@@ -69,6 +69,8 @@ Reason = Literal[
     "serves_errors",  # it says that it is well, and generations fail
     "stalled",  # requests run and no token comes
     "unhealthy",  # it does not answer its health probe
+    "token_refused",  # it refuses the token that it was started with
+    "serves_anyone",  # it answers without the token that it was told to demand
     "drain_deadline",  # stopped with requests still running
     "lost",  # the agent was away and the process was gone when it came back
 ]
@@ -126,12 +128,13 @@ class GpuFacts(Message, frozen=True):
 
 class EngineOffer(Message, frozen=True):
     """An engine that the worker could run. version: None: not known before it runs. recipe: of ``command``. problem: why it cannot be used
-    now, as a sentence; "" where it can."""
+    now, as a sentence; "" where it can. bearer: it can demand a token, and gets one of each replica."""
 
     engine: EngineKind
     version: Text | None = None
     recipe: Text = ""
     problem: Sentence = ""
+    bearer: bool = False
 
 
 class HostFacts(Message, frozen=True):
@@ -208,7 +211,8 @@ class ReplicaReport(Message, frozen=True):
     url: its base address without ``/v1``, "" before it listens; model: what requests must name there.
     starts: how often its process was started by this spec. retry_at_ms: when the agent tries again. exit_code: of the last process;
     negative: the signal. message: what happened and what to do. lines: the end of its log, only in the report of a state's change, and
-    where it failed. healthy_at_ms: the last generation that succeeded, by a probe or for a client."""
+    where it failed. downloaded: bytes of the model that are there, of download_bytes, while it comes from a hub. healthy_at_ms: the last
+    generation that succeeded, by a probe or for a client."""
 
     replica: Identifier
     deployment: Name
@@ -228,6 +232,8 @@ class ReplicaReport(Message, frozen=True):
     exit_code: int | None = None
     healthy_at_ms: int | None = None
     phases: PhaseTimings = PhaseTimings()
+    downloaded: Count | None = None
+    download_bytes: Count | None = None
     metrics: EngineMetrics | None = None
     last_failure: Failure | None = None
     lines: Annotated[list[Annotated[str, Meta(max_length=MAX_LINE)]], Meta(max_length=MAX_LINES)] = []

@@ -36,6 +36,7 @@ _NAMED = re.compile(
 _CREDENTIAL = re.compile(
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{0,8192}+(?:-----END [A-Z ]{0,30}PRIVATE KEY-----)?"
     r"|\b(?:sk|pk|rk|bk|bkp|bkpass|hf|gsk|xai)[-_][A-Za-z0-9_-]{12,256}+"
+    r"|\bbh[jrw]_[A-Za-z0-9_-]{32,256}+"
     r"|\bgh[pousr]_[A-Za-z0-9]{20,255}+|\bgithub_pat_[A-Za-z0-9_]{20,255}+|\bglpat-[A-Za-z0-9_-]{16,64}+"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bAIza[A-Za-z0-9_-]{30,64}+|\bxox[abeoprs]-[A-Za-z0-9-]{10,256}+"
     r"|\beyJ[A-Za-z0-9_-]{8,4096}+\.[A-Za-z0-9_-]{8,8192}+\.[A-Za-z0-9_-]{8,1024}+"

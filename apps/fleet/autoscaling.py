@@ -1,8 +1,9 @@
-"""The autoscaler at work: every few seconds, each deployment that is not scaled by hand is looked at, and a decision made and recorded.
+"""The autoscaler at work: every second, each deployment that is not scaled by hand is looked at, and a decision made and recorded.
 
 What it looks at: proxies' heartbeats (requests held, running, tokens outstanding, by deployment) and agents' (queue, KV use and time to the
-first token of each ready replica, power of its GPUs). What it decides is ``scaling.decide``; what it orders is ``deployment_scale``,
-compare-and-set, so that a person who scales at the same moment wins.
+first token of each ready replica; power, memory and utilisation of its GPUs). Both are sent before their time when what they say has moved
+(``apps.contracts.early``). What it decides is ``scaling.decide``; what it orders is ``deployment_scale``, compare-and-set, so that a person
+who scales at the same moment wins.
 
 Between two looks it remembers recent samples and needs in Redis. Without that memory (Redis was emptied) the present number counts as
 needed from now on: nothing goes down before ``down_after`` has passed again.
@@ -37,7 +38,7 @@ from controlplane.task import database_away
 log = logging.getLogger("bulkhead.fleet")
 
 ACTOR = "autoscaler"
-KEPT_SAMPLES = 100
+KEPT_SAMPLES = 600
 KEPT_SECONDS = 3600
 KEY_PREFIX = "bulkhead:scaling:"
 REPEAT_SECONDS = 600.0
@@ -155,7 +156,7 @@ def heard(
 ) -> Heard:
     """One sample. What nobody said is None, never 0; a proxy or a worker that is ``silent`` may have more."""
     reports: list[Mapping[str, Any]] = []
-    power: list[float] = []
+    gpus: dict[str, list[float]] = {"power": [], "memory": [], "utilisation": []}
     unheard = False
     for replica in replicas:
         worker = replica.worker
@@ -168,8 +169,9 @@ def heard(
         reports.append(own.get("metrics") or {})
         used = set(replica.spec.get("gpus", []))
         for gpu in worker.gpu_facts:
-            if isinstance(gpu, dict) and gpu.get("uuid") in used and gpu.get("power") is not None and gpu.get("power_limit"):
-                power.append(float(gpu["power"]) / float(gpu["power_limit"]))
+            if isinstance(gpu, dict) and gpu.get("uuid") in used:
+                for name, share in _shares(gpu).items():
+                    gpus[name].append(share)
     waiting, kv, ttft = (_known(reports, name) for name in ("waiting", "kv_used", "ttft_p95"))
     proxies = told.get((str(deployment.organisation_id), deployment.name), {}) if told is not None else None
     asked = {boot: report.asked for boot, report in (proxies or {}).items()}
@@ -189,14 +191,26 @@ def heard(
         kv=sum(kv) / len(kv) if kv and not unheard else None,
         ttft=max(ttft) if ttft else None,
         requests=requests,
+        **{name: max(shares) for name, shares in gpus.items() if shares},
     )
     unsure = "a proxy is silent" if silent else "a replica's worker is silent" if unheard else ""
-    return Heard(sample, Guards(power=max(power) if power else None, unsure=unsure), asked)
+    return Heard(sample, Guards(unsure=unsure), asked)
 
 
 def _known(reports: Iterable[Mapping[str, Any]], name: str) -> list[float] | None:
     found = [float(report[name]) for report in reports if report.get(name) is not None]
     return found or None
+
+
+def _shares(gpu: Mapping[str, Any]) -> dict[str, float]:
+    """What a GPU does of what it could; what it does not tell is left out."""
+    found = {}
+    for name, part, whole in (("power", "power", "power_limit"), ("memory", "memory_used", "memory_total")):
+        if gpu.get(part) is not None and gpu.get(whole):
+            found[name] = float(gpu[part]) / float(gpu[whole])
+    if gpu.get("utilisation") is not None:
+        found["utilisation"] = float(gpu["utilisation"])
+    return found
 
 
 def _one(
@@ -213,7 +227,8 @@ def _one(
     replicas = list(deployment.replicas.filter(ended_at=None).select_related("worker"))
     past = keeper.load(deployment.pk) or Past(memory=Memory(needs=((now.timestamp() - 0.001, deployment.wanted),)))
     found = heard(deployment, replicas, told, past.asked, now, silent=silent)
-    samples = [*past.samples, found.sample][-KEPT_SAMPLES:]
+    recent = [sample for sample in past.samples if now.timestamp() - sample.at < policy.look_back]
+    samples = [*recent, found.sample][-KEPT_SAMPLES:]
     decision = decide(policy, samples, past.memory, standing=deployment.wanted, now=now.timestamp(), guards=found.guards)
     said = past.said
     if decision.changes:
@@ -249,5 +264,6 @@ def facts_of(decision: Decision) -> dict[str, Any]:
         "need": decision.need,
         "dry_run": decision.dry_run,
         "guarded": decision.guarded,
+        "guards": {name: value for name, value in asdict(decision.guards).items() if value not in (None, "")},
         "signals": [asdict(signal) for signal in decision.signals],
     }

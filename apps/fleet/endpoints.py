@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from apps.contracts.fleet import ReplicaEndpoint
+from apps.fleet.bearers import bearer_sealed
 from apps.fleet.facts import fact_of
 from apps.fleet.models import Replica
 
@@ -28,6 +29,7 @@ def endpoint_of(row: Replica, *, draining: bool = False, load: Mapping[str, Any]
             state="draining" if leaves else "ready",
             region=row.worker.region,
             capacity_tokens=capacity,
+            sealed=bearer_sealed(row.pk, row.bearer),
             **(load or {}),
         )
     )

@@ -214,7 +214,8 @@ class Replica(models.Model):
     that no place is given twice is a constraint, whoever places.
 
     want, drain_by: what was ordered; order_*: the first desired state of its worker that held it. spec: ``ReplicaSpec`` as JSON as it
-    was when it was placed, so that an older revision stays what it is. state, reason, message, ...: as its worker reported; state empty:
+    was when it was placed, so that an older revision stays what it is. bearer: the token that its engine demands, under the master key;
+    empty: it demands none. state, reason, message, ...: as its worker reported; state empty:
     not heard of yet. placement: why it is where it is, as JSON. leaves: why it drains, in words. ending: of ``choices.ENDINGS``;
     ended_at: nothing of it is left, or nobody will hear of it again.
     """
@@ -228,6 +229,7 @@ class Replica(models.Model):
     drain_by = models.DateTimeField(null=True, blank=True)
     leaves = models.CharField(max_length=300, blank=True, default="")
     spec = models.JSONField()
+    bearer = models.TextField(blank=True, default="")
     order_epoch = models.BigIntegerField(default=0)
     order_sequence = models.BigIntegerField(default=0)
     host_memory = models.BigIntegerField(default=0)

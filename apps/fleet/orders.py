@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from apps.contracts.fleet import DesiredState, ReplicaSpec, WorkerMode
+from apps.fleet.bearers import bearer_read
 from apps.fleet.models import Replica, Worker
 
 CHANNEL = "bulkhead_fleet"
@@ -59,9 +60,11 @@ def desired_of(worker_id: UUID) -> DesiredState:
 
 
 def spec_of(row: Replica) -> ReplicaSpec:
-    """A replica's order as its agent gets it."""
+    """A replica's order as its agent gets it. Raises VaultError."""
     spec = msgspec.convert(row.spec, ReplicaSpec)
-    return msgspec.structs.replace(spec, want=row.want, drain_by_ms=_ms(row.drain_by) if row.want == "drain" else None)
+    return msgspec.structs.replace(
+        spec, want=row.want, drain_by_ms=_ms(row.drain_by) if row.want == "drain" else None, bearer=bearer_read(row.bearer)
+    )
 
 
 def _mode(worker: Worker, rows: Iterable[Replica]) -> WorkerMode:

@@ -23,6 +23,7 @@ from apps.contracts.fleet import Artifact, HealthPolicy, ReplicaSpec, WarmUp
 from apps.contracts.fleet_facts import GpuFacts
 from apps.contracts.identifiers import uuid7
 from apps.fleet import choices
+from apps.fleet.bearers import bearer_made
 from apps.fleet.endpoints import endpoint_of
 from apps.fleet.facts import facts_set
 from apps.fleet.inventory import trouble_of
@@ -33,6 +34,8 @@ from apps.fleet.placement import Candidate, Device, Judged, Need, Placement, pla
 
 AVOIDED = timedelta(minutes=10)
 """So long a worker on which a revision could not be started is not tried for it again."""
+DASHED = frozenset({"vllm", "command"})
+"""Engines whose arguments are those of a command line."""
 EXPLAINED = 40
 """Workers whose verdicts are kept with a placement."""
 
@@ -158,7 +161,7 @@ def spec_made(deployment: Deployment, replica: UUID, judged: Judged) -> ReplicaS
         recipe=deployment.recipe,
         engine_version=deployment.engine_version,
         artifact=msgspec.convert(deployment.artifact, Artifact),
-        arguments=deployment.arguments,
+        arguments=_arguments(deployment),
         tasks=deployment.tasks or ["chat"],
         gpus=list(judged.devices),
         gpu_memory=None if deployment.exclusive or not deployment.gpus else deployment.memory,
@@ -172,11 +175,18 @@ def spec_made(deployment: Deployment, replica: UUID, judged: Judged) -> ReplicaS
     )
 
 
+def _arguments(deployment: Deployment) -> dict[str, str | None]:
+    """As the engine's list of arguments names them: programs' own with their dashes, which people leave out."""
+    dashes = "--" if deployment.engine in DASHED else ""
+    return {f"{dashes}{name}": value for name, value in deployment.arguments.items()}
+
+
 @transaction.atomic
 def replica_place(deployment: Deployment, *, now: datetime, pulse: Pulse) -> Replica | Placement:
     """One more replica on the best worker, or why there is none for it. The deployment's row is locked by the caller.
 
     Promises are taken by compare-and-set: where another placement was quicker on the same worker, it is judged anew.
+    Raises VaultError where no token can be kept for it.
     """
     need = need_of(deployment)
     judged = place(need, candidates_of(deployment, now=now, pulse=pulse))
@@ -213,6 +223,7 @@ def _place(deployment: Deployment, judged: Placement, best: Judged, now: datetim
         ordinal=ordinal,
         revision=deployment.revision,
         spec=spec_made(deployment, pk, best).plain(),
+        bearer=bearer_made(deployment, worker),
         host_memory=memory,
         order_epoch=worker.desired_epoch,
         order_sequence=worker.desired_sequence + 1,

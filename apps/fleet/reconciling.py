@@ -25,6 +25,7 @@ from apps.fleet.models import Deployment, JoinToken, Replica, ScaleDecision, Wor
 from apps.fleet.placement import Placement
 from apps.fleet.placing import placement_kept, pulse_now, replica_place, replicas_abandon, replicas_drain, replicas_end, seen_of
 from apps.fleet.rollout import Member, step
+from apps.providers.vault import VaultError
 from controlplane.task import database_away
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ def fleet_reconcile(*, now: datetime | None = None) -> Run:
             if database_away(error):
                 raise
             log.warning("deployment %s could not be reconciled this time", pk, exc_info=True)
+        except VaultError as error:
+            log.error("no replica of deployment %s can be started: %s", pk, error)
     return run
 
 

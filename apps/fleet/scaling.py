@@ -8,8 +8,11 @@ Each *signal* that is known asks for a number of replicas (never fewer when its 
 - ttft: the 95th percentile to the first token, against ``ttft_target``; at most twice what is there at once;
 - held: requests held because nobody is there: one replica, at once.
 
+Tokens, kv and ttft count by their mean over ``look_back``, or over the last ``rise`` seconds where that is more: load that rises is seen at
+once, load that falls only when it has fallen for long.
+
 **None is unknown and never 0**: with no signal known nothing changes. What GPUs say (power, memory, utilisation) is a guard and no
-signal: it may stop a decision downwards, never cause one upwards (``Guards``).
+signal: it may stop a decision downwards, never cause one, in either direction (``Guards``).
 
 From need to decision: clamped to floor and maximum; upwards once every need of the last ``up_after`` seconds asks for more, downwards once
 none of the last ``down_after`` seconds asked for as many; at most ``up_most``/``down_most`` replicas in ``limit_seconds``. To zero only
@@ -30,6 +33,12 @@ from typing import Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 Direction = Literal["up", "down", "hold"]
+GUARDS = {
+    "power_guard": ("power", "the GPUs draw {share:.0%} of their power limit"),
+    "memory_guard": ("memory", "{share:.0%} of the GPUs' memory is in use"),
+    "utilisation_guard": ("utilisation", "the GPUs work {share:.0%} of the time"),
+}
+"""A policy's field -> what of ``Guards`` it bounds, and how people read it."""
 TTFT_FACTOR = 2.0
 """However late first tokens are, one decision by them alone no more than doubles what is there: they lag behind."""
 
@@ -69,6 +78,8 @@ class Policy:
     kv_target: float = 0.8
     ttft_target: float = 0.0
     look_back: float = 20.0
+    rise: float = 4.0
+    """Seconds: a mean over so long counts where it is more than that over ``look_back``; 0: never."""
     up_after: float = 0.0
     down_after: float = 300.0
     up_most: int = 4
@@ -79,19 +90,23 @@ class Policy:
     zone: str = "UTC"
     power_guard: float = 0.0
     """Share of the GPUs' power limit above which nothing goes down; 0: no guard."""
+    memory_guard: float = 0.0
+    """The same of the GPUs' memory. An engine that takes its memory beforehand (vLLM) is always near its share."""
+    utilisation_guard: float = 0.0
+    """The same of the time in which the GPUs worked. Near 1 whatever the load is; it says only that they are not idle."""
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.minimum <= self.maximum or self.maximum < 1:
             raise PolicyError(f"minimum {self.minimum} and maximum {self.maximum}: 0 <= minimum <= maximum and maximum >= 1 must hold")
-        for name in ("waiting_each", "tokens_each", "kv_target", "ttft_target", "up_after", "down_after", "idle_after", "power_guard"):
+        for name in ("waiting_each", "tokens_each", "kv_target", "ttft_target", "up_after", "down_after", "idle_after", "rise", *GUARDS):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise PolicyError(f"{name} is {value}: it must be 0 or more")
         if not (self.look_back > 0 and self.limit_seconds > 0 and self.up_most >= 1 and self.down_most >= 1):
             raise PolicyError("look_back and limit_seconds must be above 0, up_most and down_most at least 1")
-        if self.kv_target > 1 or self.power_guard > 1:
-            raise PolicyError("kv_target and power_guard are shares: at most 1")
+        if self.kv_target > 1 or any(getattr(self, name) > 1 for name in GUARDS):
+            raise PolicyError(f"kv_target, {', '.join(GUARDS)} are shares: at most 1")
         if any(floor.minimum > self.maximum or floor.minimum < 0 for floor in self.floors):
             raise PolicyError(f"a scheduled floor is not between 0 and the maximum, {self.maximum}")
         if not (self.waiting_each or self.tokens_each or self.kv_target or self.ttft_target):
@@ -111,7 +126,8 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """What GPUs say, as shares of what they could; None: unknown. unsure: why there may be more load than was told; empty: there is not."""
+    """What the GPUs that do most say, as shares of what they could; None: unknown. unsure: why there may be more load than was told; empty:
+    there is not."""
 
     power: float | None = None
     memory: float | None = None
@@ -123,7 +139,7 @@ class Guards:
 class Sample:
     """One look. ready: replicas that serve. waiting: requests in line anywhere. held: of these, those that no replica could take yet.
     tokens: in flight. kv: mean use of the ready replicas' KV caches. ttft: 95th percentile of late, seconds. requests: arrived since the
-    look before."""
+    look before. power, memory, utilisation: shares, of the GPU that has the most of it."""
 
     at: float
     ready: int
@@ -133,6 +149,9 @@ class Sample:
     kv: float | None = None
     ttft: float | None = None
     requests: float | None = None
+    power: float | None = None
+    memory: float | None = None
+    utilisation: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +178,8 @@ class Memory:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """desired: what the deployment should have, which in a dry run nobody orders. need: what the signals ask for, within the bounds; None:
-    none is known. machines: replicas that the pool has no room for. because: in sentences."""
+    none is known. machines: replicas that the pool has no room for. because: in sentences. guards: what GPUs said in the look-back, whether
+    or not it held anything; guarded: it did."""
 
     at: float
     before: int
@@ -171,6 +191,7 @@ class Decision:
     machines: int = 0
     dry_run: bool = False
     guarded: bool = False
+    guards: Guards = Guards()
     memory: Memory = field(default_factory=Memory, repr=False)
 
     @property
@@ -190,6 +211,7 @@ def signals_of(policy: Policy, samples: Sequence[Sample], standing: int) -> tupl
         return ()
     last = samples[-1]
     ready = max(last.ready, 1)
+    late = [sample for sample in samples if last.at - sample.at < policy.rise]
     found: list[Signal] = []
     if last.held > 0:
         found.append(Signal("held", last.held, 0, max(1, min(standing, 1)), f"{last.held} held, nobody ready"))
@@ -197,15 +219,15 @@ def signals_of(policy: Policy, samples: Sequence[Sample], standing: int) -> tupl
         waiting = min(sample.waiting for sample in samples[-2:] if sample.waiting is not None)
         more = math.ceil(waiting / policy.waiting_each) if waiting > policy.waiting_each else 0
         found.append(_signal("waiting", waiting, policy.waiting_each, last.ready + more if more else 0, f"{waiting:g} waiting"))
-    tokens = _mean([sample.tokens for sample in samples])
+    tokens = _risen([sample.tokens for sample in samples], [sample.tokens for sample in late])
     if policy.tokens_each and tokens is not None:
         need = math.ceil(tokens / policy.tokens_each - 1e-9)
         found.append(_signal("tokens", tokens, policy.tokens_each, need, f"{tokens:,.0f} tokens in flight"))
-    kv = _mean([sample.kv for sample in samples])
+    kv = _risen([sample.kv for sample in samples], [sample.kv for sample in late])
     if policy.kv_target and kv is not None:
         need = math.ceil(ready * kv / policy.kv_target - 1e-9)
         found.append(_signal("kv", kv, policy.kv_target, need, f"KV caches {kv:.0%} full"))
-    ttft = _mean([sample.ttft for sample in samples])
+    ttft = _risen([sample.ttft for sample in samples], [sample.ttft for sample in late])
     if policy.ttft_target and ttft is not None:
         factor = min(ttft / policy.ttft_target, TTFT_FACTOR)
         need = math.ceil(ready * factor) if factor > 1 else 0
@@ -239,7 +261,8 @@ def decide(
     need = _need(policy, signals, floor, busy_at, now)
     needs = tuple(pair for pair in memory.needs if now - pair[0] < window) + (((now, need),) if need is not None else ())
     steps = tuple(step for step in memory.steps if now - step[0] < policy.limit_seconds)
-    desired, because, guarded = _stepped(policy, need, needs, steps, signals, standing, floor, now, guards or Guards())
+    guards = _seen(guards or Guards(), recent)
+    desired, because, guarded = _stepped(policy, need, needs, steps, signals, standing, floor, now, guards)
     if desired > standing and need is None:
         needs = (*needs, (now, desired))  # a floor that rose is needed as long as any other need
     if desired != standing and not policy.dry_run:
@@ -255,6 +278,7 @@ def decide(
         machines=max(0, desired - standing - room) if room is not None and desired > standing else 0,
         dry_run=policy.dry_run,
         guarded=guarded,
+        guards=guards,
         memory=Memory(needs, steps, busy_at),
     )
 
@@ -306,9 +330,11 @@ def _stepped(
             return standing, f"{why} asks for {need}, {asked} were needed within {policy.down_after:g} s", False
         if guards.unsure:
             return standing, f"{why} asks for {need}, but {guards.unsure}", True
-        if policy.power_guard and guards.power is not None and guards.power > policy.power_guard:
-            held = f"{why} asks for {need}, but the GPUs draw {guards.power:.0%} of their power limit: the signals may be wrong"
-            return standing, held, True
+        for bound, (name, words) in GUARDS.items():
+            most, share = getattr(policy, bound), getattr(guards, name)
+            if most and share is not None and share > most:
+                said = words.format(share=share)
+                return standing, f"{why} asks for {need}, but {said} ({bound} is {most:.0%}): the signals may be wrong", True
         left = policy.down_most + sum(change for _, change in steps if change < 0)
         if left <= 0:
             return standing, f"{why} asks for {need}, but {policy.down_most} were taken within {policy.limit_seconds:g} s", False
@@ -337,6 +363,21 @@ def _said(signal: Signal) -> str:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def _risen(values: Sequence[float | None], late: Sequence[float | None]) -> float | None:
+    """The mean of all, or of the late ones where that is more."""
+    whole, rising = _mean(values), _mean(late)
+    return whole if whole is None or rising is None else max(whole, rising)
+
+
+def _seen(guards: Guards, samples: Sequence[Sample]) -> Guards:
+    """With the most that any sample says: one quiet moment lets nothing pass."""
+    found = {
+        name: [value for value in (getattr(guards, name), *(getattr(sample, name) for sample in samples)) if value is not None]
+        for name, _ in GUARDS.values()
+    }
+    return replace(guards, **{name: max(values) for name, values in found.items() if values})
 
 
 def dry(policy: Policy) -> Policy:

@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from apps.contracts import histogram
+from apps.contracts.early import Early, moved
 from apps.contracts.reports import MAX_DEPLOYMENTS, MAX_QUEUES, GaugesReport, QueueReport, place_of
 from apps.contracts.snapshot import RouteFragment
 
@@ -20,6 +21,10 @@ DEPTH_LOOKS = 10
 WAIT_LOOKS = 60
 STEP_LOOKS = 10
 """Waits are compared with those of so many looks ago, in steps."""
+EARLY_SECONDS = 1.0
+"""Between two heartbeats that are sent because a deployment's load moved."""
+LEAST_TOKENS = 256
+"""What moved by less hurries nothing."""
 _ROUTE = "route "
 """What the bulkhead of a route is named, before its id."""
 
@@ -32,6 +37,9 @@ class Gauges:
         """By bulkhead where anybody waited, at each look."""
         self._waits: deque[dict[str, dict[int, int]]] = deque([{}], maxlen=WAIT_LOOKS // STEP_LOOKS + 1)
         """All waits since the start, as they were at the end of each step."""
+        self._told: dict[str, int] = {}
+        """Deployment -> tokens outstanding, as the last heartbeat said."""
+        self._early = Early(EARLY_SECONDS, 0.0)
 
     def sample(self) -> None:
         """One look, once a second."""
@@ -41,8 +49,14 @@ class Gauges:
         if self._looks % STEP_LOOKS == 0:
             self._waits.append({name: dict(slots.waits) for name, slots in found if slots.waits})
 
+    def load_moved(self, now: float) -> bool:
+        """Whether a deployment's load is so much another one than was told that a scale decision should not wait for it. now: seconds."""
+        loads = ((deployment.key, deployment.balancer.outstanding) for deployment in self._engine.fleet)
+        return any(moved(self._told.get(key, 0), tokens, LEAST_TOKENS) for key, tokens in loads) and self._early.take(now)
+
     def detail(self) -> dict[str, Any]:
         """``gauges`` and, where routes name any, ``deployments``; JSON-able."""
+        self._told = {deployment.key: deployment.balancer.outstanding for deployment in self._engine.fleet}
         told = [deployment.report().plain() for deployment in self._engine.fleet]
         return {"gauges": self.report().plain()} | ({"deployments": told[:MAX_DEPLOYMENTS]} if told else {})
 

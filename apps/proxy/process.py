@@ -338,6 +338,7 @@ async def serve(settings: ProxySettings) -> None:
         shared=shared,
         aws_default=settings.aws_default,
     )
+    engine.fleet.unseal = lambda sealed: fernet.decrypt(sealed.encode())
     hints = Hints(engine.states.breakers, settings.redis_url, boot_id, loop.time) if settings.redis_url else None
     pool: RedisPool | None = None
     if settings.redis_url:
@@ -483,7 +484,7 @@ async def _report_state(
     gauges: Gauges,
 ) -> None:
     """Keeps what the next heartbeat says true; of targets, to a second, and of exposures, to ten: what they do must not become a storm of
-    heartbeats."""
+    heartbeats. A deployment's load that moves is told once a second at most."""
     targets: dict[str, Any] = {}
     flags: dict[str, Any] = {}
     for number in itertools.count():
@@ -494,6 +495,8 @@ async def _report_state(
             targets = report.detail()
             told = overrides.told()
             targets |= {"overrides": told} if told else {}
+        if number % 5 == 0 and gauges.load_moved(time.monotonic()):
+            store.beat_soon()
         reasons = admin.readiness()
         state = "draining" if admin.draining else "unready" if reasons else "ready"
         detail = {k: v for k, v in store.detail.items() if k == "config_error"}

@@ -9,17 +9,18 @@ from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from django.utils import timezone
 
 from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent
-from apps.contracts.fleet_facts import EngineMetrics, GpuFacts, ReplicaReport
+from apps.contracts.fleet_facts import EngineMetrics, ReplicaReport
 from apps.contracts.identifiers import uuid7
 from apps.contracts.reports import DeploymentReport
 from apps.contracts.webhooks import secret_key, signed
-from apps.fleet.autoscaling import KEY_PREFIX, Kept, Past, RedisKept, fleet_scale, past_read
+from apps.fleet.autoscaling import KEY_PREFIX, Kept, Past, RedisKept, facts_of, fleet_scale, past_read
 from apps.fleet.machines import MachinesAway, machines_send
 from apps.fleet.models import Deployment, ScaleDecision, Worker
 from apps.fleet.reconciling import fleet_reconcile
@@ -190,20 +191,21 @@ def test_machines_are_asked_for_and_offered_back(agent: Agents, deploy: Deploy) 
     assert event["type"] == "io.bulkhead.machines.spare.v1" and "spare" in event["data"]["workers"]
 
 
-def test_gpus_that_draw_power_hold_a_step_down(agent: Agents, deploy: Deploy) -> None:
+@pytest.mark.parametrize("guard", ["power_guard", "memory_guard", "utilisation_guard"])
+def test_gpus_that_work_hold_a_step_down(guard: str, agent: Agents, deploy: Deploy) -> None:
     worker = agent("hot", gpus=2)
-    deployment = deploy(
-        gpus=1, memory=20 * GB, most=2, wanted=2, scaling={"tokens_each": 1_000, "down_after": 0, "power_guard": 0.5}, scaling_mode="on"
-    )
+    scaling = {"tokens_each": 1_000, "down_after": 0, guard: 0.5}
+    deployment = deploy(gpus=1, memory=20 * GB, most=2, wanted=2, scaling=scaling, scaling_mode="on")
     serving(worker)
-    worker.gpus = [
-        GpuFacts(uuid=gpu.uuid, index=gpu.index, name=gpu.name, memory_total=gpu.memory_total, power=280.0, power_limit=300.0)
-        for gpu in worker.gpus
-    ]
+    loads = [{"memory_used": 0}, {"memory_used": 21 * GB, "power": 280.0, "power_limit": 300.0, "utilisation": 0.8}]
+    worker.gpus = [msgspec.structs.replace(gpu, **load) for gpu, load in zip(worker.gpus, loads, strict=True)]
     worker.beat()
     proxy_says(deployment, tokens=10)
     [decision], _ = run(Kept(), timezone.now() + timedelta(seconds=2))
-    assert decision.guarded and decision.desired == 2
+    assert decision.guarded and decision.desired == 2 and f"{guard} is 50%" in decision.because
+    assert facts_of(decision)["guards"] == {"power": pytest.approx(0.933, abs=0.001), "memory": 0.875, "utilisation": 0.8}
+    Deployment.objects.update(scaling={"tokens_each": 1_000, "down_after": 0})
+    assert run(Kept(), timezone.now() + timedelta(seconds=4))[0][0].desired == 1, "cards alone hold nothing"
 
 
 def test_one_deployments_trouble_is_not_the_others(deploy: Deploy) -> None:

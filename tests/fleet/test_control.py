@@ -231,6 +231,21 @@ def test_a_new_revision_rolls_out_beside_the_old_one(agent: Agents, deploy: Depl
     promises_hold()
 
 
+def test_arguments_of_programs_get_their_dashes(agent: Agents, deploy: Deploy) -> None:
+    one = agent("w1")
+    one.beat()
+    artifact = {"source": "path", "location": "/models/m"}
+    deploy("served", engine="vllm", artifact=artifact, arguments={"max-model-len": "4096", "enforce-eager": None})
+    deploy("recipe", engine="command", recipe="mine", arguments={"ctx-size": "1"})
+    deploy("simulated", arguments={"ttft_ms": "5"})
+    fleet_reconcile()
+    assert {spec.deployment: spec.arguments for spec in desired_of(one.id).replicas} == {
+        "served": {"--max-model-len": "4096", "--enforce-eager": None},
+        "recipe": {"--ctx-size": "1"},
+        "simulated": {"ttft_ms": "5"},
+    }
+
+
 def test_without_a_spare_gpu_it_rolls_out_in_place(agent: Agents, deploy: Deploy, actor: Actor) -> None:
     one = agent("w1", gpus=2)
     one.beat()

@@ -113,6 +113,41 @@ def test_a_scheduled_floor_holds_and_ends() -> None:
     assert decision.desired == 3 and decision.because == "the floor is 3"
 
 
+def test_load_that_rises_counts_at_once_and_load_that_falls_only_by_its_mean() -> None:
+    quiet = [sample(float(at), tokens=500) for at in range(17)]
+    rising = [*quiet, sample(18.0, tokens=3_000), sample(19.0, tokens=3_000)]
+    assert one(POLICY, *rising).need == 3, "the mean of the last four seconds, of which half are quiet"
+    assert one(replace(POLICY, rise=0), *rising).need == 1, "the mean of the look-back has not seen it yet"
+    falling = [sample(float(at), tokens=3_000) for at in range(17)] + [sample(18.0, tokens=500), sample(19.0, tokens=500)]
+    assert one(POLICY, *falling).need == 3
+    with pytest.raises(PolicyError, match="rise is -1"):
+        Policy(rise=-1)
+
+
+@pytest.mark.parametrize(
+    ("bound", "name", "words"),
+    [
+        ("power_guard", "power", "the GPUs draw 90% of their power limit (power_guard is 70%)"),
+        ("memory_guard", "memory", "90% of the GPUs' memory is in use (memory_guard is 70%)"),
+        ("utilisation_guard", "utilisation", "the GPUs work 90% of the time (utilisation_guard is 70%)"),
+    ],
+)
+def test_each_guard_stops_a_step_down_explains_it_and_decides_nothing_alone(bound: str, name: str, words: str) -> None:
+    policy = replace(POLICY, **{bound: 0.7})
+    busy, calm = {name: 0.9}, {name: 0.6}
+    held = one(policy, sample(tokens=0.0, **busy), standing=3)
+    assert (held.desired, held.guarded) == (3, True) and words in held.because
+    assert one(policy, sample(tokens=0.0, **calm), standing=3).desired == 1
+    assert one(POLICY, sample(tokens=0.0, **busy), standing=3).desired == 1, "without a bound nothing is guarded"
+    moment = [sample(0.0, tokens=0.0, **busy), sample(1.0, tokens=0.0, **calm)]
+    assert one(policy, *moment, standing=3).guarded, "one quiet moment lets nothing pass"
+    assert one(policy, sample(tokens=None, **busy), standing=3).need is None, "unknown load stays unknown, whatever cards say"
+    up = one(policy, sample(tokens=5_000.0, **busy), standing=3)
+    assert up.desired == 5 and getattr(up.guards, name) == 0.9, "it is kept with a decision that it did not touch"
+    with pytest.raises(PolicyError, match="shares: at most 1"):
+        replace(POLICY, **{bound: 1.5})
+
+
 def test_gpus_that_work_hard_stop_a_step_down_and_cause_none_up() -> None:
     policy = replace(POLICY, power_guard=0.7)
     held = one(policy, sample(tokens=0.0), standing=3, guards=Guards(power=0.9, utilisation=1.0))

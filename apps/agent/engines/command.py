@@ -25,13 +25,19 @@ from apps.contracts.env import SettingError
 from apps.contracts.fleet import ReplicaSpec
 from apps.contracts.fleet_facts import EngineKind, EngineOffer
 
+SGLANG = (
+    "import os, runpy, sys; key = os.environ.pop('SGLANG_BEARER', ''); sys.argv += ['--api-key', key] if key else []; "
+    "runpy.run_module('sglang.launch_server', run_name='__main__', alter_sys=True)"
+)
+"""SGLang takes its token by argument only: it is added within the process, where no list of processes shows it."""
 RECIPES: Mapping[str, Recipe] = {
     "sglang": Recipe(
         (
-            "python3", "-m", "sglang.launch_server", "--model-path", "{model_path}", "--served-model-name", "{model}", "--host", "{host}",
+            "python3", "-c", SGLANG, "--model-path", "{model_path}", "--served-model-name", "{model}", "--host", "{host}",
             "--port", "{port}", "--enable-metrics", "{arguments}",
         ),
         vocabulary="sglang",
+        bearer_variable="SGLANG_BEARER",
         arguments=frozenset(
             {
                 "--attention-backend", "--chunked-prefill-size", "--context-length", "--disable-radix-cache", "--dp-size", "--dtype",
@@ -71,7 +77,7 @@ class CommandEngine:
         for name, recipe in sorted(settings.recipes.items()):
             missing = "" if shutil.which(recipe.argv[0]) else f"{recipe.argv[0]} is not installed here."
             if not missing or name not in RECIPES:
-                found.append(EngineOffer(engine="command", recipe=name, problem=missing))
+                found.append(EngineOffer(engine="command", recipe=name, problem=missing, bearer=demands(recipe)))
         return found
 
     def launch(self, spec: ReplicaSpec, place: Place, settings: EngineSettings) -> Launch:
@@ -84,8 +90,7 @@ class CommandEngine:
             raise Unfit("engine_missing", f"{recipe.argv[0]} is not installed on this worker.")
         if "{model_path}" in " ".join(recipe.argv) and not place.model_path:
             raise Unfit("artifact_missing", f"The recipe {spec.recipe!r} needs a model: a path on the worker, or an id of the hub.")
-        takes_bearer = recipe.bearer_variable or "{bearer}" in recipe.argv
-        if spec.bearer and not takes_bearer:
+        if spec.bearer and not demands(recipe):
             raise Unfit("argument_refused", f"The recipe {spec.recipe!r} cannot demand a token: give it a bearer_variable.")
         words = arguments_checked(spec.arguments, recipe.arguments, f"The recipe {spec.recipe!r}")
         model = spec.model or spec.deployment
@@ -102,6 +107,11 @@ class CommandEngine:
         if spec.bearer and recipe.bearer_variable:
             environment[recipe.bearer_variable] = spec.bearer
         return Launch(tuple(argv), model, environment, recipe.vocabulary, recipe.health, recipe.metrics)
+
+
+def demands(recipe: Recipe) -> bool:
+    """Whether its server can be told to demand a token."""
+    return bool(recipe.bearer_variable) or any("{bearer}" in word for word in recipe.argv)
 
 
 def recipes_read(path: Path | None) -> dict[str, Recipe]:

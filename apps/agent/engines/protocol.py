@@ -59,7 +59,7 @@ class EngineSettings(NamedTuple):
     """The operator's word on engines. vllm: its program. python: the interpreter of our own engines, "": as ``own.python_of`` has it.
     simulated: whether simulated engines may run here. recipes: by name.
     models: directories below which artifacts may lie. variables: names of the agent's environment that orders may pass on.
-    hub: whether engines may fetch models by id."""
+    hub: whether models may be fetched by id; hub_dir: where they are kept, None: in the agent's directory."""
 
     vllm: str = "vllm"
     python: str = ""
@@ -68,6 +68,7 @@ class EngineSettings(NamedTuple):
     models: tuple[Path, ...] = ()
     variables: frozenset[str] = frozenset()
     hub: bool = True
+    hub_dir: Path | None = None
 
 
 class Engine(Protocol):

@@ -26,7 +26,7 @@ class SimulatedEngine:
 
     def offers(self, settings: EngineSettings) -> list[EngineOffer]:
         problem = "" if settings.simulated else "The worker's settings refuse simulated engines (BULKHEAD_AGENT_SIMULATED)."
-        return [EngineOffer(engine="simulated", version="simulation", problem=problem)]
+        return [EngineOffer(engine="simulated", version="simulation", problem=problem, bearer=True)]
 
     def launch(self, spec: ReplicaSpec, place: Place, settings: EngineSettings) -> Launch:
         if not settings.simulated:

@@ -39,7 +39,7 @@ class VllmEngine:
         problem = ""
         if shutil.which(settings.vllm) is None:
             problem = f"{settings.vllm} is not installed here. Install vLLM, or name its program in BULKHEAD_AGENT_VLLM."
-        return [EngineOffer(engine="vllm", problem=problem)]
+        return [EngineOffer(engine="vllm", problem=problem, bearer=True)]
 
     def launch(self, spec: ReplicaSpec, place: Place, settings: EngineSettings) -> Launch:
         program = shutil.which(settings.vllm)
@@ -57,8 +57,6 @@ class VllmEngine:
         argv = [program, "serve", place.model_path, "--served-model-name", model, "--host", place.host, "--port", str(place.port)]
         pickled = spec.artifact.format == "pickle" and spec.artifact.allow_pickle
         argv += ["--load-format", "auto" if pickled or spec.artifact.allow_pickle else "safetensors"]
-        if spec.artifact.revision and spec.artifact.source == "hub":
-            argv += ["--revision", spec.artifact.revision, "--tokenizer-revision", spec.artifact.revision]
         if spec.artifact.allow_remote_code:
             argv.append("--trust-remote-code")
         if spec.artifact.quantisation and "--quantization" not in spec.arguments:

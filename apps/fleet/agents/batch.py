@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from apps.contracts.fleet import HeartbeatAnswer
+import msgspec
+
+from apps.contracts.fleet import EARLY_SECONDS, HeartbeatAnswer
 from apps.fleet.heartbeats import Beat, heartbeats_take
 from apps.fleet.joining import AgentRefused
 
@@ -15,8 +18,32 @@ GATHER_SECONDS = 0.25
 MOST = 500
 QUEUE_MOST = 5_000
 """Beyond this many that wait, agents are asked to come again: the database is slower than they are."""
+CALM = 120.0
+"""Heartbeats a second of this process beyond which early ones are asked to come less often: a thousand workers' regular ones are 100."""
+RATE_SECONDS = 10.0
+LONGEST = 30.0
 
 Run = Callable[..., Awaitable[Any]]
+
+
+def early_seconds(rate: float) -> float:
+    """The pause between early heartbeats of a worker, where so many of all kinds come a second."""
+    return min(LONGEST, EARLY_SECONDS * max(1.0, rate / CALM) ** 4)
+
+
+class Rate:
+    """How many heartbeats came a second, of late. now: seconds of any one clock."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+        self._sum = 0
+
+    def add(self, count: int, now: float) -> float:
+        self._seen.append((now, count))
+        self._sum += count
+        while self._seen[0][0] < now - RATE_SECONDS:
+            self._sum -= self._seen.popleft()[1]
+        return self._sum / RATE_SECONDS
 
 
 class Batches:
@@ -26,6 +53,7 @@ class Batches:
         self._run = run
         self._queue: list[tuple[Beat, asyncio.Future[HeartbeatAnswer]]] = []
         self._task: asyncio.Task[None] | None = None
+        self._rate = Rate()
 
     async def take(self, beat: Beat) -> HeartbeatAnswer:
         """Raises AgentRefused."""
@@ -42,6 +70,7 @@ class Batches:
             await asyncio.sleep(GATHER_SECONDS)
             batch, self._queue = self._queue[:MOST], self._queue[MOST:]
             beats: Sequence[Beat] = [beat for beat, _ in batch]
+            early = early_seconds(self._rate.add(len(beats), asyncio.get_running_loop().time()))
             try:
                 answers = await self._run(heartbeats_take, beats)
             except Exception as error:
@@ -55,4 +84,4 @@ class Batches:
                 if isinstance(answer, AgentRefused):
                     future.set_exception(answer)
                 else:
-                    future.set_result(answer)
+                    future.set_result(msgspec.structs.replace(answer, early_seconds=early))

@@ -166,6 +166,7 @@ class Migration(migrations.Migration):
                 ("drain_by", models.DateTimeField(blank=True, null=True)),
                 ("leaves", models.CharField(blank=True, default="", max_length=300)),
                 ("spec", models.JSONField()),
+                ("bearer", models.TextField(blank=True, default="")),
                 ("order_epoch", models.BigIntegerField(default=0)),
                 ("order_sequence", models.BigIntegerField(default=0)),
                 ("host_memory", models.BigIntegerField(default=0)),

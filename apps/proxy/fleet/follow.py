@@ -1,7 +1,7 @@
 """How facts about replicas reach this process: NOTIFY and a poll say that something changed, the store gives it, one call takes it over.
 
 The last that was known is kept on disk, as last-known-good config is: a proxy that starts while Postgres is away serves from it. Mode 0600,
-because it names the tokens that engines demand.
+because it says where engines are; the tokens that they demand stay sealed in it.
 """
 
 from __future__ import annotations

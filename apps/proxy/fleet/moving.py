@@ -53,8 +53,9 @@ async def fly_among(
     held = False
     while True:
         replica = deployment.choose(size, blocks, session, tried, engine.loop.time())
-        if replica is None and not held and _may_hold(deployment, route, target):
+        if (replica is None or replica.why) and not held and _may_hold(deployment, route, target):
             held = True
+            tried.clear()  # whoever comes back is worth another try
             await deployment.arrival(engine.loop, max(0.001, min(route.resilience.queue, exchange.left_seconds())))
             continue
         if replica is None:
@@ -82,8 +83,12 @@ async def fly_among(
                 replica.state.breaker.release(now)
             _judge(deployment, replica, failed, now)
             tried.append(replica)
-            if not deployment.others(tried) or not _may_move(exchange, route, failed, ask, race):
+            if not _may_move(exchange, route, failed, ask, race):
                 raise
+            if not deployment.others(tried) and (held or not _may_hold(deployment, route, target)):
+                raise
+            if isinstance(failed, UpstreamAnswered) and verdict(failed).course == "credential":
+                engine.credential_refused(berth, failed.status, failed.credential)
             if role in ("first", "retry"):
                 role = "failover"
         except ProxyError:  # it ended before it was sent, or with the app: were it a probe, another may be made
@@ -136,11 +141,12 @@ def _may_move(exchange: Exchange, route: CompiledRoute, failed: AttemptFailed, a
         return False  # the app has seen output: the dispatcher knows how a stream goes on
     if race is not None and race.winner is not None:
         return False
-    if isinstance(failed, LimitReached) or verdict(failed).course not in ("again", "next", "pause"):
+    course = verdict(failed).course
+    if isinstance(failed, LimitReached) or course not in ("again", "next", "pause", "credential"):
         return False
     if isinstance(failed, UpstreamSilent) and not failed.telling:
         return False
-    if isinstance(failed, UpstreamAnswered) and not route.retries.take():
+    if isinstance(failed, UpstreamAnswered) and course != "credential" and not route.retries.take():
         return False  # replicas that refuse for load must not be asked by everybody in turn
     return exchange.opens < MAX_ATTEMPTS and not exchange.overdue()
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bulkhead.proxy")
 
+Unseal = Callable[[str], bytes]
 Why = Literal["", "connection", "silence"]
 FIRST_OUTPUT_TOKENS = 256.0
 """Expected of an answer before any was seen."""
@@ -100,8 +101,9 @@ class Replica(Seat):
         )
         shown = f"[{host}]" if ":" in host else host
         told = b"host: %b\r\n" % (shown if parts.port in (None, default) else f"{shown}:{parts.port}").encode()
-        if fact.bearer:
-            told += b"authorization: Bearer %b\r\n" % fact.bearer.encode()
+        bearer = self.where.bearer_of(fact)
+        if bearer:
+            told += b"authorization: Bearer %b\r\n" % bearer
         path = b" %b/" % parts.path.rstrip("/").encode()
         found.request_heads = {kind: head.replace(b" /", path, 1).replace(NOWHERE, told, 1) for kind, head in parent.request_heads.items()}
         found.endpoint = fact.replica
@@ -134,6 +136,7 @@ class Deployment:
         "policy",
         "replicas",
         "time",
+        "unseal",
         "waiting",
     )
 
@@ -145,6 +148,7 @@ class Deployment:
         """Requests that came for it, since this process started."""
         self.on_held: Callable[[], None] = _silent
         """Called when the first request waits because nobody is ready."""
+        self.unseal: Unseal = _closed
         self.time = time
         self.balancer = Balancer()
         self.replicas: dict[str, Replica] = {}
@@ -160,7 +164,7 @@ class Deployment:
         now: dict[str, Replica] = {}
         for fact in facts:
             old = before.get(fact.replica)
-            if old is None or (old.fact.url, old.fact.model, old.fact.bearer) != (fact.url, fact.model, fact.bearer):
+            if old is None or _called(old.fact) != _called(fact):
                 now[fact.replica] = Replica(fact, self, self.policy, self.time)
                 continue
             old.fact = fact
@@ -195,6 +199,16 @@ class Deployment:
             shunned.add(replica)
         left = [one for one in self.replicas.values() if one not in avoid and serves(one.fact) and one.why != "silence"]
         return min(left, key=lambda one: (one.why != "", one.state.resting_until, one.state.breaker.retry_at()), default=None)
+
+    def bearer_of(self, fact: ReplicaEndpoint) -> bytes:
+        """The token that a replica demands; empty where it demands none, or where this process's seal key does not open it."""
+        if not fact.sealed:
+            return fact.bearer.encode()
+        try:
+            return self.unseal(fact.sealed)
+        except Exception as error:  # of whatever kind the key's library raises
+            log.error("the token of replica %s cannot be opened with BULKHEAD_SEAL_KEY: %s", fact.replica, type(error).__name__)
+            return b""
 
     def others(self, tried: Collection[Seat]) -> bool:
         """Whether somebody could be asked who was not."""
@@ -282,6 +296,8 @@ class Fleet:
         self.on_gone: Callable[[Replica], None] = _nothing
         self.on_held: Callable[[], None] = _silent
         """Called when a request begins to wait for a deployment without replicas."""
+        self.unseal: Unseal = _closed
+        """Opens the tokens that replicas demand. Raises for what it cannot open."""
         self._time = time
         self._facts: dict[str, dict[str, ReplicaEndpoint]] = {}
         """By deployment's key and replica's id."""
@@ -300,6 +316,7 @@ class Fleet:
         if found is None:
             found = self._deployments[key] = Deployment(organisation, name, self._time)
             found.on_held = lambda: self.on_held()
+            found.unseal = lambda sealed: self.unseal(sealed)
             found.policy = policy or found.policy
             known = self._facts.get(key)
             if known:
@@ -359,6 +376,11 @@ class Fleet:
         return [deployment.view() for _, deployment in sorted(self._deployments.items())]
 
 
+def _called(fact: ReplicaEndpoint) -> tuple[str, str, str, str]:
+    """How it is called: where that differs it is another one."""
+    return fact.url, fact.model, fact.bearer, fact.sealed
+
+
 def usable(fact: ReplicaEndpoint) -> bool:
     """Whether its address can be called: ``http(s)://host[:port][/path]`` in printable ASCII, without user or query."""
     try:
@@ -377,3 +399,7 @@ def _nothing(replica: Replica) -> None:
 
 def _silent() -> None:
     pass
+
+
+def _closed(sealed: str) -> bytes:
+    raise ValueError("there is no seal key")

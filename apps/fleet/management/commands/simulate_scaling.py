@@ -43,9 +43,10 @@ class Command(BaseCommand):
         policy.add_argument("--waiting", type=float, default=4, help="in line a replica; default 4")
         policy.add_argument("--kv-target", type=float, default=0.8)
         policy.add_argument("--look-back", type=float, default=20, metavar="SECONDS")
+        policy.add_argument("--rise", type=float, default=4, metavar="SECONDS", help="the mean that counts where it is more; default 4")
         policy.add_argument("--up-after", type=float, default=0, metavar="SECONDS")
         policy.add_argument("--down-after", type=float, default=300, metavar="SECONDS")
-        policy.add_argument("--every", type=float, default=5, metavar="SECONDS", help="between two decisions; default 5")
+        policy.add_argument("--every", type=float, default=1, metavar="SECONDS", help="between two decisions; default 1")
         goal = parser.add_argument_group("the goal")
         goal.add_argument("--ttft", type=float, default=2.0, metavar="SECONDS", help="a later first token is a violation; default 2")
         goal.add_argument("--allowed", type=float, default=1.0, metavar="PERCENT", help="of requests, that fixed and oracle may be late")
@@ -63,6 +64,7 @@ class Command(BaseCommand):
                 kv_target=options["kv_target"],
                 ttft_target=options["ttft"],
                 look_back=options["look_back"],
+                rise=options["rise"],
                 up_after=options["up_after"],
                 down_after=options["down_after"],
             )
