@@ -17,7 +17,6 @@ import fcntl
 import hashlib
 import logging
 import os
-import shutil
 import signal
 import time
 from collections.abc import Coroutine
@@ -27,11 +26,12 @@ from typing import Any
 import httpx
 import msgspec
 
+from apps.agent.drivers import DRIVERS, Grounds
 from apps.agent.gpus import Gpus, Seen
 from apps.agent.host import host_facts, listening_ports
 from apps.agent.link import BackOff, Link, LinkLost, Rejected
 from apps.agent.load import broke, load_moved
-from apps.agent.processes import adopt, launches, read_json, sweep_strays, write_json
+from apps.agent.processes import read_json, write_json
 from apps.agent.reconcile import Drain, Forget, Machine, Start, Stop, Wait, newer, reconcile
 from apps.agent.replica import Pace, Replica, Surroundings
 from apps.agent.settings import AgentSettings
@@ -97,17 +97,18 @@ class Agent:
         self._heartbeat_seconds = 10.0
         self._goes_away = False
         self._preempted: PreemptionNotice | None = None
+        pace = pace or Pace(orphan=float(settings.orphan_seconds))
+        self.driver = DRIVERS[settings.driver](Grounds(settings.state, settings.address, settings.listen, pace.orphan))
         self._around = Surroundings(
             settings.state,
             settings.engines,
             client,
-            settings.address,
-            settings.listen,
+            self.driver,
             lambda: {gpu.uuid: gpu.memory_total for gpu in self.seen.gpus},
             self.control_ms,
             self._changed,
             self._load_seen,
-            pace or Pace(orphan=float(settings.orphan_seconds)),
+            pace,
         )
 
     # From outside
@@ -157,21 +158,17 @@ class Agent:
         """The last order, and the engines of the agent before this one: taken over where they run, cleared away where they do not."""
         self.desired = _order_kept(self.settings.state)
         kept = set()
-        for place in launches(self.settings.state):
-            process = await adopt(place)
-            spec = _spec_of(read_json(place / "meta.json"))
-            if process is not None and spec is not None and spec.replica not in self.replicas:
-                replica = self.replicas[spec.replica] = Replica(spec, self._around)
-                replica.adopt(spec, process)
-                kept.add(process.mark)
-                logger.info("took over replica %s of %s, process %d", spec.replica, spec.deployment, process.pid)
-                continue
-            if process is not None:
+        for process in await self.driver.left():
+            spec = _spec_of(process.meta)
+            if spec is None or spec.replica in self.replicas:
                 await process.end(0)
-                process.remove()
-            else:
-                await asyncio.to_thread(_removed, place)
-        strays = await asyncio.to_thread(sweep_strays, self.settings.state, kept)
+                await asyncio.to_thread(process.remove)
+                continue
+            replica = self.replicas[spec.replica] = Replica(spec, self._around)
+            replica.adopt(spec, process)
+            kept.add(process.mark)
+            logger.info("took over replica %s of %s", spec.replica, spec.deployment)
+        strays = await self.driver.sweep(kept)
         if strays:
             logger.warning("ended %d processes that an earlier agent had left behind", strays)
 
@@ -253,7 +250,7 @@ class Agent:
         """With the replica that each process belongs to."""
         owners = {}
         for name, replica in self.replicas.items():
-            if replica.process is not None and replica.hold != "none":
+            if replica.process is not None and replica.process.pid and replica.hold != "none":
                 owners.update(dict.fromkeys(_session_of(replica.process.pid), name))
         return [
             gpu
@@ -468,10 +465,6 @@ def _spec_of(meta: dict[str, Any]) -> ReplicaSpec | None:
         return msgspec.convert(meta.get("spec"), ReplicaSpec)
     except msgspec.ValidationError:
         return None
-
-
-def _removed(place: Path) -> None:
-    shutil.rmtree(place, ignore_errors=True)
 
 
 def _session_of(leader: int) -> list[int]:

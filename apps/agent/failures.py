@@ -25,6 +25,10 @@ _CODES = {
 }
 
 
+class StartError(Exception):
+    """Nothing was started; the message says why."""
+
+
 def why(code: int | None, error: str, lines: Sequence[str], *, oom_kills: int = 0) -> tuple[Reason, str]:
     """(reason, sentence) for a process that ended without being told to. code: None: nobody saw it; negative: the signal.
     error: why it could not be run. oom_kills: how many processes the kernel has killed for memory while it ran."""

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from apps.agent.failures import StartError
 from apps.agent.tail import tail_of
 
 MARK = "BULKHEAD_LAUNCH"
@@ -30,17 +31,14 @@ _GUARDIAN = Path(__file__).with_name("guardian.py")
 CONNECT_SECONDS = 10.0
 
 
-class StartError(Exception):
-    """The guardian could not be started; the message says why."""
-
-
 class Process:
     """One launch, connected to its guardian. ``exited`` is set when nothing of it is left; ``code`` then: the exit code, negative for a
-    signal, None where nobody saw it. ``error``: why it could not even be run, else ""."""
+    signal, None where nobody saw it. ``error``: why it could not even be run, else "". ``address``, ``near``: of ``drivers.Running``."""
 
     def __init__(self, directory: Path, meta: dict[str, Any], guardian: subprocess.Popen[bytes] | None) -> None:
         self.directory = directory
         self.meta = meta
+        self.address = self.near = "127.0.0.1"
         self.pid = 0
         self.code: int | None = None
         self.error = ""
@@ -80,6 +78,11 @@ class Process:
     def lines(self, most: int) -> list[str]:
         """The end of its log, oldest first, credentials taken out."""
         return tail_of(self.directory / "log", most)
+
+    def remember(self, meta: Mapping[str, Any]) -> None:
+        """What ``adopt`` gives back from now on. Raises OSError."""
+        self.meta = {**meta, "machine": machine_boot()}
+        write_json(self.directory / "meta.json", self.meta)
 
     def leave(self) -> None:
         """Let go of it: its guardian waits for the next agent, so long as it was told to at the start."""

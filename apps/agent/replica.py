@@ -24,11 +24,12 @@ import msgspec
 
 from apps.agent import artifacts, failures, hub
 from apps.agent.artifacts import Unfit
+from apps.agent.drivers.protocol import Driver, Running
 from apps.agent.engines import ENGINES
 from apps.agent.engines.metrics import Reading
 from apps.agent.engines.protocol import Engine, EngineSettings, Launch, Place
+from apps.agent.failures import StartError
 from apps.agent.probe import Health, Probe
-from apps.agent.processes import Process, StartError, spawn, write_json
 from apps.agent.reconcile import Actual, Hold
 from apps.contracts.fleet import ReplicaSpec, launch_digest
 from apps.contracts.fleet_facts import MAX_LINES, EngineMetrics, Failure, PhaseTimings, Reason, ReplicaReport, ReplicaState
@@ -67,14 +68,13 @@ class Pace:
 
 @dataclass(slots=True)
 class Surroundings:
-    """What all replicas of a worker share. address: under which proxies reach it; listen: what engines bind. control_ms: the control
+    """What all replicas of a worker share. state: the agent's directory. driver: where engines run. control_ms: the control
     plane's clock. changed: called when a replica has something new to say; load_seen: when its engine's figures were read."""
 
     state: Path
     settings: EngineSettings
     client: httpx.AsyncClient
-    address: str
-    listen: str
+    driver: Driver
     gpu_memory: Callable[[], Mapping[str, int | None]]
     control_ms: Callable[[], int]
     changed: Callable[[], None]
@@ -105,7 +105,7 @@ class Replica:
         self.phases = PhaseTimings()
         self.lines: list[str] = []
         self.last_failure: Failure | None = None
-        self.process: Process | None = None
+        self.process: Running | None = None
         self._how: Launch | None = None
         self._gpus: tuple[str, ...] = ()
         self._gpu_memory: int | None = None
@@ -131,7 +131,7 @@ class Replica:
         self._say("pending")
         self._life = asyncio.create_task(self._live(None), name=f"replica {spec.replica}")
 
-    def adopt(self, spec: ReplicaSpec, process: Process) -> None:
+    def adopt(self, spec: ReplicaSpec, process: Running) -> None:
         """Take over an engine that an earlier agent started."""
         meta = process.meta
         self._begin(spec, int(meta["port"]))
@@ -220,11 +220,11 @@ class Replica:
             launch=self.launch,
             reason=self.reason,
             message=self.message[:2_000],
-            url=f"http://{_bracketed(self.around.address)}:{self.port}" if serving else "",
+            url=f"http://{_bracketed(self.process.address)}:{self.port}" if serving and self.process is not None else "",
             model=self._how.model if self._how is not None else self.spec.model,
             engine=self.spec.engine,
             engine_version=self.version,
-            pid=self.process.pid if self.process is not None and self.hold != "none" else None,
+            pid=(self.process.pid or None) if self.process is not None and self.hold != "none" else None,
             gpus=list(self._gpus),
             starts=self.starts,
             retry_at_ms=None if retry_in is None else _now_ms() + round(retry_in * 1000),
@@ -246,7 +246,7 @@ class Replica:
         self._leaving, self._now, self._left = asyncio.Event(), asyncio.Event(), threading.Event()
         self.retry_at, self.download = None, None
 
-    async def _live(self, process: Process | None) -> None:
+    async def _live(self, process: Running | None) -> None:
         killed_before = _oom_kills()
         try:
             if process is None:
@@ -272,7 +272,7 @@ class Replica:
             logger.exception("replica %s", self.spec.replica)
             await self._failed("start_failed", f"The agent failed: {type(error).__name__}: {error}")
 
-    async def _started(self) -> Process | None:
+    async def _started(self) -> Running | None:
         """None: it was told to leave before anything ran."""
         spec, around = self.spec, self.around
         if self.process is not None:
@@ -288,24 +288,17 @@ class Replica:
         path = await asyncio.to_thread(artifacts.checked, spec.artifact, around.settings.models)
         memory = {gpu: around.gpu_memory().get(gpu) for gpu in spec.gpus}
         if spec.artifact.source == "hub":
-            _launchable(engine, spec, Place(around.listen, self.port, path, memory, spec.drain_seconds), around.settings)
+            _launchable(engine, spec, Place(around.driver.listen, self.port, path, memory, spec.drain_seconds), around.settings)
             path = await self._fetched()
         if spec.artifact.source != "none":
             self.phases = msgspec.structs.replace(self.phases, downloading=round(time.monotonic() - began, 3))
         if self._leaving.is_set():
             return None
-        how = engine.launch(spec, Place(around.listen, self.port, path, memory, spec.drain_seconds), around.settings)
+        how = engine.launch(spec, Place(around.driver.listen, self.port, path, memory, spec.drain_seconds), around.settings)
         self._how = how
         self._say("starting")
         self._phase_began = time.monotonic()
-        return await spawn(
-            around.state,
-            argv=how.argv,
-            environment=self._environment(how),
-            directory=around.state,
-            orphan_seconds=around.pace.orphan,
-            meta=self._meta(ready=False),
-        )
+        return await around.driver.start(argv=how.argv, environment=self._environment(how), meta=self._meta(ready=False))
 
     async def _fetched(self) -> str:
         """The model's directory, whole and judged; "" where the replica was told to leave meanwhile. In a thread of its own: it may take
@@ -348,10 +341,10 @@ class Replica:
             "phases": msgspec.to_builtins(self.phases),
         }  # fmt: skip
 
-    async def _until_it_leaves(self, process: Process) -> None:
+    async def _until_it_leaves(self, process: Running) -> None:
         """Carry it to ready and watch it; return when nothing of it is left. Raises Broken."""
         assert self._how is not None
-        url = f"http://{_bracketed(_loopback(self.around.listen))}:{self.port}"
+        url = f"http://{_bracketed(process.near)}:{self.port}"
         probe = Probe(self.around.client, url, self.spec, self._how)
         work = asyncio.create_task(self._serve(process, probe))
         gone, leaving = asyncio.create_task(process.exited.wait()), asyncio.create_task(self._leaving.wait())
@@ -374,13 +367,13 @@ class Replica:
             if process.exited.is_set():
                 self.exit_code = process.code
 
-    async def _serve(self, process: Process, probe: Probe) -> None:
+    async def _serve(self, process: Running, probe: Probe) -> None:
         if self.state != "ready":
             await self._become_ready(probe)
             self.version = await probe.version(self.spec.health.timeout_seconds) or self.spec.engine_version or None
             self.lines = await asyncio.to_thread(process.lines, MAX_LINES)
             self._say("ready")
-            await asyncio.to_thread(write_json, process.directory / "meta.json", {**process.meta, **self._meta(ready=True)})
+            await asyncio.to_thread(process.remember, {**process.meta, **self._meta(ready=True)})
         await self._watch(probe)
 
     async def _become_ready(self, probe: Probe) -> None:
@@ -465,7 +458,7 @@ class Replica:
             if self.failures and not failed and now - began > self.spec.restart.settled_seconds:
                 self.failures = 0
 
-    async def _depart(self, process: Process, probe: Probe) -> None:
+    async def _depart(self, process: Running, probe: Probe) -> None:
         """Let it finish what runs, as long as it may; then end it."""
         assert self._how is not None
         running: int | None = 0
@@ -483,7 +476,7 @@ class Replica:
         else:
             self._say("stopped")
 
-    async def _finished(self, process: Process, probe: Probe) -> int | None:
+    async def _finished(self, process: Running, probe: Probe) -> int | None:
         """How many requests run at the end of the wait; None: it does not tell."""
         assert self._how is not None
         reading = Reading(self._how.vocabulary)
@@ -568,11 +561,6 @@ def _oom_kills() -> int:
     except (OSError, ValueError):
         pass
     return 0
-
-
-def _loopback(listen: str) -> str:
-    """Where the agent itself reaches what listens there."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen, listen)
 
 
 def _bracketed(address: str) -> str:

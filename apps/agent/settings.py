@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from apps.agent.drivers import DRIVERS, LocalDriver
 from apps.agent.engines.command import recipes_read
 from apps.agent.engines.protocol import EngineSettings
 from apps.contracts.env import Reader, SettingError
@@ -21,7 +22,8 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}\Z")
 class AgentSettings:
     """control: the control plane's base URL. token: for the first join; "" where a credential is kept already. name: how the worker wants
     to be called. address: under which proxies reach its engines; listen: what engines bind. orphan_seconds: how long engines go on
-    without an agent. stop_seconds: what they may take to finish when the agent is told to stop. gpus: ``auto``, ``none``, or ``fake:N``."""
+    without an agent. stop_seconds: what they may take to finish when the agent is told to stop. gpus: ``auto``, ``none``, or ``fake:N``.
+    driver: of ``drivers.DRIVERS``."""
 
     control: str
     token: str
@@ -36,6 +38,7 @@ class AgentSettings:
     orphan_seconds: int
     stop_seconds: int
     gpus: str
+    driver: str
     engines: EngineSettings
 
 
@@ -71,6 +74,7 @@ def settings_read(read: Reader | None = None) -> AgentSettings:
         orphan_seconds=read.integer("BULKHEAD_AGENT_ORPHAN_SECONDS", 30),
         stop_seconds=read.integer("BULKHEAD_AGENT_STOP_SECONDS", 10),
         gpus=gpus,
+        driver=_driver(read.text("BULKHEAD_AGENT_DRIVER", LocalDriver.name)),
         engines=EngineSettings(
             vllm=read.text("BULKHEAD_AGENT_VLLM", "vllm"),
             python=read.text("BULKHEAD_AGENT_ENGINE_PYTHON", "-").removeprefix("-"),
@@ -82,6 +86,12 @@ def settings_read(read: Reader | None = None) -> AgentSettings:
             hub_dir=_hub_dir(read.text("BULKHEAD_AGENT_HUB_DIR", "-").removeprefix("-")),
         ),
     )
+
+
+def _driver(name: str) -> str:
+    if name not in DRIVERS:
+        raise SettingError(f"BULKHEAD_AGENT_DRIVER={name!r} is not known here: use {' or '.join(DRIVERS)}")
+    return name
 
 
 def _hub_dir(given: str) -> Path | None:

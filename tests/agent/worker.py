@@ -43,7 +43,8 @@ def settings_at(state: Path, **recipes: Recipe) -> AgentSettings:
     engines = EngineSettings(recipes={**RECIPES, **recipes}, models=(state / "models",))
     return AgentSettings(
         control="http://control", token=TOKEN, name="worker-1", state=state / "agent", address="127.0.0.1", listen="127.0.0.1",
-        region="eu", pool="default", spot=False, labels={}, orphan_seconds=600, stop_seconds=1, gpus="none", engines=engines,
+        region="eu", pool="default", spot=False, labels={}, orphan_seconds=600, stop_seconds=1, gpus="none", driver="local",
+        engines=engines,
     )  # fmt: skip
 
 
