@@ -16,6 +16,7 @@ from apps.fleet.scaling_document import policy_read
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,58}[a-z0-9])?")
 TASKS = ("chat", "completions", "embeddings", "rerank", "classify")
+ONNX_TASKS = ("embeddings", "rerank", "classify")
 MOST_REPLICAS = 1_000
 MOST_GPUS = 16
 MOST_MEMORY = 2**50
@@ -73,6 +74,10 @@ def check_artifact(engine: str, artifact: Mapping[str, Any]) -> Artifact:
         raise ServiceError(f"{found.location!r} is not a hub id: use organisation/model", "artifact")
     if found.digest and not re.fullmatch(r"sha256:[0-9a-f]{64}", found.digest):
         raise ServiceError("a digest is sha256: and 64 hexadecimal digits", "artifact")
+    if engine == "onnx" and found.format not in ("", "onnx"):
+        raise ServiceError(f"the engine onnx reads ONNX, not {found.format}: manage.py export-onnx makes it of safetensors", "artifact")
+    if engine == "onnx":
+        found = msgspec.structs.replace(found, format="onnx")
     if found.format == "pickle" and not found.allow_pickle:
         raise ServiceError("pickled weights run code when they are read: convert them to safetensors, or allow them explicitly", "artifact")
     return found
@@ -93,6 +98,16 @@ def check_arguments(arguments: Mapping[str, Any]) -> dict[str, str | None]:
     return found
 
 
+def check_whole(arguments: Mapping[str, str | None], name: str, default: int) -> int:
+    """An argument that is a number from 1 on."""
+    text = arguments.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:12]) < 10**9:
+        raise ServiceError(f"{name}={text}: use a whole number from 1 on", "arguments")
+    return int(text)
+
+
 def check_environment(names: Sequence[str]) -> list[str]:
     for name in names:
         if not VARIABLE.fullmatch(name):
@@ -100,11 +115,15 @@ def check_environment(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def check_tasks(tasks: Sequence[str]) -> list[str]:
+def check_tasks(tasks: Sequence[str], engine: str = "") -> list[str]:
+    """The first is what its health is asked by, so an engine that cannot chat must not be asked to."""
     for task in tasks:
         if task not in TASKS:
             raise ServiceError(f"{task!r} is not a task: use some of {', '.join(TASKS)}", "tasks")
-    return list(dict.fromkeys(tasks)) or ["chat"]
+    found = list(dict.fromkeys(tasks)) or ["chat"]
+    if engine == "onnx" and (len(found) > 1 or found[0] not in ONNX_TASKS):
+        raise ServiceError(f"the engine onnx does one thing for each model: name {', '.join(ONNX_TASKS[:-1])} or {ONNX_TASKS[-1]}", "tasks")
+    return found
 
 
 def check_labels(labels: Mapping[str, str]) -> dict[str, str]:

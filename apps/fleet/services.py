@@ -14,9 +14,9 @@ from apps.accounts.selectors import permission_require
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import change_record
-from apps.contracts.fleet import PROVIDER_PREFIX, REPLICAS_URL
+from apps.contracts.fleet import PROVIDER_PREFIX, REPLICAS_URL, Artifact
 from apps.fleet import rules
-from apps.fleet.memory import estimate
+from apps.fleet.memory import ENCODER_BATCH, estimate, estimate_encoder
 from apps.fleet.models import Deployment, Replica, ScaleDecision
 from apps.fleet.orders import order_touch
 from apps.fleet.placing import replicas_drain, replicas_end
@@ -297,20 +297,13 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     found["artifact"] = artifact.plain()
     found["arguments"] = rules.check_arguments(found["arguments"])
     found["environment"] = rules.check_environment(found["environment"])
-    found["tasks"] = rules.check_tasks(found["tasks"])
+    found["tasks"] = rules.check_tasks(found["tasks"], found["engine"])
     found["labels"] = rules.check_labels(found["labels"])
     config = found["config"] = dict(found["config"] or {})
     if found["memory"] is None:
         if not config:
             raise ServiceError("say how much memory it needs, or give the model's config.json to have it estimated", "memory")
-        found["memory"] = estimate(
-            config,
-            context=found["context"],
-            concurrency=found["concurrency"],
-            gpus=found["gpus"],
-            quantisation=artifact.quantisation,
-            weights_bytes=artifact.bytes,
-        ).per_gpu
+        found["memory"] = _estimated(found, artifact)
     rules.check_size(gpus=found["gpus"], memory=found["memory"], context=found["context"], concurrency=found["concurrency"])
     found["wanted"] = rules.check_replicas(least=found["least"], most=found["most"], wanted=found["wanted"])
     rules.check_rollout(strategy=found["strategy"], surge=found["surge"], drain_seconds=found["drain_seconds"])
@@ -319,6 +312,23 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     rules.check_scaling(found["scaling"], least=found["least"], most=found["most"])
     found["scaling"], found["warm_up"], found["health"] = dict(found["scaling"]), dict(found["warm_up"]), dict(found["health"])
     return found
+
+
+def _estimated(found: Mapping[str, Any], artifact: Artifact) -> int:
+    config, context = found["config"], found["context"]
+    if found["engine"] == "onnx" and not found["gpus"]:
+        batch = rules.check_whole(found["arguments"], "max-num-batched-tokens", ENCODER_BATCH)
+        return estimate_encoder(
+            config, context=context, batch_tokens=batch, quantisation=artifact.quantisation, weights_bytes=artifact.bytes
+        ).per_gpu
+    return estimate(
+        config,
+        context=context,
+        concurrency=found["concurrency"],
+        gpus=found["gpus"],
+        quantisation=artifact.quantisation,
+        weights_bytes=artifact.bytes,
+    ).per_gpu
 
 
 def _owner_check(owner: Team | UnsetType | None, organisation: Organisation) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.audit.errors import ServiceError
-from apps.fleet.memory import estimate
+from apps.fleet.memory import ENCODER_BASE, estimate, estimate_encoder
 
 LLAMA_8B = {
     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
@@ -23,6 +23,10 @@ DEEPSEEK_V3 = {
     "model_type": "deepseek_v3", "hidden_size": 7168, "intermediate_size": 18432, "moe_intermediate_size": 2048, "num_hidden_layers": 61,
     "num_attention_heads": 128, "vocab_size": 129280, "n_routed_experts": 256, "n_shared_experts": 1, "first_k_dense_replace": 3,
     "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128, "torch_dtype": "bfloat16",
+}  # fmt: skip
+BERT = {
+    "model_type": "bert", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "vocab_size": 30522, "max_position_embeddings": 512,
 }  # fmt: skip
 GPT2 = {"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": 12, "vocab_size": 50257, "tie_word_embeddings": True}
 
@@ -68,3 +72,12 @@ def test_more_never_takes_less(context: int, concurrency: int, gpus: int) -> Non
     assert estimate(LLAMA_8B, context=context, concurrency=concurrency + 1, gpus=gpus).total > one.total
     assert one.per_gpu * gpus >= one.total
     assert estimate(LLAMA_8B, context=context, concurrency=concurrency, gpus=gpus + 1).per_gpu < one.per_gpu or gpus > 6
+
+
+def test_an_encoder_takes_its_files_and_its_batches() -> None:
+    found = estimate_encoder(BERT, context=8192)
+    assert found.parameters / 1e6 == pytest.approx(108.8, rel=0.01) and found.weights == found.parameters * 4 and found.kv_cache == 0
+    assert estimate_encoder(BERT, context=8192, quantisation="int8").weights == found.parameters
+    assert estimate_encoder(BERT, context=8192, weights_bytes=90_000_000).weights == 90_000_000
+    short, half = estimate_encoder(BERT, context=64), estimate_encoder(BERT, context=8192, batch_tokens=2_048)
+    assert short.overhead < found.overhead and (half.overhead - ENCODER_BASE) * 2 == found.overhead - ENCODER_BASE

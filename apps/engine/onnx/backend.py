@@ -36,7 +36,7 @@ class Settings(NamedTuple):
     normalise: bool | None = None
     max_model_len: int = 0
     max_num_seqs: int = 32
-    max_num_batched_tokens: int = 8_192
+    max_num_batched_tokens: int = 4_096
     threads: int = 0
     gpu: bool = False
 

@@ -82,7 +82,7 @@ class Batcher:
 
     run: Run
     most_rows: int = 32
-    most_tokens: int = 8_192
+    most_tokens: int = 4_096
     counts: Counts = field(default_factory=Counts)
     _line: deque[_Request] = field(default_factory=deque)
     _open: set[_Request] = field(default_factory=set)

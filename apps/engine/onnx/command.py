@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--max-model-len", type=int, default=0, help="tokens of a text; default: the model's")
     parser.add_argument("--max-num-seqs", type=int, default=32, help="texts of a batch (%(default)s)")
-    parser.add_argument("--max-num-batched-tokens", type=int, default=8_192, help="tokens of a batch, padding included (%(default)s)")
+    parser.add_argument("--max-num-batched-tokens", type=int, default=4_096, help="tokens of a batch, padding included (%(default)s)")
     parser.add_argument("--threads", type=int, default=0, help="default: as many as this process may use")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
 
