@@ -50,6 +50,8 @@ from apps.proxy.steps.read import read
 from apps.proxy.tokens import TokenKeeper
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from apps.proxy.caller import Caller
     from apps.proxy.capture import Recorder
     from apps.proxy.holder import Holder
@@ -117,6 +119,8 @@ class Engine:
         self.recorder: Recorder | None = None
         """Keeps samples where config asks for them; None: there is nowhere to keep them."""
         self.idempotency = Idempotency(hash_key, shared, boot_id)
+        self.on_hang_up: Callable[[Origin], None] | None = None
+        """Told when a server closes a connection that nobody used."""
         self._steps = steps(authenticator)
         self._pools: dict[Origin, Pool] = {}
         self._hash = blake2b(key=hash_key[:64], digest_size=16)
@@ -327,7 +331,12 @@ class Engine:
         pool = self._pools.get(origin)
         if pool is None:
             pool = self._pools[origin] = _pool(origin)
+            pool.on_hang_up = lambda: self._hung_up(origin)
         return pool
+
+    def _hung_up(self, origin: Origin) -> None:
+        if self.on_hang_up is not None:
+            self.on_hang_up(origin)
 
     def forget(self, origin: Origin) -> None:
         """Nobody will be asked there any more: idle connections are closed now, others with their answers."""

@@ -5,6 +5,9 @@ A replica with requests of which none has brought a byte for ``QUIET_SECONDS`` i
 to another replica, streams go on elsewhere. So silence costs at most QUIET + MISSES x (TIMEOUT + EVERY) seconds, about ten. A replica that
 answers is busy, not silent, however long it thinks; then the request's own deadlines hold.
 
+A replica that closes a connection which nobody used is knocked at: most servers do that when a connection was idle for long, and a dead one
+does it as it dies. Where the door is shut it is out, before anybody's request had to find that out.
+
 One that is out is asked every ``RETRY_SECONDS`` and is back with the first answer. So a connection that was only cut by chance costs it
 half a second.
 """
@@ -17,12 +20,14 @@ from typing import TYPE_CHECKING
 
 from apps.proxy.errors import UpstreamSilent
 from apps.proxy.fleet.replicas import Fleet, Replica
+from apps.proxy.http.errors import ConnectionRefused
+from apps.proxy.http.errors import UpstreamError as ConnectionFailed
 from apps.proxy.probe import probe
 
 if TYPE_CHECKING:
     from apps.proxy.attempt import Attempt
     from apps.proxy.engine import Engine
-    from apps.proxy.runtime import CompiledTarget
+    from apps.proxy.runtime import CompiledTarget, Origin
 
 log = logging.getLogger("bulkhead.proxy")
 
@@ -31,6 +36,8 @@ QUIET_SECONDS = 2.0
 TIMEOUT_SECONDS = 3.0
 RETRY_SECONDS = 0.5
 MISSES = 2
+KNOCKS = 3
+DYING_SECONDS = 0.05
 
 
 class Watch:
@@ -38,7 +45,9 @@ class Watch:
         self._engine = engine
         self._fleet = fleet
         self._asking: dict[Replica, asyncio.Task[None]] = {}
+        self._knocking: dict[Replica, asyncio.Task[None]] = {}
         fleet.on_gone = self._gone
+        engine.on_hang_up = self._hung_up
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -50,9 +59,10 @@ class Watch:
                 except Exception:  # a fault of ours must not end the watch over everything
                     log.exception("watching replicas failed")
         finally:
-            for task in self._asking.values():
+            tasks = [*self._asking.values(), *self._knocking.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._asking.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def look(self) -> None:
         """One look at everything; starts questions, waits for none."""
@@ -100,6 +110,33 @@ class Watch:
                 replica.where.take_out(replica, "silence", self._engine.loop.time())
             self._interrupt(replica, f"a sign of life of replica {replica.id}")
 
+    def _hung_up(self, origin: Origin) -> None:
+        """Somebody closed a connection that nobody used. A knock at a time; none where nobody is a replica, or where it is out already."""
+        for deployment in self._fleet:
+            for replica in deployment.replicas.values():
+                place = replica.place
+                if place is not None and place.origin == origin and not replica.why and replica not in self._knocking:
+                    task = self._engine.loop.create_task(self._knock(replica, origin))
+                    self._knocking[replica] = task
+                    task.add_done_callback(lambda _, replica=replica: self._knocking.pop(replica, None))  # type: ignore[misc]
+
+    async def _knock(self, replica: Replica, origin: Origin) -> None:
+        """Only a refusal counts: what is slow to let in is left to ``look``. What lets in and hangs up at once may be dying still."""
+        for _ in range(KNOCKS):
+            try:
+                connection = await self._engine.pool(origin).connect(TIMEOUT_SECONDS)
+            except ConnectionRefused:
+                replica.where.take_out(replica, "connection", self._engine.loop.time())
+                return
+            except ConnectionFailed:
+                return
+            try:
+                await asyncio.sleep(DYING_SECONDS)
+                if not connection.closing:
+                    return
+            finally:
+                connection.abort()
+
     def _interrupt(self, replica: Replica, which: str) -> None:
         seconds = QUIET_SECONDS + MISSES * TIMEOUT_SECONDS
         attempts: list[Attempt] = [attempt for attempt in self._engine.in_flight if attempt.target.seat is replica]
@@ -109,9 +146,10 @@ class Watch:
 
     def _gone(self, replica: Replica) -> None:
         """Facts name it no more: its idle connections are closed. What runs there may end, unless it is silent."""
-        task = self._asking.pop(replica, None)
-        if task is not None:
-            task.cancel()
+        for tasks in (self._asking, self._knocking):
+            task = tasks.pop(replica, None)
+            if task is not None:
+                task.cancel()
         place = replica.place
         if place is not None:
             self._engine.forget(place.origin)

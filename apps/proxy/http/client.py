@@ -349,6 +349,8 @@ class Connection:
     def _ended(self, exc: Exception | None) -> None:
         """The upstream closed, or the connection broke (``exc``)."""
         if self._sink is None:
+            if not self._closing and self._pool.on_hang_up is not None:
+                self._pool.on_hang_up()
             self._shut()
         elif self._phase == _BODY:
             if self._close_delimited and exc is None:
@@ -442,6 +444,8 @@ class Pool:
         self.open = 0
         """Connections that exist or are being made."""
         self.closed = False
+        self.on_hang_up: Callable[[], None] | None = None
+        """Told when the other side closes a connection that nobody used."""
         self._idle: dict[Connection, None] = {}
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -52,6 +52,11 @@ class Place:
         found = next(row for row in fleet if row["deployment"] == f"{ORG}/{deployment}")
         return {row["replica"]: row for row in found["replicas"]}
 
+    def waiting(self, deployment: str) -> int:
+        """Requests that are held because no replica is there."""
+        found = next(row for row in self.lab.states()["fleet"] if row["deployment"] == f"{ORG}/{deployment}")
+        return int(found["waiting"])
+
     def idle(self) -> bool:
         return all(row["running"] == row["tokens"] == 0 for row in self.replicas().values())
 
@@ -237,6 +242,15 @@ def test_a_killed_replica_costs_no_request(place: Place) -> None:
     until(place.idle, "nothing is outstanding")
 
 
+def test_a_replica_that_dies_while_nobody_asks_is_out_before_somebody_does(place: Place) -> None:
+    assert all(got[0].whole for got in place.ask(9, stream=False) if place.lab.join() is None)
+    chat = list(place.replicas())
+    place.engines[chat[0]].kill()
+    until(lambda: place.replicas()[chat[0]]["out"] == "connection", "its hanging up was noticed")
+    answers = [place.lab.ask("chat") for _ in range(4)]
+    assert all(got.whole and [row[2] for row in place.endpoints(got)] == ["ok"] for got in answers), "nobody had asked it"
+
+
 def test_a_silent_replica_is_noticed_and_comes_back(place: Place) -> None:
     chat = list(place.replicas())
     victim = chat[1]
@@ -265,10 +279,28 @@ def test_a_request_waits_for_the_only_replica_and_not_where_another_target_is(pl
     assert first.whole and first.headers["x-bulkhead-target"].startswith("outside/")
     until(lambda: place.replicas("lone")[lone]["out"] == "silence", "it is out")
     held = place.lab.later("lone")
-    until(lambda: next(row for row in place.lab.states()["fleet"] if row["deployment"] == f"{ORG}/lone")["waiting"] == 1, "one waits")
+    until(lambda: place.waiting("lone") == 1, "one waits")
     other = place.lab.ask("backed")
     assert other.whole and other.headers["x-bulkhead-target"].startswith("outside/")
     os.kill(pid, signal.SIGCONT)
     place.lab.join()
     assert held[0].whole
     assert [attempt[0] for attempt in place.endpoints(held[0])] == [lone]
+
+
+def test_a_request_that_found_the_only_replica_dead_waits_for_it(place: Place) -> None:
+    assert place.lab.ask("lone", stream=False).whole
+    place.script(first_byte_ms=60_000)
+    lone = next(iter(place.replicas("lone")))
+    running = [place.lab.later("lone", stream=stream) for stream in (False, True)]
+    until(lambda: place.replicas("lone")[lone]["running"] == 2, "two run")
+    engine = place.engines[lone]
+    engine.kill()
+    until(lambda: place.waiting("lone") == 2, "both wait")
+    late = place.lab.later("lone", stream=False)
+    until(lambda: place.waiting("lone") == 3, "so does one more")
+    engine.stop()
+    engine.start()
+    place.lab.join()
+    assert all(got[0].whole for got in (*running, late)), [got[0].body for got in running]
+    assert [row[2] for row in place.endpoints(late[0])] == ["ok"], "it was not sent where nobody is"

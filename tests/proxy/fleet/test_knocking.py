@@ -1,0 +1,114 @@
+"""A replica that hangs up is knocked at: out where nobody listens any more, in where it only closed what was idle."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+from apps.contracts.fleet import EndpointFacts, ReplicaEndpoint
+from apps.proxy.engine import Engine
+from apps.proxy.fleet import watch as watching
+from apps.proxy.fleet.replicas import Fleet
+from apps.proxy.fleet.watch import Watch
+from apps.proxy.http.client import Pool
+from apps.proxy.runtime import Origin
+
+
+class Stage:
+    """A watch over one replica on a port of this machine."""
+
+    def __init__(self, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.origin = Origin("http", "127.0.0.1", port, True, "", 8, True)
+        self.pool = Pool(self.origin)
+        self.fleet = Fleet(loop.time)
+        engine = SimpleNamespace(loop=loop, pool=lambda origin: self.pool, forget=lambda origin: None, in_flight=set(), on_hang_up=None)
+        self.watch = Watch(cast(Engine, engine), self.fleet)
+        self.pool.on_hang_up = lambda: engine.on_hang_up(self.origin)
+        url = f"http://127.0.0.1:{port}"
+        fact = ReplicaEndpoint(replica="one", organisation="o", deployment="chat", url=url, model="m", epoch=1, sequence=1)
+        self.fleet.of("o", "chat")
+        self.fleet.apply(EndpointFacts(epoch=1, sequence=1, whole=True, endpoints=[fact]))
+        [self.replica] = next(iter(self.fleet)).replicas.values()
+        self.replica.place = cast(Any, SimpleNamespace(origin=self.origin))
+
+    async def knocked(self) -> None:
+        """The knock that somebody's hanging up led to is over."""
+        while self.watch._knocking:
+            await asyncio.sleep(0.01)
+
+    async def idle(self) -> None:
+        """A connection that nobody uses."""
+        connection = await self.pool.connect(5.0)
+        self.pool.give_back(connection)
+
+
+async def test_who_only_closes_what_was_idle_stays() -> None:
+    visits: list[asyncio.StreamWriter] = []
+
+    async def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visits.append(writer)
+        await reader.read()
+
+    server = await asyncio.start_server(visited, "127.0.0.1", 0)
+    stage = Stage(server.sockets[0].getsockname()[1])
+    await stage.idle()
+    while not visits:
+        await asyncio.sleep(0.01)
+    visits[0].close()
+    while len(visits) < 2:
+        await asyncio.sleep(0.01)
+    await stage.knocked()
+    assert stage.replica.why == "" and stage.replica.open
+    assert stage.pool.open == 0 or stage.pool.idle == 0, "the knock's own connection is closed"
+    server.close()
+
+
+async def test_who_died_is_out() -> None:
+    visits: list[asyncio.StreamWriter] = []
+
+    async def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visits.append(writer)
+        await reader.read()
+
+    server = await asyncio.start_server(visited, "127.0.0.1", 0)
+    stage = Stage(server.sockets[0].getsockname()[1])
+    await stage.idle()
+    while not visits:
+        await asyncio.sleep(0.01)
+    server.close()
+    visits[0].close()
+    while stage.replica.why == "":
+        await asyncio.sleep(0.01)
+    assert stage.replica.why == "connection" and not stage.replica.open
+
+
+async def test_who_lets_in_and_hangs_up_at_once_is_asked_again() -> None:
+    """A process that dies closes one thing after the other."""
+    doors: list[asyncio.Server] = []
+    visits = 0
+
+    async def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal visits
+        visits += 1
+        if visits == 2:
+            doors[0].close()
+        writer.close()
+
+    doors.append(await asyncio.start_server(visited, "127.0.0.1", 0))
+    stage = Stage(doors[0].sockets[0].getsockname()[1])
+    await stage.idle()
+    while stage.replica.why == "":
+        await asyncio.sleep(0.01)
+    assert visits == 2
+
+
+async def test_other_peoples_connections_knock_nowhere() -> None:
+    stage = Stage(9)
+    stage.watch._hung_up(stage.origin._replace(port=10))
+    assert not stage.watch._knocking
+    stage.replica.why = "silence"
+    stage.watch._hung_up(stage.origin)
+    assert not stage.watch._knocking, "it is out, and asked already"
+    assert watching.KNOCKS * watching.DYING_SECONDS < 1.0
