@@ -33,8 +33,9 @@ from apps.agent.link import BackOff, Link, LinkLost, Rejected
 from apps.agent.load import broke, load_moved
 from apps.agent.processes import read_json, write_json
 from apps.agent.reconcile import Drain, Forget, Machine, Start, Stop, Wait, newer, reconcile
-from apps.agent.replica import Pace, Replica, Surroundings
+from apps.agent.replica import Replica, Surroundings
 from apps.agent.settings import AgentSettings
+from apps.agent.watching import Pace
 from apps.contracts.early import Early
 from apps.contracts.fleet import (
     EARLY_SECONDS,
@@ -92,6 +93,9 @@ class Agent:
         self._applied = asyncio.Event()
         self._ended = asyncio.Event()
         self._leave_engines = False
+        self._lock: int | None = None
+        self._joined = read_json(settings.state / "joined.json")
+        """By which token it joined: a start with another one may join anew."""
         self._refused: list[ReplicaRefusal] = []
         self._heard_at = time.monotonic()
         self._heartbeat_seconds = 10.0
@@ -134,7 +138,7 @@ class Agent:
         state = self.settings.state
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.chmod(state, 0o700)
-        lock = _locked(state / "agent.lock")
+        self._lock = _locked(state / "agent.lock")
         loops: list[asyncio.Task[None]] = []
         try:
             await self._look()
@@ -150,7 +154,7 @@ class Agent:
                 one.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             await self._leave()
-            os.close(lock)
+            os.close(self._lock)
 
     # What was there before
 
@@ -235,7 +239,27 @@ class Agent:
     async def _facts(self) -> None:
         while True:
             await asyncio.sleep(FACTS_SECONDS)
+            self._keep_directory()
             await self._look()
+
+    def _keep_directory(self) -> None:
+        """Where somebody deleted the directory below a running agent, what its next start needs is written again. Raises InUse."""
+        state = self.settings.state
+        if self._lock is not None and not _held(state / "agent.lock", self._lock):
+            try:
+                state.mkdir(mode=0o700, parents=True, exist_ok=True)
+                fresh = _locked(state / "agent.lock")
+                os.close(self._lock)
+                self._lock = fresh
+                if self.link.credential.joined:
+                    self.link.credential.write()
+                    write_json(state / "joined.json", self._joined)
+                if self.desired is not None:
+                    write_json(state / "desired.json", self.desired.plain())
+            except OSError as error:
+                logger.error("%s was deleted and cannot be made again: %s", state, error)
+            else:
+                logger.warning("%s was deleted below this agent: credential and order are written again", state)
 
     async def _look(self) -> None:
         before = self.seen.gpus
@@ -296,7 +320,8 @@ class Agent:
                     raise Refused(f"{settings.control} refuses this worker: {error.refused.message} ({error.refused.code})") from None
                 await asyncio.sleep(back_off.pause(error.refused.retry_seconds))
                 continue
-            write_json(settings.state / "joined.json", {"token": _digest(settings.token), "control": settings.control, "name": answer.name})
+            self._joined = {"token": _digest(settings.token), "control": settings.control, "name": answer.name}
+            write_json(settings.state / "joined.json", self._joined)
             self._heartbeat_seconds = answer.heartbeat_seconds
             logger.info("joined %s as %s", settings.control, answer.name)
             return
@@ -361,7 +386,7 @@ class Agent:
         """Seconds until the next try. A credential that is worth nothing is replaced where a token that was not used yet is at hand."""
         code = error.refused.code
         if code in ("credential_unknown", "credential_revoked"):
-            used = read_json(self.settings.state / "joined.json").get("token")
+            used = self._joined.get("token")
             if self.settings.token and _digest(self.settings.token) != used:
                 self.link.credential.forget()
                 await self._join()
@@ -451,6 +476,14 @@ def _locked(path: Path) -> int:
             f"Another agent works in {path.parent}: stop it, or give this one a directory of its own (BULKHEAD_AGENT_DIR)."
         ) from None
     return number
+
+
+def _held(path: Path, lock: int) -> bool:
+    """Whether the file of a lock is still where it was."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(lock))
+    except OSError:
+        return False
 
 
 def _order_kept(state: Path) -> DesiredState | None:

@@ -25,6 +25,15 @@ _CODES = {
 }
 
 
+class Broken(Exception):
+    """An engine that runs and is of no use."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+        self.message = message
+
+
 class StartError(Exception):
     """Nothing was started; the message says why."""
 

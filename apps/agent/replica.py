@@ -7,7 +7,6 @@ lines of its log, whoever noticed first: the process that ended, the probe, or t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import random
@@ -26,11 +25,11 @@ from apps.agent import artifacts, failures, hub
 from apps.agent.artifacts import Unfit
 from apps.agent.drivers.protocol import Driver, Running
 from apps.agent.engines import ENGINES
-from apps.agent.engines.metrics import Reading
 from apps.agent.engines.protocol import Engine, EngineSettings, Launch, Place
-from apps.agent.failures import StartError
-from apps.agent.probe import Health, Probe
+from apps.agent.failures import Broken, StartError
+from apps.agent.probe import Probe
 from apps.agent.reconcile import Actual, Hold
+from apps.agent.watching import Pace, Vitals, Watch
 from apps.contracts.fleet import ReplicaSpec, launch_digest
 from apps.contracts.fleet_facts import MAX_LINES, EngineMetrics, Failure, PhaseTimings, Reason, ReplicaReport, ReplicaState
 
@@ -38,32 +37,10 @@ logger = logging.getLogger(__name__)
 
 FINAL: frozenset[Reason] = frozenset({"argument_refused", "engine_unknown", "recipe_unknown", "artifact_outside"})
 """Nothing that happens on the machine makes these right: they are not tried again by themselves."""
-STRANGE_ANSWERS = 5
 PASSED_ON = (
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "HF_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR",
 )  # fmt: skip
 """What every engine sees of the agent's environment. Nothing else, unless the worker's settings and the order both name it."""
-
-
-class Broken(Exception):
-    """An engine that runs and is of no use."""
-
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason: Reason = reason
-        self.message = message
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Seconds. settle: between saying that it drains and counting what runs: proxies hear of it meanwhile. grace: from SIGTERM to SIGKILL.
-    orphan: how long an engine goes on without its agent."""
-
-    poll: float = 0.25
-    watch: float = 1.0
-    settle: float = 2.0
-    grace: float = 10.0
-    orphan: float = 30.0
 
 
 @dataclass(slots=True)
@@ -99,9 +76,7 @@ class Replica:
         self.retry_at: float | None = None
         self.given_up = False
         self.exit_code: int | None = None
-        self.healthy_at_ms: int | None = None
-        self.version: str | None = None
-        self.metrics: EngineMetrics | None = None
+        self.vitals = Vitals()
         self.phases = PhaseTimings()
         self.lines: list[str] = []
         self.last_failure: Failure | None = None
@@ -126,7 +101,7 @@ class Replica:
         if launch_digest(spec) != self.launch:
             self.failures, self.starts, self.given_up = 0, 0, False
         self._begin(spec, port)
-        self.exit_code, self.phases, self.lines, self.metrics, self.version, self.healthy_at_ms = None, PhaseTimings(), [], None, None, None
+        self.exit_code, self.phases, self.lines, self.vitals = None, PhaseTimings(), [], Vitals()
         self.starts += 1
         self._say("pending")
         self._life = asyncio.create_task(self._live(None), name=f"replica {spec.replica}")
@@ -195,6 +170,10 @@ class Replica:
         return "draining" if self._leaving.is_set() else "running"
 
     @property
+    def metrics(self) -> EngineMetrics | None:
+        return self.vitals.metrics
+
+    @property
     def actual(self) -> Actual:
         return Actual(
             self.spec.replica,
@@ -223,13 +202,13 @@ class Replica:
             url=f"http://{_bracketed(self.process.address)}:{self.port}" if serving and self.process is not None else "",
             model=self._how.model if self._how is not None else self.spec.model,
             engine=self.spec.engine,
-            engine_version=self.version,
+            engine_version=self.vitals.version,
             pid=(self.process.pid or None) if self.process is not None and self.hold != "none" else None,
             gpus=list(self._gpus),
             starts=self.starts,
             retry_at_ms=None if retry_in is None else _now_ms() + round(retry_in * 1000),
             exit_code=self.exit_code,
-            healthy_at_ms=self.healthy_at_ms,
+            healthy_at_ms=self.vitals.healthy_at_ms,
             phases=self.phases,
             downloaded=self.download[0] if self.download is not None and self.state == "downloading" else None,
             download_bytes=self.download[1] if self.download is not None and self.state == "downloading" else None,
@@ -346,7 +325,8 @@ class Replica:
         assert self._how is not None
         url = f"http://{_bracketed(process.near)}:{self.port}"
         probe = Probe(self.around.client, url, self.spec, self._how)
-        work = asyncio.create_task(self._serve(process, probe))
+        watch = Watch(probe, lambda: self.spec, self._how, self.vitals, self.around.pace)
+        work = asyncio.create_task(self._serve(process, watch))
         gone, leaving = asyncio.create_task(process.exited.wait()), asyncio.create_task(self._leaving.wait())
         try:
             await asyncio.wait({work, gone, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -355,7 +335,7 @@ class Replica:
             work.cancel()
             await asyncio.wait({work})
             if not gone.done():
-                await self._depart(process, probe)
+                await self._depart(process, watch)
         except Exception:  # whatever went wrong, no engine stays behind that nobody watches
             self.lines = await asyncio.to_thread(process.lines, MAX_LINES)
             self._say("stopping")
@@ -367,104 +347,25 @@ class Replica:
             if process.exited.is_set():
                 self.exit_code = process.code
 
-    async def _serve(self, process: Running, probe: Probe) -> None:
+    async def _serve(self, process: Running, watch: Watch) -> None:
         if self.state != "ready":
-            await self._become_ready(probe)
-            self.version = await probe.version(self.spec.health.timeout_seconds) or self.spec.engine_version or None
+            await watch.until_ready(self.state, self._say)
+            await watch.ask_version()
             self.lines = await asyncio.to_thread(process.lines, MAX_LINES)
             self._say("ready")
             await asyncio.to_thread(process.remember, {**process.meta, **self._meta(ready=True)})
-        await self._watch(probe)
+        await watch.keep(seen=self.around.load_seen, steady=self._steady)
 
-    async def _become_ready(self, probe: Probe) -> None:
-        health = self.spec.health
-        deadline = time.monotonic() + health.ready_seconds
-        strange = failed = 0
-        last = "it does not listen on its port"
-        while True:
-            found = await probe.health(min(5.0, health.timeout_seconds))
-            if found is Health.LOADING and self.state == "starting":
-                self._say("loading")
-                last = "it listens and says that it is not ready"
-            elif found is Health.STRANGE:
-                strange += 1
-                last = "what it answers is not HTTP"
-                if strange >= STRANGE_ANSWERS:
-                    raise Broken("not_an_engine", f"What listens on port {self.port} does not speak HTTP. Is the command an engine's?")
-            elif found is Health.WELL:
-                if self.state != "warming":
-                    if self.state == "starting":
-                        self._say("loading")
-                    self._say("warming")
-                warm = self.spec.warm_up
-                problem = await probe.generate(max(health.timeout_seconds, 1.0), prompt_tokens=warm.prompt_tokens)
-                if problem is None:
-                    break
-                failed += 1
-                last = problem.sentence
-                if failed >= health.failures:
-                    reason: Reason = "token_refused" if problem.refused else "not_an_engine" if problem.strange else "serves_errors"
-                    raise Broken(reason, f"It says that it is well, and {failed} generations in a row failed. {problem.sentence}")
-            if time.monotonic() > deadline:
-                raise Broken(
-                    "never_ready", f"It was not ready within {health.ready_seconds:g} s: {last}. Give it longer, or look at its lines."
-                )
-            await asyncio.sleep(self.around.pace.poll)
-        for _ in range(self.spec.warm_up.requests - 1):
-            await probe.generate(health.timeout_seconds, prompt_tokens=warm.prompt_tokens, output_tokens=warm.output_tokens)
-        if await probe.open(health.timeout_seconds):
-            raise Broken(
-                "serves_anyone", "It answers calls without the token that it was told to demand. Correct its recipe, or replace it."
-            )
-        self.healthy_at_ms = _now_ms()
+    def _steady(self) -> None:
+        self.failures = 0
 
-    async def _watch(self, probe: Probe) -> None:
-        """Two eyes: a generation now and then, and whether tokens come while requests run. Raises Broken."""
-        assert self._how is not None
-        reading = Reading(self._how.vocabulary)
-        began = progressed = probed = time.monotonic()
-        tokens: tuple[int | None, int | None] | None = None
-        failed = 0
-        while True:
-            await asyncio.sleep(self.around.pace.watch)
-            health, now = self.spec.health, time.monotonic()
-            text = await probe.metrics(health.timeout_seconds)
-            self.metrics = None if text is None else reading.read(text, self.version, at_ms=_now_ms())
-            self.around.load_seen()
-            seen = None if self.metrics is None else (self.metrics.output_tokens, self.metrics.prompt_tokens)
-            if seen is not None and self.metrics is not None:
-                if not self.metrics.running:
-                    progressed = now
-                elif seen != tokens:
-                    progressed = now
-                    if tokens is not None and seen[0] != tokens[0]:
-                        self.healthy_at_ms, probed, failed = _now_ms(), now, 0
-                tokens = seen
-                if seen[0] is not None and now - progressed > health.stall_seconds:
-                    running = self.metrics.running
-                    raise Broken("stalled", f"{running} requests run, and for {now - progressed:.0f} s no token came. The engine hangs.")
-            if now - probed >= health.interval_seconds:
-                problem = await probe.generate(health.timeout_seconds)
-                probed = time.monotonic()
-                if problem is None:
-                    failed, self.healthy_at_ms = 0, _now_ms()
-                else:
-                    failed += 1
-                    logger.warning("replica %s: probe %d of %d: %s", self.spec.replica, failed, health.failures, problem.sentence)
-                    if failed >= health.failures:
-                        well = await probe.health(min(5.0, health.timeout_seconds)) is Health.WELL
-                        reason: Reason = "token_refused" if problem.refused else "serves_errors" if well else "unhealthy"
-                        raise Broken(reason, f"{failed} generations in a row failed. {problem.sentence}")
-            if self.failures and not failed and now - began > self.spec.restart.settled_seconds:
-                self.failures = 0
-
-    async def _depart(self, process: Running, probe: Probe) -> None:
+    async def _depart(self, process: Running, watch: Watch) -> None:
         """Let it finish what runs, as long as it may; then end it."""
         assert self._how is not None
         running: int | None = 0
         if self.state in ("ready", "draining") and not self._now.is_set():
             self._say("draining")
-            running = await self._finished(process, probe)
+            running = await watch.finished(lambda: self._leave_by, process.exited, self._now)
         left = max(0.0, self._leave_by - time.monotonic())
         self._say("stopping")
         # Where it tells nothing of what runs, only SIGTERM can let it finish.
@@ -475,28 +376,6 @@ class Replica:
             self._say("stopped", "drain_deadline", f"{running} requests still ran at the end of the drain and were cut off.")
         else:
             self._say("stopped")
-
-    async def _finished(self, process: Running, probe: Probe) -> int | None:
-        """How many requests run at the end of the wait; None: it does not tell."""
-        assert self._how is not None
-        reading = Reading(self._how.vocabulary)
-        running: int | None = None
-        quiet = 0
-        settled = time.monotonic() + self.around.pace.settle
-        while time.monotonic() < max(self._leave_by, 0.0) and not process.exited.is_set() and not self._now.is_set():
-            text = await probe.metrics(self.spec.health.timeout_seconds)
-            found = None if text is None else reading.read(text, self.version, at_ms=_now_ms())
-            if found is not None:
-                self.metrics = found
-            running = None if found is None or found.running is None else found.running + (found.waiting or 0)
-            over = time.monotonic() >= settled
-            quiet = quiet + 1 if running == 0 and over else 0
-            if quiet >= 2 or (running is None and over and self._how.finishes):
-                break
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.around.pace.poll):
-                    await self._now.wait()
-        return running
 
     async def _failed(self, reason: Reason, message: str, *, final: bool = False, slow: bool = False) -> None:
         if self.process is not None:

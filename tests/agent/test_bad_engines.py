@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from apps.agent import replica
 from apps.contracts.fleet import Artifact
 from tests.agent.worker import HEALTH, RESTART, python, spec, worker
 
@@ -170,9 +171,10 @@ async def test_models_that_may_not_be_loaded_each_say_why(tmp_path: Path) -> Non
             await w.reported(one.replica, "starting")
 
 
-async def test_orders_that_cannot_be_carried_out_each_say_why(tmp_path: Path) -> None:
+async def test_orders_that_cannot_be_carried_out_each_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(replica.ENGINES, "onnx")  # an agent that is older than its control plane
     cases: list[tuple[dict[str, Any], str, str]] = [
-        ({"engine": "built_in"}, "engine_unknown", "Upgrade the agent"),
+        ({"engine": "onnx"}, "engine_unknown", "Upgrade the agent"),
         ({"engine": "vllm", "artifact": Artifact(source="hub", location="a/b")}, "engine_missing", "BULKHEAD_AGENT_VLLM"),
         ({"engine": "command", "recipe": "rm"}, "recipe_unknown", "llama-server"),
         ({"engine": "command", "recipe": "any", "arguments": {"--host": "0.0.0.0"}}, "argument_refused", "takes no argument '--host'"),

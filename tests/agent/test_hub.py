@@ -206,6 +206,5 @@ async def test_a_replica_downloads_tells_how_far_and_starts(hub: Hub, tmp_path: 
         assert started.phases.downloading is not None and started.downloaded is None
         total = sum(len(FILES[name]) for name in TAKEN)
         assert w.agent.replicas[fine.replica].download == (total, total)
-        process = w.agent.replicas[fine.replica].process
-        assert process is not None
+        process = await w.until(lambda: w.agent.replicas[fine.replica].process, "it runs")
         await w.until(lambda: process.lines(5) == [f"1 {sorted(TAKEN)}"], "the engine sees its files")

@@ -20,8 +20,8 @@ from apps.agent.engines.protocol import EngineSettings, Recipe
 from apps.agent.gpus import FakeGpus, Gpus
 from apps.agent.link import Credential, Link
 from apps.agent.link_fake import FakeControlPlane
-from apps.agent.replica import Pace
 from apps.agent.settings import AgentSettings
+from apps.agent.watching import Pace
 from apps.contracts.fleet import DesiredState, HealthPolicy, ReplicaSpec, RestartPolicy
 from apps.contracts.fleet_facts import Failure, ReplicaReport
 from apps.contracts.identifiers import uuid7

@@ -16,8 +16,8 @@ from apps.agent.agent import Agent
 from apps.agent.engines.protocol import Recipe
 from apps.agent.gpus import Gpus, NoGpus
 from apps.agent.link import Credential, Link
-from apps.agent.replica import Pace
 from apps.agent.settings import AgentSettings
+from apps.agent.watching import Pace
 from apps.audit.actors import Actor
 from apps.fleet.agents.server import AgentApi
 from apps.fleet.bearers import bearer_read

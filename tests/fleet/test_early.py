@@ -13,7 +13,7 @@ from asgiref.sync import async_to_sync
 
 from apps.accounts.models import Organisation
 from apps.agent.load import broke, load_moved
-from apps.agent.replica import Pace
+from apps.agent.watching import Pace
 from apps.audit.actors import Actor
 from apps.contracts.early import Early, moved
 from apps.contracts.fleet import EARLY_SECONDS
