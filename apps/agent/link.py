@@ -81,21 +81,22 @@ class Credential:
         """The next secret, made once and kept until it is used. Raises OSError."""
         if not self.next_secret:
             self.next_secret = secrets.token_urlsafe(32)
-            self._write()
+            self.write()
         return self.next_secret
 
     def use_next(self, worker: str = "") -> None:
         """The next secret is the one from now on. Raises OSError."""
         self.worker = worker or self.worker
         self.secret, self.next_secret = self.next_secret, ""
-        self._write()
+        self.write()
 
     def forget(self) -> None:
         """The credential is worth nothing any more: join anew."""
         self.worker = self.secret = self.next_secret = ""
         self._path.unlink(missing_ok=True)
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Onto the disk. Raises OSError."""
         write_json(self._path, {"worker": self.worker, "secret": self.secret, "next": self.next_secret})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from django.utils import timezone
 from apps.accounts.models import Organisation
 from apps.audit.actors import Actor
 from apps.contracts.fleet import secret_digest
-from apps.fleet.joining import join_token_create, join_token_revoke
+from apps.fleet.joining import join_token_create, join_token_revoke, worker_revoke
 from apps.fleet.models import Deployment, JoinToken, Worker
 from apps.fleet.services import deployment_create, deployment_delete
 from apps.ownership.models import Team
@@ -54,10 +55,19 @@ def fleet_withdraw(*, actor: Actor, organisation: Organisation, reason: str) -> 
         join_token_revoke(actor=actor, token=token, reason=reason)
 
 
+def _forgot(worker: Worker, data_dir: Path) -> bool:
+    """Whether this machine's own worker joined and has no credential any more: its directory was deleted. It has to join anew."""
+    directory = Path(os.environ.get("BULKHEAD_AGENT_DIR") or data_dir / "agent")
+    return worker.host.get("hostname") == socket.gethostname()[:200] and not (directory / "credential.json").exists()
+
+
 def _token(actor: Actor, organisation: Organisation, file: Path) -> None:
-    if Worker.objects.filter(organisation=organisation, name=WORKER, revoked_at=None).exists():
+    worker = Worker.objects.filter(organisation=organisation, name=WORKER, revoked_at=None).first()
+    if worker is not None and not _forgot(worker, file.parent.parent):
         file.unlink(missing_ok=True)
         return
+    if worker is not None:
+        worker_revoke(actor=actor, worker=worker, reason="its directory was deleted")
     unused = JoinToken.objects.filter(organisation=organisation, used_at=None, revoked_at=None)
     if file.exists() and unused.filter(digest=secret_digest(file.read_text().strip()), expires_at__gt=timezone.now()).exists():
         return

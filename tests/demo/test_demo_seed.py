@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent
 from apps.budgets.models import Budget
 from apps.budgets.services import budget_set
+from apps.contracts.fleet import PROTOCOL, JoinRequest, secret_digest
+from apps.contracts.fleet_facts import HostFacts
+from apps.fleet.joining import worker_join
+from apps.fleet.models import Worker
 from apps.keys.models import VirtualKey
 from apps.keys.services import key_digest, key_revoke
 from apps.ownership.care_services import runbook_delete, runbook_set
@@ -91,6 +96,30 @@ def test_the_token_is_kept_for_its_owner_only(tmp_path: Path) -> None:
     token = tmp_path / "secrets" / "agent_token"
     assert token.stat().st_mode & 0o777 == 0o600
     assert sorted(file.parent.iterdir()) == [token, file]
+
+
+def test_a_worker_whose_directory_was_deleted_joins_anew(tmp_path: Path) -> None:
+    run(tmp_path)
+    token, credential = tmp_path / "secrets" / "agent_token", tmp_path / "agent" / "credential.json"
+    used = token.read_text()
+    host = HostFacts(hostname=socket.gethostname(), address="127.0.0.1")
+    asked = JoinRequest(
+        protocol=PROTOCOL, token=used, secret_digest=secret_digest("s" * 32), name="local", agent_version="t", sent_at_ms=1, host=host
+    )
+    worker = worker_join(asked)
+    credential.parent.mkdir()
+    credential.touch()
+    run(tmp_path)
+    assert not token.exists(), "it has its credential"
+    credential.unlink()
+    run(tmp_path)
+    assert token.read_text() != used
+    worker.refresh_from_db()
+    assert worker.revoked_at is not None
+    Worker.objects.filter(pk=worker.pk).update(revoked_at=None, host={"hostname": "another"})
+    token.unlink()
+    run(tmp_path)
+    assert not token.exists(), "another machine's worker is that machine's affair"
 
 
 def test_a_second_time_changes_nothing(tmp_path: Path) -> None:
