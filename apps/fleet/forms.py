@@ -142,7 +142,7 @@ class DeploymentForm(ScalingForm):
     @property
     def scaling_open(self) -> bool:
         mode = self["scaling_mode"].value()
-        return mode != "off" or self._wrong([name for name in self.fields if name.startswith(PREFIX)])
+        return mode not in ("off", None) or self._wrong([name for name in self.fields if name.startswith(PREFIX)])
 
     def _wrong(self, names: Sequence[str]) -> bool:
         return self.is_bound and any(name in self.errors for name in names)

@@ -40,10 +40,12 @@ class JoinView(ScopedView):
         return response
 
     def _page(self, **more: Any) -> HttpResponseBase:
+        shown = more.get("line")  # what became of this one stands above the others
+        tokens = lists.token_lines(self.choice.organisation, now=timezone.now())
         context = {
             "choice": self.choice,
             "crumbs": (("Workers", reverse("fleet:workers")),),
-            "tokens": lists.token_lines(self.choice.organisation, now=timezone.now()),
+            "tokens": [one for one in tokens if shown is None or one.token.pk != shown.token.pk],
             "may_deploy": self.choice.may("deployment.change"),
             **more,
         }

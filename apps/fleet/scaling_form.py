@@ -27,6 +27,8 @@ class Option:
     label: str
     unit: Unit
     text: str = ""
+    nought: str = "left out"
+    """What 0 means, where that is the default."""
 
     @property
     def field(self) -> str:
@@ -36,7 +38,7 @@ class Option:
     def help(self) -> str:
         """With what holds where it is left empty."""
         default = shown(self, DEFAULTS[self.name])
-        return f"{self.text} Empty: {'left out' if default in ('0', '') else default}.".strip()
+        return f"{self.text} Empty: {self.nought if default in ('0', '') else default}.".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ GROUPS = (
         "How fast",
         "Up once it was asked for so long; down once nothing asked for as many for so long.",
         (
-            Option("up_after", "Up after, s", "seconds"),
+            Option("up_after", "Up after, s", "seconds", nought="at once"),
             Option("down_after", "Down after, s", "seconds"),
             Option("up_most", "Up at most", "count", "Replicas within the time below."),
             Option("down_most", "Down at most", "count", "Replicas within the time below."),
@@ -75,9 +77,9 @@ GROUPS = (
         "What holds it",
         "Above these shares nothing goes down. They never ask for more: a GPU is busy whatever the load is.",
         (
-            Option("power_guard", "GPU power, %", "percent"),
-            Option("memory_guard", "GPU memory, %", "percent"),
-            Option("utilisation_guard", "GPU busy, %", "percent"),
+            Option("power_guard", "GPU power, %", "percent", nought="no guard"),
+            Option("memory_guard", "GPU memory, %", "percent", nought="no guard"),
+            Option("utilisation_guard", "GPU busy, %", "percent", nought="no guard"),
         ),
     ),
 )
