@@ -1,7 +1,7 @@
 # make up: everything on this machine. make test: every check. Nothing but Python 3.11+ is needed beforehand.
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down status test test-fast accept compile bench lint format lock
+.PHONY: help bootstrap up up-engine down status test test-fast accept compile bench lint format lock
 
 # The first Python 3.11 or newer wins; name another with PYTHON=/path/to/python. The distribution's own comes first, because it is
 # built with profile-guided optimisation, and what version managers build usually is not: that costs the proxy a tenth to a third.
@@ -26,6 +26,10 @@ bootstrap:  ## .venv from the lock file; nothing when it is current
 up: bootstrap  ## start everything; Ctrl-C stops it (options: make up ARGS="--web-port 9000 --proxies 2")
 	@exec $(VENV)/python manage.py up $(ARGS)
 
+up-engine: bootstrap  ## as up, and the built-in engine serves a tiny model with random weights (installs PyTorch: gigabytes, once)
+	@$(VENV)/python deploy/engine.py
+	@exec $(VENV)/python manage.py up --engine $(ARGS)
+
 down:  ## stop what `make up` started
 	@$(VENV)/python manage.py down $(ARGS)
 
@@ -43,6 +47,7 @@ test-fast: bootstrap  ## the quick tests: no browser, no kills, nothing slow
 accept: bootstrap  ## the long checks: everything at full scale, kills included, the proxies compiled where that can be
 	-@$(VENV)/python deploy/compile.py
 	-@$(VENV)/python deploy/clients.py
+	-@$(VENV)/python deploy/engine.py
 	@BULKHEAD_ACCEPT=1 $(VENV)/python -m pytest -n $(WORKERS) --dist loadgroup --timeout 1800 $(ARGS)
 
 compile: bootstrap  ## the proxy's hot path as C extensions (optional; needs a C compiler): about a quarter less CPU a request

@@ -1,4 +1,5 @@
-"""The demo's part of a fleet: a token by which this machine's own agent joins, and a simulated deployment that it serves."""
+"""The demo's part of a fleet: a token by which this machine's own agent joins, and what it serves: a simulated deployment, and where the
+built-in engine was asked for, a tiny model with random weights."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from apps.audit.actors import Actor
 from apps.contracts.fleet import secret_digest
 from apps.fleet.joining import join_token_create, join_token_revoke, worker_revoke
 from apps.fleet.models import Deployment, JoinToken, Worker
-from apps.fleet.services import deployment_create, deployment_delete
+from apps.fleet.services import deployment_create, deployment_delete, deployment_update
 from apps.ownership.models import Team
 from apps.providers.prices import prices_set
 from apps.providers.rules import PriceSpec
@@ -26,6 +27,10 @@ TOKEN_FILE = "agent_token"
 """Below the instance's secrets: what the launcher gives the agent for its first start."""
 TOKEN_LASTS = timedelta(days=7)
 MEMORY = 200_000_000
+ENGINE_DEPLOYMENT = "tiny-llama"
+"""Deployment, model and route."""
+ENGINE_MEMORY = 1_500_000_000
+ENGINE_ARGUMENTS = {"context": "2048", "kv-tokens": "16384", "max-running": "16", "threads": "2"}
 
 
 def fleet_seed(*, actor: Actor, organisation: Organisation, team: Team, secrets: Path, reason: str) -> str:
@@ -44,6 +49,26 @@ def fleet_seed(*, actor: Actor, organisation: Organisation, team: Team, secrets:
     if row is None or not row.prices.exists():
         price = PriceSpec(input=DEFAULT_PRICE.input, output=DEFAULT_PRICE.output)
         prices_set(actor=actor, provider=deployment.provider, model=MODEL, prices=[price], reason=reason)
+    return deployment.provider.name
+
+
+def engine_seed(*, actor: Actor, organisation: Organisation, team: Team, model: Path, reason: str) -> str:
+    """Make the built-in engine's deployment stand, on the model in this directory. Gives the name of the provider that routes target.
+
+    What it computes is computed, nothing is simulated; only the weights are random. It costs nothing a token.
+    """
+    artifact = {"source": "path", "location": str(model), "format": "safetensors"}
+    deployment = Deployment.objects.filter(organisation=organisation, name=ENGINE_DEPLOYMENT).select_related("provider").first()
+    if deployment is None:
+        deployment = deployment_create(
+            actor=actor, organisation=organisation, name=ENGINE_DEPLOYMENT, owner=team, engine="built_in", model=ENGINE_DEPLOYMENT,
+            artifact=artifact, arguments=ENGINE_ARGUMENTS, memory=ENGINE_MEMORY, least=0, most=2, wanted=1, drain_seconds=10, reason=reason,
+        )  # fmt: skip
+    elif deployment.artifact.get("location") != str(model):
+        deployment_update(actor=actor, deployment=deployment, artifact=artifact, reason="the model lies elsewhere now")
+    row = deployment.provider.models.filter(name=ENGINE_DEPLOYMENT).first()
+    if row is None or not row.prices.exists():
+        prices_set(actor=actor, provider=deployment.provider, model=ENGINE_DEPLOYMENT, prices=[PriceSpec(input=0, output=0)], reason=reason)
     return deployment.provider.name
 
 

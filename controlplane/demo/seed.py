@@ -37,8 +37,8 @@ from apps.routes.models import Route
 from apps.routes.rules import TargetSpec
 from apps.routes.services import route_ensure
 from apps.simulator.behaviour import DEFAULT_PRICE
+from controlplane.demo.fleet import ENGINE_DEPLOYMENT, engine_seed, fleet_seed
 from controlplane.demo.fleet import MODEL as LOCAL_MODEL
-from controlplane.demo.fleet import fleet_seed
 from controlplane.demo.ownership import ownership_seed
 
 ORGANISATION = "demo"
@@ -68,10 +68,10 @@ class Seeded(TypedDict):
     embedding_model: str
 
 
-def demo_seed(*, actor: Actor, environ: Mapping[str, str] | None = None) -> Seeded:
+def demo_seed(*, actor: Actor, environ: Mapping[str, str] | None = None, engine_model: Path | None = None) -> Seeded:
     """Seed the demo for the simulators whose addresses the launcher left in ``BULKHEAD_SIM_EAST_URL`` and ``BULKHEAD_SIM_WEST_URL``.
 
-    Raises ServiceError where one is missing.
+    engine_model: the directory of a model that the built-in engine shall serve. Raises ServiceError where one is missing.
     """
     variables = os.environ if environ is None else environ
     simulators: list[SimulatorAddress] = []
@@ -80,10 +80,10 @@ def demo_seed(*, actor: Actor, environ: Mapping[str, str] | None = None) -> Seed
         if not variables.get(variable):
             raise ServiceError(f"{variable} is not set: it is the address of the simulated provider {name}, such as http://127.0.0.1:9001")
         simulators.append({"name": name, "url": variables[variable]})
-    return seed(actor=actor, simulators=simulators)
+    return seed(actor=actor, simulators=simulators, engine_model=engine_model)
 
 
-def seed(*, actor: Actor, simulators: Sequence[SimulatorAddress], data_dir: Path | None = None) -> Seeded:
+def seed(*, actor: Actor, simulators: Sequence[SimulatorAddress], data_dir: Path | None = None, engine_model: Path | None = None) -> Seeded:
     """Make the demo stand and publish it. Targets are tried in the order of ``simulators``.
 
     data_dir: where ``secrets/demo_key`` is kept; the instance's, unless given. Raises ServiceError, PublishError.
@@ -101,6 +101,9 @@ def seed(*, actor: Actor, simulators: Sequence[SimulatorAddress], data_dir: Path
         _route(actor, organisation, EMBED_ROUTE, names, EMBED_MODEL, team)
         local = fleet_seed(actor=actor, organisation=organisation, team=team, secrets=token_file.parent, reason=REASON)
         _route(actor, organisation, LOCAL_ROUTE, [local], LOCAL_MODEL, team)
+        if engine_model is not None:
+            own = engine_seed(actor=actor, organisation=organisation, team=team, model=engine_model, reason=REASON)
+            _route(actor, organisation, ENGINE_DEPLOYMENT, [own], ENGINE_DEPLOYMENT, team)
         service = service_ensure(actor=actor, team=team, slug="demo-app")
         key, token = _key(actor, organisation, service, token_file)
         _budget(actor, organisation, "demo-day", "organisation", organisation.pk, "day", DAY_BUDGET_NANO)

@@ -10,7 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from controlplane.launcher.engine import interpreter
 from controlplane.launcher.instance import Instance, InstanceError
 
 COMMANDS = ("up", "down", "status")
@@ -38,9 +40,22 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         demo.add_argument("--no-demo", action="store_true", help="no simulated providers, no demo organisation")
         demo.add_argument("--demo", action="store_true", help="the demo again, after it was removed")
         demo.add_argument("--quiet-demo", action="store_true", help="the demo without requests and a past of its own")
+        parser.add_argument("--engine", action="store_true", help="the demo also serves a tiny model with random weights (make up-engine)")
         parser.add_argument("--no-welcome", action="store_true", help="do not print the first login and the keys: they are in up.json")
     if command == "status":
         parser.add_argument("--json", action="store_true", help="machine-readable")
+
+
+def export_onnx(arguments: Sequence[str]) -> NoReturn:
+    """Become ``apps.engine.onnx.export`` in the engines' environment: PyTorch and its kin are not in this one."""
+    python = interpreter()
+    if python is None:
+        sys.exit("export-onnx: the engines' packages are not installed: python deploy/engine.py installs them (gigabytes, once).")
+    environment = {**os.environ, "PYTHONPATH": str(BASE_DIR)}
+    try:
+        os.execve(python, [str(python), "-m", "apps.engine.onnx.export", *arguments], environment)
+    except OSError as error:
+        sys.exit(f"export-onnx: {python} cannot be run: {error.strerror}. BULKHEAD_AGENT_ENGINE_PYTHON names the engines' interpreter.")
 
 
 def command_named(argv: Sequence[str]) -> list[str]:
@@ -135,6 +150,7 @@ def run(command: str, arguments: argparse.Namespace) -> int:
                 demo_again=arguments.demo,
                 quiet=arguments.quiet_demo,
                 greet=not arguments.no_welcome,
+                engine=arguments.engine,
             )
             return detach(options) if arguments.detach else asyncio.run(_up(Up, options))
         if command == "down":

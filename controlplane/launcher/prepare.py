@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = ("apps/*/migrations/*.py", "controlplane/demo/*.py", "controlplane/launcher/prepare.py")
 
 
-def fingerprint(*, demo: bool, history: bool, simulators: Sequence[int | None], pepper: str) -> str:
-    """Of everything that decides what preparing does: migrations, the demo's code and ports, the operator's API key."""
-    digest = hashlib.sha256(f"demo={demo} {history} {simulators}".encode())
+def fingerprint(*, demo: bool, history: bool, simulators: Sequence[int | None], pepper: str, engine_model: str = "") -> str:
+    """Of everything that decides what preparing does: migrations, the demo's code and ports, its model, the operator's API key."""
+    digest = hashlib.sha256(f"demo={demo} {history} {simulators} {engine_model}".encode())
     for pattern in SOURCES:
         for path in sorted(ROOT.glob(pattern)):
             digest.update(str(path.relative_to(ROOT)).encode())
@@ -90,11 +90,11 @@ def _first_login(kept: dict[str, Any]) -> dict[str, str]:
     return login
 
 
-def _demo() -> dict[str, Any]:
+def _demo(engine_model: Path | None) -> dict[str, Any]:
     from apps.audit.actors import Actor
     from controlplane.demo.seed import demo_seed
 
-    return dict(demo_seed(actor=Actor.system("up")))
+    return dict(demo_seed(actor=Actor.system("up"), engine_model=engine_model))
 
 
 def _history(token: str) -> int:
@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--demo", action="store_true")
     parser.add_argument("--history", action="store_true")
+    parser.add_argument("--engine-model", type=Path, help="a directory that the built-in engine shall serve")
     parser.add_argument("--fingerprint", required=True)
     arguments = parser.parse_args()
 
@@ -151,7 +152,7 @@ def main() -> None:
         facts["openai_key"] = kept["openai_key"]
     _write(arguments.out, {"facts": {**kept, **facts}})  # the password exists nowhere else if the next step fails
     if arguments.demo:
-        facts |= _demo()
+        facts |= _demo(arguments.engine_model)
         print("demo: seeded")
         if arguments.history and (made := _history(facts["key"])):
             print(f"demo: {made} requests of the past day generated")

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from honcho.printer import Printer
 
 from controlplane.demo.state import DemoState, demo_state, demo_state_change
-from controlplane.launcher import keys, preflight, prepare, probe, stores
+from controlplane.launcher import engine, keys, preflight, prepare, probe, stores
 from controlplane.launcher.instance import Instance, InstanceError, Lock
 from controlplane.launcher.postgres import OWNER, PROXY, Postgres
 from controlplane.launcher.postgres_place import PostgresError
@@ -60,6 +60,8 @@ class Options:
     """The demo without requests and a past of its own: for measurements, whose figures must be theirs alone."""
     greet: bool = True
     """False in the background: the terminal shows the welcome, its password and its keys; a log file must not keep them."""
+    engine: bool = False
+    """The demo's worker also serves a tiny model by the built-in engine."""
 
     def arguments(self) -> list[str]:
         return [
@@ -67,6 +69,7 @@ class Options:
             *("--proxies", str(self.proxies), *(() if self.demo else ("--no-demo",))),
             *(("--demo",) if self.demo_again else ()),
             *(("--quiet-demo",) if self.quiet else ()),
+            *(("--engine",) if self.engine else ()),
         ]
 
 
@@ -173,6 +176,8 @@ class Up:
             for name in SIMULATORS:
                 supervisor.start(procfile.spec(name, environment))
         environment |= self._start_stores(supervisor, procfile, environment, made)
+        if self.options.engine:
+            await self._make_model(supervisor)
         # The dashboard's process imports for a second before it needs the database: it does so while that starts.
         supervisor.start(procfile.spec("web", environment))
         environment["BULKHEAD_PROXY_DATABASE_URL"] = await self._stores_answer(supervisor, made)
@@ -185,6 +190,8 @@ class Up:
                 f"web, {self.options.proxies} prox{'y' if self.options.proxies == 1 else 'ies'}, shipper, worker, beat"
                 + ", simulators" * self.demo
             )
+        if "engine_model" in self.facts:
+            await self._engine_serves()
         self.ready = True
         self._publish(supervisor)
 
@@ -216,7 +223,7 @@ class Up:
             await supervisor.stop(["agent", *SIMULATORS], grace=SETTLE_SECONDS)
             for name in ("agent", "traffic", *SIMULATORS):
                 supervisor.children.pop(name, None)
-            for name in ("key", "model", "embedding_model"):
+            for name in ("key", "model", "embedding_model", "engine_model"):
                 self.facts.pop(name, None)
             self.facts["simulators"] = []
             self._publish(supervisor)
@@ -332,6 +339,7 @@ class Up:
             history=not self.options.quiet,
             simulators=[self.facts.get("ports", {}).get(name) for name in SIMULATORS],
             pepper=pepper,
+            engine_model=self.facts.get("engine_model", ""),
         )
         facts = prepare.current(out, url=environment["DATABASE_URL"], wanted=wanted)
         said = "nothing pending"
@@ -345,6 +353,7 @@ class Up:
                 wanted,
                 *(["--demo"] if self.demo else []),
                 *(["--history"] if self.demo and not self.options.quiet else []),
+                *(["--engine-model", self.facts["engine_model"]] if "engine_model" in self.facts else []),
             ]
             child = await supervisor.run(ProcessSpec(name="prepare", kind="prepare", argv=tuple(argv), environment=environment))
             if child.last_code != 0:
@@ -387,8 +396,31 @@ class Up:
         # nobody waits for these: they must not slow down what people do wait for
         for kind in ("shipper", "worker", "beat", *(("traffic",) if lively else ())):
             supervisor.start(procfile.spec(kind, environment))
-        if lively:
+        if lively or "engine_model" in self.facts:
             supervisor.start(procfile.spec("agent", self._agent_environment(environment)))
+
+    async def _make_model(self, supervisor: Supervisor) -> None:
+        """The tiny model, before anything is said of it."""
+        if not self.demo:
+            raise LaunchError("--engine goes with the demo: leave --no-demo out, or bring the demo back with --demo")
+        python = engine.interpreter()
+        if python is None:
+            raise LaunchError(engine.MISSING)
+        async with self._step("tiny model") as note:
+            child = await supervisor.run(engine.making(python, self.options.data_dir))
+            if child.last_code != 0:
+                raise LaunchError(f"the tiny model could not be made; the log ({child.log}) ends with:\n{child.tail()}")
+            self.facts["engine_model"] = str(engine.models(self.options.data_dir) / engine.NAME)
+            note(f"{engine.NAME}, a Llama with random weights that has learnt nothing")
+
+    async def _engine_serves(self) -> None:
+        """Wait until the worker serves the tiny model, for people who paste its line at once; it goes on starting where it is late."""
+        async with self._step("built-in engine") as note:
+            deadline, found = time.monotonic() + engine.READY_SECONDS, False
+            while not found and time.monotonic() < deadline:
+                await asyncio.sleep(0.25)
+                found = await asyncio.to_thread(engine.served, str(self.facts["database_url"]))
+            note(f"{engine.NAME} is served" if found else f"{engine.NAME} is not ready yet: Fleet > Deployments on the dashboard says why")
 
     def _agent_environment(self, environment: dict[str, str]) -> dict[str, str]:
         """What this machine's worker may know: none of the control plane's secrets but the token that joins it."""
@@ -396,6 +428,7 @@ class Up:
             "BULKHEAD_CONTROL_URL": self.facts["web_url"],
             "BULKHEAD_AGENT_NAME": "local",
             "BULKHEAD_AGENT_DIR": str(self.options.data_dir / "agent"),
+            "BULKHEAD_AGENT_MODELS": os.pathsep.join([str(engine.models(self.options.data_dir)), "/models"]),
             "BULKHEAD_DATA_DIR": str(self.options.data_dir),
         }
         token = self.options.data_dir / "secrets" / "agent_token"
