@@ -14,6 +14,10 @@ def main() -> None:
         sys.exit(cli.main(argv[1:]))
     if argv[1:2] == ["agent"]:  # no Django: the very process that `bulkhead-agent` is
         os.execv(sys.executable, [sys.executable, "-m", "apps.agent", *cli.choose_data_dir(argv)[2:]])
+    if argv[1:2] == ["export-onnx"]:  # what it needs is in the engines' environment, not in this one
+        from controlplane.launcher.exporting import export_onnx
+
+        export_onnx(argv[2:])
     # Every command takes --data-dir: settings are read from the instance that it names.
     argv = cli.command_named(cli.choose_data_dir(argv))
     if missing := cli.missing_instance(argv):

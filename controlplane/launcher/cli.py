@@ -10,9 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from controlplane.launcher.engine import interpreter
 from controlplane.launcher.instance import Instance, InstanceError
 
 COMMANDS = ("up", "down", "status")
@@ -44,18 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         parser.add_argument("--no-welcome", action="store_true", help="do not print the first login and the keys: they are in up.json")
     if command == "status":
         parser.add_argument("--json", action="store_true", help="machine-readable")
-
-
-def export_onnx(arguments: Sequence[str]) -> NoReturn:
-    """Become ``apps.engine.onnx.export`` in the engines' environment: PyTorch and its kin are not in this one."""
-    python = interpreter()
-    if python is None:
-        sys.exit("export-onnx: the engines' packages are not installed: python deploy/engine.py installs them (gigabytes, once).")
-    environment = {**os.environ, "PYTHONPATH": str(BASE_DIR)}
-    try:
-        os.execve(python, [str(python), "-m", "apps.engine.onnx.export", *arguments], environment)
-    except OSError as error:
-        sys.exit(f"export-onnx: {python} cannot be run: {error.strerror}. BULKHEAD_AGENT_ENGINE_PYTHON names the engines' interpreter.")
 
 
 def command_named(argv: Sequence[str]) -> list[str]:
