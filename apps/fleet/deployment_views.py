@@ -86,7 +86,7 @@ class DetailView(DeploymentView):
         found = selectors.deployment_lines(self.choice.organisation, pk=deployment_id)
         if not found:
             raise Http404
-        line, now = found[0], timezone.now()
+        line = found[0]
         row = line.deployment
         live = selectors.replica_lines(selectors.replicas_live(deployment=row))
         live.sort(key=lambda one: SEVERITY.index(one.status.tone), reverse=True)
@@ -99,8 +99,7 @@ class DetailView(DeploymentView):
             "all": len(live),
             "states": Counter(one.status for one in live).most_common(),
             "all_url": f"{reverse('fleet:replicas')}?deployment={row.pk}",
-            "ended": selectors.replica_lines(selectors.replicas_ended(deployment=row)),
-            "verdicts": lists.verdicts_of(place(need_of(row), candidates_of(row, now=now, pulse=pulse_now())).judged),
+            "ended": selectors.replica_lines(selectors.replicas_ended(deployment=row), ended=True),
             "routes": selectors.routes_to(row),
             "may_route": self.choice.may("route.change"),
             "entries": entries_of(selectors.story_of("deployment", row.pk)),
@@ -111,6 +110,28 @@ class DetailView(DeploymentView):
         if request.htmx:  # type: ignore[attr-defined]
             return tagged(request, render(request, "fleet/deployment_live.html", context))
         return render(request, "fleet/deployment.html", context)
+
+
+class PlacementView(DeploymentView):
+    """``/deployments/<id>/placement/``: where one more replica would go now, and why not elsewhere; a panel of the deployment's page, asked
+    for beside it because it looks at every worker."""
+
+    http_method_names: ClassVar[list[str]] = ["get", "head"]
+    permission = "deployment.view"
+
+    def get(self, request: HttpRequest, deployment_id: UUID) -> HttpResponseBase:
+        row = self.subject()
+        judged = place(need_of(row), candidates_of(row, now=timezone.now(), pulse=pulse_now())).judged
+        context = {
+            "choice": self.choice,
+            "deployment": row,
+            "verdicts": lists.verdicts_of(judged),
+            "may_join": self.choice.may("worker.join"),
+            "crumbs": (("Deployments", reverse("fleet:deployments")), (row.name, self.url)),
+        }
+        if request.htmx:  # type: ignore[attr-defined]
+            return tagged(request, render(request, "fleet/placement.html", context))
+        return render(request, "fleet/placement_page.html", context)
 
 
 class DeploymentEditView(EditView):

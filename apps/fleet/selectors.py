@@ -275,8 +275,11 @@ class ReplicaLine:
         return None if used is None else 100.0 * used
 
 
-def replica_lines(rows: QuerySet[Replica]) -> list[ReplicaLine]:
-    """With deployment, worker, claims and load: three queries."""
+def replica_lines(rows: QuerySet[Replica], *, ended: bool = False) -> list[ReplicaLine]:
+    """With deployment, worker, claims and load: two queries. ended: none of them stands any more, so nothing is promised to them: one."""
+    if ended:
+        light = rows.select_related("deployment", "worker").defer("spec", "placement", "lines", "worker__gpu_facts", "worker__reports")
+        return [ReplicaLine(row, None) for row in light]
     claims = Prefetch("claims", queryset=Claim.objects.select_related("gpu").order_by("gpu__index"))
     heavy = ("spec", "placement", "lines", "deployment__config", "deployment__unplaced", "worker__gpu_facts", "worker__host")
     found = list(rows.select_related("deployment", "worker").defer(*heavy).prefetch_related(claims))

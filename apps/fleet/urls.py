@@ -20,6 +20,7 @@ urlpatterns = [
     path("deployments/replicas/", deployment_views.ReplicasView.as_view(), name="replicas"),
     path("deployments/new/", deployment_views.CreateView.as_view(), name="deployment_create"),
     path("deployments/<uuid:deployment_id>/", deployment_views.DetailView.as_view(), name="deployment"),
+    path("deployments/<uuid:deployment_id>/placement/", deployment_views.PlacementView.as_view(), name="deployment_placement"),
     path("deployments/<uuid:deployment_id>/edit/", deployment_views.UpdateView.as_view(), name="deployment_edit"),
     path("deployments/<uuid:deployment_id>/scale/", deployment_views.ScaleView.as_view(), name="deployment_scale"),
     path("deployments/<uuid:deployment_id>/restart/", deployment_views.RestartView.as_view(), name="deployment_restart"),

@@ -113,7 +113,7 @@ class DetailView(WorkerView):
             "worker": line.worker,
             "url": self.url,
             "replicas": selectors.replica_lines(selectors.replicas_live(worker=line.worker)),
-            "ended": selectors.replica_lines(selectors.replicas_ended(worker=line.worker)),
+            "ended": selectors.replica_lines(selectors.replicas_ended(worker=line.worker), ended=True),
             "entries": entries_of(selectors.story_of("worker", line.pk)),
             "may_drain": self.choice.may("worker.drain") and line.state != "revoked",
             "may_join": self.choice.may("worker.join") and line.state != "revoked",
