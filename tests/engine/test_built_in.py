@@ -125,14 +125,15 @@ def test_the_line_is_bounded(engine: Process) -> None:
     try:
         for client in clients[:4]:
             answer = client.send(client.build_request("POST", CHAT, json=asked(stream=True, max_tokens=3_000)), stream=True)
-            held.append(answer)
-            next(events(answer.iter_lines()))
+            held.append((answer, answer.iter_lines()))  # lines that are forgotten close their answer
+            next(events(held[-1][1]))
         with pytest.raises(httpx.ReadTimeout):  # the fifth waits in line, and hangs up
             clients[4].post(CHAT, json=asked(stream=True, max_tokens=1), timeout=0.5)
         clients[4].close()
         engine.until("vllm:num_requests_waiting", 0)
+        assert engine.figure("vllm:num_requests_running") == 4
     finally:
-        for answer in held:
+        for answer, _ in held:
             answer.close()
         for client in clients:
             client.close()
@@ -142,7 +143,8 @@ def test_the_line_is_bounded(engine: Process) -> None:
 def test_a_full_line_refuses(model: Path) -> None:
     with running(model, "--max-running", "1", "--max-waiting", "0") as engine:
         with engine.client.stream("POST", CHAT, json=asked(stream=True, max_tokens=3_000)) as held:
-            next(events(held.iter_lines()))
+            lines = held.iter_lines()
+            next(events(lines))
             full = engine.client.post(CHAT, json=asked(max_tokens=1))
             assert full.status_code == 503 and full.headers["retry-after"] == "1" and full.json()["error"]["code"] == "queue_full"
         engine.until("vllm:num_requests_running", 0)

@@ -25,7 +25,7 @@ class BuiltInEngine:
     def offers(self, settings: EngineSettings) -> list[EngineOffer]:
         found = own.packages_of(settings, *NEEDED)
         version = ", ".join(f"{name} {found.versions[name]}" for name in ("transformers", "torch") if name in found.versions)
-        return [EngineOffer(engine="built_in", version=version or None, problem=found.problem)]
+        return [EngineOffer(engine="built_in", version=version or None, problem=found.problem, bearer=True)]
 
     def launch(self, spec: ReplicaSpec, place: Place, settings: EngineSettings) -> Launch:
         found = own.packages_of(settings, *NEEDED)

@@ -1,0 +1,235 @@
+"""``python -m tests.bench.engine``: what the built-in engine's HTTP costs, as a share of the tokens a second that its model makes without.
+
+In one process and one run, turn and turn about: the library's batching called directly, all answers at their end, and the same requests as
+so many concurrent streams over HTTP, read by a client in a process of its own. On CUDA where there is a device, else on a processor, where
+engine and client get a core each. Weights are random. Needs ``var/engine`` (deploy/engine.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import queue
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SIZES = {
+    "tiny": {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2},
+    "small": {"hidden_size": 1024, "intermediate_size": 2816, "num_hidden_layers": 12, "num_attention_heads": 16, "num_key_value_heads": 4},
+    "1b": {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8},
+    "8b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8},
+}
+ASKED = 5.0
+"""Percent."""
+PROMPT = [5 + at % 300 for at in range(48)]
+
+
+class Work(NamedTuple):
+    """streams at once, tokens of each, rounds of each kind."""
+
+    streams: int
+    tokens: int
+    rounds: int
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.engine")
+    parser.add_argument("--size", choices=tuple(SIZES), help="8b on CUDA, small on a processor")
+    parser.add_argument("--streams", type=int, help="at once (64 on CUDA, 16 on a processor)")
+    parser.add_argument("--tokens", type=int, help="of each answer (256 on CUDA, 32 on a processor)")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--client", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> int:
+    given = arguments()
+    if given.client:
+        return client(given.client, Work(given.streams, given.tokens, given.rounds))
+    if given.inside:
+        return inside(given)
+    from controlplane.launcher import engine
+
+    python = engine.interpreter()
+    if python is None:
+        print("The engine's packages are not installed: python deploy/engine.py")
+        return 1
+    return subprocess.call([str(python), "-m", "tests.bench.engine", "--inside", *sys.argv[1:]])
+
+
+# The engine's side
+
+
+def inside(given: argparse.Namespace) -> int:
+    import torch
+
+    from apps.engine.built_in.generation import Writing, manager_of
+    from apps.engine.built_in.loading import Options, kv_budget, quieted
+    from apps.engine.http.app import EngineApp
+
+    cuda = torch.cuda.is_available()
+    size = given.size or ("8b" if cuda else "small")
+    work = Work(given.streams or (64 if cuda else 16), given.tokens or (256 if cuda else 32), given.rounds)
+    cores = sorted(os.sched_getaffinity(0))
+    if not cuda and len(cores) > 1:
+        os.sched_setaffinity(0, cores[:1])
+        torch.set_num_threads(1)
+    quieted()
+    found = random_model(size, cuda)
+    options = Options("", max_running=work.streams, context=2_048, kv_tokens=work.streams * 512)
+    tokens, batch = kv_budget(found, options)
+    writing = Writing(found, options)
+    facts = writing.start()
+    raw = manager_of(found, kv_tokens=tokens, batch_tokens=batch, max_running=work.streams)
+    raw.start()
+    backend: Any = writing
+    app = EngineApp(backend, "bench")
+    app.opened(facts)
+    url = served(app)
+    weights = sum(part.numel() for part in found.model.parameters())
+    where = torch.cuda.get_device_name() if cuda else f"a processor, {torch.get_num_threads()} thread"
+    print(f"Llama, {weights / 1e9:.2f} billion random weights ({found.model.dtype}), on {where}; {facts.version}")
+    print(f"{work.streams} answers at once, {work.tokens} tokens each, prompts of {len(PROMPT)}; {work.rounds} rounds of each, in turn")
+    flags = ["--streams", str(work.streams), "--tokens", str(work.tokens)]
+    argv = [sys.executable, "-m", "tests.bench.engine", "--client", url, *flags]
+    preset = (lambda: os.sched_setaffinity(0, cores[1:])) if not cuda and len(cores) > 1 else None
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=preset) as process:
+        assert process.stdin is not None and process.stdout is not None
+
+        def over_http() -> float:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            return float(process.stdout.readline())
+
+        direct(raw, work)  # what is done once: kernels chosen, memory taken
+        over_http()
+        rates: dict[str, list[float]] = {"raw": [], "http": []}
+        busy: dict[str, list[float]] = {"raw": [], "http": []}
+        for number in range(work.rounds):
+            turns = [("raw", lambda: direct(raw, work)), ("http", over_http)]
+            for name, turn in turns if number % 2 == 0 else turns[::-1]:
+                before = time.process_time()
+                rates[name].append(work.streams * work.tokens / turn())
+                busy[name].append((time.process_time() - before) / (work.streams * work.tokens))
+        process.stdin.close()
+    for name, said in (("raw", "batching called directly"), ("http", "streamed over HTTP")):
+        each = ", ".join(f"{rate:,.0f}" for rate in rates[name])
+        print(f"  {said:<26} {statistics.median(rates[name]):>10,.1f} tokens/s   ({each})")
+    pairs = [1 - http / raw for http, raw in zip(rates["http"], rates["raw"], strict=True)]
+    side_by_side = ", ".join(f"{pair * 100:.1f}%" for pair in pairs)
+    print(
+        f"  HTTP costs {statistics.median(pairs) * 100:.1f}% of the tokens a second (asked: at most {ASKED:g}%): the median of {side_by_side}"
+    )
+    # Whoever else uses the machine moves the clock's figures, and hardly these.
+    raw_cpu, http_cpu = (statistics.median(busy[name]) for name in ("raw", "http"))
+    more = (http_cpu / raw_cpu - 1) * 100
+    print(f"  the engine's processor time a token: {raw_cpu * 1e3:.2f} ms without, {http_cpu * 1e3:.2f} ms with: {more:+.1f}%")
+    raw.stop(block=True, timeout=5, hard_stop=True)
+    writing.close()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def random_model(size: str, cuda: bool) -> Any:
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from apps.engine.built_in.loading import Loaded
+    from apps.engine.built_in.tiny import made
+
+    device = torch.device("cuda", 0) if cuda else torch.device("cpu")
+    vocabulary = 512 if size == "tiny" else 32_000 if size == "small" else 128_256
+    config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=8_192, **SIZES[size])
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16 if cuda else torch.float32)
+    with device:
+        model = LlamaForCausalLM._from_config(config, attn_implementation="sdpa").eval()
+    torch.set_default_dtype(before)
+    with tempfile.TemporaryDirectory() as directory:
+        tokenizer = AutoTokenizer.from_pretrained(made(Path(directory) / "tiny"))
+    return Loaded(model, tokenizer, device, None, True, 2_048, frozenset())
+
+
+def direct(manager: Any, work: Work) -> float:
+    """Seconds for all answers, each told once, at its end."""
+    began = time.perf_counter()
+    for at in range(work.streams):
+        manager.add_request([at % 300 + 5, *PROMPT], max_new_tokens=work.tokens, eos_token_id=-1)
+    left = work.streams
+    while left:
+        output = manager.get_result(timeout=300)
+        assert output is not None and output.error is None and len(output.generated_tokens) == work.tokens, output
+        left -= 1
+    return time.perf_counter() - began
+
+
+def served(app: Any) -> str:
+    """The application on its own loop in a thread, as a process of its own has it."""
+    import uvicorn
+    import uvloop
+
+    from apps.engine.http.server import _bound
+
+    sock = _bound("127.0.0.1", 0)
+    config = uvicorn.Config(app, loop="none", http="httptools", ws="none", lifespan="off", access_log=False, log_level="warning")
+    server = uvicorn.Server(config)
+    listening: queue.Queue[bool] = queue.Queue()
+
+    async def run() -> None:
+        listening.put(True)
+        await server.serve(sockets=[sock])
+
+    threading.Thread(target=lambda: uvloop.run(run()), daemon=True).start()
+    listening.get()
+    return f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+# The client's side
+
+
+def client(url: str, work: Work) -> int:
+    import uvloop
+
+    async def run() -> None:
+        for line in sys.stdin:
+            if line.strip() != "go":
+                return
+            began = time.perf_counter()
+            counts = await asyncio.gather(*(stream(url, at, work.tokens) for at in range(work.streams)))
+            assert all(count == work.tokens for count in counts), counts
+            print(time.perf_counter() - began, flush=True)
+
+    uvloop.run(run())
+    return 0
+
+
+async def stream(url: str, at: int, tokens: int) -> int:
+    """Tokens that its usage tells. As lean as a client can be: it shares the machine with what is measured."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    prompt = [at % 300 + 5, *PROMPT]
+    body = (
+        f'{{"model":"bench","prompt":{prompt},"max_tokens":{tokens},"temperature":0,"ignore_eos":true,"stream":true,'
+        '"stream_options":{"include_usage":true}}'
+    ).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+    writer.write(head.encode() + b"connection: close\r\n\r\n" + body)
+    tail = b""
+    while piece := await reader.read(65_536):
+        tail = (tail + piece)[-1_000:]
+    writer.close()
+    assert b"data: [DONE]" in tail, tail
+    return int(tail.rpartition(b'"completion_tokens":')[2].partition(b",")[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
