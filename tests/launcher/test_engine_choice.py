@@ -30,8 +30,8 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_interpreter_is_the_agents(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BULKHEAD_AGENT_ENGINE_PYTHON", "/opt/engine/python")
-    assert engine.interpreter() == Path("/opt/engine/python")
+    monkeypatch.setenv("BULKHEAD_AGENT_ENGINE_PYTHON", "/engine/python")
+    assert engine.interpreter() == Path("/engine/python")
 
 
 def test_the_database_is_prepared_anew_for_another_model() -> None:
