@@ -126,9 +126,8 @@ def inside(given: argparse.Namespace) -> int:
         print(f"  {said:<26} {statistics.median(rates[name]):>10,.1f} tokens/s   ({each})")
     pairs = [1 - http / raw for http, raw in zip(rates["http"], rates["raw"], strict=True)]
     side_by_side = ", ".join(f"{pair * 100:.1f}%" for pair in pairs)
-    print(
-        f"  HTTP costs {statistics.median(pairs) * 100:.1f}% of the tokens a second (asked: at most {ASKED:g}%): the median of {side_by_side}"
-    )
+    cost = statistics.median(pairs) * 100
+    print(f"  HTTP costs {cost:.1f}% of the tokens a second (asked: at most {ASKED:g}%): the median of {side_by_side}")
     # Whoever else uses the machine moves the clock's figures, and hardly these.
     raw_cpu, http_cpu = (statistics.median(busy[name]) for name in ("raw", "http"))
     more = (http_cpu / raw_cpu - 1) * 100
