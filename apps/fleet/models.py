@@ -216,7 +216,8 @@ class Replica(models.Model):
     want, drain_by: what was ordered; order_*: the first desired state of its worker that held it. spec: ``ReplicaSpec`` as JSON as it
     was when it was placed, so that an older revision stays what it is. bearer: the token that its engine demands, under the master key;
     empty: it demands none. state, reason, message, ...: as its worker reported; state empty:
-    not heard of yet. placement: why it is where it is, as JSON. leaves: why it drains, in words. ending: of ``choices.ENDINGS``;
+    not heard of yet. failure: the last time that it failed (``Failure`` as JSON), also once it is tried again; empty: it never did.
+    placement: why it is where it is, as JSON. leaves: why it drains, in words. ending: of ``choices.ENDINGS``;
     ended_at: nothing of it is left, or nobody will hear of it again.
     """
 
@@ -244,6 +245,7 @@ class Replica(models.Model):
     retry_at = models.DateTimeField(null=True, blank=True)
     exit_code = models.IntegerField(null=True, blank=True)
     phases = models.JSONField(default=dict, blank=True)
+    failure = models.JSONField(default=dict, blank=True)
     lines = models.JSONField(default=list, blank=True)
     lines_at = models.DateTimeField(null=True, blank=True)
     lines_wanted = models.DateTimeField(null=True, blank=True)

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from apps.audit.rules import clean_text
 from apps.contracts.fleet import Acknowledgement, Heartbeat, LogTail
-from apps.contracts.fleet_facts import ReplicaReport
+from apps.contracts.fleet_facts import Failure, ReplicaReport
 from apps.fleet.endpoints import endpoint_of
 from apps.fleet.facts import facts_set
 from apps.fleet.inventory import gpus_take
@@ -76,12 +76,27 @@ def _report_take(row: Replica, report: ReplicaReport, now: datetime) -> None:
     row.phases = {name: value for name, value in report.plain().get("phases", {}).items() if value is not None}
     if report.lines:
         row.lines, row.lines_at = [clean_text(line, 500) for line in report.lines], now
+    failed = _failure_take(row, report, now)
     if report.state == "ready" and row.ready_at is None:
         row.ready_at = now
     row.save()
-    if before != report.state and report.state in TOLD:
+    if failed is not None:
+        replica_event(row, row.deployment.name, "failed", at=now, why=failed.message, reason=failed.reason)
+    if before != report.state and report.state in TOLD and (report.state != "failed" or report.last_failure is None):
         why = report.message if report.state == "failed" else ""
         replica_event(row, row.deployment.name, report.state, at=now, why=why, reason=report.reason)
+
+
+def _failure_take(row: Replica, report: ReplicaReport, now: datetime) -> Failure | None:
+    """The last failure is kept while the replica is tried again, and its lines where nothing newer came; None: it is known."""
+    failure = report.last_failure
+    if failure is None or row.failure.get("at_ms") == failure.at_ms:
+        return None
+    lines = [clean_text(line, 500) for line in failure.lines]
+    row.failure = {**failure.plain(), "message": clean_text(failure.message, 2_000), "lines": lines}
+    if lines and not report.lines:
+        row.lines, row.lines_at = lines, now
+    return failure
 
 
 @transaction.atomic

@@ -228,8 +228,19 @@ class ReplicaLine:
         """The reason beside the state, in words."""
         row = self.replica
         if row.ended_at is not None:
-            return choices.ENDINGS.get(row.ending, row.ending)
-        return row.leaves or row.message or choices.REASONS.get(row.reason, "")
+            ending = choices.ENDINGS.get(row.ending, row.ending)
+            failed = row.ending in ("gave_up", "missing", "lost") and not row.message and row.failure.get("message")
+            return f"{ending}: {failed}" if failed else ending
+        said = row.leaves or row.message or choices.REASONS.get(row.reason, "")
+        return said or self.failed_before
+
+    @property
+    def failed_before(self) -> str:
+        """Why it failed the last time, while it is tried again; "" once it serves, and where it never did."""
+        failure = self.replica.failure
+        if not failure or self.replica.state in ("ready", "failed", "draining"):
+            return ""
+        return f"tried again after: {failure.get('message') or choices.REASONS.get(failure.get('reason', ''), 'it failed')}"
 
     @property
     def gpu_text(self) -> str:

@@ -1,10 +1,11 @@
 """What a thousand workers' heartbeats cost the control plane: CPU of this process and of Postgres, as shares of one core.
 
-``python -m tests.bench.heartbeats [--workers 1000] [--gpus 8] [--replicas 4] [--seconds 30]``
+``python -m tests.bench.heartbeats [--workers 1000] [--gpus 8] [--replicas 4] [--seconds 30] [--moving 0.0]``
 
 Simulated agents join, then send a heartbeat every ten seconds each, evenly spread, through the agents' ASGI application in this very
-process, against an embedded Postgres. Each tells GPUs with every field and replicas with metrics, all of which move. The HTTP server's
-own work (uvicorn, sockets) is not in it; encoding what agents send is done beforehand. Prints figures; asserts nothing.
+process, against an embedded Postgres. Each tells GPUs with every field and replicas with metrics, all of which move. ``--moving``: of this
+share of the workers the load moves every second, so that they report early as agents do, by the pause that they are answered. The HTTP
+server's own work (uvicorn, sockets) is not in it; encoding what agents send is done beforehand. Prints figures; asserts nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--replicas", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--moving", type=float, default=0.0)
     options = parser.parse_args()
     from controlplane.launcher.postgres import Passwords, Postgres
 
@@ -49,7 +51,7 @@ def main() -> None:
 
             call_command("migrate", verbosity=0, interactive=False)
             agents = joined(options.workers, options.gpus, options.replicas)
-            asyncio.run(measured(agents, options.seconds, server.process.pid if server.process else 0))
+            asyncio.run(measured(agents, options.seconds, options.moving, server.process.pid if server.process else 0))
         finally:
             server.stop()
 
@@ -108,15 +110,18 @@ def heartbeat_of(agent: Any) -> bytes:
     return msgspec.json.encode(agent.heartbeat(gpus=gpus, replicas=reports))
 
 
-async def measured(agents: list[Any], seconds: float, postmaster: int) -> None:
-    from apps.contracts.fleet import PATH, credential_text
+async def measured(agents: list[Any], seconds: float, moving: float, postmaster: int) -> None:
+    from apps.contracts.early import Early
+    from apps.contracts.fleet import EARLY_SECONDS, PATH, HeartbeatAnswer, credential_text
     from apps.fleet.agents.server import AgentApi
 
     api = AgentApi(None)
     took: list[float] = []
     statuses: dict[int, int] = {}
 
-    async def send(agent: Any, body: bytes) -> None:
+    decode = msgspec.json.Decoder(HeartbeatAnswer).decode
+
+    async def send(agent: Any, body: bytes, early: Early | None = None) -> None:
         scope = {
             "type": "http", "method": "POST", "path": PATH + "heartbeat", "client": ("127.0.0.1", 1),
             "headers": [(b"authorization", f"Bearer {credential_text(str(agent.id), agent.secret)}".encode())],
@@ -128,19 +133,40 @@ async def measured(agents: list[Any], seconds: float, postmaster: int) -> None:
         async def answer(message: Any) -> None:
             if message["type"] == "http.response.start":
                 statuses[message["status"]] = statuses.get(message["status"], 0) + 1
+            elif early is not None and statuses:
+                early.seconds = decode(message["body"]).early_seconds
 
         began = time.perf_counter()
         await api(scope, receive, answer)
         took.append(time.perf_counter() - began)
 
     await asyncio.gather(*(send(agent, heartbeat_of(agent)) for agent in agents))  # the first of each is taken into rows
+    restless = agents[: round(len(agents) * moving)]
+    most = int(seconds / EARLY_SECONDS) + 4
+    stock = {id(agent): [heartbeat_of(agent) for _ in range(most)] for agent in restless}
+    agents = agents[len(restless) :]
     rounds = max(1, round(seconds / EVERY))
     bodies = [[heartbeat_of(agent) for agent in agents] for _ in range(rounds)]
-    size = sum(map(len, bodies[0])) / len(agents)
+    size = sum(map(len, bodies[0] or next(iter(stock.values())))) / len(bodies[0] or next(iter(stock.values())))
     took.clear()
     statuses.clear()
     own, database, began = time.process_time(), postgres_cpu(postmaster), time.perf_counter()
     tasks = []
+
+    async def restlessly(agent: Any, place: int) -> None:
+        """As an agent whose load moves with every look at it, which is each second."""
+        early, told = Early(EARLY_SECONDS, time.perf_counter()), began - EVERY
+        await asyncio.sleep(place / max(1, len(restless)))
+        for body in stock[id(agent)]:
+            while not early.take(now := time.perf_counter()) and now - told < EVERY:
+                await asyncio.sleep(1.0)
+            if now - began > seconds:
+                return
+            told = now
+            await send(agent, body, early)
+            await asyncio.sleep(1.0)
+
+    tasks += [asyncio.ensure_future(restlessly(agent, place)) for place, agent in enumerate(restless)]
     for number in range(rounds):
         for place, agent in enumerate(agents):
             due = began + (number + place / len(agents)) * EVERY
@@ -150,7 +176,8 @@ async def measured(agents: list[Any], seconds: float, postmaster: int) -> None:
     await asyncio.gather(*tasks)
     spent, own, database = time.perf_counter() - began, time.process_time() - own, postgres_cpu(postmaster) - database
     took.sort()
-    print(f"{len(agents)} workers, {size:.0f} bytes a heartbeat, {len(took)} in {spent:.1f} s, statuses {statuses}")
+    workers = f"{len(agents) + len(restless)} workers, {len(restless)} of them restless"
+    print(f"{workers}, {size:.0f} bytes a heartbeat, {len(took)} in {spent:.1f} s, statuses {statuses}")
     print(f"  control plane: {own / spent:.1%} of a core, {own / len(took) * 1e6:.0f} us a heartbeat")
     print(f"  Postgres:      {database / spent:.1%} of a core, {database / len(took) * 1e6:.0f} us a heartbeat")
     middle, late = took[len(took) // 2] * 1e3, took[int(len(took) * 0.99)] * 1e3

@@ -181,6 +181,7 @@ class Migration(migrations.Migration):
                 ("retry_at", models.DateTimeField(blank=True, null=True)),
                 ("exit_code", models.IntegerField(blank=True, null=True)),
                 ("phases", models.JSONField(blank=True, default=dict)),
+                ("failure", models.JSONField(blank=True, default=dict)),
                 ("lines", models.JSONField(blank=True, default=list)),
                 ("lines_at", models.DateTimeField(blank=True, null=True)),
                 ("lines_wanted", models.DateTimeField(blank=True, null=True)),
