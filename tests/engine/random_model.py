@@ -65,6 +65,7 @@ def main() -> int:
     says = {
         "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": given.positions, "pad_token": "[PAD]", "unk_token": "[UNK]",
         "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]",
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
     }  # fmt: skip
     (given.out / "tokenizer_config.json").write_text(json.dumps(says))
     return 0

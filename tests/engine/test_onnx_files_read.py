@@ -59,7 +59,9 @@ def test_pooling_scaling_and_lengths_are_what_the_files_say(tmp_path: Path) -> N
     assert (found.pooling, found.normalise, found.most_tokens, found.sizes, found.pad) == ("cls", False, 512, (32,), 1)
     (said / "sentence_bert_config.json").write_text('{"max_seq_length": 256}')
     assert folder_read(said, pooling="last", normalise=True, most_tokens=100)[3:5] == ("last", True)
-    assert folder_read(said).most_tokens == 256
+    assert folder_read(said).most_tokens == 256 and folder_read(said).segments
+    (said / "tokenizer_config.json").write_text('{"model_input_names": ["input_ids", "attention_mask"]}')
+    assert not folder_read(said).segments
     with pytest.raises(Unusable, match="takes 256 tokens, not 300"):
         folder_read(said, most_tokens=300)
 

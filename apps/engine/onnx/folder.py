@@ -40,7 +40,7 @@ class Unusable(Exception):
 class Folder(NamedTuple):
     """path: the directory; graph: the ONNX file in it. pooling, normalise: of embeddings. activation: what makes scores and probabilities
     of logits. labels: of classes, by their number. most_tokens: of one text, special tokens included. matryoshka: whether vectors may be
-    cut short; sizes: to which, () for any. pad: the padding token's id."""
+    cut short; sizes: to which, () for any. pad: the padding token's id. segments: whether types mark a pair's second text."""
 
     path: Path
     graph: Path
@@ -53,6 +53,7 @@ class Folder(NamedTuple):
     matryoshka: bool
     sizes: tuple[int, ...]
     pad: int
+    segments: bool
 
     @property
     def tokenizer(self) -> Path:
@@ -90,6 +91,7 @@ def folder_read(
         bool(config.get("is_matryoshka") or config.get("matryoshka_dimensions")),
         tuple(size for size in _list(config.get("matryoshka_dimensions")) if isinstance(size, int) and size > 0),
         _pad(config),
+        _segments(path),
     )
 
 
@@ -219,6 +221,12 @@ def _most_tokens(path: Path, config: dict[str, Any], wanted: int) -> int:
     if wanted > most:
         raise Unusable(f"The model takes {most} tokens, not {wanted}. Give max-model-len at most {most}.")
     return wanted or most
+
+
+def _segments(path: Path) -> bool:
+    """Yes, unless the tokenizer says that the model takes no token types: then transformers gives it none either."""
+    names = _object(path / "tokenizer_config.json", needed=False).get("model_input_names")
+    return not isinstance(names, list) or "token_type_ids" in names
 
 
 def _pad(config: dict[str, Any]) -> int:

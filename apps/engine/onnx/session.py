@@ -157,7 +157,8 @@ class Session:
         for at, row in enumerate(rows):
             ids[at, : len(row)] = row.ids
             mask[at, : len(row)] = 1
-            types[at, : len(row)] = row.types
+            if self.folder.segments:
+                types[at, : len(row)] = row.types
         feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
         if "position_ids" in self._inputs:
             feed["position_ids"] = np.broadcast_to(np.arange(longest, dtype=np.int64), ids.shape)

@@ -1,0 +1,108 @@
+"""Models of the engine onnx from a document to the stock SDK: deployed on this machine's worker, embedded and reranked through the proxy,
+asked after by their own task, and gone without a trace."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import psycopg
+import pytest
+
+from controlplane.launcher import engine
+from tests.launcher.conftest import ROOT, Bulkhead, wait_for
+from tests.scale import FULL
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.kill,
+    pytest.mark.timeout(1_800),
+    pytest.mark.skipif(not FULL, reason="onnxruntime runs under make accept"),
+    pytest.mark.skipif(
+        engine.interpreter() is None, reason="python deploy/engine.py was not run, or could not fetch the engines' packages: NOT TESTED"
+    ),
+]
+DOCUMENT = """
+organisation: demo
+deployments:
+- {{name: e5, model: e5, engine: onnx, source: path, location: {models}/e5, tasks: [embeddings], drain: 5s}}
+- {{name: ranker, model: ranker, engine: onnx, source: path, location: {models}/ranker, quantisation: int8, tasks: [rerank], drain: 5s}}
+- {{name: outside, model: x, engine: onnx, source: path, location: {models}/outside, tasks: [embeddings]}}
+routes:
+- {{name: embed, unpriced: zero, targets: [{{provider: "deployment:e5", model: e5}}]}}
+- {{name: rank, unpriced: zero, targets: [{{provider: "deployment:ranker", model: ranker}}]}}
+"""
+
+
+def made(models: Path, name: str, *words: str) -> None:
+    """A model with random weights, as ONNX."""
+    for argv in (
+        [str(engine.interpreter()), "-m", "tests.engine.random_model", str(models / f"{name}-source"), *words],
+        ["python", "manage.py", "export-onnx", str(models / f"{name}-source"), str(models / name), "--rounds", "1", "--batch", "2"],
+    ):
+        program = str(ROOT / ".venv/bin/python") if argv[0] == "python" else argv[0]
+        done = subprocess.run([program, *argv[1:]], cwd=ROOT, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stderr
+
+
+def test_embedded_and_reranked_through_the_proxy(make_bulkhead: Callable[[], Bulkhead]) -> None:
+    bulkhead = make_bulkhead()
+    up = bulkhead.up()
+    assert up.returncode == 0, up.stdout + up.stderr
+    models, facts = engine.models(bulkhead.data_dir), bulkhead.facts
+    models.mkdir(parents=True, exist_ok=True)
+    made(models, "e5", "--matryoshka", "16,32")
+    made(models, "ranker", "--task", "rerank")
+    outside = models / "outside"
+    outside.mkdir()
+    (outside / "config.json").write_text("{}")
+    data = (models / "e5" / "model.onnx").read_bytes()
+    (outside / "model.onnx").write_bytes(data[: len(data) // 2])
+    document = bulkhead.data_dir / "onnx.yaml"
+    document.write_text(DOCUMENT.format(models=models))
+    applied = bulkhead.manage("apply", "-f", str(document))
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+
+    def states() -> dict[str, tuple[str, str, str]]:
+        """Deployment -> (state, reason, message) of its replica."""
+        with psycopg.connect(facts["database_url"], autocommit=True) as connection:
+            rows = connection.execute(
+                "SELECT d.name, r.state, r.reason, r.message FROM fleet_replica r JOIN fleet_deployment d ON d.id = r.deployment_id "
+                "WHERE r.ended_at IS NULL"
+            ).fetchall()
+        return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+    wait_for(lambda: states().get("e5", ("",))[0] == states().get("ranker", ("",))[0] == "ready", seconds=600, what=f"ready: {states()}")
+    refused: Any = wait_for(lambda: (found := states().get("outside")) and found[1] and found, what="the cut model is refused")
+    assert refused[1] == "artifact_malformed" and "cut off" in refused[2]
+
+    client = openai.OpenAI(base_url=f"{facts['proxy_url']}/v1", api_key=facts["key"], timeout=120, max_retries=10)
+    many = client.embeddings.create(model="embed", input=["the river", "a bank", "money"])
+    assert [len(row.embedding) for row in many.data] == [64] * 3 and many.usage.prompt_tokens == 10
+    assert sum(number**2 for number in many.data[0].embedding) == pytest.approx(1.0, abs=1e-4)
+    plain = client.embeddings.create(model="embed", input="the river", encoding_format="float")
+    assert plain.data[0].embedding == pytest.approx(many.data[0].embedding, abs=1e-5)
+    assert len(client.embeddings.create(model="embed", input="the river", dimensions=16).data[0].embedding) == 16
+    ids = client.embeddings.create(model="embed", input=[[2, 45, 46, 3]])
+    assert ids.usage.prompt_tokens == 4
+    with pytest.raises(openai.BadRequestError, match="truncate_prompt_tokens"):
+        client.embeddings.create(model="embed", input="river " * 500)
+
+    with httpx.Client(base_url=facts["proxy_url"], headers={"authorization": f"Bearer {facts['key']}"}, timeout=120) as http:
+        documents = ["money in the bank", "the river is long", "water"]
+        for path in ("/v1/rerank", "/v2/rerank"):
+            answer = http.post(path, json={"model": "rank", "query": "a long river", "documents": documents, "top_n": 2})
+            assert answer.status_code == 200, answer.text
+            results = answer.json()["results"]
+            scores = [row["relevance_score"] for row in results]
+            assert len(results) == 2 and scores == sorted(scores, reverse=True) and all(0 < score < 1 for score in scores)
+        wrong = http.post("/v1/rerank", json={"model": "embed", "query": "a", "documents": ["b"]})
+        assert wrong.status_code >= 400 and "does no rerank" in wrong.text, wrong.text
+
+    assert {name: state for name, (state, _, _) in states().items() if name != "outside"} == {"e5": "ready", "ranker": "ready"}
+    assert bulkhead.down().returncode == 0
+    assert bulkhead.processes() == []
