@@ -16,7 +16,7 @@ from apps.audit.errors import ServiceError
 from apps.audit.services import change_record
 from apps.contracts.fleet import PROVIDER_PREFIX, REPLICAS_URL, Artifact
 from apps.fleet import rules
-from apps.fleet.memory import ENCODER_BATCH, estimate, estimate_encoder
+from apps.fleet.memory import ENCODER_BATCH, estimate, estimate_built_in, estimate_encoder
 from apps.fleet.models import Deployment, Replica, ScaleDecision
 from apps.fleet.orders import order_touch
 from apps.fleet.placing import replicas_drain, replicas_end
@@ -320,6 +320,15 @@ def _estimated(found: Mapping[str, Any], artifact: Artifact) -> int:
         batch = rules.check_whole(found["arguments"], "max-num-batched-tokens", ENCODER_BATCH)
         return estimate_encoder(
             config, context=context, batch_tokens=batch, quantisation=artifact.quantisation, weights_bytes=artifact.bytes
+        ).per_gpu
+    if found["engine"] == "built_in":
+        return estimate_built_in(
+            config,
+            context=context,
+            concurrency=found["concurrency"],
+            gpus=found["gpus"],
+            dtype=found["arguments"].get("dtype") or "auto",
+            weights_bytes=artifact.bytes,
         ).per_gpu
     return estimate(
         config,

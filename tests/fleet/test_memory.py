@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.audit.errors import ServiceError
-from apps.fleet.memory import ENCODER_BASE, estimate, estimate_encoder
+from apps.fleet.memory import ENCODER_BASE, PYTORCH_BASE, estimate, estimate_built_in, estimate_encoder
 
 LLAMA_8B = {
     "model_type": "llama", "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
@@ -81,3 +81,15 @@ def test_an_encoder_takes_its_files_and_its_batches() -> None:
     assert estimate_encoder(BERT, context=8192, weights_bytes=90_000_000).weights == 90_000_000
     short, half = estimate_encoder(BERT, context=64), estimate_encoder(BERT, context=8192, batch_tokens=2_048)
     assert short.overhead < found.overhead and (half.overhead - ENCODER_BASE) * 2 == found.overhead - ENCODER_BASE
+
+
+def test_the_built_in_engine_holds_float32_on_processors_and_reads_its_cache_into_place() -> None:
+    on_gpu = estimate_built_in(LLAMA_8B, context=4096, concurrency=4, gpus=1)
+    on_host = estimate_built_in(LLAMA_8B, context=4096, concurrency=4, gpus=0)
+    plain = estimate(LLAMA_8B, context=4096, concurrency=4, gpus=1)
+    assert on_gpu.weights == plain.weights and on_host.weights == 2 * plain.weights and on_host.kv_cache == 2 * plain.kv_cache
+    assert on_gpu.overhead - plain.overhead == 4096 * 4 * 2 * ((2 * 32 + 8) * 128 + 4096)
+    assert on_host.overhead > PYTORCH_BASE
+    told = estimate_built_in(LLAMA_8B, context=4096, concurrency=4, gpus=0, dtype="bfloat16", weights_bytes=16_000_000_000)
+    assert told.weights == 16_000_000_000
+    assert estimate_built_in(LLAMA_8B, context=1, concurrency=1, gpus=0, weights_bytes=16_000_000_000).weights == 32_000_000_000

@@ -11,7 +11,7 @@ from apps.agent.engines.protocol import EngineSettings, Launch, Place, arguments
 from apps.contracts.fleet import ReplicaSpec
 from apps.contracts.fleet_facts import EngineKind, EngineOffer
 
-NEEDED = ("torch", "transformers", "tokenizers", "safetensors", "jinja2", "msgspec", "uvicorn", "httptools", "uvloop")
+NEEDED = ("torch", "transformers", "tokenizers", "safetensors", "jinja2", "psutil", "msgspec", "uvicorn", "httptools", "uvloop")
 NUMBERS = frozenset({"batch-tokens", "context", "kv-tokens", "max-running", "threads"})
 WORDS = {"dtype": ("auto", "float32", "bfloat16", "float16"), "pooling": ("last", "mean", "cls")}
 TASKS = frozenset({"chat", "completions", "embeddings"})

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import torch
 import transformers
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
@@ -20,6 +21,7 @@ PAGE = 64
 """Tokens of a page of the KV cache."""
 SHARE = {"cpu": 0.3, "cuda": 0.9}
 """Of the memory that is left beside the weights, what the KV cache and its like may take where the order names no amount."""
+CUDA_CONTEXT = 700_000_000
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -152,14 +154,22 @@ def _bytes_a_token(found: Loaded, batch: int) -> int:
 
 
 def _memory_left(found: Loaded, options: Options) -> int:
-    weights = sum(part.numel() * part.element_size() for part in found.model.parameters())
     if options.memory is not None:
-        return int((options.memory - weights) * 0.85)
+        return int((options.memory - _taken(found)) * 0.9)
     if found.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(found.device)
         return int(free * SHARE["cuda"])
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return int(free * SHARE["cpu"])
+
+
+def _taken(found: Loaded) -> int:
+    """Bytes that are gone already: on CUDA the weights and the driver's context, on a processor the process as it is."""
+    if found.device.type == "cuda":
+        weights: int = sum(part.numel() * part.element_size() for part in found.model.parameters())
+        return weights + CUDA_CONTEXT
+    resident: int = psutil.Process().memory_info().rss
+    return resident
 
 
 def _first_line(error: BaseException) -> str:
