@@ -16,6 +16,7 @@ from apps.fleet import choices, lists, selectors, services
 from apps.fleet.forms import DeploymentForm, initial_of
 from apps.fleet.history import entries_of
 from apps.fleet.models import Deployment, Replica
+from apps.fleet.performance import performance_of
 from apps.fleet.placement import place
 from apps.fleet.placing import candidates_of, need_of, pulse_now
 from apps.fleet.tables import deployments_list, id_of, replicas_list
@@ -104,6 +105,7 @@ class DetailView(DeploymentView):
             "may_route": self.choice.may("route.change"),
             "entries": entries_of(selectors.story_of("deployment", row.pk)),
             "decisions": selectors.decisions_of(row),
+            "performance": performance_of(row),
             "may_change": self.choice.may("deployment.change", team=row.owner_id),
             "may_scale": self.choice.may("deployment.scale", team=row.owner_id),
         }

@@ -19,6 +19,7 @@ from apps.fleet import rules
 from apps.fleet.memory import ENCODER_BATCH, estimate, estimate_built_in, estimate_encoder
 from apps.fleet.models import Deployment, Replica, ScaleDecision
 from apps.fleet.orders import order_touch
+from apps.fleet.performance import performance_check, rollout_check
 from apps.fleet.placing import replicas_drain, replicas_end
 from apps.fleet.reconciling import deployment_event
 from apps.ownership.models import Team
@@ -102,6 +103,7 @@ def deployment_ensure(
         actor=actor, action="deployment.change", organisation=organisation, team=owner.pk if isinstance(owner, Team) else None
     )
     checked = _checked(given)
+    performance_check(organisation, checked["performance_budget"], checked["model"])
     _owner_check(owner, organisation)
     provider = provider_ensure(
         actor=Actor.system("fleet"),
@@ -253,7 +255,11 @@ def _write(actor: Actor, row: Deployment, given: dict[str, Any], owner: Team | U
     if not isinstance(owner, UnsetType):
         _owner_check(owner, row.organisation)
         row.owner = owner
+    if (checked["performance_budget"], checked["model"]) != (row.performance_budget, row.model):
+        performance_check(row.organisation, checked["performance_budget"], checked["model"])
     launches = any(checked[name] != getattr(row, name) for name in rules.LAUNCH)
+    if launches or (checked["enabled"] and not row.enabled):
+        rollout_check(row, "it is rolled out" if launches else "it is enabled", reason)
     simulated = checked["engine"] == "simulated"
     for name, value in checked.items():
         setattr(row, name, value)

@@ -272,6 +272,9 @@ class _Run:
                 self.by_name[kind, entry.name] = entry
                 if not getattr(entry, "absent", False):
                     tasks.append(_Task(kind, entry, partial(step, organisation, entry, self.draft.paths[id(entry)])))
+        for named in self.draft.document.deployments:  # performance budgets may be of routes, which target deployments
+            if named.performance_budget and not named.absent:
+                tasks.append(_Task("deployments", named, partial(self.steps.deployment_link, organisation, named)))
         for kind, remove in removals.items():
             for entry in getattr(self.draft.document, kind):
                 if entry.absent:

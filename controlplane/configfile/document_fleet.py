@@ -6,11 +6,11 @@ from typing import Literal
 
 import msgspec
 
-from controlplane.configfile.values import AsWritten, Duration, Entry
+from controlplane.configfile.values import AsWritten, Duration, Entry, Rules
 
 
 class DeploymentEntry(Entry, kw_only=True):
-    """A model that workers serve. memory: gigabytes; arguments: an empty text is a flag."""
+    """A model that workers serve. memory: gigabytes; arguments: an empty text is a flag. None: as it stands."""
 
     model: str
     engine: Literal["simulated", "vllm", "built_in", "command", "onnx"]
@@ -41,7 +41,12 @@ class DeploymentEntry(Entry, kw_only=True):
     strategy: Literal["auto", "surge", "in_place"] = "auto"
     surge: int = 1
     drain: Duration = 60_000
+    warm_up: Rules | None = None
+    health: Rules | None = None
+    max_waiting: int | None = None
     scaling_mode: Literal["off", "dry_run", "on"] = "off"
+    scaling: Rules | None = None
+    performance_budget: str = ""
     owner: str = ""
     enabled: bool = True
     absent: bool = False

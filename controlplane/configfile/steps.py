@@ -311,6 +311,9 @@ class Steps:
     def deployment(self, organisation: Organisation, entry: doc.DeploymentEntry, path: str) -> None:
         fleet.entry_apply(organisation, entry, actor=self.actor, reason=self.reason)
 
+    def deployment_link(self, organisation: Organisation, entry: doc.DeploymentEntry) -> None:
+        fleet.entry_link(organisation, entry, actor=self.actor, reason=self.reason)
+
     def remove_deployment(self, organisation: Organisation, name: str) -> None:
         fleet.entry_remove(organisation, name, actor=self.actor, reason=self.reason)
 

@@ -62,7 +62,9 @@ unit_prices: [{name: hd, provider: near, model: m, unit: image, quality: hd, per
 gpu_prices: [{name: rack, gpu: H200, per_hour: "2.50"}]
 deployments:
   - {name: code, model: code, engine: vllm, source: hub, location: a/b, gpus: 1, memory: "14.5", most: 2, drain: 2m, owner: payments,
-     arguments: {max-model-len: "8192", enable-prefix-caching: ""}, labels: {zone: a}}
+     arguments: {max-model-len: "8192", enable-prefix-caching: ""}, labels: {zone: a}, scaling_mode: dry_run, max_waiting: 8,
+     scaling: {tokens_each: 20000, kv_target: 0.75, floors: [{minimum: 1, days: [mon], from: "08:00", to: "18:00"}], zone: Europe/Zurich},
+     warm_up: {requests: 2}, health: {failures: 2, timeout_seconds: 2.5}, performance_budget: fast}
 routes:
   - name: chat
     aliases: [talk]

@@ -8,6 +8,8 @@ from typing import Any
 from django.test import Client
 
 from apps.accounts.models import Organisation
+from apps.audit.actors import Actor
+from apps.budgets.performance_services import performance_budget_set
 from apps.fleet.models import Deployment
 from tests.fleet.conftest import GB, FakeAgent, worker_again
 
@@ -25,7 +27,7 @@ def test_a_deployment_is_made_read_scaled_and_removed(signed_in: Callable[..., C
     again = admin.get(base + "chat/")
     assert again.json() == made.json()
     assert admin.post(base, {**sent, "engine": "simulated"}, content_type=JSON).status_code == 400  # the name is taken
-    put = {name: value for name, value in again.json().items() if name not in ("id", "revision", "provider")}
+    put = {name: value for name, value in again.json().items() if name not in ("id", "revision", "provider", "performance")}
     changed = admin.put(base + "chat/", {**put, "arguments": {"max-model-len": "8192"}}, content_type=JSON, HTTP_IF_MATCH=again["ETag"])
     assert changed.status_code == 200 and changed.json()["revision"] == 2, changed.content
     oncall = signed_in("on-call")
@@ -35,6 +37,21 @@ def test_a_deployment_is_made_read_scaled_and_removed(signed_in: Callable[..., C
     gone = admin.delete(base + "chat/", HTTP_IF_MATCH=admin.get(base + "chat/")["ETag"])
     assert gone.status_code == 204, gone.content
     assert not Deployment.objects.exists()
+
+
+def test_a_deployment_names_a_performance_budget_and_says_whether_it_is_kept(
+    signed_in: Callable[..., Client], demo: Organisation, actor: Actor
+) -> None:
+    facts = {"scope": "model", "scope_id": "m", "metric": "ttft_p95", "bound": "1s", "window": "hour", "owner_email": "a@example.test"}
+    performance_budget_set(actor=actor, organisation=demo, name="fast", **facts)
+    admin, base = signed_in(), f"/api/v1/organisations/{demo.slug}/deployments/"
+    sent = {"name": "chat", "model": "m", "engine": "simulated"}
+    refused = admin.post(base, {**sent, "performance_budget": "slow"}, content_type=JSON)
+    assert refused.status_code == 400 and refused.json()["error"]["field"] == "performance_budget"
+    made = admin.post(base, {**sent, "performance_budget": "fast"}, content_type=JSON)
+    assert made.status_code == 201, made.content
+    assert made.json()["performance_budget"] == "fast"
+    assert [(one["name"], one["verdict"]) for one in made.json()["performance"]] == [("fast", "unknown")]
 
 
 def test_workers_are_shown_and_drained(signed_in: Callable[..., Client], demo: Organisation, agent: Callable[..., FakeAgent]) -> None:

@@ -11,6 +11,7 @@ from apps.accounts.api.serializers import ReasonSerializer, struct_serializer
 from apps.contracts.fleet import Artifact
 from apps.fleet import choices, rules
 from apps.fleet.models import Deployment, Worker
+from apps.fleet.performance import performance_of
 from apps.fleet.selectors import WorkerLine
 
 ArtifactSerializer = struct_serializer(Artifact)
@@ -60,10 +61,17 @@ class DeploymentSerializer(ReasonSerializer):
     scaling = serializers.DictField(default=dict)
     scaling_mode = serializers.ChoiceField(choices=choices.SCALING, default="off")
     owner = serializers.CharField(max_length=60, allow_blank=True, default="", help_text="A team's slug.")
+    performance_budget = serializers.CharField(
+        max_length=80, allow_blank=True, default="", help_text="The name of the one that it must keep, beside those of its model."
+    )
+    performance = serializers.ListField(
+        child=serializers.DictField(), read_only=True, help_text="What its performance budgets say, the worst first: name, verdict, why."
+    )
     revision = serializers.IntegerField(read_only=True)
     provider = serializers.CharField(read_only=True)
 
     def to_representation(self, instance: Deployment) -> dict[str, Any]:
+        known = self.context.get("performance") or []
         return {
             "id": str(instance.pk),
             "name": instance.name,
@@ -73,6 +81,8 @@ class DeploymentSerializer(ReasonSerializer):
             "environment": list(instance.environment),
             "tasks": list(instance.tasks),
             "owner": instance.owner.slug if instance.owner else "",
+            "performance_budget": next((one.name for one in known if one.id == instance.performance_budget), ""),
+            "performance": [{"name": one.name, "verdict": one.verdict, "why": one.why} for one in performance_of(instance, known)],
             "revision": instance.revision,
             "provider": instance.provider.name,
         }

@@ -12,6 +12,8 @@ from rest_framework.response import Response
 from apps.fleet.api.serializers import DeploymentSerializer, ModeSerializer, ScaleSerializer, WorkerSerializer
 from apps.fleet.joining import worker_mode_set
 from apps.fleet.models import Deployment, Worker
+from apps.fleet.neighbours import performance_known
+from apps.fleet.performance import performance_named
 from apps.fleet.selectors import deployments_of, worker_lines, workers_of
 from apps.fleet.services import deployment_create, deployment_delete, deployment_ensure, deployment_scale
 from apps.ownership.named import team_named
@@ -22,13 +24,18 @@ class DeploymentResource(Resource):
     permission: ClassVar[str] = "deployment.view"
     serializer_class = DeploymentSerializer
     kind, object_name, argument = "deployment", "deployment", "deployment_id"
+    volatile: ClassVar[tuple[str, ...]] = ("performance",)
 
     def rows(self) -> QuerySet[Deployment]:
         return deployments_of(self.organisation)
 
+    def context_of(self, rows: list[Any]) -> dict[str, Any]:
+        return {"performance": performance_known(self.organisation)}
+
     def facts(self, values: dict[str, Any]) -> dict[str, Any]:
         """As services take them."""
-        owner = values.pop("owner")
+        owner, budget = values.pop("owner"), values.pop("performance_budget")
+        values["performance_budget"] = performance_named(self.organisation, budget)
         return {**values, "owner": team_named(self.organisation, owner, field="owner") if owner else None, "reason": self.reason}
 
 
