@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_no_file_holds_a_path_of_one_machine(tracked: dict[str, str]) -> None:
     assert [f"{name}: {found[0]}" for name, text in tracked.items() if (found := MACHINE.search(text))] == []
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "deploy/uv.lock.txt"])
+@pytest.mark.parametrize("name", ["requirements.lock", "deploy/uv.lock.txt", "deploy/clients.lock", "deploy/engine.lock"])
 def test_a_lock_pins_everything_by_hash_and_names_no_place(name: str) -> None:
     text = "\n".join(line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#"))
     requirements = [block for block in re.split(r"\n(?=\S)", text) if block.strip()]
@@ -52,6 +53,14 @@ def test_a_lock_pins_everything_by_hash_and_names_no_place(name: str) -> None:
         assert re.match(r"[a-z0-9._-]+(\[[a-z,]+\])?==\S+", requirement), requirement[:80]
         assert "--hash=sha256:" in requirement, requirement[:80]
     assert "://" not in text and "index-url" not in text and "find-links" not in text
+
+
+def test_the_engines_environment_holds_what_their_extras_promise() -> None:
+    """The lock is made of the group, and people install the extras."""
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    group = set(document["dependency-groups"]["engine"])
+    for extra in ("engine", "onnx"):
+        assert set(document["project"]["optional-dependencies"][extra]) <= group, extra
 
 
 @pytest.mark.parametrize("name", GUIDES)

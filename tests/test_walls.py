@@ -22,6 +22,8 @@ FRAMEWORKS = ("django", "rest_framework", "celery")
         "apps.proxy.process",
         "apps.simulator.server",
         "apps.agent.agent",
+        "apps.engine.http.server",
+        "apps.engine.built_in.command",
     ],
 )
 def test_importing_a_pure_module_pulls_in_no_framework(module: str) -> None:
