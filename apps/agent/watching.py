@@ -23,6 +23,8 @@ from apps.contracts.fleet_facts import EngineMetrics, Reason, ReplicaState
 logger = logging.getLogger(__name__)
 
 STRANGE_ANSWERS = 5
+WRITING = frozenset({"chat", "completions"})
+"""Tasks whose progress is what is written; that of the others is what is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,8 @@ class Watch:
                     progressed = now
                 elif written != tokens:
                     progressed = now
-                    if tokens is not None and written[0] != tokens[0]:
+                    flow = 0 if spec.tasks[0] in WRITING else 1
+                    if tokens is not None and written[flow] != tokens[flow]:
                         vitals.healthy_at_ms, probed, failed = _now_ms(), now, 0
                 tokens = written
                 if written[0] is not None and now - progressed > health.stall_seconds:

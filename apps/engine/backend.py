@@ -25,10 +25,13 @@ class Facts(NamedTuple):
 
 
 class Load(NamedTuple):
-    """Now. waiting: requests that the backend was given and has not begun. kv_used: share of the KV cache, None where it has none."""
+    """Now. waiting: requests that the backend was given and has not begun. kv_used: share of the KV cache, None where it has none.
+    read: tokens of prompts since the start, where the backend counts them as it goes; None: they are counted with each answer. A request
+    that takes minutes would else look like an engine that hangs."""
 
     waiting: int = 0
     kv_used: float | None = None
+    read: int | None = None
 
 
 class Sampling(NamedTuple):

@@ -222,6 +222,9 @@ async def test_sigterm_lets_what_runs_finish(embedder: tuple[Path, Path], engine
                 "vllm:num_requests_running" not in (text := (await client.get("/metrics")).text) or 'running{model_name="m"} 1' not in text
             ):
                 await asyncio.sleep(0.005)
+        while 'vllm:prompt_tokens_total{model_name="m"} 0' in (await client.get("/metrics")).text:  # it moves before the answer is there
+            assert not large.done()
+            await asyncio.sleep(0.005)
         at.process.send_signal(signal.SIGTERM)
         answer = await large
         assert answer.status_code == 200 and len(answer.json()["data"]) == 400

@@ -4,6 +4,7 @@ asked after by their own task, and gone without a trace."""
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,10 +43,9 @@ def made(models: Path, name: str, *words: str) -> None:
     """A model with random weights, as ONNX."""
     for argv in (
         [str(engine.interpreter()), "-m", "tests.engine.random_model", str(models / f"{name}-source"), *words],
-        ["python", "manage.py", "export-onnx", str(models / f"{name}-source"), str(models / name), "--rounds", "1", "--batch", "2"],
+        [sys.executable, "manage.py", "export-onnx", str(models / f"{name}-source"), str(models / name), "--rounds", "1", "--batch", "2"],
     ):
-        program = str(ROOT / ".venv/bin/python") if argv[0] == "python" else argv[0]
-        done = subprocess.run([program, *argv[1:]], cwd=ROOT, capture_output=True, text=True, timeout=900)
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr
 
 

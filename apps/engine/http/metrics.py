@@ -49,7 +49,7 @@ class Metrics:
         if load.kv_used is not None:
             gauges["vllm:kv_cache_usage_perc"] = ("Share of the KV cache in use, 0 to 1.", load.kv_used)
         counters = {
-            "vllm:prompt_tokens": ("Prompt tokens.", self.prompt_tokens),
+            "vllm:prompt_tokens": ("Prompt tokens.", self.prompt_tokens if load.read is None else load.read),
             "vllm:generation_tokens": ("Output tokens.", self.generation_tokens),
             "bulkhead_engine:requests_refused": ("Requests refused because the line was full or the engine was ending.", self.refused),
             "bulkhead_engine:requests_cancelled": ("Requests whose callers hung up.", self.cancelled),

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from apps.engine.backend import Classified, Facts, Load, Ranked, Vector
 from apps.engine.errors import Broken, Busy, Refused, UnfitModel
-from apps.engine.onnx.batching import Batcher, Closed
+from apps.engine.onnx.batching import Batcher, Closed, Stop
 from apps.engine.onnx.folder import Unusable, folder_read
 from apps.engine.onnx.session import NotNumbers, Row, Session, TooLong, probabilities, scaled
 
@@ -50,7 +50,7 @@ class OnnxBackend:
         self._failures = 0
         self._problem = ""
         self._session: Session
-        self._batcher: Batcher
+        self._batcher = Batcher(self._computed, settings.max_num_seqs, settings.max_num_batched_tokens)
 
     # What every backend does
 
@@ -75,14 +75,13 @@ class OnnxBackend:
         if folder.task == "classify":
             named = folder.labels if len(folder.labels) == size else tuple(f"LABEL_{number}" for number in range(size))
             self.labels = named
-        self._batcher = Batcher(self._session.run, given.max_num_seqs, given.max_num_batched_tokens)
         return Facts(frozenset({folder.task}), folder.most_tokens, self._session.version, MAX_RUNNING)
 
     def close(self) -> None:
         self._batcher.close()
 
     def load_now(self) -> Load:
-        return Load(waiting=self._batcher.waiting)
+        return Load(waiting=self._batcher.waiting, read=self._batcher.counts.tokens)
 
     def problem(self) -> str:
         return self._problem
@@ -120,6 +119,9 @@ class OnnxBackend:
         return [Classified(probabilities(logits, activation).tolist(), len(row)) for logits, row in zip(found, rows, strict=True)]
 
     # Inside
+
+    def _computed(self, rows: Sequence[Row], stop: Stop) -> Sequence[Any]:
+        return self._session.run(rows, stop)
 
     def _check_count(self, given: Sequence[Any], most: int, field: str) -> None:
         if len(given) > most:

@@ -67,7 +67,7 @@ class _Request:
 
 @dataclass(slots=True)
 class Counts:
-    """Since the start. padded: tokens that were computed, padding included."""
+    """Of what was computed since the start. padded: tokens with their padding."""
 
     batches: int = 0
     rows: int = 0
@@ -163,6 +163,11 @@ class Batcher:
             return error
         finally:
             self._now = None
+        lengths = [len(row) for row in rows]
+        self.counts.batches += 1
+        self.counts.rows += len(rows)
+        self.counts.tokens += sum(lengths)
+        self.counts.padded += max(lengths) * len(rows)
         for (request, index), result in zip(batch, found, strict=True):
             request.results[index] = result
             request.missing -= 1
@@ -190,11 +195,6 @@ class Batcher:
         began = {request for request, _ in batch}
         rest = [*passed, *turn]
         self._line = deque([request for request in rest if request not in began] + [request for request in rest if request in began])
-        lengths = [len(request.rows[index]) for request, index in batch]
-        self.counts.batches += bool(batch)
-        self.counts.rows += len(batch)
-        self.counts.tokens += sum(lengths)
-        self.counts.padded += max(lengths, default=0) * len(batch)
         return batch
 
     def _failed(self, request: _Request, error: Exception) -> None:

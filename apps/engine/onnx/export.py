@@ -92,9 +92,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("model", type=Path, help="directory with config.json, *.safetensors and the tokenizer")
     parser.add_argument("out", type=Path, help="directory to make")
     parser.add_argument(
-        "--task", default="", choices=["", "embedding", "embeddings", "rerank", "classify"], help="default: as config.json says"
+        "--task", default="", choices=["embedding", "embeddings", "rerank", "classify"], help="default: as config.json says"
     )
-    parser.add_argument("--pooling", default="", choices=["", *POOLINGS], help="of embeddings; default: as 1_Pooling says, else mean")
+    parser.add_argument("--pooling", default="", choices=POOLINGS, help="of embeddings; default: as 1_Pooling says, else mean")
     parser.add_argument("--int8", action=argparse.BooleanOptionalAction, default=True, help="also quantise to INT8 (default: yes)")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="largest relative difference to torch (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=16, help="texts of a batch, for the throughput (default: %(default)s)")
