@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import BigIntegerField, F, Value
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from apps.fleet.facts import clock_lock
@@ -31,18 +34,62 @@ def gpu_time_count(*, now: datetime | None = None) -> int:
         return 0
     rows = list(Replica.objects.filter(ended_at=None).select_related("worker", "deployment"))
     running = _running(rows)
-    sums: dict[tuple[datetime, UUID, UUID, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+    sums: dict[tuple[datetime, UUID, UUID, str], _Sum] = defaultdict(_Sum)
     for row in rows:
         state = _state(row, running.get(str(row.pk)), now)
+        peak, told, worked = _measured(row) if state != "unheard" else (None, 0, 0.0)
         for hour, seconds in spans:
             held = sums[(hour, row.deployment_id, row.worker_id, state)]
-            held[0] += seconds
-            held[1] += seconds * len(row.spec.get("gpus", []))
-    for (hour, deployment, worker, state), (seconds, gpu_seconds) in sums.items():
+            held.seconds += seconds
+            held.gpu_seconds += seconds * len(row.spec.get("gpus", []))
+            held.measured += seconds * told
+            held.busy += seconds * worked
+            held.peak = max((one for one in (held.peak, peak) if one is not None), default=None)
+    for (hour, deployment, worker, state), held in sums.items():
         key = {"hour": hour, "deployment_id": deployment, "worker_id": worker, "state": state}
-        if not GpuTime.objects.filter(**key).update(seconds=F("seconds") + seconds, gpu_seconds=F("gpu_seconds") + gpu_seconds):
-            GpuTime.objects.create(**key, seconds=seconds, gpu_seconds=gpu_seconds)
+        changed = GpuTime.objects.filter(**key).update(
+            seconds=F("seconds") + held.seconds,
+            gpu_seconds=F("gpu_seconds") + held.gpu_seconds,
+            measured_seconds=F("measured_seconds") + held.measured,
+            busy_seconds=F("busy_seconds") + held.busy,
+            memory_peak=Greatest(F("memory_peak"), Value(held.peak, output_field=BigIntegerField())),
+        )
+        if not changed:
+            GpuTime.objects.create(
+                **key,
+                seconds=held.seconds,
+                gpu_seconds=held.gpu_seconds,
+                measured_seconds=held.measured,
+                busy_seconds=held.busy,
+                memory_peak=held.peak,
+            )
     return len(rows)
+
+
+@dataclass
+class _Sum:
+    seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    measured: float = 0.0
+    busy: float = 0.0
+    peak: int | None = None
+
+
+def _measured(row: Replica) -> tuple[int | None, int, float]:
+    """(the most bytes in use of any of its GPUs, how many of them told how much they worked, the sum of these shares), as told last."""
+    used = set(row.spec.get("gpus", []))
+    gpus = [gpu for gpu in row.worker.gpu_facts if isinstance(gpu, dict) and gpu.get("uuid") in used]
+    peaks = [peak for peak in (_held(gpu, str(row.pk)) for gpu in gpus) if peak is not None]
+    shares = [float(gpu["utilisation"]) for gpu in gpus if gpu.get("utilisation") is not None]
+    return max(peaks, default=None), len(shares), sum(shares)
+
+
+def _held(gpu: dict[str, Any], replica: str) -> int | None:
+    """Bytes of a GPU that a replica holds: its processes' where the GPU tells whose they are, else all that is in use."""
+    own = [one.get("memory") for one in gpu.get("processes") or [] if isinstance(one, dict) and one.get("replica") == replica]
+    if own and None not in own:
+        return sum(int(memory) for memory in own if memory is not None)
+    return int(gpu["memory_used"]) if gpu.get("memory_used") is not None else None
 
 
 def _spans(since: datetime, now: datetime) -> list[tuple[datetime, float]]:

@@ -326,6 +326,8 @@ class GpuTime(models.Model):
     """How long replicas of a deployment stood in a state within an hour: seconds of replicas, and of GPUs (replica seconds x GPUs each).
 
     state: ``serving`` with requests running, ``idle`` ready without, ``loading``, ``failed``, and ``unheard`` while its worker is silent.
+    memory_peak: the most bytes in use that any of its GPUs told of; None: none did. measured_seconds: GPU seconds of which the GPU told how
+    much of the time it worked, busy_seconds: of these, worked.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -335,6 +337,9 @@ class GpuTime(models.Model):
     state = models.CharField(max_length=10)
     seconds = models.FloatField(default=0.0)
     gpu_seconds = models.FloatField(default=0.0)
+    memory_peak = models.BigIntegerField(null=True)
+    measured_seconds = models.FloatField(default=0.0)
+    busy_seconds = models.FloatField(default=0.0)
 
     class Meta:
         constraints: ClassVar[list[models.BaseConstraint]] = [

@@ -23,6 +23,8 @@ BUSY_TARGET = 0.6
 LEAST_HOURS = 1.0
 """What saves less is not worth a line."""
 SMALL_SHARE = 0.5
+SMALL_BUSY = 0.5
+"""A GPU that works more of the time in which it serves may well be too small already."""
 
 Kind = Literal["night", "consolidate", "smaller"]
 
@@ -31,7 +33,9 @@ Kind = Literal["night", "consolidate", "smaller"]
 class Use:
     """One deployment in a period. hours: by state of ``STATES``. by_hour: hour of the day (UTC) -> (serving, idle) hours. days, clock:
     days and hours with any time counted. tokens: read and written by it; None: not known. price: nano-dollars an hour. memory_each,
-    memory_gpu: bytes of each GPU promised and there; None: not known. least: replicas it keeps at least. gpus: of each replica, 0: none."""
+    memory_gpu: bytes of each GPU promised and there; None: not known. memory_used: the most that was in use of one; None: not told, or its
+    engine takes it all beforehand. utilisation: share of the time that its GPUs worked while it served; None: not told. least: replicas it
+    keeps at least. gpus: of each replica, 0: none."""
 
     deployment: str
     team: str
@@ -45,6 +49,8 @@ class Use:
     least: int = 1
     memory_each: int | None = None
     memory_gpu: int | None = None
+    memory_used: int | None = None
+    utilisation: float | None = None
 
     @property
     def total(self) -> float:
@@ -159,13 +165,20 @@ def _consolidate(use: Use) -> Suggestion | None:
 
 
 def _smaller(use: Use) -> Suggestion | None:
-    if not use.gpus or not use.memory_each or not use.memory_gpu or use.memory_each > SMALL_SHARE * use.memory_gpu:
+    """By what was promised *and* what the GPUs told: never by one of them alone."""
+    if not use.gpus or not use.memory_each or not use.memory_gpu:
         return None
-    share = use.memory_each / use.memory_gpu
-    words = "use a smaller GPU, or share this one"
-    needs = f"it needs {use.memory_each / 1e9:.1f} of {use.memory_gpu / 1e9:.1f} GB ({share:.0%})"
-    why = f"{needs}, and the rest is held for {use.total:.1f} h"
-    return _made("smaller", use, words, why, use.total * (1 - share))
+    needs = max(use.memory_each, use.memory_used or 0)
+    share = needs / use.memory_gpu
+    if share > SMALL_SHARE or (use.utilisation or 0.0) > SMALL_BUSY:
+        return None
+    why = f"it needs {needs / 1e9:.1f} of {use.memory_gpu / 1e9:.1f} GB ({share:.0%})"
+    if use.memory_used is not None:
+        why += f", had {use.memory_used / 1e9:.1f} GB in use at most"
+    if use.utilisation is not None:
+        why += f", its GPUs worked {use.utilisation:.0%} of the time while it served"
+    why += f", and the rest is held for {use.total:.1f} h"
+    return _made("smaller", use, "use a smaller GPU, or share this one", why, use.total * (1 - share))
 
 
 def _made(kind: Kind, use: Use, words: str, why: str, saves: float) -> Suggestion:

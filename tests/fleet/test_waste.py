@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgspec
 import pytest
 from django.test import Client
 from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apps.fleet.models import Deployment, GpuTime
+from apps.contracts.fleet_facts import EngineMetrics, GpuProcess
+from apps.fleet.counting import gpu_time_count
+from apps.fleet.models import Deployment, GpuTime, Replica, Worker
+from apps.fleet.reconciling import fleet_reconcile
 from apps.fleet.waste import NANO, STATES, Use, by_team, cost, quiet_hours, suggestions
 from apps.fleet.waste_selectors import gpu_uses
 from controlplane import env
 from controlplane.checks import fleet_settings
-from tests.fleet.conftest import GB, FakeAgent
+from tests.fleet.conftest import GB, FakeAgent, now_ms
 from tests.scale import examples
 
 DAY = dict.fromkeys(range(8, 20), (3.0, 1.0))
@@ -58,6 +63,22 @@ def test_a_gpu_that_is_far_too_large() -> None:
     [found] = suggestions([use(hours={"serving": 96.0}, by_hour=busy, memory_each=8 * GB, memory_gpu=80 * GB, price=None)])
     assert found.kind == "smaller" and "8.0 of 80.0 GB (10%)" in found.arithmetic
     assert found.saves == pytest.approx(86.4) and found.saves_nano is None and "$" not in found.arithmetic
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"memory_used": 9 * GB, "utilisation": 0.2}, "(11%), had 9.0 GB in use at most, its GPUs worked 20% of the time while"),
+        ({"memory_used": 2 * GB}, "(10%), had 2.0 GB in use at most, and the rest"),
+        ({"memory_used": 70 * GB}, ""),
+        ({"utilisation": 0.9}, ""),
+    ],
+)  # fmt: skip
+def test_a_smaller_gpu_is_suggested_by_what_the_gpus_told_too(facts: dict[str, float], words: str) -> None:
+    busy = dict.fromkeys(range(24), (4.0, 0.0))
+    found = suggestions([use(hours={"serving": 96.0}, by_hour=busy, memory_each=8 * GB, memory_gpu=80 * GB, **facts)])
+    assert [one.kind for one in found] == (["smaller"] if words else [])
+    assert not words or words in found[0].arithmetic
 
 
 def test_too_little_is_known_for_a_habit() -> None:
@@ -127,6 +148,43 @@ def test_hours_are_read_with_owner_price_and_tokens(
     asked.clear()
     assert read(hour + timedelta(days=9), hour + timedelta(days=10)) == [] == read(hour, hour + timedelta(days=3), simulated=False)
     assert asked == [], "where nothing was counted nothing more is asked"
+
+
+def test_time_is_counted_with_what_the_gpus_told(agent: Callable[..., FakeAgent], deploy: Callable[..., Deployment]) -> None:
+    worker = agent("w1", gpus=2, memory=80 * GB)
+    worker.beat()
+    deployment = deploy(gpus=1, memory=8 * GB)
+    fleet_reconcile()
+    worker.obey()
+    [replica] = Replica.objects.all()
+    [uuid] = replica.spec["gpus"]
+
+    def told(used: int, utilisation: float | None, running: int, **more: Any) -> None:
+        mine = {"memory_used": used, "utilisation": utilisation, **more}
+        worker.gpus = [msgspec.structs.replace(gpu, **(mine if gpu.uuid == uuid else {"memory_used": 79 * GB})) for gpu in worker.gpus]
+        metrics = EngineMetrics(at_ms=now_ms(), running=running)
+        worker.reports = [msgspec.structs.replace(report, metrics=metrics) for report in worker.reports]
+        worker.beat()
+
+    now = timezone.now().replace(minute=10, second=0, microsecond=0)
+    Worker.objects.update(last_seen_at=now)
+    gpu_time_count(now=now)
+    own = {"processes": [GpuProcess(pid=1, memory=6 * GB, replica=str(replica.pk))]}
+    looks: list[Any] = [(5 * GB, 0.2, 3, {}), (9 * GB, 0.4, 3, {}), (20 * GB, None, 3, own)]
+    for number, (used, utilisation, running, more) in enumerate([*looks, (5 * GB, 0.9, 0, {"processes": None})], 1):
+        told(used, utilisation, running, **more)
+        Worker.objects.update(last_seen_at=now + timedelta(minutes=number))
+        gpu_time_count(now=now + timedelta(minutes=number))
+    kept = {row.state: (row.gpu_seconds, row.memory_peak, row.measured_seconds, row.busy_seconds) for row in GpuTime.objects.all()}
+    assert kept["serving"] == (180.0, 9 * GB, 120.0, pytest.approx(36.0)), "the others' memory on a shared card is not its own"
+    assert kept["idle"] == (60.0, 5 * GB, 60.0, 54.0)
+    hour = timedelta(hours=1)
+    period: Any = {"organisation": deployment.organisation_id, "simulated": True, "start": now - hour, "end": now + hour, "tokens": dict}
+    [found] = gpu_uses(**period)
+    assert (found.memory_used, found.utilisation) == (9 * GB, pytest.approx(0.3)), "of the time while it served"
+    Deployment.objects.update(engine="vllm")
+    [found] = gpu_uses(**period)
+    assert found.memory_used is None, "it takes all of it beforehand"
 
 
 def test_prices_are_read_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -328,6 +328,9 @@ class Migration(migrations.Migration):
                 ("state", models.CharField(max_length=10)),
                 ("seconds", models.FloatField(default=0.0)),
                 ("gpu_seconds", models.FloatField(default=0.0)),
+                ("memory_peak", models.BigIntegerField(null=True)),
+                ("measured_seconds", models.FloatField(default=0.0)),
+                ("busy_seconds", models.FloatField(default=0.0)),
                 (
                     "deployment",
                     models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="gpu_times", to="fleet.deployment"),
