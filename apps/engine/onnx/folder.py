@@ -30,6 +30,8 @@ OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "longformer
 """Families that count positions from the padding token on: two fewer than their table has."""
 MOST_TOKENS = 512
 """Where nothing says how many tokens a text may have."""
+LEAST_TOKENS = 16
+"""So that a query, a document and the special tokens fit."""
 MOST_JSON = 64 * 1024 * 1024
 
 
@@ -218,8 +220,8 @@ def _most_tokens(path: Path, config: dict[str, Any], wanted: int) -> int:
     ]
     known = [int(number) for number in said if isinstance(number, (int, float)) and 2 < number < 10_000_000]
     most = min(known) if known else MOST_TOKENS
-    if wanted > most:
-        raise Unusable(f"The model takes {most} tokens, not {wanted}. Give max-model-len at most {most}.")
+    if wanted > most or 0 < wanted < LEAST_TOKENS:
+        raise Unusable(f"The model takes {most} tokens, not {wanted}. Give max-model-len from {LEAST_TOKENS} to {most}.")
     return wanted or most
 
 
