@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,24 @@ def test_command_fills_in_words_and_never_a_shell() -> None:
     )
     assert after(how, "--alias") == evil and how.argv[-1] == "--ctx-size=-1 --host x" and after(how, "--port") == "30000"
     assert how.environment["LLAMA_API_KEY"] == "b" * 32 and how.vocabulary == "llama-server"
+
+
+def test_sglang_takes_its_token_where_no_list_of_processes_shows_it(tmp_path: Path) -> None:
+    """With a stand-in for SGLang that says what it was started with: SGLang itself is not installed here."""
+    place = tmp_path / "sglang"
+    place.mkdir()
+    (place / "__init__.py").touch()
+    said = (
+        "import os, sys; print(sys.argv[1:]); print(open('/proc/self/cmdline').read().split(chr(0))); print('SGLANG_BEARER' in os.environ)"
+    )
+    (place / "launch_server.py").write_text(said)
+    settings = SETTINGS._replace(recipes={"sglang": RECIPES["sglang"]._replace(argv=(sys.executable, *RECIPES["sglang"].argv[1:]))})
+    secret = "bhr_" + "s" * 43
+    how = ENGINES["command"].launch(spec(engine="command", recipe="sglang", bearer=secret), PLACE, settings)
+    run = subprocess.run(how.argv, env={**how.environment, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+    argv, listed, left = run.stdout.splitlines()
+    assert "'--api-key', '" + secret in argv and "'--model-path'" in argv
+    assert secret not in listed and left == "False"
 
 
 def test_recipes_of_the_operator(tmp_path: Path) -> None:
