@@ -69,9 +69,9 @@ class Node:
                 place = Path(f"/proc/{pid}")
                 if b"apps.simulator" not in place.joinpath("cmdline").read_bytes() or place.joinpath("stat").read_text().split()[2] == "Z":
                     continue
-                words = place.joinpath("environ").read_bytes().split(b"\0")
-                gpu = next(word for word in words if word.startswith(b"CUDA_VISIBLE_DEVICES="))
-                found[pid] = gpu.partition(b"=")[2].decode()
+                for word in place.joinpath("environ").read_bytes().split(b"\0"):  # empty, where it has just ended
+                    if word.startswith(b"CUDA_VISIBLE_DEVICES="):
+                        found[pid] = word.partition(b"=")[2].decode()
         return found
 
     def check(self) -> None:
@@ -151,7 +151,13 @@ async def test_whatever_happens_nothing_is_held_twice_and_nothing_stays(tmp_path
                     node.start()
                 await node.order()
             for node in nodes:
-                await until(node.settled)
+                try:
+                    await until(node.settled)
+                except AssertionError:
+                    beat = node.control.beats[-1]
+                    raise AssertionError(
+                        f"worker {node.number}: {node.engines()} run, {node.sequence} was ordered, it says {beat}"
+                    ) from None
                 node.check()
                 node.specs = []
                 await node.order()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from apps.agent.drivers import Grounds, local
 from apps.agent.processes import Process, adopt, launches, spawn, sweep_strays
 from apps.agent.tail import lines_of
 
@@ -162,6 +163,26 @@ async def test_when_agent_and_guardian_are_killed_the_next_agent_clears_away(tmp
     assert living(pids[1:])
     assert await adopt(place) is None
     assert living(pids) == []
+
+
+@pytest.mark.kill
+async def test_guardians_that_hang_are_waited_for_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that comes back after all its guardians were stopped must not wait for one after the other."""
+    asked: list[Path] = []
+    together = asyncio.Event()
+
+    async def hanging(place: Path) -> None:
+        asked.append(place)
+        if len(asked) == 3:
+            together.set()
+        async with asyncio.timeout(30):
+            await together.wait()
+
+    for name in ("a", "b", "c"):
+        (tmp_path / "launches" / name).mkdir(parents=True)
+    monkeypatch.setattr(local, "adopt", hanging)
+    assert await local.LocalDriver(Grounds(tmp_path, "127.0.0.1", "127.0.0.1", 0.0)).left() == []
+    assert launches(tmp_path) == []
 
 
 @pytest.mark.kill

@@ -25,9 +25,10 @@ class LocalDriver:
         return self._placed(await spawn(state, argv=argv, environment=environment, directory=state, orphan_seconds=orphan, meta=dict(meta)))
 
     async def left(self) -> list[Running]:
+        """All at once: one guardian that hangs is waited for, and the others are not kept waiting for it."""
+        places = launches(self._grounds.state)
         found = []
-        for place in launches(self._grounds.state):
-            process = await adopt(place)
+        for place, process in zip(places, await asyncio.gather(*map(adopt, places)), strict=True):
             if process is not None:
                 found.append(self._placed(process))
             else:
