@@ -19,6 +19,7 @@ from apps.fleet import choices
 from apps.fleet.inventory import trouble_of
 from apps.fleet.lifecycle import Pulse, worker_state
 from apps.fleet.models import Claim, Deployment, Gpu, JoinToken, Replica, ScaleDecision, Worker
+from apps.fleet.placement import gigabytes
 from apps.fleet.placing import gpu_facts_of, pulse_now, seen_of
 from apps.ui.format import duration
 from apps.ui.status import Status
@@ -232,7 +233,16 @@ class ReplicaLine:
             failed = row.ending in ("gave_up", "missing", "lost") and not row.message and row.failure.get("message")
             return f"{ending}: {failed}" if failed else ending
         said = row.leaves or row.message or choices.REASONS.get(row.reason, "")
-        return said or self.failed_before
+        return said or self.download_text or self.failed_before
+
+    @property
+    def download_text(self) -> str:
+        """How much of its model is there, while it comes from a hub; "" else."""
+        report = self.report
+        if report is None or report.state != "downloading" or report.downloaded is None or not report.download_bytes:
+            return ""
+        share = report.downloaded / report.download_bytes
+        return f"{gigabytes(report.downloaded)} of {gigabytes(report.download_bytes)} GB are there ({share:.0%})"
 
     @property
     def failed_before(self) -> str:

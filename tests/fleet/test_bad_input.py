@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from asgiref.sync import async_to_sync
 from django.test import Client
@@ -170,6 +171,17 @@ def test_a_clock_that_is_off_is_said_and_nothing_else_suffers(
     [worker] = Worker.objects.all()
     assert 590_000 < worker.skew_ms < 610_000
     assert "Clock is off" in signed_in().get(f"/workers/{worker.pk}/").content.decode()
+
+
+def test_a_download_says_how_far_it_is(agent: Callable[..., Any], deploy: Callable[..., Deployment], signed_in: Any) -> None:
+    one = agent("w1")
+    one.beat()
+    deployment = deploy()
+    fleet_reconcile()
+    one.obey("downloading")
+    one.reports = [msgspec.structs.replace(report, downloaded=3_500_000_000, download_bytes=14_000_000_000) for report in one.reports]
+    one.beat()
+    assert "3.5 of 14.0 GB are there (25%)" in signed_in().get(f"/deployments/{deployment.pk}/").content.decode()
 
 
 def test_a_failure_between_two_heartbeats_is_kept(agent: Callable[..., Any], deploy: Callable[..., Deployment], signed_in: Any) -> None:
