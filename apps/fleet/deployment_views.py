@@ -19,7 +19,9 @@ from apps.fleet.models import Deployment, Replica
 from apps.fleet.performance import performance_of
 from apps.fleet.placement import place
 from apps.fleet.placing import candidates_of, need_of, pulse_now
+from apps.fleet.scaling_document import policy_read
 from apps.fleet.tables import deployments_list, id_of, replicas_list
+from apps.fleet.tried import Tried, day_of, policy_try
 from apps.fleet.views import TabView
 from apps.publishing.editing import ActionView, EditView, ScopedView
 from apps.ui.fragments import tagged
@@ -177,7 +179,14 @@ class CreateView(DeploymentEditView):
 
 
 class UpdateView(DeploymentEditView):
-    """``/deployments/<id>/edit/``."""
+    """``/deployments/<id>/edit/``; beside the review what its scaling policy would have done with the last day's load."""
+
+    tried: Tried | None = None
+
+    @property
+    def reason_required(self) -> bool:  # type: ignore[override]
+        """While a performance budget of it is breached; the service asks for it once something is rolled out."""
+        return any(one.verdict == "breached" for one in performance_of(self.object))
 
     def subject(self) -> Deployment:
         found = selectors.deployment_get(self.choice.organisation, self.kwargs["deployment_id"])
@@ -189,7 +198,16 @@ class UpdateView(DeploymentEditView):
         return initial_of(self.object)
 
     def change(self, form: Any) -> Deployment:
-        return services.deployment_update(actor=self.actor, deployment=self.object, reason=self.reason, **form.facts(self.object))
+        # a review asks for the reason below what it shows, so there it is not missing yet; nothing is published without one
+        reason = self.reason or ("under review" if self.reason_required else "")
+        row = services.deployment_update(actor=self.actor, deployment=self.object, reason=reason, **form.facts(self.object))
+        if "publish" not in self.request.POST and row.scaling_mode != "off":
+            policy = policy_read(row.scaling, least=row.least, most=row.most, gpus=row.gpus)
+            self.tried = policy_try(policy, day_of(self.choice.scope, row.name, now=timezone.now()))
+        return row
+
+    def context(self) -> dict[str, Any]:
+        return {"tried": self.tried}
 
     def done_message(self, result: Deployment) -> str:
         return f"Deployment {result.name} saved."

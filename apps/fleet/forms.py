@@ -6,18 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
+from uuid import UUID
 
 from django import forms
 
 from apps.accounts.models import Organisation
 from apps.fleet import choices
 from apps.fleet.models import Deployment
+from apps.fleet.neighbours import performance_known
 from apps.fleet.rules import TASKS
 from apps.fleet.scaling_form import FLOORS, GROUPS, PREFIX, ZONE, Group, ScalingForm, scaling_initial
 from apps.ownership.models import Team
 
 _NUMBER = {"inputmode": "numeric"}
-MAIN = ("name", "model", "engine", "recipe", "tasks", "owner", "enabled")
+MAIN = ("name", "model", "engine", "recipe", "tasks", "owner", "performance_budget", "enabled")
 SECTIONS: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
     (
         "The model's files", "path or hub id, format, what is refused",
@@ -110,6 +112,9 @@ class DeploymentForm(ScalingForm):
         choices=choices.SCALING, label="Scaling", help_text="A dry run writes down what it would have done, and changes nothing."
     )
     owner = forms.ModelChoiceField(queryset=Team.objects.none(), required=False, empty_label="Nobody", label="Team that owns it")
+    performance_budget = forms.ChoiceField(
+        required=False, help_text="Its verdict stands on the deployment's page; a rollout while it is breached takes a reason."
+    )
     enabled = forms.BooleanField(required=False, initial=True)
 
     def __init__(
@@ -120,6 +125,8 @@ class DeploymentForm(ScalingForm):
         self.kept_scaling = scaling or {}
         self.fields["owner"].queryset = Team.objects.filter(organisation=organisation)  # type: ignore[attr-defined]
         self.fields["name"].disabled = fixed_name
+        known = [(str(one.id), f"{one.name}: {one.metric} of the {one.scope} {one.subject}") for one in performance_known(organisation)]
+        self.fields["performance_budget"].choices = [("", "None"), *known]  # type: ignore[attr-defined]
 
     @property
     def main_fields(self) -> list[forms.BoundField]:
@@ -157,6 +164,9 @@ class DeploymentForm(ScalingForm):
             self.judge(document, least=least, most=most)
         values["scaling"] = document
         return values
+
+    def clean_performance_budget(self) -> UUID | None:
+        return UUID(self.cleaned_data["performance_budget"]) if self.cleaned_data["performance_budget"] else None
 
     def clean_memory(self) -> int | None:
         text = str(self.cleaned_data["memory"]).strip()
@@ -224,4 +234,5 @@ def initial_of(row: Deployment) -> dict[str, Any]:
         "memory": f"{Decimal(row.memory) / 10**9:f}" if row.memory else "",
         "config": json.dumps(row.config) if row.config else "",
         "owner": row.owner_id,
+        "performance_budget": str(row.performance_budget or ""),
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 from apps.accounts.models import Organisation
@@ -14,9 +15,11 @@ from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent
 from apps.budgets.models import PerformanceBudget
 from apps.budgets.performance_services import performance_budget_set
+from apps.fleet.forms import initial_of
 from apps.fleet.models import Deployment
 from apps.fleet.performance import performance_of
 from apps.fleet.services import deployment_update
+from tests.fleet.test_pages import FORM, hidden
 
 Deploy = Callable[..., Deployment]
 
@@ -67,3 +70,25 @@ def test_while_one_is_breached_a_rollout_takes_a_reason(deploy: Deploy, actor: A
         deployment_update(actor=actor, deployment=deployment, enabled=True)
     PerformanceBudget.objects.filter(pk=row.pk).update(state="unknown")
     assert deployment_update(actor=actor, deployment=deployment, enabled=True).enabled, "what nobody measured yet holds nobody up"
+
+
+def test_the_form_names_a_budget_and_asks_why_while_it_is_breached(
+    deploy: Deploy, bound: Callable[..., PerformanceBudget], signed_in: Callable[..., Any]
+) -> None:
+    deployment, row, admin = deploy(), bound("fast", "breached"), signed_in()
+    url = reverse("fleet:deployment_edit", args=[deployment.pk])
+    page = admin.get(url).content.decode()
+    assert "fast: " in page and str(row.pk) in page
+    values = {name: value for name, value in initial_of(deployment).items() if value not in (None, "", False)}
+    sent = {**FORM, **values, "performance_budget": str(row.pk), "arguments": "ttft_ms=5"}
+    sent |= {name: hidden(page, name) for name in ("revision", "submission")}
+    reviewed = admin.post(url, sent)
+    assert reviewed.status_code == 200 and 'name="reason"' in reviewed.content.decode()  # the review says what, then asks why
+    sent |= {name: hidden(reviewed.content.decode(), name) for name in ("revision", "submission", "reviewed")} | {"publish": "1"}
+    refused = admin.post(url, sent)
+    assert refused.status_code == 400 and "Say why" in refused.content.decode()
+    assert admin.post(url, {**sent, "reason": "the cure"}).status_code == 302
+    deployment.refresh_from_db()
+    assert (deployment.performance_budget, deployment.revision) == (row.pk, 2)
+    assert AuditEvent.objects.filter(action="deployment.update", reason="the cure").exists()
+    assert not AuditEvent.objects.filter(reason="under review").exists()
