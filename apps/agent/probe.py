@@ -77,11 +77,14 @@ class Probe:
         return version[:200] if isinstance(version, str) else None
 
     async def open(self, timeout: float) -> bool:
-        """Whether it serves whoever asks: a call without the token that it shall demand is answered with 200."""
+        """Whether it serves whoever asks: a call without the token that it shall demand is answered with 200. What vLLM does outside of
+        ``/v1`` demands none whatever it is told: there, the list of models is asked instead."""
         if not self._headers:
             return False
         path, body = _call(self._spec.tasks[0], self._launch.model, "a", 1)
         try:
+            if not path.startswith("/v1/"):
+                return (await self._client.get(self._url + "/v1/models", timeout=timeout)).status_code == 200
             return (await self._client.post(self._url + path, json=body, timeout=timeout)).status_code == 200
         except httpx.HTTPError:
             return False
