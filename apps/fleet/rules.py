@@ -17,6 +17,7 @@ from apps.fleet.scaling_document import policy_read
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,58}[a-z0-9])?")
 TASKS = ("chat", "completions", "embeddings", "rerank", "classify")
 ONNX_TASKS = ("embeddings", "rerank", "classify")
+BUILT_IN_TASKS = ("chat", "completions", "embeddings")
 MOST_REPLICAS = 1_000
 MOST_GPUS = 16
 MOST_MEMORY = 2**50
@@ -123,6 +124,8 @@ def check_tasks(tasks: Sequence[str], engine: str = "") -> list[str]:
     found = list(dict.fromkeys(tasks)) or ["chat"]
     if engine == "onnx" and (len(found) > 1 or found[0] not in ONNX_TASKS):
         raise ServiceError(f"the engine onnx does one thing for each model: name {', '.join(ONNX_TASKS[:-1])} or {ONNX_TASKS[-1]}", "tasks")
+    if engine == "built_in" and (strange := [task for task in found if task not in BUILT_IN_TASKS]):
+        raise ServiceError(f"the built-in engine does no {strange[0]}: name some of {', '.join(BUILT_IN_TASKS)}", "tasks")
     return found
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from apps.accounts.models import Organisation
+from apps.audit.errors import ServiceError
 from apps.audit.models import AuditEvent
 from apps.fleet.models import Deployment
+from apps.fleet.services import deployment_update
 from apps.publishing.models import Version
 from apps.routes.models import Route
 from controlplane.demo.seed import seed
@@ -35,4 +37,6 @@ def test_the_engines_deployment_and_route_stand(tmp_path: Path) -> None:
     assert Deployment.objects.filter(engine="built_in", wanted=1).exists()
     seed(actor=ACTOR, simulators=ADDRESSES, data_dir=tmp_path, engine_model=tmp_path / "elsewhere" / "tiny-llama")
     deployment.refresh_from_db()
+    with pytest.raises(ServiceError, match="does no rerank"):
+        deployment_update(actor=ACTOR, deployment=deployment, tasks=["rerank"])
     assert deployment.artifact["location"].endswith("elsewhere/tiny-llama") and deployment.arguments["context"] == "2048"
