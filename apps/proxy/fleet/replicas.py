@@ -47,7 +47,7 @@ class Replica(Seat):
     """One endpoint. ``why``: why it is out of rotation here; empty while it is in. missed: probes in a row that it did not answer.
     where: of which deployment it is."""
 
-    __slots__ = ("fact", "missed", "place", "since", "state", "where", "why")
+    __slots__ = ("answered", "fact", "missed", "place", "since", "state", "where", "why")
 
     def __init__(self, fact: ReplicaEndpoint, where: Deployment, policy: BreakerPolicy, time: Callable[[], float]) -> None:
         super().__init__(fact.replica, max(1, fact.weight), fact.capacity_tokens or 0)
@@ -57,6 +57,8 @@ class Replica(Seat):
         self.since = 0.0
         """When it was taken out; the loop's time."""
         self.missed = 0
+        self.answered = 0.0
+        """When it answered the free question last; the loop's time."""
         self.place: CompiledTarget | None = None
         """Its place in the config that last sent something here; None: nothing was sent yet."""
         self.open = serves(fact)

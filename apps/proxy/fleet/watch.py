@@ -72,17 +72,21 @@ class Watch:
         now = self._engine.loop.time()
         fleet.drain(now)
         heard: dict[Replica, float] = {}
+        waiting: dict[Replica, float] = {}
+        """Since when the request has waited that has waited longest: one that was sent a moment ago is no sign of life."""
         places: dict[Replica, CompiledTarget] = {}
         for attempt in self._engine.in_flight:
             replica = attempt.target.seat
             if replica is not None and attempt.connection is not None:
                 last = attempt.connection.last_byte_at
-                heard[replica] = max(last, heard.get(replica, last))
+                if attempt.first_byte_ns:
+                    heard[replica] = max(last, heard.get(replica, last))
+                waiting[replica] = min(last, waiting.get(replica, last))
                 places[replica] = attempt.target
-        for replica, last in heard.items():
-            if now - last >= QUIET_SECONDS:
+        for replica, since in waiting.items():
+            if now - max(since, heard.get(replica, since), replica.answered) >= QUIET_SECONDS:
                 self._ask(replica, places[replica])
-            elif replica.missed and not replica.why:
+            elif replica.missed and not replica.why and heard.get(replica, 0.0) > replica.since:
                 replica.missed = 0
         for deployment in fleet:
             for replica in deployment.replicas.values():
@@ -101,6 +105,7 @@ class Watch:
 
     async def _question(self, replica: Replica, place: CompiledTarget) -> None:
         if await probe(self._engine.pool(place.origin), place, TIMEOUT_SECONDS):
+            replica.answered = self._engine.loop.time()
             replica.where.bring_back(replica)
             return
         replica.missed += 1

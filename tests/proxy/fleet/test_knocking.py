@@ -1,10 +1,13 @@
-"""A replica that hangs up is knocked at: out where nobody listens any more, in where it only closed what was idle."""
+"""A replica that hangs up is knocked at: out where nobody listens any more, in where it only closed what was idle. One of which nothing
+is heard is asked, however many requests are still being sent there."""
 
 from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from apps.contracts.fleet import EndpointFacts, ReplicaEndpoint
 from apps.proxy.engine import Engine
@@ -13,6 +16,12 @@ from apps.proxy.fleet.replicas import Fleet
 from apps.proxy.fleet.watch import Watch
 from apps.proxy.http.client import Pool
 from apps.proxy.runtime import Origin
+
+
+class Flight(SimpleNamespace):
+    """An attempt, as far as the watch looks at it."""
+
+    __hash__ = object.__hash__
 
 
 class Stage:
@@ -32,6 +41,10 @@ class Stage:
         self.fleet.apply(EndpointFacts(epoch=1, sequence=1, whole=True, endpoints=[fact]))
         [self.replica] = next(iter(self.fleet)).replicas.values()
         self.replica.place = cast(Any, SimpleNamespace(origin=self.origin))
+
+    def flights(self, *attempts: Any) -> None:
+        """What runs there."""
+        self.watch._engine.in_flight = set(attempts)
 
     async def knocked(self) -> None:
         """The knock that somebody's hanging up led to is over."""
@@ -112,3 +125,37 @@ async def test_other_peoples_connections_knock_nowhere() -> None:
     stage.watch._hung_up(stage.origin)
     assert not stage.watch._knocking, "it is out, and asked already"
     assert watching.KNOCKS * watching.DYING_SECONDS < 1.0
+
+
+async def test_requests_that_go_there_are_no_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(9)
+    now = asyncio.get_running_loop().time()
+    asked: list[str] = []
+    monkeypatch.setattr(stage.watch, "_ask", lambda replica, place: asked.append(replica.id))
+
+    def looked(*flights: tuple[float, bool]) -> bool:
+        """Whether it is asked while these run there: (seconds since the last byte or since it was sent, whether bytes have come)."""
+        asked.clear()
+        stage.flights(
+            *(
+                Flight(
+                    target=SimpleNamespace(seat=stage.replica), connection=SimpleNamespace(last_byte_at=now - ago), first_byte_ns=int(came)
+                )
+                for ago, came in flights
+            )
+        )
+        stage.watch.look()
+        return bool(asked)
+
+    assert not looked((0.1, False))
+    assert looked((3.0, False))
+    assert looked((3.0, False), (1.0, False), (0.0, False)), "others are sent there every second"
+    assert looked((3.0, True), (0.1, False)), "a stream that stands still"
+    assert not looked((9.0, False), (0.5, True)), "another's bytes come"
+    stage.replica.answered = now - 1.0
+    assert not looked((9.0, False)), "it has answered a moment ago"
+    stage.replica.answered, stage.replica.missed, stage.replica.since = 0.0, 1, now - 0.5
+    looked((1.0, False), (0.0, False))
+    assert stage.replica.missed == 1, "what was sent since changes nothing"
+    looked((1.0, False), (0.0, True))
+    assert stage.replica.missed == 0
