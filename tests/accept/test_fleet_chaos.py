@@ -252,14 +252,14 @@ def tried(one: Instance, id: str) -> list[tuple[Any, ...]]:
 
 class Ejection(NamedTuple):
     """How long requests of one proxy went to one replica after something befell it. fell: from then to the last. sent: from the first
-    that failed there to the last. after: from when the first was known to have failed to the last, at least 0. count: that failed."""
+    that failed there to the last. after: from when the first was known to have failed to the last, at least 0. tries: those that failed."""
 
     kind: str
     proxy: str
     fell: float
     sent: float
     after: float
-    count: int
+    tries: int
 
 
 def ejections(one: Instance, chaos: Chaos) -> list[Ejection]:
@@ -294,7 +294,7 @@ def spans(found: list[Ejection]) -> None:
         if rows:
             fell = sorted(one.fell for one in rows)
             print(
-                f"| {kind} | {len(rows)} times | {max(one.count for one in rows)} | {fell[len(fell) // 2]:.2f} / {fell[-1]:.2f} s |"
+                f"| {kind} | {len(rows)} times | {max(one.tries for one in rows)} | {fell[len(fell) // 2]:.2f} / {fell[-1]:.2f} s |"
                 f" {max(one.sent for one in rows):.2f} s | {max(one.after for one in rows):.2f} s |"
             )
 

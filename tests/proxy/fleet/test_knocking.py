@@ -14,14 +14,16 @@ from apps.proxy.engine import Engine
 from apps.proxy.fleet import watch as watching
 from apps.proxy.fleet.replicas import Fleet
 from apps.proxy.fleet.watch import Watch
+from apps.proxy.http import dial
 from apps.proxy.http.client import Pool
 from apps.proxy.runtime import Origin
 
 
-class Flight(SimpleNamespace):
+class Flight:
     """An attempt, as far as the watch looks at it."""
 
-    __hash__ = object.__hash__
+    def __init__(self, target: Any, connection: Any, first_byte_ns: int) -> None:
+        self.target, self.connection, self.first_byte_ns = target, connection, first_byte_ns
 
 
 class Stage:
@@ -30,7 +32,7 @@ class Stage:
     def __init__(self, port: int) -> None:
         loop = asyncio.get_running_loop()
         self.origin = Origin("http", "127.0.0.1", port, True, "", 8, True)
-        self.pool = Pool(self.origin)
+        self.pool = Pool(dial.Origin("http", "127.0.0.1", port, allow_private=True))
         self.fleet = Fleet(loop.time)
         engine = SimpleNamespace(loop=loop, pool=lambda origin: self.pool, forget=lambda origin: None, in_flight=set(), on_hang_up=None)
         self.watch = Watch(cast(Engine, engine), self.fleet)
