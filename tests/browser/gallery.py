@@ -51,7 +51,10 @@ OBJECTS = {
     "dashboard:spend_by": ("dimension", "/spend/by/", r"^/spend/by/(\w+)/$"),
     "fleet:worker": ("worker_id", "/workers/", r"^/workers/([0-9a-f-]{36})/$"),
     "fleet:replica_log": ("replica_id", "/deployments/replicas/", r"^/replicas/([0-9a-f-]{36})/log/$"),
-    **dict.fromkeys(("fleet:deployment", "fleet:deployment_edit", "fleet:deployment_placement"), ("deployment_id", "/deployments/", r"^/deployments/([0-9a-f-]{36})/$")),
+    **dict.fromkeys(
+        ("fleet:deployment", "fleet:deployment_edit", "fleet:deployment_placement"),
+        ("deployment_id", "/deployments/", r"^/deployments/([0-9a-f-]{36})/$"),
+    ),
     "flags": ("flag", "/flags/", r"^/flags/(?!new/)([a-z0-9._-]+)/$"),
     "changes": ("change_id", "/changes/?show=open", r"^/changes/([0-9a-f-]{36})/$"),
     "costs": ("export_id", "/costs/reconciliation/", r"^/costs/reconciliation/([0-9a-f-]{36})/$"),
