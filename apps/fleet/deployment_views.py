@@ -112,7 +112,7 @@ class DetailView(DeploymentView):
             "may_scale": self.choice.may("deployment.scale", team=row.owner_id),
         }
         if request.htmx:  # type: ignore[attr-defined]
-            return tagged(request, render(request, "fleet/deployment_live.html", context))
+            return tagged(request, render(request, "fleet/deployment_live.html", {**context, "alone": True}))
         return render(request, "fleet/deployment.html", context)
 
 
@@ -332,7 +332,7 @@ class LogView(ReplicaView):
             ),
         }
         if request.htmx:  # type: ignore[attr-defined]
-            return tagged(request, render(request, "fleet/log_live.html", context))
+            return tagged(request, render(request, "fleet/log_live.html", {**context, "alone": True}))
         return render(request, "fleet/log.html", context)
 
     def post(self, request: HttpRequest, replica_id: UUID) -> HttpResponseBase:

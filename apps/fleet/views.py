@@ -120,7 +120,7 @@ class DetailView(WorkerView):
             "may_scale": self.choice.may("deployment.scale"),
         }
         if request.htmx:  # type: ignore[attr-defined]
-            return tagged(request, render(request, "fleet/worker_live.html", context))
+            return tagged(request, render(request, "fleet/worker_live.html", {**context, "alone": True}))
         return render(request, "fleet/worker.html", context)
 
 

@@ -147,6 +147,7 @@ def test_a_machine_joins_serves_and_drains(
     tab.get_by_role("button", name="Publish").click()
     tab.get_by_role("heading", name=f"chat-{width}", level=1).wait_for()
     tab.locator("#deployment-live .tile", has_text="1 of 1 wanted").wait_for()
+    tab.locator(".page-head", has_text="Serving").wait_for()
     sound(watched, f"ready-{width}")
     tab.goto(f"{site.url}/workers/gpus/?q={name}")
     tab.locator("#gpus tbody tr", has_text=f"chat-{width}").get_by_role("img", name="Simulated").wait_for()
