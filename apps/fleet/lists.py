@@ -60,11 +60,19 @@ class GpuRow:
         return ", ".join(dict.fromkeys(one.name for one in self.held))
 
 
-def held_of(*, organisation: Organisation | None = None, worker: UUID | None = None) -> dict[int, tuple[Held, ...]]:
-    """GPU -> who holds it, of an organisation or of one worker: one query."""
-    rows = Claim.objects.filter(replica__ended_at=None)
-    rows = rows if worker is None else rows.filter(gpu__worker_id=worker)
-    rows = rows if organisation is None else rows.filter(gpu__worker__organisation=organisation)
+def held_by(lines: Sequence[ReplicaLine]) -> dict[int, tuple[Held, ...]]:
+    """GPU -> who of these replicas holds it: no query."""
+    found: dict[int, list[Held]] = {}
+    for line in lines:
+        one = Held(line.replica.pk, line.replica.deployment_id, line.replica.deployment.name, line.replica.ordinal)
+        for claim in line.claims:
+            found.setdefault(claim.gpu_id, []).append(one)
+    return {gpu: tuple(held) for gpu, held in found.items()}
+
+
+def held_of(organisation: Organisation) -> dict[int, tuple[Held, ...]]:
+    """GPU -> who holds it, of all workers: one query."""
+    rows = Claim.objects.filter(replica__ended_at=None, gpu__worker__organisation=organisation)
     found: dict[int, list[Held]] = {}
     values = rows.order_by("replica__deployment__name", "replica__ordinal").values_list(
         "gpu_id", "replica_id", "replica__deployment_id", "replica__deployment__name", "replica__ordinal"
@@ -76,7 +84,7 @@ def held_of(*, organisation: Organisation | None = None, worker: UUID | None = N
 
 def gpu_rows(organisation: Organisation, *, now: datetime) -> list[GpuRow]:
     """Every GPU of workers that were not removed: five queries."""
-    lines = worker_lines(organisation, now=now, held=held_of(organisation=organisation))
+    lines = worker_lines(organisation, now=now, held=held_of(organisation))
     return [GpuRow(worker, line) for worker in lines for line in worker.gpus]
 
 

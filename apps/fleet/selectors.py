@@ -316,10 +316,10 @@ def reports_of(worker: Worker) -> list[ReplicaReport]:
     return msgspec.convert(worker.reports, list[ReplicaReport]) if worker.reports else []
 
 
-def replicas_live(*, deployment: Deployment | None = None, worker: Worker | None = None) -> QuerySet[Replica]:
+def replicas_live(*, deployment: Deployment | None = None, worker: UUID | None = None) -> QuerySet[Replica]:
     rows = Replica.objects.filter(ended_at=None)
     rows = rows if deployment is None else rows.filter(deployment=deployment)
-    return (rows if worker is None else rows.filter(worker=worker)).order_by("deployment__name", "ordinal")
+    return (rows if worker is None else rows.filter(worker_id=worker)).order_by("deployment__name", "ordinal")
 
 
 def replicas_ended(*, deployment: Deployment | None = None, worker: Worker | None = None) -> QuerySet[Replica]:

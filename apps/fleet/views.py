@@ -103,7 +103,8 @@ class DetailView(WorkerView):
 
     def get(self, request: HttpRequest, worker_id: UUID) -> HttpResponseBase:
         now = timezone.now()
-        found = selectors.worker_lines(self.choice.organisation, now=now, pk=worker_id, held=lists.held_of(worker=worker_id))
+        live = selectors.replica_lines(selectors.replicas_live(worker=worker_id))
+        found = selectors.worker_lines(self.choice.organisation, now=now, pk=worker_id, held=lists.held_by(live))
         if not found:
             raise Http404
         line = found[0]
@@ -112,7 +113,7 @@ class DetailView(WorkerView):
             "line": line,
             "worker": line.worker,
             "url": self.url,
-            "replicas": selectors.replica_lines(selectors.replicas_live(worker=line.worker)),
+            "replicas": live,
             "ended": selectors.replica_lines(selectors.replicas_ended(worker=line.worker), ended=True),
             "entries": entries_of(selectors.story_of("worker", line.pk)),
             "may_drain": self.choice.may("worker.drain") and line.state != "revoked",

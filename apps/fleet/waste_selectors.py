@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
-from django.db.models import Count, Max, Sum
+from django.db.models import Count, Max, Q, Sum
 from django.db.models.functions import ExtractHour, TruncDate
 
 from apps.contracts.fleet import PROVIDER_PREFIX
@@ -22,7 +22,7 @@ BEFOREHAND = frozenset({"vllm"})
 
 def gpu_uses(*, organisation: UUID, simulated: bool, start: datetime, end: datetime, tokens: Callable[[], Mapping[str, int]]) -> list[Use]:
     """Each deployment of a period that had any time counted; the most idle first. tokens: read and written by provider's name, asked where
-    there is any. One query, four more where there is any."""
+    there is any. One query, three more where there is any."""
     kept = GpuTime.objects.filter(
         hour__gte=start, hour__lt=end, deployment__organisation=organisation, deployment__provider__simulated=simulated
     )
@@ -33,13 +33,17 @@ def gpu_uses(*, organisation: UUID, simulated: bool, start: datetime, end: datet
         rows[pk].append(tuple(summed))
     if not rows:
         return []
-    days = Count(TruncDate("hour", tzinfo=UTC), distinct=True)
-    spans = {
-        pk: (clock, on_days)
-        for pk, clock, on_days in kept.values_list("deployment_id").annotate(clock=Count("hour", distinct=True), on_days=days).order_by()
-    }
-    of_gpus = kept.filter(state="serving").values_list("deployment_id")
-    told = {pk: sums for pk, *sums in of_gpus.annotate(Max("memory_peak"), Sum("measured_seconds"), Sum("busy_seconds")).order_by()}
+    serving = Q(state="serving")
+    whole = kept.values_list("deployment_id").annotate(
+        clock=Count("hour", distinct=True),
+        on_days=Count(TruncDate("hour", tzinfo=UTC), distinct=True),
+        peak=Max("memory_peak", filter=serving),
+        measured=Sum("measured_seconds", filter=serving),
+        busy=Sum("busy_seconds", filter=serving),
+    )
+    spans, told = {}, {}
+    for pk, clock, on_days, peak, measured, busy in whole.order_by():
+        spans[pk], told[pk] = (clock, on_days), (peak, measured or 0.0, busy or 0.0)
     deployments = {one.pk: one for one in Deployment.objects.filter(pk__in=rows).select_related("owner")}
     devices: dict[UUID, tuple[str, int]] = {
         worker: (name, capacity)
@@ -61,7 +65,7 @@ def gpu_uses(*, organisation: UUID, simulated: bool, start: datetime, end: datet
                 by_hour[of_day][state == "idle"] += spent
         busiest = max(weighed, key=lambda worker: weighed[worker])
         name, capacity = devices.get(busiest, ("", 0))
-        peak, measured, busy = told.get(pk, (None, 0.0, 0.0))
+        peak, measured, busy = told[pk]
         found.append(
             Use(
                 deployment=deployment.name,
