@@ -66,7 +66,7 @@ def living(pids: list[int]) -> list[int]:
 
 
 async def family(process: Process) -> list[int]:
-    line = await until(lambda: next((line for line in process.lines(5) if line.startswith("family")), ""))
+    line = await until(lambda: next((line for line in process.lines(5) if line.startswith("family") and len(line.split()) == 5), ""))
     pids = [int(word) for word in line.split()[1:]]
     assert len(pids) == 4 and living(pids) == pids
     return pids
