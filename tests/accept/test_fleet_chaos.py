@@ -270,8 +270,8 @@ def ejections(one: Instance, chaos: Chaos) -> list[Ejection]:
         " (a->>'ended_us')::float8 / 1e6 FROM usage_request r CROSS JOIN LATERAL jsonb_array_elements(usage_attempts(r)) a"
         " WHERE r.provider LIKE 'deployment:chaos%%' AND a->>'outcome' <> 'ok' AND a->>'outcome' <> 'cancelled'"
     )
-    for started, proxy, endpoint, sent, ended in rows:
-        tries.setdefault(endpoint[-12:], []).append((started + sent, started + ended, proxy))
+    for started, proxy, endpoint, sent, ended in rows:  # what was refused was never sent: then its end is its time
+        tries.setdefault(endpoint[-12:], []).append((started + (sent or ended), started + ended, proxy))
     found = []
     for trouble in chaos.history:
         if trouble.kind not in (*CONNECTION, *SILENCE):

@@ -58,7 +58,7 @@ async def fly_among(
             tried.clear()  # whoever comes back is worth another try
             await deployment.arrival(engine.loop, max(0.001, min(route.resilience.queue, exchange.left_seconds())))
             continue
-        if replica is None:
+        if replica is None or (held and replica.why):  # nobody came back: the watch asks those that are out, not this request
             message = f"no {'other ' if tried else ''}replica of the deployment {deployment.name!r} is ready"
             raise UpstreamBroken(message, code="upstream_unreachable", sent=False, again=False, ours=True)
         berth = replica.target(target)
@@ -85,8 +85,11 @@ async def fly_among(
             tried.append(replica)
             if not _may_move(exchange, route, failed, ask, race):
                 raise
-            if not deployment.others(tried) and (held or not _may_hold(deployment, route, target)):
-                raise
+            if not deployment.others(tried):
+                if held or not (_may_hold(deployment, route, target) or _again(deployment, route, tried)):
+                    raise
+                held = held or bool(balancer.ready)
+                tried.clear()  # somebody of them is in rotation again, or still: once more
             if isinstance(failed, UpstreamAnswered) and verdict(failed).course == "credential":
                 engine.credential_refused(berth, failed.status, failed.credential)
             if role in ("first", "retry"):
@@ -128,6 +131,11 @@ def _may_hold(deployment: Deployment, route: CompiledRoute, target: CompiledTarg
     """A request waits for a first replica only where nobody else could answer it meanwhile."""
     alone = all(other.replicas is deployment for other in route.live)
     return alone and not deployment.balancer.ready and deployment.waiting < min(MOST_HELD, route.fragment.resilience.queue_size)
+
+
+def _again(deployment: Deployment, route: CompiledRoute, tried: list[Replica]) -> bool:
+    """Whether all may be tried a second time: it was not one alone that failed, somebody is in rotation, and nobody else could answer."""
+    return len(tried) > 1 and bool(deployment.balancer.ready) and all(other.replicas is deployment for other in route.live)
 
 
 def _judge(deployment: Deployment, replica: Replica, failed: AttemptFailed, now: float) -> None:
