@@ -179,4 +179,7 @@ async def test_whatever_happens_nothing_is_held_twice_and_nothing_stays(tmp_path
                 if node.process is not None:
                     node.process.kill()
                     node.process.wait()
+            for pid in (pid for node in nodes for pid in offspring(node.state)):  # who was frozen goes on, and ends
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
             await until(lambda: not any(offspring(node.state) for node in nodes))
