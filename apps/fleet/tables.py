@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from django.urls import reverse
@@ -66,6 +67,21 @@ REPLICAS: tuple[Column[ReplicaLine], ...] = (
 )
 
 
+_JOIN = ("worker.join", "fleet:join", "Join a worker")
+_CREATE = ("deployment.change", "fleet:deployment_create", "Create a deployment")
+"""Permission, address and button of the step that fills an empty list."""
+
+
+class Listed(Protocol):
+    """A row that has a state."""
+
+    @property
+    def status(self) -> Status: ...
+
+
+Line = TypeVar("Line", bound=Listed)
+
+
 def asked_of(query: Mapping[str, str], name: str = "q") -> str:
     """A filter's text, made harmless."""
     return query.get(name, "").replace("\x00", "").strip()[:200]
@@ -73,91 +89,116 @@ def asked_of(query: Mapping[str, str], name: str = "q") -> str:
 
 def workers_list(choice: Choice, query: Mapping[str, str], rows: Sequence[WorkerLine]) -> Listing[WorkerLine]:
     """The organisation's workers as the URL asks for them."""
-    asked, state, chips = asked_of(query), query.get("state", ""), []
-    if asked:
-        chips.append(Chip("Name, pool or GPU", asked, "q"))
-        word = asked.lower()
-        rows = [row for row in rows if any(word in text.lower() for text in (row.name, row.worker.pool, row.worker.region, row.gpu_text))]
-    if state in choices.WORKER_STATES:
-        chips.append(Chip("State", choices.WORKER_STATES[state].label, "state"))
-        rows = [row for row in rows if row.state == state]
-    may = choice.may("worker.join")
-    nothing = Empty(
-        "nothing-yet",
+    nothing = _nothing(
         "No worker yet",
         "A worker is a machine, with GPUs or without, that runs engines for your deployments. It joins by one command.",
-        reverse("fleet:join") if may else "",
-        "Join a worker" if may else "",
+        *_JOIN,
+        choice,
     )
-    return listing_build(query, label="workers", columns=WORKERS, rows=rows, default_sort=WORST_FIRST, nothing_yet=nothing, chips=chips)
+    return _listed(
+        query,
+        rows,
+        "workers",
+        WORKERS,
+        nothing,
+        choices.WORKER_STATES,
+        "Name, pool or GPU",
+        lambda row: (row.name, row.worker.pool, row.worker.region, row.gpu_text),
+    )
 
 
 def gpus_list(choice: Choice, query: Mapping[str, str], rows: Sequence[GpuRow]) -> Listing[GpuRow]:
     """The organisation's GPUs as the URL asks for them."""
-    asked, state, chips = asked_of(query), query.get("state", ""), []
-    if asked:
-        chips.append(Chip("Worker, model or deployment", asked, "q"))
-        word = asked.lower()
-        rows = [row for row in rows if any(word in text.lower() for text in (row.worker.name, row.line.gpu.name, row.names))]
-    if state in choices.GPU_STATES:
-        chips.append(Chip("State", choices.GPU_STATES[state].label, "state"))
-        rows = [row for row in rows if row.status.value == state]
-    may = choice.may("worker.join")
-    nothing = Empty(
-        "nothing-yet",
+    nothing = _nothing(
         "No GPU yet",
         "GPUs come with the workers that have them, and report memory, use, power and heat. A worker without one serves on its processors.",
-        reverse("fleet:join") if may else "",
-        "Join a worker" if may else "",
+        *_JOIN,
+        choice,
     )
-    return listing_build(query, label="GPUs", columns=GPUS, rows=rows, default_sort=WORST_FIRST, nothing_yet=nothing, chips=chips)
+    return _listed(
+        query,
+        rows,
+        "GPUs",
+        GPUS,
+        nothing,
+        choices.GPU_STATES,
+        "Worker, model or deployment",
+        lambda row: (row.worker.name, row.line.gpu.name, row.names),
+    )
 
 
 def deployments_list(choice: Choice, query: Mapping[str, str], rows: Sequence[DeploymentLine]) -> Listing[DeploymentLine]:
     """The organisation's deployments as the URL asks for them."""
-    asked, state, chips = asked_of(query), query.get("state", ""), []
-    if asked:
-        chips.append(Chip("Name or model", asked, "q"))
-        word = asked.lower()
-        rows = [row for row in rows if word in row.name.lower() or word in row.deployment.model.lower()]
-    if state in choices.DEPLOYMENT_STATES:
-        chips.append(Chip("State", choices.DEPLOYMENT_STATES[state].label, "state"))
-        rows = [row for row in rows if row.state == state]
-    may = choice.may("deployment.change")
-    nothing = Empty(
-        "nothing-yet",
+    nothing = _nothing(
         "No deployment yet",
         "A deployment is a model that your workers serve: routes target it as they target a provider.",
-        reverse("fleet:deployment_create") if may else "",
-        "Create a deployment" if may else "",
+        *_CREATE,
+        choice,
     )
-    return listing_build(
-        query, label="deployments", columns=DEPLOYMENTS, rows=rows, default_sort=WORST_FIRST, nothing_yet=nothing, chips=chips
+    return _listed(
+        query,
+        rows,
+        "deployments",
+        DEPLOYMENTS,
+        nothing,
+        choices.DEPLOYMENT_STATES,
+        "Name or model",
+        lambda row: (row.name, row.deployment.model),
     )
 
 
 def replicas_list(choice: Choice, query: Mapping[str, str], rows: Sequence[ReplicaLine]) -> Listing[ReplicaLine]:
     """The organisation's replicas as the URL asks for them; the rows are of its ``deployment`` and its ``worker`` already."""
-    asked, state, chips = asked_of(query), query.get("state", ""), []
-    for name, label in (("deployment", "Deployment"), ("worker", "Worker")):
-        if id_of(query, name) is not None:
-            chips.append(Chip(label, getattr(rows[0].replica, name).name if rows else "none of its replicas", name))
-    if asked:
-        chips.append(Chip("Deployment or worker", asked, "q"))
-        word = asked.lower()
-        rows = [row for row in rows if any(word in text.lower() for text in (row.replica.deployment.name, row.replica.worker.name))]
-    if state in choices.REPLICA_STATES:
-        chips.append(Chip("State", choices.REPLICA_STATES[state].label, "state"))
-        rows = [row for row in rows if row.status.value == state]
-    may = choice.may("deployment.change")
-    nothing = Empty(
-        "nothing-yet",
+    chips = [
+        Chip(label, getattr(rows[0].replica, name).name if rows else "none of its replicas", name)
+        for name, label in (("deployment", "Deployment"), ("worker", "Worker"))
+        if id_of(query, name) is not None
+    ]
+    nothing = _nothing(
         "No replica runs",
         "A replica is one engine on one worker. A deployment says how many there are; each is placed by itself.",
-        reverse("fleet:deployment_create") if may else "",
-        "Create a deployment" if may else "",
+        *_CREATE,
+        choice,
     )
-    return listing_build(query, label="replicas", columns=REPLICAS, rows=rows, default_sort=WORST_FIRST, nothing_yet=nothing, chips=chips)
+    return _listed(
+        query,
+        rows,
+        "replicas",
+        REPLICAS,
+        nothing,
+        choices.REPLICA_STATES,
+        "Deployment or worker",
+        lambda row: (row.replica.deployment.name, row.replica.worker.name),
+        chips,
+    )
+
+
+def _listed(
+    query: Mapping[str, str],
+    rows: Sequence[Line],
+    label: str,
+    columns: tuple[Column[Line], ...],
+    nothing: Empty,
+    states: Mapping[str, Status],
+    searched: str,
+    texts: Callable[[Line], tuple[str, ...]],
+    chips: Sequence[Chip] = (),
+) -> Listing[Line]:
+    """The rows that hold the text that is asked for and are in the state that is asked for. searched: their ``texts`` in words."""
+    asked, state, shown = asked_of(query), query.get("state", ""), list(chips)
+    if asked:
+        shown.append(Chip(searched, asked, "q"))
+        rows = [row for row in rows if any(asked.lower() in text.lower() for text in texts(row))]
+    if state in states:
+        shown.append(Chip("State", states[state].label, "state"))
+        rows = [row for row in rows if row.status.value == state]
+    return listing_build(query, label=label, columns=columns, rows=rows, default_sort=WORST_FIRST, nothing_yet=nothing, chips=shown)
+
+
+def _nothing(title: str, sentence: str, permission: str, address: str, button: str, choice: Choice) -> Empty:
+    """What an empty list says, with the next step for those who may take it."""
+    may = choice.may(permission)
+    return Empty("nothing-yet", title, sentence, reverse(address) if may else "", button if may else "")
 
 
 def id_of(query: Mapping[str, str], name: str) -> UUID | None:
