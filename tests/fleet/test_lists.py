@@ -20,7 +20,7 @@ from apps.contracts.fleet_facts import EngineMetrics
 from apps.fleet.join_views import command_of
 from apps.fleet.joining import join_token_create, join_token_revoke
 from apps.fleet.lists import verdicts_of
-from apps.fleet.models import Deployment, JoinToken, Replica
+from apps.fleet.models import Deployment, JoinToken, Replica, Worker
 from apps.fleet.placement import Candidate, Device, Need, place
 from apps.fleet.reconciling import fleet_reconcile
 from tests.fleet.conftest import GB, FakeAgent
@@ -71,6 +71,30 @@ def test_replicas_are_listed_of_all_of_one_deployment_and_of_one_worker(
         page = client.get(url + query).content.decode()
         assert (reverse("fleet:replica_log", args=[Replica.objects.get().pk]) in page) is there, query
     assert "Clear" in client.get(f"{url}?worker={other.id}").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "state", "button"),
+    [
+        ("fleet:workers", "Name, pool, region or GPU", "ready", "Join a worker"),
+        ("fleet:gpus", "Worker, model or deployment", "trouble", "Join a worker"),
+        ("fleet:deployments", "Name or model", "disabled", "Create a deployment"),
+        ("fleet:replicas", "Deployment or worker", "failed", "Create a deployment"),
+    ],
+)
+def test_each_list_is_filtered_alike_and_says_what_to_do_where_it_is_empty(
+    signed_in: Signed, served: tuple[FakeAgent, Deployment], demo: Organisation, name: str, label: str, state: str, button: str
+) -> None:
+    _, deployment = served
+    client, url = signed_in("admin"), reverse(name)
+    page = client.get(f"{url}?q=nobody&state={state}&deployment={deployment.pk}&sort=-state").content.decode()
+    assert f'<label for="filter-q">{label}</label>' in page and 'value="nobody"' in page
+    assert f'<option value="{state}" selected>' in page and '<input type="hidden" name="sort" value="-state">' in page
+    assert (f'name="deployment" value="{deployment.pk}"' in page) is (name == "fleet:replicas")
+    Deployment.objects.all().delete()
+    Worker.objects.all().delete()
+    assert button in client.get(url).content.decode()
+    assert button not in signed_in("viewer").get(url).content.decode()
 
 
 def test_a_replicas_page_says_why_it_is_where_it_is(signed_in: Signed, served: tuple[FakeAgent, Deployment]) -> None:
