@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.views.defaults import bad_request as plain_bad_request
 from rest_framework.exceptions import NotFound
@@ -14,6 +13,7 @@ from rest_framework.exceptions import NotFound
 from apps.accounts.api.errors import RETRY_SECONDS, failed
 from apps.accounts.api.views import ApiView
 from apps.ui import outage, views
+from controlplane.away import database_away
 
 API = "/api/"
 
@@ -62,7 +62,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if not request.path.startswith(API):
         return views.server_error(request)
     error = sys.exc_info()[1]
-    if isinstance(error, (OperationalError, InterfaceError)) and views.unreachable(error):
+    if error is not None and database_away(error):
         outage.failed()
         response = failed(request, 503, "database_unavailable", "The control plane cannot reach its database: ask again soon.")
         response["Retry-After"] = str(RETRY_SECONDS)

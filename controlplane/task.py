@@ -8,16 +8,9 @@ from typing import Any
 from celery import Task
 from django.db import InterfaceError, OperationalError
 
+from controlplane.away import database_away
+
 log = logging.getLogger("bulkhead.tasks")
-
-AWAY = ("08", "57P")
-"""SQLSTATE classes: the connection failed or was lost, the server is going down or coming up."""
-
-
-def database_away(error: BaseException) -> bool:
-    """Whether the error says that PostgreSQL cannot be spoken to; not one of its answers, such as a deadlock."""
-    state = getattr(error.__cause__, "sqlstate", None)
-    return isinstance(error, OperationalError | InterfaceError) and (state is None or state.startswith(AWAY))
 
 
 class AwayTask(Task):

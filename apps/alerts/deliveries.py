@@ -28,6 +28,7 @@ from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
 from apps.audit.services import audit_record
 from apps.providers.outbound import client
+from controlplane.away import database_away
 from controlplane.masterkey import VaultError, decrypt
 
 CLAIM = timedelta(minutes=3)
@@ -140,7 +141,9 @@ def _noted(delivery_id: UUID) -> None:
     try:
         with transaction.atomic():
             delivery_note(Delivery.objects.get(pk=delivery_id))
-    except Exception:
+    except Exception as error:
+        if database_away(error):
+            raise
         log.exception("alerts: what became of delivery %s is not on the page of its budget", delivery_id)
 
 

@@ -9,7 +9,7 @@ import logging
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import OperationalError, transaction
+from django.db import transaction
 
 from apps.alerts import channel_choices as choices
 from apps.alerts.budget_days import is_way_of_budget, ways_beside
@@ -19,6 +19,7 @@ from apps.alerts.models import Alert
 from apps.alerts.notifying import deliveries_make, members_of, notification_close, policy_of, severity_told
 from apps.alerts.receivers import receivers_of
 from apps.alerts.routing import Policy, Standing, opens_at, turn
+from controlplane.away import database_away
 
 log = logging.getLogger("bulkhead.alerts")
 
@@ -39,9 +40,9 @@ def notifications_run(now: datetime) -> int:
     for pk in notifications_due(now):
         try:
             done += notification_advance(pk, now=now)
-        except OperationalError:  # the database is away: so it is for the others
-            raise
-        except Exception:
+        except Exception as error:
+            if database_away(error):
+                raise  # so it is for the others
             log.exception("alerts: notification %s could not be carried on; it is tried again", pk)
     return done
 

@@ -27,6 +27,7 @@ from apps.alerts.selectors import forget_before
 from apps.alerts.series import Source
 from apps.alerts.sources import SOURCES
 from apps.alerts.sources.look import Look, Read
+from controlplane.away import database_away
 
 log = logging.getLogger("bulkhead.alerts")
 
@@ -66,6 +67,8 @@ def evaluate(
         try:
             done = _organisation(organisation, now, sources)
         except Exception as error:
+            if database_away(error):
+                raise
             log.exception("the alerts of organisation %s could not be evaluated", organisation.slug)
             AlertEvaluation.objects.filter(organisation=organisation).update(error=f"{type(error).__name__}: {error}"[:500])
             failed += 1

@@ -18,6 +18,7 @@ from apps.alerts import choices
 from apps.alerts.followers import follow
 from apps.alerts.models import Alert, AlertEvent
 from apps.audit.registry import event_record
+from controlplane.away import database_away
 
 log = logging.getLogger("bulkhead.alerts")
 MOST_AT_ONCE = 500
@@ -75,7 +76,9 @@ def _hand(alert: Alert, event: AlertEvent) -> bool:
         with transaction.atomic():
             alert_changed(alert, event)
             follow(alert, event)
-    except Exception:
+    except Exception as error:
+        if database_away(error):
+            raise
         log.exception("alert %s: %s could not be handed over; it is tried again with the next minute", alert.pk, event.kind)
         return False
     event.handed_at = clock.now()

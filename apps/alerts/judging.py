@@ -9,7 +9,7 @@ from datetime import timedelta
 from hashlib import md5
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 
 from apps.alerts.choices import EVERYTHING, TIMES_BASELINE, WARNING
 from apps.alerts.models import AlertRule
@@ -17,6 +17,7 @@ from apps.alerts.rules import UNMEASURED, Judgement, Terms, level_of
 from apps.alerts.series import SERIES, Sample, Series, Source
 from apps.alerts.sources import SOURCES
 from apps.alerts.sources.look import Look, Read
+from controlplane.away import database_away
 
 log = logging.getLogger("bulkhead.alerts")
 
@@ -60,9 +61,9 @@ def rules_judge(
         try:
             with transaction.atomic():
                 read_now = read(look, group)
-        except (OperationalError, InterfaceError):
-            raise
         except Exception as error:
+            if database_away(error):
+                raise
             log.exception("alerts of organisation %s: the source %r could not be read", look.organisation.slug, name)
             unread[name] = f"{type(error).__name__}: {error}"
             continue

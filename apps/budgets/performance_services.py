@@ -23,6 +23,7 @@ from apps.budgets.performance_measure import Evidence, budgets_measure
 from apps.budgets.performance_telling import notice_of
 from apps.budgets.rules import check_address
 from apps.keys.neighbours import routes_known
+from controlplane.away import database_away
 
 if TYPE_CHECKING:
     from apps.accounts.models import Organisation
@@ -151,7 +152,9 @@ def performance_evaluate(*, now: datetime | None = None) -> int:
     for rows in due.values():
         try:
             found = budgets_measure(rows[0].organisation, rows, now=now)
-        except Exception:
+        except Exception as error:
+            if database_away(error):
+                raise
             _log.exception("performance budgets of organisation %s could not be measured", rows[0].organisation_id)
             continue
         for row in rows:

@@ -34,6 +34,7 @@ from apps.providers.rules import MODEL
 from apps.providers.services import credential_value
 from apps.providers.spoken import spoken
 from apps.publishing.services import publish
+from controlplane.away import database_away
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,9 @@ def listings_look(*, provider_ids: Iterable[UUID] | None = None, page: Page = pr
                 if not isinstance(read, Problem):
                     look_keep(provider=provider, reading=read)
                 found[str(provider.pk)] = problem
-            except Exception:
+            except Exception as error:
+                if database_away(error):
+                    raise
                 log.exception("the list of models of %s could not be kept", provider.name)
                 found[str(provider.pk)] = "it could not be kept: see the worker's log"
     return found

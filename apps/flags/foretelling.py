@@ -7,7 +7,7 @@ import logging
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from django.db import OperationalError, transaction
+from django.db import transaction
 from django.utils import timezone as clock
 
 from apps.accounts.scope import Scope
@@ -19,6 +19,7 @@ from apps.flags.flips import flip_note
 from apps.flags.measuring import Flip, Question
 from apps.flags.models import ChangeRequest, Flag, FlagFlip
 from apps.publishing.selectors import proxy_details
+from controlplane.away import database_away
 
 if TYPE_CHECKING:
     from apps.publishing.models import Version
@@ -44,9 +45,9 @@ def change_foretell(row: ChangeRequest, *, now: datetime | None = None) -> Predi
     try:
         with transaction.atomic():
             return flip_foretell(row.flag, on=row.turn_on, share=row.share, simulated_only=row.simulated_only)
-    except OperationalError:  # the database is away: so it is for the flip
-        raise
-    except Exception:
+    except Exception as error:
+        if database_away(error):
+            raise  # so it is for the flip
         log.exception("flags: what %s would do could not be foretold", row.flag_name)
         return None
 

@@ -33,7 +33,7 @@ from apps.fleet.scaling import Decision, Guards, Memory, PolicyError, Sample, de
 from apps.fleet.scaling_document import policy_read
 from apps.fleet.services import decision_record, deployment_scale
 from apps.publishing.selectors import fleet_status
-from controlplane.task import database_away
+from controlplane.away import database_away
 
 log = logging.getLogger("bulkhead.fleet")
 

@@ -23,7 +23,7 @@ from apps.fleet.joining import ROTATE_AFTER, AgentRefused
 from apps.fleet.lifecycle import LISTENING, Pulse
 from apps.fleet.models import FleetClock, Replica, Worker
 from apps.fleet.reporting import heartbeat_take
-from controlplane.task import database_away
+from controlplane.away import database_away
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from apps.fleet.placement import Placement
 from apps.fleet.placing import placement_kept, pulse_now, replica_place, replicas_abandon, replicas_drain, replicas_end, seen_of
 from apps.fleet.rollout import Member, step
 from apps.providers.vault import VaultError
-from controlplane.task import database_away
+from controlplane.away import database_away
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django.utils import timezone as clock
 
 from apps.postmortems import incident_choices as choices
 from apps.postmortems.impact_services import impact_refresh, to_measure
 from apps.postmortems.incident_models import ChatCall
 from apps.postmortems.timeline import timeline_fill, to_fill
+from controlplane.away import database_away
 
 log = logging.getLogger("bulkhead.incidents")
 QUIET = timedelta(minutes=5)
@@ -50,9 +51,9 @@ def _tried(incident_id: UUID, act: Callable[[], object]) -> set[UUID]:
     """The incident, where it could be looked after. A database that is away is everybody's trouble, and raised."""
     try:
         act()
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
+    except Exception as error:
+        if database_away(error):
+            raise
         log.exception("incident %s could not be looked after; it is tried again", incident_id)
         return set()
     return {incident_id}

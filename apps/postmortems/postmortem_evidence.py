@@ -22,6 +22,7 @@ from apps.postmortems import postmortem_choices as choices
 from apps.postmortems.models import Postmortem, PostmortemEvidence
 from apps.postmortems.postmortem_queries import QUERIES, question_of
 from apps.publishing.selectors import head_number
+from controlplane.away import database_away
 
 LEFT = timedelta(minutes=15)
 """A taking without a word for so long was left behind by its worker."""
@@ -66,6 +67,8 @@ def evidence_take(postmortem_id: UUID, *, by: str = "Bulkhead") -> int:
         try:
             result = query.ask(question, progress)
         except Exception as error:
+            if database_away(error):
+                raise  # nothing can be kept now, not even why
             log.exception("postmortems: evidence %s of %s", name, row.incident.reference)
             why = f"{query.title}: {type(error).__name__}: {error}"[:500]
             Postmortem.objects.filter(pk=postmortem_id).update(taking=None, taking_error=why)

@@ -23,6 +23,7 @@ from apps.postmortems.postmortem_rules import reminder_of
 from apps.postmortems.postmortem_selectors import incidents_lacking
 from apps.postmortems.postmortem_services import postmortem_create
 from apps.postmortems.postmortem_telling import leads_of, managers_of, told
+from controlplane.away import database_away
 
 ACTOR = Actor.system("postmortems")
 CHECKED_EVERY = timedelta(minutes=30)
@@ -80,7 +81,9 @@ def actions_run(*, now: datetime | None = None) -> int:
     for row in bound.order_by("verdict_at")[:AT_ONCE]:
         try:
             action_check(action=row, now=now)
-        except Exception:  # one check that breaks must not keep the others from being asked
+        except Exception as error:  # one check that breaks must not keep the others from being asked
+            if database_away(error):
+                raise
             log.exception("postmortems: the check of %s", row.reference)
     soon = ActionItem.objects.filter(state=rules.OPEN, due_on__lte=(now + rules.EARLY).date())
     return sum(_nudge(row, now) for row in soon.select_related("owner", "organisation").order_by("due_on")[: AT_ONCE * 5])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from django.db import InterfaceError, OperationalError
+from controlplane.away import database_away
 
 log = logging.getLogger("bulkhead.shipper")
 
@@ -39,9 +39,9 @@ class Watchdogs:
         for name, watchdog in _watchdogs.items():
             try:
                 said = watchdog()
-            except (OperationalError, InterfaceError):
-                raise  # Postgres is away, and the shipper knows what to do then
-            except Exception:
+            except Exception as error:
+                if database_away(error):
+                    raise  # the shipper knows what to do then
                 log.exception("the watchdog %r failed", name)
                 continue
             before = self.warnings.pop(name, "")

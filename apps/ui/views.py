@@ -10,7 +10,6 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -27,6 +26,7 @@ from apps.ui.tables import Listing
 from apps.ui.timerange import PRESETS
 from apps.ui.toasts import toast
 from apps.ui.zone import ZONE_COOKIE, zone_named
+from controlplane.away import database_away
 
 log = logging.getLogger(__name__)
 
@@ -161,16 +161,10 @@ def server_error(request: HttpRequest) -> HttpResponse:
     Django calls the handler inside the ``except`` block, so the error is still at hand.
     """
     error = sys.exc_info()[1]
-    if isinstance(error, (OperationalError, InterfaceError)) and unreachable(error):
+    if error is not None and database_away(error):
         log.error("database unreachable: %s", error)
         since = outage.failed()
         response = _error_page(request, "database", 503, since=since)
         response["Retry-After"] = "5"
         return response
     return _error_page(request, "500", 500, request_id=requestid.current.get(), at=datetime.now(UTC))
-
-
-def unreachable(error: Exception) -> bool:
-    """Whether the database is away, and not only unwilling: a deadlock or a timeout of one statement is this page's own failure."""
-    state = getattr(error.__cause__, "sqlstate", None)
-    return state is None or state.startswith(("08", "53", "57P"))

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import DataError, Error, IntegrityError, InterfaceError, OperationalError
+from django.db import DataError, Error, IntegrityError, OperationalError
 from django.db.models import ProtectedError, RestrictedError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions, status
@@ -28,7 +28,7 @@ from apps.accounts.rules import PermissionRefused, roles_for
 from apps.accounts.scopes import ScopeRefused
 from apps.audit.errors import ServiceError
 from apps.ui import outage, requestid
-from apps.ui.views import unreachable
+from controlplane.away import database_away
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
         details = {name: found for name in ("section", "object_id") if (found := getattr(error, name, ""))}
         code = "not_publishable" if details else "invalid"
         return Response(failure(code, error.message, field=error.field, details=details), status.HTTP_400_BAD_REQUEST)
-    if isinstance(error, (OperationalError, InterfaceError)) and unreachable(error):
+    if database_away(error):
         return away(error)
     if isinstance(error, (ProtectedError, RestrictedError, DataError, IntegrityError, OperationalError)):
         return _database(error)
