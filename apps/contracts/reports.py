@@ -18,6 +18,8 @@ MAX_EXPOSURES = 200
 """Flags whose exposures a proxy tells: those met most."""
 MAX_QUEUES = 20
 MAX_DEPLOYMENTS = 200
+MAX_OUT = 20
+"""Replicas of one deployment that a proxy names as out of rotation: those that have been so longest."""
 OPENED, CLOSED, REFUSED = "opened", "closed", "refused"
 """Kinds of events: a breaker opened, it closed, the provider refused its credential."""
 STATES = ("closed", "half_open", "open", "forced_closed", "forced_open")
@@ -100,9 +102,18 @@ class GaugesReport(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
+class OutReport(msgspec.Struct, frozen=True, array_like=True):
+    """A replica that facts name as ready and that a proxy cannot reach. since_ms: when it left the rotation, ms since the epoch."""
+
+    replica: str
+    since_ms: int
+
+
 class DeploymentReport(msgspec.Struct, frozen=True, array_like=True):
     """What a proxy asks of a deployment's replicas. held: requests that wait because nobody is ready. running: that some replica has.
-    tokens: outstanding, read and written. asked: requests since the process started."""
+    tokens: outstanding, read and written. asked: requests since the process started. answered_ms: when any of its replicas gave this proxy
+    a sign of life the last time, ms since the epoch; 0: never. out: those it cannot reach, at most ``MAX_OUT``; None: an older proxy,
+    which does not say."""
 
     organisation: str
     name: str
@@ -110,6 +121,8 @@ class DeploymentReport(msgspec.Struct, frozen=True, array_like=True):
     running: int
     tokens: int
     asked: int
+    answered_ms: int = 0
+    out: list[OutReport] | None = None
 
     def plain(self) -> list[Any]:
         """JSON-able."""

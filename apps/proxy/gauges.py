@@ -6,6 +6,7 @@ between two heartbeats; a wait is the 95th percentile of the last minute's.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ WAIT_LOOKS = 60
 STEP_LOOKS = 10
 """Waits are compared with those of so many looks ago, in steps."""
 EARLY_SECONDS = 1.0
-"""Between two heartbeats that are sent because a deployment's load moved."""
+"""Between two heartbeats that are sent because a deployment's load moved, or because a replica left its rotation or came back."""
 LEAST_TOKENS = 256
 """What moved by less hurries nothing."""
 _ROUTE = "route "
@@ -39,6 +40,8 @@ class Gauges:
         """All waits since the start, as they were at the end of each step."""
         self._told: dict[str, int] = {}
         """Deployment -> tokens outstanding, as the last heartbeat said."""
+        self._told_out: set[str] = set()
+        """Replicas out of rotation, as the last heartbeat said."""
         self._early = Early(EARLY_SECONDS, 0.0)
 
     def sample(self) -> None:
@@ -50,14 +53,21 @@ class Gauges:
             self._waits.append({name: dict(slots.waits) for name, slots in found if slots.waits})
 
     def load_moved(self, now: float) -> bool:
-        """Whether a deployment's load is so much another one than was told that a scale decision should not wait for it. now: seconds."""
+        """Whether what the control plane acts on is so much another than was told that it should not wait for it: a deployment's load, or
+        which replicas cannot be reached. now: seconds."""
         loads = ((deployment.key, deployment.balancer.outstanding) for deployment in self._engine.fleet)
-        return any(moved(self._told.get(key, 0), tokens, LEAST_TOKENS) for key, tokens in loads) and self._early.take(now)
+        news = any(moved(self._told.get(key, 0), tokens, LEAST_TOKENS) for key, tokens in loads) or self._out() != self._told_out
+        return news and self._early.take(now)
+
+    def _out(self) -> set[str]:
+        return {replica.id for deployment in self._engine.fleet for replica in deployment.out()}
 
     def detail(self) -> dict[str, Any]:
         """``gauges`` and, where routes name any, ``deployments``; JSON-able."""
         self._told = {deployment.key: deployment.balancer.outstanding for deployment in self._engine.fleet}
-        told = [deployment.report().plain() for deployment in self._engine.fleet]
+        self._told_out = self._out()
+        zero_ms = (time.time_ns() // 1000 + self._engine.offset_us) / 1e3 - self._engine.loop.time() * 1e3
+        told = [deployment.report(zero_ms).plain() for deployment in self._engine.fleet]
         return {"gauges": self.report().plain()} | ({"deployments": told[:MAX_DEPLOYMENTS]} if told else {})
 
     def report(self) -> GaugesReport:

@@ -88,6 +88,7 @@ class Standing:
         self.mirrors = SimpleNamespace(compared={})
         self.recorder = None
         self.loop = SimpleNamespace(time=lambda: 0.0)
+        self.offset_us = 0
 
 
 def test_a_process_tells_how_it_stands() -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from apps.contracts.fleet import REPLICAS_URL, EndpointFacts, ReplicaEndpoint
-from apps.contracts.reports import DeploymentReport
+from apps.contracts.reports import MAX_OUT, DeploymentReport, OutReport
 from apps.contracts.snapshot import BreakerPolicy
 from apps.proxy.breaker import Breaker
 from apps.proxy.fleet.balance import Balancer, Pick, Seat
@@ -47,7 +47,7 @@ class Replica(Seat):
     """One endpoint. ``why``: why it is out of rotation here; empty while it is in. missed: probes in a row that it did not answer.
     where: of which deployment it is."""
 
-    __slots__ = ("answered", "fact", "missed", "place", "since", "state", "where", "why")
+    __slots__ = ("answered", "fact", "missed", "out_at", "place", "since", "state", "where", "why")
 
     def __init__(self, fact: ReplicaEndpoint, where: Deployment, policy: BreakerPolicy, time: Callable[[], float]) -> None:
         super().__init__(fact.replica, max(1, fact.weight), fact.capacity_tokens or 0)
@@ -55,6 +55,8 @@ class Replica(Seat):
         self.where = where
         self.why: Why = ""
         self.since = 0.0
+        """When it was taken out, or was asked in vain since then; the loop's time."""
+        self.out_at = 0.0
         """When it was taken out; the loop's time."""
         self.missed = 0
         self.answered = 0.0
@@ -222,7 +224,7 @@ class Deployment:
             if why == "silence":
                 replica.why = why
             return
-        replica.why, replica.since = why, now
+        replica.why, replica.since, replica.out_at = why, now, now
         log.warning("replica %s of %s is out of rotation: %s", replica.id, self.key, why)
         self.balancer.turn(replica, open=False)
 
@@ -264,10 +266,24 @@ class Deployment:
             for future in arrivals:
                 _settle(future)
 
-    def report(self) -> DeploymentReport:
-        """For heartbeats: what the autoscaler goes by."""
+    def out(self) -> list[Replica]:
+        """Those that facts name as ready and that are out of rotation here, the longest first."""
+        return sorted((one for one in self.replicas.values() if one.why and serves(one.fact)), key=lambda one: one.out_at)
+
+    def report(self, zero_ms: float) -> DeploymentReport:
+        """For heartbeats: what the autoscaler and the reconciler go by. zero_ms: the epoch's milliseconds when the loop's time was 0."""
         running = sum(replica.taken for replica in self.replicas.values())
-        return DeploymentReport(self.organisation, self.name, self.waiting, running, self.balancer.outstanding, self.asked)
+        answered = max((replica.answered for replica in self.replicas.values()), default=0.0)
+        return DeploymentReport(
+            self.organisation,
+            self.name,
+            self.waiting,
+            running,
+            self.balancer.outstanding,
+            self.asked,
+            round(zero_ms + answered * 1e3) if answered else 0,
+            [OutReport(replica.id, round(zero_ms + replica.out_at * 1e3)) for replica in self.out()[:MAX_OUT]],
+        )
 
     def view(self) -> dict[str, object]:
         """For the admin port."""

@@ -262,7 +262,7 @@ def test_a_request_waits_until_somebody_comes_or_its_patience_ends() -> None:
         loop = asyncio.get_running_loop()
         waiting = [asyncio.ensure_future(chat.arrival(loop, 60)) for _ in range(3)]
         await asyncio.sleep(0)
-        assert (chat.waiting, chat.report().held, told) == (3, 3, [1])
+        assert (chat.waiting, chat.report(0.0).held, told) == (3, 3, [1])
         waiting[0].cancel()
         known.apply(facts(fact(1), sequence=1, whole=True))
         await asyncio.gather(*waiting, return_exceptions=True)
