@@ -210,7 +210,7 @@ class Agent:
         gpus = {gpu.uuid: gpu.memory_total for gpu in self.seen.gpus}
         actual = {name: replica.actual for name, replica in self.replicas.items()}
         refused = []
-        for action in reconcile(self.desired, actual, Machine(gpus, listening_ports()), time.monotonic()):
+        for action in reconcile(self.desired, actual, Machine(gpus, listening_ports(), self.settings.ports), time.monotonic()):
             match action:
                 case Start(spec, port):
                     self._replica(spec).start(spec, port)

@@ -39,10 +39,12 @@ class Actual(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """gpus: UUID -> bytes, None where the driver does not say: then nothing can share it. taken: ports that others listen on."""
+    """gpus: UUID -> bytes, None where the driver does not say: then nothing can share it. taken: ports that others listen on. ports: first
+    and last of those that engines may have here; None: as ordered."""
 
     gpus: Mapping[str, int | None]
     taken: frozenset[int] = frozenset()
+    ports: tuple[int, int] | None = None
 
 
 class Start(NamedTuple):
@@ -217,20 +219,21 @@ def _arrivals(
         if lacking := held.lacking(spec.gpus, spec.gpu_memory):
             yield Wait(spec.replica, "waits_for_memory", f"Waits for what leaves: {lacking}.")
             continue
-        port = _port(spec, desired, ports)
+        first, last = machine.ports or (desired.port_first, desired.port_last)
+        port = _port(spec, first, last, ports)
         if port is None:
-            wanted = f"port {spec.port}" if spec.port else f"every port from {desired.port_first} to {desired.port_last}"
-            yield Wait(spec.replica, "waits_for_port", f"Taken: {wanted}. Free one, or give the worker a wider range.")
+            wanted = f"port {spec.port}" if spec.port else f"every port from {first} to {last}"
+            yield Wait(spec.replica, "waits_for_port", f"Taken: {wanted}. Free one, or give the worker others with BULKHEAD_AGENT_PORTS.")
             continue
         held.take(spec.gpus, spec.gpu_memory)
         ports.add(port)
         yield Start(spec, port)
 
 
-def _port(spec: ReplicaSpec, desired: DesiredState, ports: set[int]) -> int | None:
+def _port(spec: ReplicaSpec, first: int, last: int, ports: set[int]) -> int | None:
     if spec.port is not None:
         return spec.port if spec.port not in ports else None
-    return next((port for port in range(desired.port_first, desired.port_last + 1) if port not in ports), None)
+    return next((port for port in range(first, last + 1) if port not in ports), None)
 
 
 def _gib(amount: int) -> str:

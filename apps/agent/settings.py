@@ -23,7 +23,7 @@ class AgentSettings:
     """control: the control plane's base URL. token: for the first join; "" where a credential is kept already. name: how the worker wants
     to be called. address: under which proxies reach its engines; listen: what engines bind. orphan_seconds: how long engines go on
     without an agent. stop_seconds: what they may take to finish when the agent is told to stop. gpus: ``auto``, ``none``, or ``fake:N``.
-    driver: of ``drivers.DRIVERS``."""
+    driver: of ``drivers.DRIVERS``. ports: first and last of those that engines get; None: as the control plane says."""
 
     control: str
     token: str
@@ -40,6 +40,7 @@ class AgentSettings:
     gpus: str
     driver: str
     engines: EngineSettings
+    ports: tuple[int, int] | None = None
 
 
 def settings_read(read: Reader | None = None) -> AgentSettings:
@@ -85,6 +86,7 @@ def settings_read(read: Reader | None = None) -> AgentSettings:
             hub=read.flag("BULKHEAD_AGENT_HUB", True),
             hub_dir=_hub_dir(read.text("BULKHEAD_AGENT_HUB_DIR", "-").removeprefix("-")),
         ),
+        ports=_ports(read.text("BULKHEAD_AGENT_PORTS", "-").removeprefix("-")),
     )
 
 
@@ -92,6 +94,15 @@ def _driver(name: str) -> str:
     if name not in DRIVERS:
         raise SettingError(f"BULKHEAD_AGENT_DRIVER={name!r} is not known here: use {' or '.join(DRIVERS)}")
     return name
+
+
+def _ports(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and last.isdigit() and 1_024 <= int(first) <= int(last) <= 65_535):
+        raise SettingError(f"BULKHEAD_AGENT_PORTS={text!r} must be two ports from 1024 on, as in 30000-30999")
+    return int(first), int(last)
 
 
 def _hub_dir(given: str) -> Path | None:

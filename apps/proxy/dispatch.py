@@ -27,7 +27,8 @@ from apps.proxy.errors import (
     UpstreamAnswered,
     UpstreamSilent,
 )
-from apps.proxy.fleet.moving import fly_among
+from apps.proxy.fleet.moving import end_of, fly_among
+from apps.proxy.fleet.tries import Tries
 from apps.proxy.flight import Ask, fly
 from apps.proxy.hedge import Race
 from apps.proxy.rescue import Sofar, Way, continuation
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from apps.proxy.dialects.translation import FrontStream
     from apps.proxy.engine import Engine
     from apps.proxy.exchange import Exchange
+    from apps.proxy.fleet.replicas import Replica
     from apps.proxy.runtime import CompiledRoute, CompiledTarget
 
 RETRY_PAUSE_SECONDS = (0.02, 0.12)
@@ -344,8 +346,10 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, erro
         if mode == "same_model" and target.model != broken.model:
             continue
         tried: list[Way] = []
+        fell = _fallen(target, broken, error, engine)
         while True:
-            if exchange.opens >= MAX_ATTEMPTS or exchange.overdue():
+            asked = exchange.opens
+            if asked >= MAX_ATTEMPTS or exchange.overdue():
                 return False
             ask = _ask(exchange, target, tried)
             if ask is None:
@@ -359,25 +363,42 @@ async def _rescue(exchange: Exchange, engine: Engine, route: CompiledRoute, erro
                 target.state.breaker.release(engine.loop.time())
                 break
             try:
-                end = await _gone_on(exchange, engine, target, ask)
+                end = await _gone_on(exchange, engine, target, ask, fell)
             finally:
                 if slots is not None:
                     slots.give()
             if end == "seam":
                 tried.append(ask.way)
                 continue
+            if end == "failed" and fell is not None and exchange.opens > asked:
+                continue  # it broke off in its turn: a third replica goes on from where that one came
             if end == "failed":
                 break
             return end == "whole"
     return False
 
 
-async def _gone_on(exchange: Exchange, engine: Engine, target: CompiledTarget, ask: Ask) -> Literal["whole", "seam", "failed", "refused"]:
+def _fallen(target: CompiledTarget, broken: CompiledTarget, error: AttemptFailed, engine: Engine) -> Tries[Replica] | None:
+    """Where this stream has broken off among the target's replicas; None where it has none."""
+    if target.replicas is None:
+        return None
+    found: Tries[Replica] = Tries()
+    if broken.seat is not None and broken.seat.where is target.replicas:
+        found.failed(broken.seat, engine.loop.time(), end_of(error))
+    return found
+
+
+async def _gone_on(
+    exchange: Exchange, engine: Engine, target: CompiledTarget, ask: Ask, fell: Tries[Replica] | None
+) -> Literal["whole", "seam", "failed", "refused"]:
     """Asks one target for the rest of a broken stream and says how that ended."""
     if ask.front is not None and exchange.caller is not None:
         exchange.caller.resume(ask.front)
     try:
-        await (fly if target.replicas is None else fly_among)(exchange, engine, target, "rescue", ask)
+        if target.replicas is None:
+            await fly(exchange, engine, target, "rescue", ask)
+        else:
+            await fly_among(exchange, engine, target, "rescue", ask, tries=fell)
     except SeamRefused:
         return "seam"
     except LimitReached:

@@ -159,3 +159,15 @@ def test_a_driver_that_nobody_wrote_is_refused(tmp_path: Path) -> None:
     given = {"BULKHEAD_CONTROL_URL": "http://127.0.0.1:1", "BULKHEAD_AGENT_DIR": str(tmp_path), "BULKHEAD_AGENT_DRIVER": "nomad"}
     with pytest.raises(SettingError, match="'nomad' is not known here: use local or elsewhere"):
         settings_read(Reader(given))
+
+
+@pytest.mark.parametrize(
+    ("text", "ports"), [("30000-30099", (30_000, 30_099)), ("-", None), ("80-90", ""), ("2000", ""), ("3000-2000", "")]
+)
+def test_ports_are_two_that_may_be_bound(tmp_path: Path, text: str, ports: tuple[int, int] | str | None) -> None:
+    given = {"BULKHEAD_CONTROL_URL": "http://127.0.0.1:1", "BULKHEAD_AGENT_DIR": str(tmp_path), "BULKHEAD_AGENT_PORTS": text}
+    if ports == "":
+        with pytest.raises(SettingError, match="as in 30000-30999"):
+            settings_read(Reader(given))
+    else:
+        assert settings_read(Reader(given)).ports == ports

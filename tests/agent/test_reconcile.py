@@ -126,6 +126,9 @@ def test_a_port_that_is_named_is_waited_for() -> None:
     assert isinstance(wait, Wait) and wait.reason == "waits_for_port" and "30500" in wait.message
     (none,) = plan(order(spec(), port_first=1, port_last=2), taken=(1, 2))
     assert isinstance(none, Wait) and none.reason == "waits_for_port"
+    desired = order(spec(), port_first=1, port_last=2)
+    (start,) = reconcile(desired, {}, Machine(GPUS, frozenset({40_000}), (40_000, 40_001)), 0.0)
+    assert isinstance(start, Start) and start.port == 40_001, "the machine's own word about its ports comes first"
 
 
 def test_only_newer_orders_are_taken() -> None:

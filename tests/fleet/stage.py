@@ -24,7 +24,7 @@ from apps.fleet.bearers import bearer_read
 from apps.fleet.joining import join_token_create
 from apps.fleet.models import Replica
 from apps.fleet.reconciling import fleet_reconcile
-from tests.agent.worker import FAST, settings_at
+from tests.agent.worker import FAST, FIRST_PORT, settings_at
 from tests.fleet.test_agents_api import Quiet, inside
 
 
@@ -72,7 +72,8 @@ async def stage(
     **changes: Any,
 ) -> AsyncIterator[Stage]:
     """token: ``token_made``. changes: of ``AgentSettings``."""
-    settings = dataclasses.replace(settings_at(state, **(recipes or {})), **{"token": token, "name": "real-worker", **changes})
+    own = {"token": token, "name": "real-worker", "ports": (FIRST_PORT, FIRST_PORT + 49), **changes}  # other agents run beside this one
+    settings = dataclasses.replace(settings_at(state, **(recipes or {})), **own)
     bell = Quiet()
     api = httpx.ASGITransport(app=AgentApi(None, run=inside, bell=bell))  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=api) as link, httpx.AsyncClient(trust_env=False, timeout=60) as client:

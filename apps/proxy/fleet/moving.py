@@ -15,6 +15,7 @@ from apps.proxy.dialects.wire_json import written
 from apps.proxy.errors import AttemptFailed, LimitReached, ProxyError, UpstreamAnswered, UpstreamBroken, UpstreamSilent
 from apps.proxy.fleet.prefixes import BLOCK_BYTES, blocks_of
 from apps.proxy.fleet.replicas import MOST_HELD, Deployment, Replica
+from apps.proxy.fleet.tries import End, Tries
 from apps.proxy.flight import Ask, fly
 from apps.proxy.runtime import MAX_ATTEMPTS
 from apps.proxy.strategies.weighted import sticky_value
@@ -39,28 +40,44 @@ _BLOCK_TOKENS = BLOCK_BYTES // BYTES_PER_TOKEN
 
 
 async def fly_among(
-    exchange: Exchange, engine: Engine, target: CompiledTarget, role: Role = "first", ask: Ask | None = None, race: Race | None = None
+    exchange: Exchange,
+    engine: Engine,
+    target: CompiledTarget,
+    role: Role = "first",
+    ask: Ask | None = None,
+    race: Race | None = None,
+    tries: Tries[Replica] | None = None,
 ) -> None:
-    """``flight.fly`` for a target with replicas; the same ends."""
+    """``flight.fly`` for a target with replicas; the same ends. tries: where this request failed before, and where it fails now."""
     deployment, route = target.replicas, exchange.route
     assert deployment is not None and route is not None
     deployment.asked += role == "first"
     size, expected, blocks, session = _asked(exchange, deployment, route, exchange.body if ask is None else ask.body)
-    tried: list[Replica] = []
-    if ask is not None and exchange.streaming is not None and exchange.streaming.target.seat is not None:
-        tried.append(exchange.streaming.target.seat)
+    if tries is None:
+        tries = Tries()
     health, balancer = target.state.health, deployment.balancer
-    held = False
+    failed: AttemptFailed | None = None
+    waits_until = 0.0
     while True:
-        replica = deployment.choose(size, blocks, session, tried, engine.loop.time())
-        if (replica is None or replica.why) and not held and _may_hold(deployment, route, target):
-            held = True
-            tried.clear()  # whoever comes back is worth another try
-            await deployment.arrival(engine.loop, max(0.001, min(route.resilience.queue, exchange.left_seconds())))
-            continue
-        if replica is None or (held and replica.why):  # nobody came back: the watch asks those that are out, not this request
-            message = f"no {'other ' if tried else ''}replica of the deployment {deployment.name!r} is ready"
-            raise UpstreamBroken(message, code="upstream_unreachable", sent=False, again=False, ours=True)
+        now = engine.loop.time()
+        avoid = tries.passed_over(now) if tries else ()
+        replica = deployment.choose(size, blocks, session, avoid, now)
+        if replica is None or replica.why:
+            if failed is not None and not _may_wait(deployment, route, tries, failed):
+                raise failed
+            if _alone(deployment, route):
+                waits_until = waits_until or now + min(route.resilience.queue, exchange.left_seconds())
+                left = waits_until - now
+                if left > 0 and deployment.waiting < min(MOST_HELD, route.fragment.resilience.queue_size):
+                    soonest = tries.soonest(balancer.ready, now)
+                    await deployment.arrival(engine.loop, max(0.001, left if soonest is None else min(left, soonest)), avoid)
+                    continue
+            if replica is None or waits_until:  # nobody came back: the watch asks those that are out, not this request
+                if isinstance(failed, UpstreamAnswered):
+                    raise failed
+                message = f"no {'other ' if tries else ''}replica of the deployment {deployment.name!r} is ready"
+                code = "upstream_unreachable" if failed is None else failed.code
+                raise UpstreamBroken(message, code=code, sent=False, again=False, ours=True) from failed
         berth = replica.target(target)
         if ask is not None:
             _readdress(ask, exchange, berth)
@@ -74,24 +91,21 @@ async def fly_among(
         health.started()
         try:
             await fly(exchange, engine, berth, role, ask, race)
-            health.first_token(((exchange.first_token_ns or perf_counter_ns()) - began) / 1e9, engine.loop.time())
+            now = engine.loop.time()
+            health.first_token(((exchange.first_token_ns or perf_counter_ns()) - began) / 1e9, now)
+            deployment.heard(replica, now)
             deployment.learned(exchange.attempts[-1].tokens.output)
             return
-        except AttemptFailed as failed:
-            now = engine.loop.time()
-            if isinstance(failed, LimitReached):
+        except AttemptFailed as error:
+            failed, now = error, engine.loop.time()
+            if isinstance(error, LimitReached):
                 replica.state.breaker.release(now)
-            _judge(deployment, replica, failed, now)
-            tried.append(replica)
-            if not _may_move(exchange, route, failed, ask, race):
+            tries.failed(replica, now, end_of(error))
+            _judge(deployment, replica, error, now)
+            if not _may_move(exchange, route, error, ask, race):
                 raise
-            if not deployment.others(tried):
-                if held or not (_may_hold(deployment, route, target) or _again(deployment, route, tried)):
-                    raise
-                held = held or bool(balancer.ready)
-                tried.clear()  # somebody of them is in rotation again, or still: once more
-            if isinstance(failed, UpstreamAnswered) and verdict(failed).course == "credential":
-                engine.credential_refused(berth, failed.status, failed.credential)
+            if isinstance(error, UpstreamAnswered) and verdict(error).course == "credential":
+                engine.credential_refused(berth, error.status, error.credential)
             if role in ("first", "retry"):
                 role = "failover"
         except ProxyError:  # it ended before it was sent, or with the app: were it a probe, another may be made
@@ -127,21 +141,33 @@ def _asked(exchange: Exchange, deployment: Deployment, route: CompiledRoute, bod
     return len(body) // BYTES_PER_TOKEN + expected, expected, blocks_of(body), session
 
 
-def _may_hold(deployment: Deployment, route: CompiledRoute, target: CompiledTarget) -> bool:
-    """A request waits for a first replica only where nobody else could answer it meanwhile."""
-    alone = all(other.replicas is deployment for other in route.live)
-    return alone and not deployment.balancer.ready and deployment.waiting < min(MOST_HELD, route.fragment.resilience.queue_size)
+def end_of(failed: AttemptFailed) -> End:
+    """How an attempt failed, for ``Tries``."""
+    if isinstance(failed, UpstreamSilent):
+        return "silent"
+    return "broken" if isinstance(failed, UpstreamBroken) else "refused"
 
 
-def _again(deployment: Deployment, route: CompiledRoute, tried: list[Replica]) -> bool:
-    """Whether all may be tried a second time: it was not one alone that failed, somebody is in rotation, and nobody else could answer."""
-    return len(tried) > 1 and bool(deployment.balancer.ready) and all(other.replicas is deployment for other in route.live)
+def _alone(deployment: Deployment, route: CompiledRoute) -> bool:
+    """Whether nobody else could answer: a request waits for a replica only then."""
+    return all(other.replicas is deployment for other in route.live)
+
+
+def _may_wait(deployment: Deployment, route: CompiledRoute, tries: Tries[Replica], failed: AttemptFailed) -> bool:
+    """Whether a request that failed may wait here for another try. One that was refused by the only replica there is, which is still in
+    rotation, is the dispatcher's to try again."""
+    if not _alone(deployment, route):
+        return False
+    return len(tries) > 1 or not deployment.balancer.ready or isinstance(failed, UpstreamSilent)
 
 
 def _judge(deployment: Deployment, replica: Replica, failed: AttemptFailed, now: float) -> None:
-    """What a failure says of the replica beside its breaker: a connection that is refused or breaks takes it out at once."""
+    """What a failure says of the replica beside its breaker: a connection that is refused or breaks takes it out at once, and who was
+    silent is asked whether it lives."""
     if isinstance(failed, UpstreamBroken) and not failed.ours and failed.code != "upstream_malformed":
         deployment.take_out(replica, "connection", now)
+    elif isinstance(failed, UpstreamSilent) and failed.telling:
+        deployment.on_doubt(replica)
 
 
 def _may_move(exchange: Exchange, route: CompiledRoute, failed: AttemptFailed, ask: Ask | None, race: Race | None) -> bool:

@@ -60,7 +60,7 @@ class Replica(Seat):
         """When it was taken out; the loop's time."""
         self.missed = 0
         self.answered = 0.0
-        """When it answered the free question last; the loop's time."""
+        """When it gave its last sign of life: it answered the free question, or a request; the loop's time."""
         self.place: CompiledTarget | None = None
         """Its place in the config that last sent something here; None: nothing was sent yet."""
         self.open = serves(fact)
@@ -134,6 +134,7 @@ class Deployment:
         "balancer",
         "key",
         "name",
+        "on_doubt",
         "on_held",
         "organisation",
         "output",
@@ -152,6 +153,8 @@ class Deployment:
         """Requests that came for it, since this process started."""
         self.on_held: Callable[[], None] = _silent
         """Called when the first request waits because nobody is ready."""
+        self.on_doubt: Callable[[Replica], None] = _nothing
+        """Called when a request waited for a replica in vain."""
         self.unseal: Unseal = _closed
         self.time = time
         self.balancer = Balancer()
@@ -214,9 +217,11 @@ class Deployment:
             log.error("the token of replica %s cannot be opened with BULKHEAD_SEAL_KEY: %s", fact.replica, type(error).__name__)
             return b""
 
-    def others(self, tried: Collection[Seat]) -> bool:
-        """Whether somebody could be asked who was not."""
-        return any(one not in tried and one.why != "silence" and serves(one.fact) for one in self.replicas.values())
+    def heard(self, replica: Replica, now: float) -> None:
+        """It gave a sign of life: who waits may ask it."""
+        replica.answered = now
+        if self._arrivals and not replica.why:
+            self._tell()
 
     def take_out(self, replica: Replica, why: Why, now: float) -> None:
         """It gets nothing new until ``bring_back``."""
@@ -242,9 +247,10 @@ class Deployment:
         """An answer had so many tokens."""
         self.output += LEARNING * (output - self.output)
 
-    async def arrival(self, loop: asyncio.AbstractEventLoop, patience: float) -> None:
-        """Returns when somebody may be picked, or after ``patience`` seconds. For driven coroutines (``apps.proxy.driver``)."""
-        if self.balancer.ready:
+    async def arrival(self, loop: asyncio.AbstractEventLoop, patience: float, avoid: Collection[Seat] = ()) -> None:
+        """Returns when somebody may be picked beside those to ``avoid``, when any of these gave a sign of life, or after ``patience``
+        seconds. For driven coroutines (``apps.proxy.driver``)."""
+        if any(one not in avoid for one in self.balancer.ready):
             return
         future: asyncio.Future[None] = loop.create_future()
         timer = loop.call_later(patience, _settle, future)
@@ -314,6 +320,8 @@ class Fleet:
         self.on_gone: Callable[[Replica], None] = _nothing
         self.on_held: Callable[[], None] = _silent
         """Called when a request begins to wait for a deployment without replicas."""
+        self.on_doubt: Callable[[Replica], None] = _nothing
+        """Called when a request waited for a replica in vain."""
         self.unseal: Unseal = _closed
         """Opens the tokens that replicas demand. Raises for what it cannot open."""
         self._time = time
@@ -334,6 +342,7 @@ class Fleet:
         if found is None:
             found = self._deployments[key] = Deployment(organisation, name, self._time)
             found.on_held = lambda: self.on_held()
+            found.on_doubt = lambda replica: self.on_doubt(replica)
             found.unseal = lambda sealed: self.unseal(sealed)
             found.policy = policy or found.policy
             known = self._facts.get(key)

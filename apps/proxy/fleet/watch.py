@@ -5,6 +5,9 @@ A replica with requests of which none has brought a byte for ``QUIET_SECONDS`` i
 to another replica, streams go on elsewhere. So silence costs at most QUIET + MISSES x (TIMEOUT + EVERY) seconds, about ten. A replica that
 answers is busy, not silent, however long it thinks; then the request's own deadlines hold.
 
+A replica at which a request waited in vain is asked at once, and until it answers or is out, whether or not anybody else has sent it
+something.
+
 A replica that closes a connection which nobody used is knocked at: most servers do that when a connection was idle for long, and a dead one
 does it as it dies. Where the door is shut it is out, before anybody's request had to find that out.
 
@@ -47,6 +50,7 @@ class Watch:
         self._asking: dict[Replica, asyncio.Task[None]] = {}
         self._knocking: dict[Replica, asyncio.Task[None]] = {}
         fleet.on_gone = self._gone
+        fleet.on_doubt = lambda replica: self._ask(replica, replica.place)
         engine.on_hang_up = self._hung_up
 
     async def run(self) -> None:
@@ -90,7 +94,7 @@ class Watch:
                 replica.missed = 0
         for deployment in fleet:
             for replica in deployment.replicas.values():
-                if replica.why and now - replica.since >= RETRY_SECONDS:
+                if (replica.why or replica.missed) and now - replica.since >= RETRY_SECONDS:
                     self._ask(replica, places.get(replica))
 
     def _ask(self, replica: Replica, place: CompiledTarget | None) -> None:
@@ -105,7 +109,7 @@ class Watch:
 
     async def _question(self, replica: Replica, place: CompiledTarget) -> None:
         if await probe(self._engine.pool(place.origin), place, TIMEOUT_SECONDS):
-            replica.answered = self._engine.loop.time()
+            replica.where.heard(replica, self._engine.loop.time())
             replica.where.bring_back(replica)
             return
         replica.missed += 1

@@ -31,8 +31,10 @@ CHAT = PROVIDER_PREFIX + "chat"
 LONE = PROVIDER_PREFIX + "lone"
 ROUTES = [
     route("chat", [at(CHAT, "sim-chat")], deadlines=CALM),
+    route("prefilled", [at(CHAT, "sim-chat", prefill=True)], deadlines=CALM),
     route("sticky", [at(CHAT, "sim-chat")], deadlines=CALM, sticky="session"),
     route("lone", [at(LONE, "sim-chat")], deadlines=CALM, queue_ms=60_000),
+    route("hasty", [at(LONE, "sim-chat")], deadlines=Deadlines(first_byte_ms=700, total_ms=110_000), queue_ms=60_000),
     route("hedged", [at(CHAT, "sim-chat"), at(LONE, "sim-chat")], deadlines=CALM, hedge_percent=100, hedge_after_ms=50),
     route("backed", [at(LONE, "sim-chat"), at("outside", "sim-chat")], deadlines=CALM),
 ]
@@ -240,6 +242,42 @@ def test_a_killed_replica_costs_no_request(place: Place) -> None:
     moved = [place.endpoints(got[0]) for got in waiting]
     assert any(len(attempts) > 1 and attempts[0][0] == victim and attempts[1][1] == "failover" for attempts in moved)
     until(place.idle, "nothing is outstanding")
+
+
+def test_a_stream_whose_rescuer_dies_too_goes_on_at_the_third(place: Place) -> None:
+    place.script(tokens_per_second=20, output_tokens={"kind": "fixed", "value": 60})
+    killed: list[str] = []
+    with place.lab.send("prefilled", stream=True) as stream:
+        text = ""
+        for _ in range(2):
+            shown = text.count('"content"') + 3
+            while text.count('"content"') < shown:
+                text += stream.recv(65_536).decode()
+            [busy] = [id for id, row in place.replicas().items() if row["running"]]
+            place.engines[busy].kill()
+            killed.append(busy)
+        while "data: [DONE]" not in text and "error" not in text:
+            text += stream.recv(65_536).decode()
+    assert "data: [DONE]" in text, text[-500:]
+    id = text.partition("x-bulkhead-request-id: ")[2].partition("\r\n")[0]
+    record = place.lab.client.get(f"/v1/requests/{id}", headers={"authorization": f"Bearer {KEY}"}).json()
+    tried = [(one["endpoint"], one["role"], one["outcome"]) for one in record["attempts"]]
+    assert tried[:2] == [(killed[0], "first", "error"), (killed[1], "rescue", "error")]
+    assert tried[-1][1:] == ("rescue", "ok") and tried[-1][0] not in killed
+    until(place.idle, "nothing is outstanding")
+
+
+def test_a_request_whose_only_replica_was_silent_is_answered_when_that_gives_a_sign_of_life(place: Place) -> None:
+    lone = next(iter(place.replicas("lone")))
+    pid = place.engines[lone].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    held = place.lab.later("hasty", stream=False)
+    until(lambda: place.waiting("lone") == 1, "its deadline is over, and it waits")
+    os.kill(pid, signal.SIGCONT)
+    place.lab.join()
+    assert held[0].whole
+    assert [row[1:] for row in place.endpoints(held[0])] == [("first", "error"), ("failover", "ok")]
 
 
 def test_a_replica_that_dies_while_nobody_asks_is_out_before_somebody_does(place: Place) -> None:

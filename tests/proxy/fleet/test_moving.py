@@ -1,4 +1,4 @@
-"""When all replicas were tried: who may be tried a second time."""
+"""When a request has failed at every replica in rotation: does it wait for another try?"""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from types import SimpleNamespace
 from typing import cast
 
 from apps.contracts.fleet import EndpointFacts, ReplicaEndpoint
-from apps.proxy.fleet.moving import _again
-from apps.proxy.fleet.replicas import Deployment, Fleet
+from apps.proxy.errors import AttemptFailed, UpstreamAnswered, UpstreamBroken, UpstreamSilent
+from apps.proxy.fleet.moving import _may_wait, end_of
+from apps.proxy.fleet.replicas import Deployment, Fleet, Replica
+from apps.proxy.fleet.tries import Tries
 from apps.proxy.runtime import CompiledRoute
+
+SILENT, BROKEN = UpstreamSilent("first byte", 6.0), UpstreamBroken("reset", code="upstream_error", sent=True)
+BUSY = UpstreamAnswered(503, {}, b"")
 
 
 def three() -> Deployment:
@@ -27,13 +32,43 @@ def over(*deployments: Deployment | None) -> CompiledRoute:
     return cast(CompiledRoute, SimpleNamespace(live=[SimpleNamespace(replicas=one) for one in deployments]))
 
 
-async def test_all_are_tried_again_while_one_of_them_is_in_rotation() -> None:
+async def test_a_request_waits_unless_another_target_could_answer_or_the_dispatcher_asks_again() -> None:
     chat = three()
-    tried = list(chat.replicas.values())
-    for replica in tried[1:]:
-        chat.take_out(replica, "silence", 1.0)
-    assert _again(chat, over(chat), tried)
-    assert not _again(chat, over(chat, None), tried), "another target is better"
-    assert not _again(chat, over(chat), tried[:1]), "one that failed alone is the dispatcher's to try again"
-    chat.take_out(tried[0], "connection", 2.0)
-    assert not _again(chat, over(chat), tried), "nobody is in rotation: such a request waits, or ends"
+    replicas = list(chat.replicas.values())
+    tries: Tries[Replica] = Tries()
+
+    def waits(failed: AttemptFailed, *targets: Deployment | None) -> bool:
+        return _may_wait(chat, over(*(targets or (chat,))), tries, failed)
+
+    tries.failed(replicas[0], 1.0, "refused")
+    assert not waits(BUSY) and not waits(BROKEN), "one that failed alone is the dispatcher's to try again"
+    assert waits(SILENT), "it is asked whether it lives"
+    assert not waits(SILENT, chat, None), "another target is better"
+    tries.failed(replicas[1], 1.0, "refused")
+    assert waits(BUSY) and waits(BROKEN)
+    assert not waits(BUSY, chat, None)
+    for replica in replicas:
+        chat.take_out(replica, "silence", 2.0)
+    tries = Tries()
+    tries.failed(replicas[0], 1.0, "broken")
+    assert waits(BROKEN), "nobody is in rotation"
+
+
+async def test_a_sign_of_life_wakes_who_waits_for_a_replica_in_rotation() -> None:
+    chat, loop = three(), asyncio.get_running_loop()
+    replicas = list(chat.replicas.values())
+    waiting = asyncio.ensure_future(chat.arrival(loop, 60, replicas))
+    await asyncio.sleep(0)
+    assert chat.waiting == 1
+    chat.take_out(replicas[1], "silence", 1.0)
+    chat.heard(replicas[1], 2.0)
+    await asyncio.sleep(0)
+    assert not waiting.done(), "it is out"
+    chat.heard(replicas[0], 2.0)
+    await asyncio.wait_for(waiting, 5)
+    assert chat.waiting == 0 and replicas[0].answered == 2.0
+    await chat.arrival(loop, 60, replicas[:1])  # somebody else is there
+
+
+def test_how_an_attempt_failed() -> None:
+    assert [end_of(one) for one in (SILENT, BROKEN, BUSY)] == ["silent", "broken", "refused"]
