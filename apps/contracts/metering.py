@@ -70,6 +70,13 @@ def billed_whole(prices: Mapping[str, int], meters: Mapping[str, int]) -> bool:
     return any(parts_of(meter)[0] in WHOLE and amount_of(prices, meter) is not None for meter in meters)
 
 
+def surely_whole(prices: Mapping[str, int], meters: Mapping[str, int]) -> bool:
+    """``billed_whole`` whatever a quality or size that is not known (``*``) turns out to be: it may be one that nothing prices."""
+    found = ((unit, quality, size) for unit, quality, size in map(parts_of, meters) if unit in WHOLE)
+    known = (meter_of(unit, "" if quality == ANY else quality, "" if size == ANY else size) for unit, quality, size in found)
+    return any(amount_of(prices, meter) is not None for meter in known)
+
+
 def total_of(prices: Mapping[str, int], meters: Mapping[str, int]) -> int:
     """What the meters cost together, in the unit of the prices; those without a price nothing."""
     total = 0

@@ -17,7 +17,7 @@ from fractions import Fraction
 from math import lcm
 from typing import Protocol, TypeVar
 
-from apps.contracts.metering import HOUR, amount_of, billed_whole, total_of
+from apps.contracts.metering import HOUR, amount_of, billed_whole, surely_whole, total_of
 from apps.contracts.money import MAX_NANO, MILLION
 from apps.contracts.snapshot import PriceTier, PriceVersion
 from apps.contracts.usage import TokenDetails, Tokens
@@ -293,7 +293,7 @@ class Price:
         more. dear: input may be sound, or written to a cache for an hour; without it, as in ``bound``, it is neither.
         """
         total = 0
-        if not billed_whole(self._units, meters):
+        if not surely_whole(self._units, meters):
             for band in self._bands:
                 if band.start > input_tokens:
                     break

@@ -89,6 +89,14 @@ def test_no_cost_within_the_counts_is_more_than_the_bound(data: st.DataObject, p
     assert price.cost(tokens) <= price.bound_metered(entered, given_, bounds)
 
 
+def test_an_image_of_open_size_may_be_one_without_a_price_and_then_its_tokens_cost() -> None:
+    price = Price(PriceVersion(version="v", input=1_000_000, output=0), units={meter_of("image", "hd", "1024x1024"): 1})
+    tokens = Tokens(input=7, output=0, details=TokenDetails(meters={meter_of("image", "hd", "9x9"): 1}))
+    assert price.cost(tokens) == 7
+    assert price.bound_metered(7, 0, {meter_of("image", "hd", ANY): 1}, dear=False) == 8
+    assert price.bound_metered(7, 0, {meter_of("image", "hd", "1024x1024"): 1}) == 1
+
+
 @settings(max_examples=examples(200))
 @given(st.data(), prices(), st.integers(0, 20_000), st.integers(0, 5_000))
 def test_neither_is_it_of_text_and_tools_where_nothing_is_dear(data: st.DataObject, price: Price, entered: int, given_: int) -> None:
