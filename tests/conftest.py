@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from xdist.scheduler import LoadScopeScheduling
 from apps.proxy import compiled
 from controlplane.launcher.postgres import OWNER, PROXY, SUPERUSER, Passwords, Postgres
 from controlplane.launcher.redis import Redis
+from tests.rewriting import rewrite_in_parts
 
 if TYPE_CHECKING:
     from apps.accounts.models import Organisation
@@ -129,6 +131,13 @@ class Groups(LoadScopeScheduling):  # type: ignore[misc]
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
     config.option.loadscopereorder = False  # else what has most tests comes first, not what takes longest
     return Groups(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    worker = getattr(session.config, "workerinput", None)
+    if worker is not None and not sys.dont_write_bytecode:
+        rewrite_in_parts(session.config, number=int(worker["workerid"].removeprefix("gw")), count=worker["workercount"])
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-django, which puts tests with a database first
