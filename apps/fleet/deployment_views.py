@@ -103,7 +103,7 @@ class DetailView(DeploymentView):
             "states": Counter(one.status for one in live).most_common(),
             "all_url": f"{reverse('fleet:replicas')}?deployment={row.pk}",
             "ended": selectors.replica_lines(selectors.replicas_ended(deployment=row), ended=True),
-            "routes": selectors.routes_to(row),
+            "routes": line.routes,
             "may_route": self.choice.may("route.change"),
             "entries": entries_of(selectors.story_of("deployment", row.pk)),
             "decisions": selectors.decisions_of(row),

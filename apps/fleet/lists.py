@@ -66,7 +66,7 @@ def held_by(lines: Sequence[ReplicaLine]) -> dict[int, tuple[Held, ...]]:
     for line in lines:
         one = Held(line.replica.pk, line.replica.deployment_id, line.replica.deployment.name, line.replica.ordinal)
         for claim in line.claims:
-            found.setdefault(claim.gpu_id, []).append(one)
+            found.setdefault(claim.gpu, []).append(one)
     return {gpu: tuple(held) for gpu, held in found.items()}
 
 
@@ -89,7 +89,7 @@ def gpu_rows(organisation: Organisation, *, now: datetime) -> list[GpuRow]:
 
 
 def replica_rows(organisation: Organisation, *, deployment: UUID | None = None, worker: UUID | None = None) -> list[ReplicaLine]:
-    """Every replica that has not ended: three queries."""
+    """Every replica that has not ended: one query."""
     rows = Replica.objects.filter(deployment__organisation=organisation, ended_at=None).order_by("deployment__name", "ordinal")
     rows = rows if deployment is None else rows.filter(deployment=deployment)
     return replica_lines(rows if worker is None else rows.filter(worker=worker))

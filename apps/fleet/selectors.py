@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
-from django.db.models import Count, F, Prefetch, Q, QuerySet
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Count, F, OuterRef, Prefetch, Q, QuerySet
+from django.db.models.functions import JSONObject
 
 from apps.accounts.models import Organisation
 from apps.audit.models import Event
@@ -21,6 +23,7 @@ from apps.fleet.lifecycle import Pulse, worker_state
 from apps.fleet.models import Claim, Deployment, Gpu, JoinToken, Replica, ScaleDecision, Worker
 from apps.fleet.placement import gigabytes
 from apps.fleet.placing import gpu_facts_of, pulse_now, seen_of
+from apps.providers.models import Provider
 from apps.ui.format import duration
 from apps.ui.status import Status
 
@@ -207,13 +210,20 @@ def _line(row: Any, pulse: Pulse, now: datetime, held: Mapping[int, tuple[Any, .
 # --- replicas ------------------------------------------------------------------------------------------------------------
 
 
+class Claimed(NamedTuple):
+    """A GPU that was promised to a replica. gpu: its key; index: as its worker counts."""
+
+    gpu: int
+    index: int
+
+
 @dataclass(frozen=True, slots=True)
 class ReplicaLine:
     """A replica with what its worker said of its load last."""
 
     replica: Replica
     report: ReplicaReport | None
-    claims: tuple[Claim, ...] = ()
+    claims: tuple[Claimed, ...] = ()
 
     @property
     def status(self) -> Status:
@@ -254,7 +264,7 @@ class ReplicaLine:
 
     @property
     def gpu_text(self) -> str:
-        return ", ".join(f"GPU {claim.gpu.index}" for claim in self.claims) or "processors"
+        return ", ".join(f"GPU {claim.index}" for claim in self.claims) or "processors"
 
     @property
     def cold_start(self) -> list[tuple[str, float]]:
@@ -297,18 +307,19 @@ class ReplicaLine:
 
 
 def replica_lines(rows: QuerySet[Replica], *, ended: bool = False) -> list[ReplicaLine]:
-    """With deployment, worker, claims and load: two queries. ended: none of them stands any more, so nothing is promised to them: one."""
+    """With deployment, worker and load, and what is promised to each: one query. ended: none of them stands any more, so nothing is
+    promised to them."""
     if ended:
         light = rows.select_related("deployment", "worker").defer("spec", "placement", "lines", "worker__gpu_facts", "worker__reports")
         return [ReplicaLine(row, None) for row in light]
-    claims = Prefetch("claims", queryset=Claim.objects.select_related("gpu").order_by("gpu__index"))
+    claims = Claim.objects.filter(replica=OuterRef("pk")).order_by("gpu__index").values(claim=JSONObject(gpu="gpu_id", index="gpu__index"))
     heavy = ("spec", "placement", "lines", "deployment__config", "deployment__unplaced", "worker__gpu_facts", "worker__host")
-    found = list(rows.select_related("deployment", "worker").defer(*heavy).prefetch_related(claims))
+    found: Any = list(rows.select_related("deployment", "worker").defer(*heavy).annotate(claimed=ArraySubquery(claims)))
     reports: dict[str, ReplicaReport] = {}
     for worker in {row.worker_id: row.worker for row in found}.values():
         for report in reports_of(worker):
             reports[report.replica] = report
-    return [ReplicaLine(row, reports.get(str(row.pk)), tuple(row.claims.all())) for row in found]
+    return [ReplicaLine(row, reports.get(str(row.pk)), tuple(Claimed(**claim) for claim in row.claimed)) for row in found]
 
 
 def reports_of(worker: Worker) -> list[ReplicaReport]:
@@ -334,13 +345,15 @@ def replicas_ended(*, deployment: Deployment | None = None, worker: Worker | Non
 
 @dataclass(frozen=True, slots=True)
 class DeploymentLine:
-    """A deployment as a list shows it. standing: replicas that have not ended and are not told to go."""
+    """A deployment as a list shows it. standing: replicas that have not ended and are not told to go. routes: (id, name) of those that
+    target it, each once."""
 
     deployment: Deployment
     standing: int
     ready: int
     older: int
     failed: int
+    routes: tuple[tuple[str, str], ...] = ()
 
     @property
     def pk(self) -> UUID:
@@ -392,27 +405,29 @@ class DeploymentLine:
 
 
 def deployment_lines(organisation: Organisation, *, pk: UUID | None = None) -> list[DeploymentLine]:
-    """Deployments with how many replicas stand: one query."""
+    """Deployments with how many replicas stand: one query. pk: that one alone, with its routes."""
     live = Q(replicas__ended_at=None, replicas__want="serve")
-    rows = deployments_of(organisation) if pk is None else deployments_of(organisation).filter(pk=pk)
+    rows = deployments_of(organisation)
+    if pk is not None:
+        targeting = Provider.objects.filter(pk=OuterRef("provider_id"), route_targets__isnull=False).order_by("route_targets__route__name")
+        told = targeting.values(route=JSONObject(id="route_targets__route_id", name="route_targets__route__name"))
+        rows = rows.filter(pk=pk).annotate(targeted=ArraySubquery(told))
     rows = rows.order_by("name").annotate(
         standing=Count("replicas", filter=live),
         ready_now=Count("replicas", filter=live & Q(replicas__state="ready")),
         older=Count("replicas", filter=live & ~Q(replicas__revision=F("revision"))),
         failing=Count("replicas", filter=live & Q(replicas__state="failed")),
     )
-    return [DeploymentLine(row, row.standing, row.ready_now, row.older, row.failing) for row in rows]
+    return [DeploymentLine(row, row.standing, row.ready_now, row.older, row.failing, _routes(row)) for row in rows]
+
+
+def _routes(row: Any) -> tuple[tuple[str, str], ...]:
+    return tuple(dict.fromkeys((one["id"], one["name"]) for one in getattr(row, "targeted", ())))
 
 
 def deployments_named(organisation: Organisation) -> Mapping[str, str]:
     """Name -> id."""
     return {name: str(pk) for name, pk in deployments_of(organisation).values_list("name", "pk")}
-
-
-def routes_to(deployment: Deployment) -> list[tuple[Any, str]]:
-    """(id, name) of the routes that target it, each once."""
-    rows: Any = deployment.provider
-    return list(rows.route_targets.order_by("route__name").values_list("route_id", "route__name").distinct())
 
 
 def decisions_of(deployment: Deployment, *, most: int = 20) -> Sequence[ScaleDecision]:
