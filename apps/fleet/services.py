@@ -161,12 +161,15 @@ def deployment_scale(
     facts: Mapping[str, Any] | None = None,
 ) -> Deployment:
     """How many replicas are wanted, within the deployment's bounds. expected: how many were wanted when this was decided; where that has
-    changed since, nothing is done (ServiceError). facts: what the autoscaler looked at; recorded with the decision."""
+    changed since, nothing is done (ServiceError). facts: what the autoscaler looked at; recorded with the decision, which comes too late
+    where somebody has switched scaling off since (ServiceError)."""
     permission_require(actor=actor, action="deployment.scale", organisation=deployment.organisation, team=deployment.owner_id)
     row = Deployment.objects.select_for_update(no_key=True).get(pk=deployment.pk)
     rules.check_replicas(least=row.least, most=row.most, wanted=wanted)
     if expected is not None and row.wanted != expected:
         raise ServiceError(f"{row.wanted} replicas are wanted by now, not {expected}: look again", "wanted")
+    if facts is not None and row.scaling_mode != "on":
+        raise ServiceError("it is not scaled automatically any more: look again", "scaling_mode")
     if row.wanted == wanted:
         return row
     before = row.wanted

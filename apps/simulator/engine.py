@@ -8,6 +8,7 @@ Every answer says that it is simulated.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -109,6 +110,7 @@ class EngineSimulator(Simulator):
         }
         super().__init__(name, seed=seed, scenario=msgspec.json.encode(scenario))
         self.document = document
+        self._bearer = f"Bearer {bearer}".encode() if bearer else b""
         self.running: dict[int, Request] = {}
         self.waiting: deque[Request] = deque()
         self.leaving = False
@@ -137,6 +139,14 @@ class EngineSimulator(Simulator):
         until = self._clock() + self.document.drain_seconds
         while (self.running or self.waiting) and self._clock() < until:  # noqa: ASYNC110  # once, at the end
             await asyncio.sleep(0.01)
+
+    def handle(self, exchange: Exchange) -> None:
+        """Its control and its bill demand the token, too: the one shows it, and both are for whoever may send requests."""
+        given = exchange.headers.get(b"authorization", b"")
+        if self._bearer and exchange.path.startswith("/sim/") and not hmac.compare_digest(given, self._bearer):
+            self._error(exchange, 401, "Incorrect API key provided (simulated).", code="invalid_api_key")
+            return
+        super().handle(exchange)
 
     @property
     def loading(self) -> bool:

@@ -282,6 +282,9 @@ def test_scaling_keeps_to_the_bounds_and_to_what_was_seen(agent: Agents, deploy:
         deployment_scale(actor=actor, deployment=deployment, wanted=4)
     with pytest.raises(ServiceError, match="look again"):
         deployment_scale(actor=actor, deployment=deployment, wanted=2, expected=1)
+    with pytest.raises(ServiceError, match="not scaled automatically any more"):  # it was switched off while the autoscaler looked
+        deployment_scale(actor=actor, deployment=deployment, wanted=0, expected=3, facts={"waiting": 0})
+    deployment_update(actor=actor, deployment=deployment, scaling_mode="on")
     deployment_scale(actor=actor, deployment=deployment, wanted=0, expected=3, facts={"waiting": 0})
     settle(one)
     assert live() == [] and endpoints()[3] == {}

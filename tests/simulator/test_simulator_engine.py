@@ -109,6 +109,13 @@ async def test_loading_broken_and_guarded() -> None:
     async with client:
         assert (await client.post("/v1/chat/completions", json=CHAT)).status_code == 200
         assert (await client.post("/v1/chat/completions", json=CHAT, headers={"authorization": "Bearer x"})).status_code == 401
+        for method, path in (("GET", "/sim/control"), ("PUT", "/sim/control"), ("GET", "/sim/bill"), ("POST", "/sim/reset")):
+            refused = await client.request(method, path, json={}, headers={"authorization": "Bearer x"})
+            assert refused.status_code == 401 and "s3cret" not in refused.text
+            assert (await client.request(method, path, json={})).status_code == 200
+        del client.headers["authorization"]
+        assert (await client.get("/sim/control")).status_code == 401
+        assert (await client.get("/health")).status_code == 200
     await engine.stop()
 
 
