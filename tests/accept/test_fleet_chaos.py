@@ -111,7 +111,7 @@ class Stage:
 def document() -> str:
     routes = "".join(
         f"- name: {name}\n  default_price: sim-east/sim-chat\n  targets:\n  - provider: deployment:{name}\n    model: sim-{name}\n"
-        "    prefill: true\n  resilience:\n    queue: 20s\n"
+        "    prefill: true\n  resilience:\n    queue: 45s\n"
         for name in SIZES
     )
     return f"routes:\n{routes}"

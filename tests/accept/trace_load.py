@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-SILENCE_SECONDS = 30.0
+SILENCE_SECONDS = 60.0
 """So long a caller waits for a byte."""
 LETTERS = 4
 """That the simulator writes for a token."""

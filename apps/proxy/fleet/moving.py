@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from apps.proxy.runtime import CompiledRoute, CompiledTarget
 
 BYTES_PER_TOKEN = 4
+UNAVAILABLE = 503
+"""What an engine answers that loads, shuts down, or has no room in its line."""
 WAYS = {
     "session": "its session stays with it",
     "prefix": "it has read most of the prompt's beginning",
@@ -154,11 +156,13 @@ def _alone(deployment: Deployment, route: CompiledRoute) -> bool:
 
 
 def _may_wait(deployment: Deployment, route: CompiledRoute, tries: Tries[Replica], failed: AttemptFailed) -> bool:
-    """Whether a request that failed may wait here for another try. One that was refused by the only replica there is, which is still in
-    rotation, is the dispatcher's to try again."""
+    """Whether a request that failed may wait here for another try. Where there is one replica only, which is in rotation and did not say
+    that it cannot serve now, it is the dispatcher's to try again."""
     if not _alone(deployment, route):
         return False
-    return len(tries) > 1 or not deployment.balancer.ready or isinstance(failed, UpstreamSilent)
+    if len(deployment.replicas) > 1 or len(tries) > 1 or not deployment.balancer.ready or isinstance(failed, UpstreamSilent):
+        return True
+    return isinstance(failed, UpstreamAnswered) and failed.status == UNAVAILABLE
 
 
 def _judge(deployment: Deployment, replica: Replica, failed: AttemptFailed, now: float) -> None:

@@ -14,15 +14,15 @@ from apps.proxy.fleet.tries import Tries
 from apps.proxy.runtime import CompiledRoute
 
 SILENT, BROKEN = UpstreamSilent("first byte", 6.0), UpstreamBroken("reset", code="upstream_error", sent=True)
-BUSY = UpstreamAnswered(503, {}, b"")
+BUSY, WRONG = UpstreamAnswered(503, {}, b""), UpstreamAnswered(500, {}, b"")
 
 
-def three() -> Deployment:
+def made(*names: str) -> Deployment:
     fleet = Fleet(asyncio.get_running_loop().time)
     found = fleet.of("o", "chat")
     facts = [
         ReplicaEndpoint(replica=name, organisation="o", deployment="chat", url=f"http://127.0.0.1:{port}", model="m", epoch=1, sequence=1)
-        for port, name in enumerate(("one", "two", "three"), 9)
+        for port, name in enumerate(names, 9)
     ]
     fleet.apply(EndpointFacts(epoch=1, sequence=1, whole=True, endpoints=facts))
     return found
@@ -33,7 +33,7 @@ def over(*deployments: Deployment | None) -> CompiledRoute:
 
 
 async def test_a_request_waits_unless_another_target_could_answer_or_the_dispatcher_asks_again() -> None:
-    chat = three()
+    chat = made("one")
     replicas = list(chat.replicas.values())
     tries: Tries[Replica] = Tries()
 
@@ -41,21 +41,19 @@ async def test_a_request_waits_unless_another_target_could_answer_or_the_dispatc
         return _may_wait(chat, over(*(targets or (chat,))), tries, failed)
 
     tries.failed(replicas[0], 1.0, "refused")
-    assert not waits(BUSY) and not waits(BROKEN), "one that failed alone is the dispatcher's to try again"
+    assert not waits(WRONG) and not waits(BROKEN), "the only one is the dispatcher's to try again"
+    assert waits(BUSY), "it says that it cannot now"
     assert waits(SILENT), "it is asked whether it lives"
-    assert not waits(SILENT, chat, None), "another target is better"
-    tries.failed(replicas[1], 1.0, "refused")
-    assert waits(BUSY) and waits(BROKEN)
-    assert not waits(BUSY, chat, None)
-    for replica in replicas:
-        chat.take_out(replica, "silence", 2.0)
-    tries = Tries()
-    tries.failed(replicas[0], 1.0, "broken")
+    assert not waits(SILENT, chat, None) and not waits(BUSY, chat, None), "another target is better"
+    chat.take_out(replicas[0], "connection", 2.0)
     assert waits(BROKEN), "nobody is in rotation"
+    chat = made("one", "two", "three")
+    assert waits(BUSY) and waits(BROKEN) and waits(WRONG), "others may come back"
+    assert not waits(BUSY, chat, None)
 
 
 async def test_a_sign_of_life_wakes_who_waits_for_a_replica_in_rotation() -> None:
-    chat, loop = three(), asyncio.get_running_loop()
+    chat, loop = made("one", "two", "three"), asyncio.get_running_loop()
     replicas = list(chat.replicas.values())
     waiting = asyncio.ensure_future(chat.arrival(loop, 60, replicas))
     await asyncio.sleep(0)
