@@ -25,14 +25,14 @@ from django.utils import timezone
 
 from apps.audit.actors import Actor
 from apps.audit.errors import ServiceError
-from apps.contracts.reports import DeploymentReport, deployments_in
+from apps.contracts.reports import DeploymentReport
 from apps.fleet.lifecycle import SILENT_AFTER
 from apps.fleet.machines import Told, machines_event
 from apps.fleet.models import Deployment, Replica
+from apps.fleet.proxies import proxies_heard
 from apps.fleet.scaling import Decision, Guards, Memory, PolicyError, Sample, decide
 from apps.fleet.scaling_document import policy_read
 from apps.fleet.services import decision_record, deployment_scale
-from apps.publishing.selectors import fleet_status
 from controlplane.away import database_away
 
 log = logging.getLogger("bulkhead.fleet")
@@ -128,21 +128,6 @@ def fleet_scale(keeper: Keeper, *, send: Callable[[dict[str, Any]], None], now: 
                 raise
             log.warning("deployment %s could not be scaled this time", deployment.name, exc_info=True)
     return found
-
-
-def proxies_heard() -> tuple[dict[tuple[str, str], dict[str, DeploymentReport]] | None, bool]:
-    """((organisation, deployment) -> proxy -> what it said, of those that are not silent; whether another one is). None: no proxy is heard
-    of, nothing is known."""
-    every = fleet_status()["proxies"]
-    proxies = [proxy for proxy in every if not proxy["silent"]]
-    silent = len(proxies) < len(every)
-    if not proxies:
-        return None, silent
-    found: dict[tuple[str, str], dict[str, DeploymentReport]] = {}
-    for proxy in proxies:
-        for report in deployments_in(proxy["detail"]):
-            found.setdefault((report.organisation, report.name), {})[proxy["boot_id"]] = report
-    return found, silent
 
 
 def heard(

@@ -47,6 +47,7 @@ REPLICA_STATES: dict[str, Status] = {
         Status("loading", "Loading", "info", "progress", hint="The model is going into memory."),
         Status("warming", "Warming up", "info", "progress", hint="It answers; warm-up requests run."),
         Status("ready", "Ready", "good", hint="Generations succeed: it gets requests."),
+        Status("unreached", "Not reached", "bad", "question", hint="Its worker says that it is well, and proxies cannot reach it."),
         Status("draining", "Draining", "warn", "leave", hint="No new requests; what runs is finished."),
         Status("stopping", "Stopping", "warn", "stop", hint="It was told to end."),
         Status("stopped", "Stopped", "neutral", "stop", hint="No process is left."),

@@ -40,6 +40,7 @@ DEPLOYMENT: dict[str, tuple[str, Tone]] = {
     "scaled": ("Scaled", "info"),
     "restarted": ("Restarted", "info"),
     "unplaced": ("A replica fits nowhere", "bad"),
+    "substitute": ("A substitute was ordered", "warn"),
     "deleted": ("Deleted", "neutral"),
 }
 

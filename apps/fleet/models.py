@@ -216,7 +216,8 @@ class Replica(models.Model):
     want, drain_by: what was ordered; order_*: the first desired state of its worker that held it. spec: ``ReplicaSpec`` as JSON as it
     was when it was placed, so that an older revision stays what it is. bearer: the token that its engine demands, under the master key;
     empty: it demands none. state, reason, message, ...: as its worker reported; state empty:
-    not heard of yet. failure: the last time that it failed (``Failure`` as JSON), also once it is tried again; empty: it never did.
+    not heard of yet. unreached_since: proxies cannot reach it, although its worker says that it is ready; None: as far as is known they
+    can. failure: the last time that it failed (``Failure`` as JSON), also once it is tried again; empty: it never did.
     placement: why it is where it is, as JSON. leaves: why it drains, in words. ending: of ``choices.ENDINGS``;
     ended_at: nothing of it is left, or nobody will hear of it again.
     """
@@ -252,6 +253,7 @@ class Replica(models.Model):
     engine_version = models.CharField(max_length=200, blank=True, default="")
     placed_at = models.DateTimeField(auto_now_add=True)
     ready_at = models.DateTimeField(null=True, blank=True)
+    unreached_since = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     ending = models.CharField(max_length=20, blank=True, default="")
 

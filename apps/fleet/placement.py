@@ -48,6 +48,7 @@ class Candidate:
 
     memory_total None: the host does not say. engines None: the agent did not say which it can start, so none is ruled out.
     replicas: of ours on it, of any deployment; siblings: of the same deployment. warm: it ran this artifact, so its disk may have it.
+    cut_off: proxies cannot reach a replica on it now; doubted: a moment ago they could not.
     """
 
     id: str
@@ -64,6 +65,8 @@ class Candidate:
     replicas: int = 0
     siblings: int = 0
     warm: bool = False
+    cut_off: bool = False
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +201,10 @@ def _closed(need: Need, worker: Candidate) -> str | None:
     return worker.closed or None
 
 
+def _cut_off(need: Need, worker: Candidate) -> str | None:
+    return "proxies cannot reach what runs on it" if worker.cut_off else None
+
+
 def _pool(need: Need, worker: Candidate) -> str | None:
     return None if worker.pool == need.pool else f"is in the pool {worker.pool or 'none'}, needs {need.pool}"
 
@@ -263,6 +270,7 @@ def _which(need: Need) -> str:
 
 FILTERS: dict[str, Callable[[Need, Candidate], str | None]] = {
     "Takes nothing now": _closed,
+    "Cut off from proxies": _cut_off,
     "In another pool": _pool,
     "In another region": _region,
     "Lacks a label": _labels,
@@ -305,6 +313,11 @@ def _cheap(need: Need, worker: Candidate, chosen: Sequence[Device]) -> float:
     return 15.0 if worker.spot and need.spot_allowed else 0.0
 
 
+def _reached(need: Need, worker: Candidate, chosen: Sequence[Device]) -> float:
+    """Where proxies could not reach a replica a moment ago a new one comes last: nobody knows yet whether they can again."""
+    return 0.0 if worker.doubted else 250.0
+
+
 def _alike(need: Need, worker: Candidate, chosen: Sequence[Device]) -> float:
     """GPUs of one model: with a mixed set the slowest sets the pace."""
     return 10.0 if len({device.name for device in chosen}) == 1 else 0.0
@@ -316,6 +329,7 @@ def _calm(need: Need, worker: Candidate, chosen: Sequence[Device]) -> float:
 
 
 SCORES: dict[str, Callable[[Need, Candidate, Sequence[Device]], float]] = {
+    "reached by proxies": _reached,
     "apart from its siblings": _apart,
     "tight fit": _tight,
     "keeps GPU machines free": _plain,

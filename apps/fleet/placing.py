@@ -81,6 +81,10 @@ def candidates_of(deployment: Deployment, *, now: datetime, pulse: Pulse) -> lis
             replicas_now=Count("replicas", filter=Q(replicas__ended_at=None), distinct=True),
             siblings=Count("replicas", filter=Q(replicas__ended_at=None, replicas__deployment=deployment), distinct=True),
             had=Count("replicas", filter=Q(replicas__deployment=deployment, replicas__ready_at__isnull=False), distinct=True),
+            cut_off=Count("replicas", filter=Q(replicas__ended_at=None, replicas__unreached_since__isnull=False), distinct=True),
+            doubted=Count(
+                "replicas", filter=Q(replicas__ended_at__gt=now - AVOIDED, replicas__unreached_since__isnull=False), distinct=True
+            ),
         )
         .prefetch_related(Prefetch("gpus", queryset=Gpu.objects.filter(gone_at=None)))
     )
@@ -124,6 +128,8 @@ def _candidate(row: Any, failed: str | None, resident: dict[UUID, set[str]], *, 
         replicas=row.replicas_now,
         siblings=row.siblings,
         warm=row.had > 0,
+        cut_off=row.cut_off > 0,
+        doubted=row.doubted > 0,
     )
 
 

@@ -1,19 +1,21 @@
 """From what is wanted to what is: the only writer of desired state at work. Run every few seconds, and at once after a change.
 
-Each run asks three things. Which workers went silent, were lost, came back? Which deployments have too few replicas, too many, old ones, or
-some on workers that shall be left? What of the past can go? Every step is safe to repeat and safe beside another run: deployments are taken
+Each run asks: which workers went silent, were lost, came back? Which replicas can proxies not reach? Which deployments have too few,
+too many, old ones, or some on workers that shall be left? Every step is safe to repeat and safe beside another run: deployments are taken
 one by one under their own lock, places and promises are guarded by constraints.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from apps.audit.registry import event_record
@@ -23,8 +25,10 @@ from apps.fleet.joining import worker_event
 from apps.fleet.lifecycle import ABANDONED, LEAVE, worker_state
 from apps.fleet.models import Deployment, JoinToken, Replica, ScaleDecision, Worker
 from apps.fleet.placement import Placement
-from apps.fleet.placing import placement_kept, pulse_now, replica_place, replicas_abandon, replicas_drain, replicas_end, seen_of
-from apps.fleet.rollout import Member, step
+from apps.fleet.placing import AVOIDED, placement_kept, pulse_now, replica_place, replicas_abandon, replicas_drain, replicas_end, seen_of
+from apps.fleet.proxies import proxies_heard
+from apps.fleet.reach import OUT_SECONDS, patience, unreached
+from apps.fleet.rollout import UNREACHED, Member, step
 from apps.providers.vault import VaultError
 from controlplane.away import database_away
 
@@ -55,9 +59,10 @@ def fleet_reconcile(*, now: datetime | None = None) -> Run:
     """One run. One deployment's trouble is logged and the others go on. Raises where the database is away: so it is for the others."""
     now, run = now or timezone.now(), Run()
     states = workers_watch(now=now, run=run)
+    cut = unreached(proxies_heard()[0] or {})
     for pk in Deployment.objects.order_by("-priority", "created_at").values_list("pk", flat=True):
         try:
-            deployment_reconcile(pk, now=now, states=states, run=run)
+            deployment_reconcile(pk, now=now, states=states, cut=cut, run=run)
         except DatabaseError as error:
             if database_away(error):
                 raise
@@ -88,15 +93,17 @@ def workers_watch(*, now: datetime, run: Run) -> dict[UUID, str]:
 
 
 @transaction.atomic
-def deployment_reconcile(pk: UUID, *, now: datetime, states: dict[UUID, str], run: Run) -> None:
-    """One deployment, one step of each kind."""
+def deployment_reconcile(pk: UUID, *, now: datetime, states: dict[UUID, str], cut: Mapping[str, int], run: Run) -> None:
+    """One deployment, one step of each kind. cut: of ``reach.unreached``."""
     deployment = Deployment.objects.select_for_update(no_key=True, skip_locked=True).filter(pk=pk).first()
     if deployment is None:
         return  # gone, or another run has it
     rows = list(deployment.replicas.filter(ended_at=None).select_related("deployment", "worker").order_by("placed_at"))
     rows = _tidy(rows, now=now, states=states, run=run)
     wanted = deployment.wanted if deployment.enabled else 0
-    members = [_member(row, deployment, now=now, states=states) for row in rows]
+    out = _unreached_keep(rows, cut, now=now)
+    waits = patience(_replaced(deployment, now), wanted) if out else OUT_SECONDS
+    members = [_member(row, deployment, now=now, states=states, unreachable=out.get(row.pk, 0.0) >= waits) for row in rows]
     room = not deployment.unplaced or deployment.unplaced.get("revision") != deployment.revision
     plan = step(
         members,
@@ -114,12 +121,15 @@ def deployment_reconcile(pk: UUID, *, now: datetime, states: dict[UUID, str], ru
         if row.want == "serve" and row not in [one for one, _ in leaving] and _goes_now(row, deployment, now)
     ]
     run.drained += replicas_drain(leaving, now=now, seconds=deployment.drain_seconds)
-    failed = _place(deployment, plan.start, now=now, run=run)
+    needed = plan.start - plan.beside
+    failed = _place(deployment, needed, now=now, run=run)
     if failed is not None and (leaving or any(member.leaving for member in members)):
         return  # what leaves still holds its memory: whether there is room is known once it is gone
-    _unplaced_keep(deployment, failed, starts=plan.start, short=len(members) < wanted or plan.start > 0, now=now)
+    _unplaced_keep(deployment, failed, starts=needed, short=len(members) < wanted or needed > 0, now=now)
     if failed is not None:
         run.unplaced.append(deployment.name)
+    elif plan.beside:
+        _substitute(deployment, [row for row in rows if row.pk in out and row.want == "serve"], plan.beside, now=now, run=run)
 
 
 def _tidy(rows: list[Replica], *, now: datetime, states: dict[UUID, str], run: Run) -> list[Replica]:
@@ -142,7 +152,47 @@ def _tidy(rows: list[Replica], *, now: datetime, states: dict[UUID, str], run: R
     return stand
 
 
-def _member(row: Replica, deployment: Deployment, *, now: datetime, states: dict[UUID, str]) -> Member:
+def _unreached_keep(rows: list[Replica], cut: Mapping[str, int], *, now: datetime) -> dict[UUID, float]:
+    """Those that are ready and that proxies cannot reach, each with for how many seconds; the rows tell it, from ``OUT_SECONDS`` on. What
+    was said of one that leaves stays said."""
+    found: dict[UUID, float] = {}
+    for row in rows:
+        if row.want != "serve":
+            continue
+        since = cut.get(str(row.pk)) if row.state == "ready" else None
+        seconds = now.timestamp() - since / 1000 if since is not None else 0.0
+        if since is not None and seconds >= OUT_SECONDS:
+            found[row.pk] = seconds
+        if (row.pk in found) != (row.unreached_since is not None):
+            row.unreached_since = datetime.fromtimestamp(since / 1000, tz=UTC) if since is not None and row.pk in found else None
+            Replica.objects.filter(pk=row.pk).update(unreached_since=row.unreached_since)
+    return found
+
+
+def _replaced(deployment: Deployment, now: datetime) -> int:
+    """How many of its replicas were replaced lately because proxies could not reach them."""
+    rows = deployment.replicas.filter(leaves=UNREACHED)
+    return rows.filter(Q(ended_at=None) | Q(ended_at__gt=now - AVOIDED)).count()
+
+
+def _substitute(deployment: Deployment, cut: list[Replica], count: int, *, now: datetime, run: Run) -> None:
+    """Replicas beside those that proxies cannot reach. Where no worker has a place nothing happens: these may be reached again, and nobody
+    shall be asked for machines because a cable is loose."""
+    pulse = pulse_now()
+    for row in sorted(cut, key=lambda row: (row.unreached_since or now, row.ordinal))[:count]:
+        found = replica_place(deployment, now=now, pulse=pulse)
+        if isinstance(found, Placement):
+            log.info("no substitute for replica %s of %s: %s", row.pk, deployment.name, found.summary())
+            return
+        run.placed += 1
+        since = f"{row.unreached_since:%H:%M:%S} UTC" if row.unreached_since else "a moment ago"
+        why = (
+            f"proxies have not reached replica {row.ordinal} on {row.worker.name} since {since}, although its worker says that it is ready"
+        )
+        deployment_event(deployment, "substitute", at=now, why=why)
+
+
+def _member(row: Replica, deployment: Deployment, *, now: datetime, states: dict[UUID, str], unreachable: bool) -> Member:
     """A replica on a worker that shall be left counts as of an older revision: another one is ready before it goes."""
     left = states.get(row.worker_id) in LEAVE
     return Member(
@@ -151,6 +201,7 @@ def _member(row: Replica, deployment: Deployment, *, now: datetime, states: dict
         ready=row.state == "ready",
         leaving=row.want != "serve",
         age=(now - row.placed_at).total_seconds(),
+        unreachable=unreachable,
     )
 
 

@@ -232,7 +232,20 @@ class ReplicaLine:
             return Status("ended", "Ended", "neutral", "stop", hint=choices.ENDINGS.get(row.ending, row.ending))
         if row.want != "serve" and row.state in ("ready", "", "pending"):
             return choices.REPLICA_STATES["draining"]
+        if self.unreached:
+            return choices.REPLICA_STATES["unreached"]
         return choices.REPLICA_STATES.get(row.state or "unheard", choices.REPLICA_STATES["unheard"])
+
+    @property
+    def unreached(self) -> bool:
+        """Its worker says that it is ready, and proxies cannot reach it."""
+        row = self.replica
+        return row.ended_at is None and row.want == "serve" and row.state == "ready" and row.unreached_since is not None
+
+    @property
+    def since(self) -> datetime | None:
+        """When it came into the state that is shown."""
+        return self.replica.unreached_since if self.unreached else self.replica.since
 
     @property
     def why(self) -> str:
@@ -242,6 +255,8 @@ class ReplicaLine:
             ending = choices.ENDINGS.get(row.ending, row.ending)
             failed = row.ending in ("gave_up", "missing", "lost") and not row.message and row.failure.get("message")
             return f"{ending}: {failed}" if failed else ending
+        if self.unreached:
+            return "proxies cannot reach it, although its worker says that it is ready"
         said = row.leaves or row.message or choices.REASONS.get(row.reason, "")
         return said or self.download_text or self.failed_before
 
@@ -345,8 +360,8 @@ def replicas_ended(*, deployment: Deployment | None = None, worker: Worker | Non
 
 @dataclass(frozen=True, slots=True)
 class DeploymentLine:
-    """A deployment as a list shows it. standing: replicas that have not ended and are not told to go. routes: (id, name) of those that
-    target it, each once."""
+    """A deployment as a list shows it. standing: replicas that have not ended and are not told to go. ready: those that proxies reach, as
+    far as is known; unreached: those that they do not. routes: (id, name) of those that target it, each once."""
 
     deployment: Deployment
     standing: int
@@ -354,6 +369,7 @@ class DeploymentLine:
     older: int
     failed: int
     routes: tuple[tuple[str, str], ...] = ()
+    unreached: int = 0
 
     @property
     def pk(self) -> UUID:
@@ -377,7 +393,7 @@ class DeploymentLine:
             return "serving"
         if self.ready:
             return "degraded"
-        return "down" if self.failed or row.unplaced else "starting"
+        return "down" if self.failed or self.unreached or row.unplaced else "starting"
 
     @property
     def status(self) -> Status:
@@ -414,11 +430,12 @@ def deployment_lines(organisation: Organisation, *, pk: UUID | None = None) -> l
         rows = rows.filter(pk=pk).annotate(targeted=ArraySubquery(told))
     rows = rows.order_by("name").annotate(
         standing=Count("replicas", filter=live),
-        ready_now=Count("replicas", filter=live & Q(replicas__state="ready")),
+        ready_now=Count("replicas", filter=live & Q(replicas__state="ready", replicas__unreached_since=None)),
         older=Count("replicas", filter=live & ~Q(replicas__revision=F("revision"))),
         failing=Count("replicas", filter=live & Q(replicas__state="failed")),
+        cut_off=Count("replicas", filter=live & Q(replicas__state="ready", replicas__unreached_since__isnull=False)),
     )
-    return [DeploymentLine(row, row.standing, row.ready_now, row.older, row.failing, _routes(row)) for row in rows]
+    return [DeploymentLine(row, row.standing, row.ready_now, row.older, row.failing, _routes(row), row.cut_off) for row in rows]
 
 
 def _routes(row: Any) -> tuple[tuple[str, str], ...]:

@@ -38,6 +38,7 @@ SHARED = Need(gpus=1, memory=14 * GB, exclusive=False)
         (SHARED, worker("w", gpu(total=None)), "its GPUs do not say how much memory they have"),
         (SHARED, worker("w", gpu(unhealthy="XID error 79")), "1 of its 1 GPUs cannot be used: XID error 79"),
         (SHARED, worker("w", gpu(), closed="is cordoned"), "is cordoned"),
+        (SHARED, worker("w", gpu(), cut_off=True), "proxies cannot reach what runs on it"),
         (SHARED, worker("w", gpu(), pool="batch"), "is in the pool batch, needs default"),
         (SHARED, worker("w", gpu(), spot=True), "is a spot machine, which the deployment does not allow"),
         (Need(region="eu"), worker("w"), "is in the region none, needs eu"),
@@ -69,6 +70,13 @@ def test_replicas_stand_apart_and_fit_tightly() -> None:
     found = place(SHARED, [crowd, large, small])
     assert [one.name for one in found.judged] == ["small", "large", "crowd"]
     assert found.judged[0].score == pytest.approx(sum(value for _, value in found.judged[0].parts))
+
+
+def test_where_proxies_could_not_reach_a_replica_a_moment_ago_comes_last() -> None:
+    best = worker("best", gpu(), doubted=True, warm=True)
+    found = place(SHARED, [best, worker("crowd", gpu(total=80 * GB), siblings=9, replicas=9)])
+    assert [one.name for one in found.judged] == ["crowd", "best"]
+    assert place(SHARED, [best]).best is not None
 
 
 def test_what_needs_no_gpu_leaves_gpu_machines_alone() -> None:
