@@ -10,26 +10,25 @@ from __future__ import annotations
 import fcntl
 import gc
 import itertools
-import json
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from apps.proxy import compiled
 from controlplane.launcher.postgres import OWNER, PROXY, SUPERUSER, Passwords, Postgres
 from controlplane.launcher.redis import Redis
+from tests.clients_of_http import httpx_shaped
+from tests.prepared import FAST, Prepared, make_short_dir, model_migrated
 from tests.rewriting import rewrite_in_parts
+from tests.scale import FULL
 
 if TYPE_CHECKING:
     from apps.accounts.models import Organisation
@@ -50,23 +49,12 @@ settings.register_profile(
 settings.register_profile("long", parent=settings.get_profile("short"), derandomize=False, max_examples=500)
 settings.load_profile("long" if os.environ.get("BULKHEAD_ACCEPT") == "1" else "short")
 
-# httpx gives up after five seconds where nobody says otherwise; a busy machine takes longer.
-for _what in ("connect", "read", "write", "pool"):
-    setattr(DEFAULT_TIMEOUT_CONFIG, _what, 60.0)
+httpx_shaped()
 
 gc.set_threshold(20_000, 20, 20)
 """Seldom: hundreds of thousands of objects live as long as the tests do, and Hypothesis is called each time garbage is looked for."""
 
 TEMPLATE = "bulkhead_template"
-FAST = {"fsync": "off", "full_page_writes": "off", "max_connections": "300", "autovacuum_naptime": "30s"}
-"""Safe against SIGKILL of processes, not against power loss; ``synchronous_commit`` stays on."""
-
-
-def make_short_dir(prefix: str) -> Path:
-    """A directory under /tmp that the unprivileged postgres user may pass through, with a short path for sockets."""
-    path = Path(tempfile.mkdtemp(prefix=f"bulkhead-{prefix}-", dir="/tmp"))
-    path.chmod(0o711)
-    return path
 
 
 class Session:
@@ -289,23 +277,6 @@ def organisation(db: None, actor: Actor) -> Organisation:
     return organisation_ensure(actor=actor, slug="main", name="Main")
 
 
-class Prepared(Postgres):
-    """A server whose first files are a copy where there are any: initdb takes seconds and makes the same every time."""
-
-    def __init__(self, home: Path, *, model: Path, **options: Any) -> None:
-        super().__init__(home, **options)
-        self.model = model
-
-    def _initialise(self) -> None:
-        data = self.location.data
-        if self.model.exists():
-            subprocess.run(["cp", "-a", self.model, data], check=True)
-            (self.home / "location.json").write_text(json.dumps({"data": str(data)}))
-        else:
-            super()._initialise()
-            subprocess.run(["cp", "-a", data, self.model], check=True)
-
-
 @pytest.fixture(scope="session")
 def postgres_model() -> Iterator[tuple[Path, Passwords]]:
     """Where the first server of ``postgres_server`` leaves its first files for the others, and the passwords in them."""
@@ -314,17 +285,29 @@ def postgres_model() -> Iterator[tuple[Path, Passwords]]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def migrated_model(postgres_model: tuple[Path, Passwords], session_postgres: Postgres, template_database: str) -> tuple[Path, Passwords]:
+    """As ``postgres_model``, of a server whose database ``bulkhead`` is migrated. Under ``make accept`` it is empty all the same."""
+    empty, passwords = postgres_model
+    if FULL:
+        return empty, passwords
+    model = empty.with_name("migrated")
+    model_migrated(model, empty=empty, passwords=passwords, source=session_postgres, template=template_database)
+    return model, passwords
+
+
 @pytest.fixture
-def postgres_server(postgres_model: tuple[Path, Passwords]) -> Iterator[Callable[..., Postgres]]:
+def postgres_server(request: pytest.FixtureRequest, postgres_model: tuple[Path, Passwords]) -> Iterator[Callable[..., Postgres]]:
     """``postgres_server(settings={...}) -> Postgres``: a started server of the test's own, to kill, stop and start again.
 
     Commits are synchronous: what a client was told is committed survives ``kill()``. It has the roles and an empty
-    database ``bulkhead``; migrate it (``manage.py migrate`` with ``DATABASE_URL=server.url()``) where tables are needed.
+    database ``bulkhead``. Where tables are needed, migrate it (``manage.py migrate`` with ``DATABASE_URL=server.url()``), and say
+    ``migrated=True``: there is nothing left to migrate then, but under ``make accept``.
     """
     started: list[tuple[Postgres, Path]] = []
-    model, passwords = postgres_model
 
-    def start(settings: dict[str, str] | None = None) -> Postgres:
+    def start(settings: dict[str, str] | None = None, *, migrated: bool = False) -> Postgres:
+        model, passwords = request.getfixturevalue("migrated_model") if migrated else postgres_model
         directory = make_short_dir("postgres")
         server = Prepared(
             directory / "postgres",

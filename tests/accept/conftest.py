@@ -7,11 +7,9 @@ tests uses keys of its own. A test that takes Postgres away for long has an inst
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,9 @@ import psycopg
 import pytest
 
 from tests.launcher.conftest import ROOT, Bulkhead, clean_environment, wait_for
+from tests.prepared import begin_with, make_short_dir
+from tests.scale import FULL as FULL
 
-FULL = os.environ.get("BULKHEAD_ACCEPT") == "1"
 MATERIAL = Path(__file__).resolve().parents[3] / "shared" / "material"
 SERVICE = "demo/demo-app"
 
@@ -123,14 +122,15 @@ class Instance(Bulkhead):
 
 
 @pytest.fixture(scope="package")
-def make_instance() -> Iterator[Callable[..., Instance]]:
+def make_instance(request: pytest.FixtureRequest) -> Iterator[Callable[..., Instance]]:
+    """``make_instance("--proxies", "2")``: a running one; ``DATABASE_URL=``: on a server that is not its own."""
     made: list[Instance] = []
 
     def start(*arguments: str, **environ: str) -> Instance:
-        directory = Path(tempfile.mkdtemp(prefix="bulkhead-accept-", dir="/tmp"))
-        directory.chmod(0o711)
-        one = Instance(directory / "var", environ)
+        one = Instance(make_short_dir("accept") / "var", environ)
         made.append(one)
+        if not FULL and "DATABASE_URL" not in environ:
+            begin_with(one.data_dir, *request.getfixturevalue("migrated_model"))
         done = one.up(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return one

@@ -83,7 +83,7 @@ def outage(one: Instance, *, away: Callable[[], None], back: Callable[[], None],
 def test_what_was_served_without_postgres_settles_exactly_once(
     make_instance: Callable[..., Instance], postgres_server: Callable[..., Postgres]
 ) -> None:
-    server = postgres_server()
+    server = postgres_server(migrated=True)
     urls = {"DATABASE_URL": server.url(), "BULKHEAD_PROXY_DATABASE_URL": server.url(user=PROXY)}
     one = make_instance("--proxies", "2", **urls)
     one.new_key("free", rest=NO_DEMO_BUDGETS)

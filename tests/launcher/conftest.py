@@ -16,6 +16,8 @@ import pytest
 
 from controlplane.launcher import death
 from controlplane.launcher.redis import free_port
+from tests.prepared import begin_with, make_short_dir
+from tests.scale import FULL
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -96,16 +98,16 @@ class Bulkhead:
 
 
 @pytest.fixture
-def make_bulkhead() -> Iterator[Callable[[], Bulkhead]]:
-    import tempfile
-
+def make_bulkhead(request: pytest.FixtureRequest) -> Iterator[Callable[..., Bulkhead]]:
+    """``make_bulkhead()``: its first ``up`` begins with nothing. migrated: with a database whose migrations are done."""
     made: list[Bulkhead] = []
 
-    def make() -> Bulkhead:
-        directory = Path(tempfile.mkdtemp(prefix="bulkhead-up-", dir="/tmp"))
-        directory.chmod(0o711)
-        made.append(Bulkhead(directory / "var"))
-        return made[-1]
+    def make(*, migrated: bool = False) -> Bulkhead:
+        one = Bulkhead(make_short_dir("up") / "var")
+        made.append(one)
+        if migrated and not FULL:
+            begin_with(one.data_dir, *request.getfixturevalue("migrated_model"))
+        return one
 
     yield make
     for one in made:

@@ -16,10 +16,10 @@ import pytest
 from controlplane.launcher import death
 from controlplane.launcher.welcome import curl_line
 from tests.launcher.conftest import Bulkhead, wait_for
+from tests.scale import FULL
 
 pytestmark = [pytest.mark.slow, pytest.mark.kill, pytest.mark.timeout(900)]
-Make = Callable[[], Bulkhead]
-FULL = os.environ.get("BULKHEAD_ACCEPT") == "1"
+Make = Callable[..., Bulkhead]
 
 
 def answered(facts: dict[str, Any]) -> bool:
@@ -66,7 +66,7 @@ def test_from_nothing_to_a_pasted_curl_line_and_back_to_nothing(make_bulkhead: M
 
 
 def test_whatever_is_killed_comes_back_alone_together_or_with_the_launcher(make_bulkhead: Make, capsys: pytest.CaptureFixture[str]) -> None:
-    bulkhead = make_bulkhead()
+    bulkhead = make_bulkhead(migrated=True)
     up = bulkhead.up("--proxies", "2")
     assert up.returncode == 0, up.stdout + up.stderr
     launcher, key, login = bulkhead.facts["pids"]["launcher"], bulkhead.facts["key"], bulkhead.facts["login"]

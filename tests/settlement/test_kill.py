@@ -148,7 +148,7 @@ class Stage:
 
 @pytest.fixture
 def stage(tmp_path: Path, postgres_server: Callable[..., Any]) -> Any:
-    found = Stage(tmp_path, postgres_server())
+    found = Stage(tmp_path, postgres_server(migrated=True))
     yield found
     found.end()
 
