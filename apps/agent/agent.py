@@ -19,7 +19,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -270,19 +270,24 @@ class Agent:
         if broke(before, self.seen.gpus):
             self._news.set()
 
-    def _gpus(self) -> list[GpuFacts]:
+    async def _gpus(self) -> list[GpuFacts]:
         """With the replica that each process belongs to."""
-        owners = {}
-        for name, replica in self.replicas.items():
-            if replica.process is not None and replica.process.pid and replica.hold != "none":
-                owners.update(dict.fromkeys(_session_of(replica.process.pid), name))
+        gpus = self.seen.gpus
+        if not any(gpu.processes for gpu in gpus):
+            return gpus
+        held = {
+            replica.process.pid: name
+            for name, replica in self.replicas.items()
+            if replica.process is not None and replica.process.pid and replica.hold != "none"
+        }
+        owners = await asyncio.to_thread(_owners, held)
         return [
             gpu
             if not gpu.processes
             else msgspec.structs.replace(
                 gpu, processes=[msgspec.structs.replace(one, replica=owners.get(one.pid, "")) for one in gpu.processes]
             )
-            for gpu in self.seen.gpus
+            for gpu in gpus
         ]
 
     # The link
@@ -351,6 +356,7 @@ class Agent:
             self._preempted = None
             logger.warning("told the control plane that this machine goes away")
         self._sequence += 1
+        gpus = await self._gpus()  # before the rest: replicas come and go meanwhile
         loads = {name: replica.metrics for name, replica in self.replicas.items()}
         states: dict[str, tuple[str, int]] = {name: (replica.state, replica.since_ms) for name, replica in self.replicas.items()}
         beat = Heartbeat(
@@ -360,7 +366,7 @@ class Agent:
             sequence=self._sequence,
             sent_at_ms=_now_ms(),
             host=self.host,
-            gpus=await asyncio.to_thread(self._gpus),
+            gpus=gpus,
             replicas=[replica.report(lines=self._told.get(name) != states[name]) for name, replica in self.replicas.items()],
             epoch=self.desired.epoch if self.desired is not None else 0,
             applied=self.desired.sequence if self.desired is not None else 0,
@@ -500,15 +506,15 @@ def _spec_of(meta: dict[str, Any]) -> ReplicaSpec | None:
         return None
 
 
-def _session_of(leader: int) -> list[int]:
-    """The processes of a session."""
-    found = []
+def _owners(leaders: Mapping[int, str]) -> dict[int, str]:
+    """Process -> the name beside its session's leader; those of other sessions are left out."""
+    found = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError, IndexError, ValueError):
                 fields = Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2].split()
-                if int(fields[3]) == leader:
-                    found.append(int(name))
+                if int(fields[3]) in leaders:
+                    found[int(name)] = leaders[int(fields[3])]
     return found
 
 

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import httpx
 import msgspec
 import pytest
 
-from apps.agent.gpus import FakeGpus
+from apps.agent import agent as agents
+from apps.agent.gpus import FakeGpus, Seen
 from apps.agent.link import Credential
 from apps.contracts.fleet import DesiredState
+from apps.contracts.fleet_facts import GpuProcess
 from tests.agent.worker import HEALTH, TOKEN, Worker, spec, worker
 
 CHAT = {"model": "simulated", "messages": [{"role": "user", "content": "hello"}]}
@@ -241,3 +244,26 @@ async def test_logs_and_preemption_are_told(tmp_path: Path) -> None:
         w.agent.preempt()
         await w.until(lambda: w.control.notices, "preemption")
         assert len(w.control.notices) == 1 and w.control.notices[0].source == "signal"
+
+
+async def test_replicas_come_while_a_heartbeat_looks_at_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look is made beside the loop, which goes on placing replicas: that must not end the agent."""
+    one = spec(gpus=["GPU-fake-0"])
+    async with worker(tmp_path, gpus=FakeGpus(1)) as w:
+        await w.order(one)
+        ready = await w.reported(one.replica, "ready")
+        agent, look, came = w.agent, agents._owners, []
+
+        def meanwhile(leaders: Mapping[int, str]) -> dict[int, str]:
+            if not came:
+                came.append(agent.replicas[one.replica])
+                agent.replicas["late"] = came[0]
+            return look(leaders)
+
+        monkeypatch.setattr(agents, "_owners", meanwhile)
+        processes = [GpuProcess(pid=ready.pid or 0), GpuProcess(pid=os.getpid())]
+        agent.seen = Seen([msgspec.structs.replace(agent.seen.gpus[0], processes=processes)])
+        await agent.beat()
+        agent.replicas.pop("late", None)
+        told = [beat.gpus[0].processes for beat in w.control.beats if beat.gpus and beat.gpus[0].processes]
+        assert came and [process.replica for process in told[0]] == [one.replica, ""]
