@@ -70,7 +70,7 @@ def test_a_brownout_is_not_seen(tmp_path: Path, what: str) -> None:
         config = [*providers(east.base_url, west.base_url), *keys(), *prices(routes), *routes]
         with StandaloneProxy(config, tmp_path) as proxy:
             story = asyncio.run(_play(proxy, east, what))
-            states = httpx.get(f"{proxy.admin_url}/states", timeout=10).json()
+            states = httpx.get(f"{proxy.admin_url}/states", timeout=60).json()
     (tmp_path / "brownout.json").write_text(json.dumps(story, indent=1))
     marks = {"down": story["down_at"], "well": story["well_at"]}
     (tmp_path / "brownout.svg").write_text(svg_lines("A provider answers 503", _series(story), marks=marks, unit="answers/s"))

@@ -43,7 +43,7 @@ def breakers(one: Instance) -> set[str]:
     """What the four proxies say of the forced target."""
     found: set[str] = set()
     for proxy in one.facts["proxies"]:
-        rows: list[dict[str, Any]] = httpx.get(f"{proxy['admin_url']}/states", timeout=10).json()["targets"]
+        rows: list[dict[str, Any]] = httpx.get(f"{proxy['admin_url']}/states", timeout=60).json()["targets"]
         found |= {str(row["breaker"]) for row in rows if str(row["target"]).endswith("/sim-forced")}
     return found
 

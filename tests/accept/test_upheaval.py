@@ -179,7 +179,7 @@ async def _play(crowd: Crowd, fleet: Fleet) -> None:
 
 def _wait_idle(proxies: list[StandaloneProxy]) -> None:
     def held() -> list[dict[str, Any]]:
-        rows = [row for proxy in proxies for row in httpx.get(f"{proxy.admin_url}/states", timeout=10).json()["bulkheads"]]
+        rows = [row for proxy in proxies for row in httpx.get(f"{proxy.admin_url}/states", timeout=60).json()["bulkheads"]]
         assert rows
         return [row for row in rows if row["running"] or row["waiting"]]
 

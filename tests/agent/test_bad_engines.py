@@ -74,11 +74,9 @@ def offspring(state: Path) -> list[int]:
 async def test_engines_that_are_none_each_say_why(tmp_path: Path) -> None:
     once = msgspec.structs.replace(RESTART, attempts=1)
     slow = msgspec.structs.replace(HEALTH, ready_seconds=30.0)
-    brief = msgspec.structs.replace(HEALTH, ready_seconds=1.5)
-    specs = {
-        name: spec(engine="command", recipe=name, restart=once, health=brief if SCRIPTS[name][1] == "never_ready" else slow)
-        for name in SCRIPTS
-    }
+    brief, loading = (msgspec.structs.replace(HEALTH, ready_seconds=seconds) for seconds in (1.5, 6.0))
+    patience = {"babbles": brief, "silent": brief, "loads": loading}  # what loads has to come so far that it says so, beside twelve others
+    specs = {name: spec(engine="command", recipe=name, restart=once, health=patience.get(name, slow)) for name in SCRIPTS}
     async with worker(tmp_path, recipes={name: python(script) for name, (script, _, _) in SCRIPTS.items()}) as w:
         await w.order(*specs.values())
         for name, one in specs.items():

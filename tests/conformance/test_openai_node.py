@@ -78,7 +78,7 @@ def given(proxy_stack: Stack) -> tuple[dict[str, Any], dict[str, int]]:
 
 def asked(stack: Stack) -> int:
     """Requests that the proxy has finished."""
-    text = httpx.get(f"{stack.admin_url}/metrics", timeout=10).text
+    text = httpx.get(f"{stack.admin_url}/metrics", timeout=60).text
     return sum(int(count) for count in re.findall(r"^bulkhead_requests_total\{[^}]*\} (\d+)$", text, re.MULTILINE))
 
 

@@ -41,7 +41,7 @@ def row(number: int, length: int = 3) -> list[int]:
 
 
 async def begun(batcher: Batcher, count: int = 1) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while batcher.running < count:
             await asyncio.sleep(0.001)
 
@@ -107,7 +107,7 @@ async def test_who_hangs_up_is_not_computed_and_a_batch_that_nobody_wants_is_end
     for task in (waiting, first):
         task.cancel()
     await asyncio.wait({waiting, first})
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not model.abandoned:
             await asyncio.sleep(0.001)
     model.opened.set()

@@ -218,7 +218,7 @@ class Lab:
         return [(a["provider"], a["role"], a["outcome"]) for a in self.record(got, key)["attempts"]]
 
     def states(self) -> dict[str, Any]:
-        found: dict[str, Any] = httpx.get(f"{self.proxy.admin_url}/states", timeout=10).json()
+        found: dict[str, Any] = httpx.get(f"{self.proxy.admin_url}/states", timeout=60).json()
         return found
 
     def breaker(self, target: str) -> str:

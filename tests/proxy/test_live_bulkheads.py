@@ -96,7 +96,7 @@ def test_the_app_leaves_while_it_waits(lab: Lab) -> None:
 
 
 def test_metrics_tell_of_them(lab: Lab) -> None:
-    text = httpx.get(f"{lab.proxy.admin_url}/metrics", timeout=10).text
+    text = httpx.get(f"{lab.proxy.admin_url}/metrics", timeout=60).text
     for name in ("bulkhead_slots_running", "bulkhead_slots_waiting", "bulkhead_shed_total", "bulkhead_slots_limit"):
         assert f'{name}{{bulkhead="{ORG}/east/main/capped"}}' in text
     assert f'bulkhead_breaker_open{{target="{ORG}/east/main/capped"}} 0' in text

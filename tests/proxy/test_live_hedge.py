@@ -30,7 +30,7 @@ def test_the_second_attempt_wins(lab: Lab, stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_first_attempt_wins_after_all(lab: Lab, stream: bool) -> None:
-    lab.script("east", "hedged-late", "stall:where=headers,seconds=0.5")
+    lab.script("east", "hedged-late", "stall:where=headers,seconds=1.5")
     lab.script("west", "hedged-late", LATE)
     calls = len(lab.seen("west", "hedged-late"))
     got = lab.ask("hedged-late", stream=stream)
@@ -48,14 +48,14 @@ def test_hedges_are_a_share_of_the_traffic(lab: Lab) -> None:
 
 
 def test_a_second_attempt_that_fails_costs_nothing_but_itself(lab: Lab) -> None:
-    lab.script("east", "hedged-dead", "stall:where=headers,seconds=0.5")
+    lab.script("east", "hedged-dead", "stall:where=headers,seconds=1.5")
     got = lab.ask("hedged-dead")
     assert got.whole and got.headers["x-bulkhead-target"] == "east/main/hedged-dead"
     assert sorted(lab.roles(got)) == [("dead", "hedge", "error"), ("east", "first", "ok")]
 
 
 def test_when_both_fail_the_first_ones_error_is_the_answer_and_the_other_is_not_asked_again(lab: Lab) -> None:
-    lab.script("east", "hedged-fail", "500x9", first_byte_ms={"kind": "fixed", "value": 500})
+    lab.script("east", "hedged-fail", "500x9", first_byte_ms={"kind": "fixed", "value": 1_500})
     lab.script("west", "hedged-fail", "503x9")
     got = lab.ask("hedged-fail")
     assert got.status == 500

@@ -12,7 +12,7 @@ from tests.proxy.lab import Lab, until
 
 def told(lab: Lab, name: str) -> float:
     """A mirror's figure of the route ``mirrored`` in /metrics; 0 before the first copy."""
-    text = httpx.get(f"{lab.proxy.admin_url}/metrics", timeout=10).text
+    text = httpx.get(f"{lab.proxy.admin_url}/metrics", timeout=60).text
     found = re.search(rf'^bulkhead_mirror_{name}_total{{route="mirrored"}} ([0-9.e+-]+)$', text, re.MULTILINE)
     return float(found.group(1)) if found is not None else 0.0
 
@@ -34,7 +34,7 @@ def test_the_app_gets_the_targets_answer_and_the_mirrors_is_compared(lab: Lab, s
     assert len(lab.seen("west", "shadow")) == seen + 1
     found = lab.record(got)
     assert [attempt["provider"] for attempt in found["attempts"]] == ["east"], "the copy is a request of its own"
-    metrics = httpx.get(f"{lab.proxy.admin_url}/metrics", timeout=10).text
+    metrics = httpx.get(f"{lab.proxy.admin_url}/metrics", timeout=60).text
     assert 'bulkhead_requests_total{route="mirrored~mirror",outcome="ok",status="200"}' in metrics, "reported apart"
 
 

@@ -10,6 +10,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import httpx
@@ -187,8 +188,9 @@ def ask(client: httpx.Client, app: str, model: str, *, stream: bool) -> tuple[in
 @pytest.mark.parametrize("name", CASES)
 def test_a_servers_nonsense(client: httpx.Client, name: str, kind: str) -> None:
     case = CASES[name]
-    for app in APPS:
-        status, text = ask(client, app, f"{name}--{kind}", stream=case.stream)
+    with ThreadPoolExecutor(len(APPS)) as pool:  # where it is asked again, each waits as long as the others
+        told_to = list(pool.map(lambda app: ask(client, app, f"{name}--{kind}", stream=case.stream), APPS))
+    for app, (status, text) in zip(APPS, told_to, strict=True):
         assert "<html" not in text and "nginx" not in text and "\x1f" not in text, (app, text)
         if case.whole:
             assert status == 200 and "[cut]" not in text and ("quick" in text or "brown" in text), (app, status, text)

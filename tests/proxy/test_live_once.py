@@ -36,17 +36,19 @@ def test_an_answer_is_given_again(lab: Lab, stream: bool) -> None:
     assert found["metadata"]["bulkhead.answer_of"] == first.id
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_who_asks_meanwhile_joins(lab: Lab, stream: bool) -> None:
-    lab.script("east", "once", SLOW)
-    headers, before = fresh(), calls(lab)
-    asked = [lab.later("once", stream=stream, headers=headers) for _ in range(4)]
+def test_who_asks_meanwhile_joins(lab: Lab) -> None:
+    """As JSON and as a stream, at the same time: under keys of their own they have nothing to do with each other."""
+    lab.script("east", "once", SLOW.removesuffix("1") + "2")
+    before = calls(lab)
+    kinds = {stream: fresh() for stream in (False, True)}
+    asked = {stream: [lab.later("once", stream=stream, headers=headers) for _ in range(4)] for stream, headers in kinds.items()}
     lab.join()
-    given = sorted(got[0].headers["x-bulkhead-idempotency"] for got in asked)
-    assert given == ["joined; scope=proxy"] * 3 + ["new; scope=proxy"]
-    assert len({got[0].text for got in asked}) == 1 and all(got[0].whole for got in asked)
-    assert calls(lab) - before == 1
-    assert sum(lab.record(got[0])["cost_nano"] > 0 for got in asked) == 1, "it is paid once"
+    for stream, them in asked.items():
+        given = sorted(got[0].headers["x-bulkhead-idempotency"] for got in them)
+        assert given == ["joined; scope=proxy"] * 3 + ["new; scope=proxy"]
+        assert len({got[0].text for got in them}) == 1 and all(got[0].whole and got[0].is_stream is stream for got in them)
+        assert sum(lab.record(got[0])["cost_nano"] > 0 for got in them) == 1, "it is paid once"
+    assert calls(lab) - before == 2
 
 
 def test_another_request_under_the_same_key_is_a_conflict(lab: Lab) -> None:
@@ -82,18 +84,21 @@ def test_a_broken_stream_is_not_kept(lab: Lab) -> None:
     lab.script("west", "once")
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_who_began_it_leaves_and_the_other_has_the_answer(lab: Lab, stream: bool) -> None:
-    lab.script("east", "once", SLOW)
-    headers, before = fresh(), calls(lab)
-    sock = lab.send("once", stream=stream, headers=headers)
-    until(lambda: lab.east.bill(seen=False)["running"], "it runs")
-    joined = lab.later("once", stream=stream, headers=headers)
-    time.sleep(0.3)  # until the proxy has read it: too short only makes the test weaker
-    sock.close()
+def test_who_began_it_leaves_and_the_other_has_the_answer(lab: Lab) -> None:
+    """As JSON and as a stream, at the same time."""
+    lab.script("east", "once", SLOW.removesuffix("1") + "2")
+    before = calls(lab)
+    kinds = {stream: fresh() for stream in (False, True)}
+    sockets = [lab.send("once", stream=stream, headers=headers) for stream, headers in kinds.items()]
+    until(lambda: lab.east.bill(seen=False)["running"] == 2, "they run")
+    joined = [lab.later("once", stream=stream, headers=headers) for stream, headers in kinds.items()]
+    time.sleep(0.3)  # until the proxy has read them: too short only makes the test weaker
+    for sock in sockets:
+        sock.close()
     lab.join()
-    assert joined[0].whole and joined[0].headers["x-bulkhead-idempotency"] == "joined; scope=proxy"
-    assert calls(lab) - before == 1
+    for got in joined:
+        assert got[0].whole and got[0].headers["x-bulkhead-idempotency"] == "joined; scope=proxy"
+    assert calls(lab) - before == 2
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -128,7 +128,7 @@ def test_a_user_stays_on_one_side_of_a_split(lab: Lab) -> None:
         sides.setdefault(user, set()).update(flags)
     assert all(len(side) == 1 for side in sides.values())
     assert {next(iter(side)) for side in sides.values()} == {"variant:blue", "variant:green"}
-    metrics = httpx.get(f"{lab.proxy.admin_url}/metrics", timeout=10).text
+    metrics = httpx.get(f"{lab.proxy.admin_url}/metrics", timeout=60).text
     counts = re.findall(r'bulkhead_variant_requests_total\{route="split",variant="(\w+)",outcome="ok"\} (\d+)', metrics)
     assert {name for name, _ in counts} == {"blue", "green"} and sum(int(count) for _, count in counts) == 24, "each reported apart"
 

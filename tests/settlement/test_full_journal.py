@@ -54,7 +54,7 @@ def test_a_full_journal_refuses_and_recovers_when_it_is_settled(tmp_path: Path) 
     with (
         SimulatorServer("sim-east", process=True) as east,
         StandaloneProxy(world(east.base_url), tmp_path, environ={"BULKHEAD_JOURNAL_MAX_BYTES": str(MAX_BYTES)}) as proxy,
-        httpx.Client(base_url=proxy.url, headers={"authorization": f"Bearer {KEY}"}, timeout=10) as client,
+        httpx.Client(base_url=proxy.url, headers={"authorization": f"Bearer {KEY}"}, timeout=60) as client,
     ):
 
         def ready() -> httpx.Response:

@@ -88,7 +88,7 @@ def test_an_answer_delimited_by_close_ends_with_it(version: bytes) -> None:
 
 async def test_connections_are_reused_last_in_first_out_and_expire(upstream: Any) -> None:
     up = await upstream(HI)
-    pool = pool_of(up.port, limits=ClientLimits(idle_seconds=0.3))
+    pool = pool_of(up.port)
     first, second = await pool.connect(PATIENCE), await pool.connect(PATIENCE)
     for connection in (first, second):
         answer = Answer()
@@ -96,6 +96,15 @@ async def test_connections_are_reused_last_in_first_out_and_expire(upstream: Any
         await soon(answer.done.wait())
     assert pool.idle == 2 and pool.take() is second and pool.take() is first and pool.take() is None
     assert first.reused and first.last_byte_at > 0
+    first.abort()
+    second.abort()
+    await eventually(lambda: pool.open == 0)
+
+
+async def test_an_idle_connection_expires(upstream: Any) -> None:
+    up = await upstream(HI)
+    pool = pool_of(up.port, limits=ClientLimits(idle_seconds=0.3))
+    first, second = await pool.connect(PATIENCE), await pool.connect(PATIENCE)
     pool.give_back(first)
     await eventually(lambda: pool.idle == 0 and pool.open == 1 and up.lost == [0])
     second.abort()
