@@ -1,4 +1,4 @@
-"""The hours of own GPUs in a browser: with many deployments, few and none, wide and narrow, light and dark."""
+"""The hours of own GPUs in a browser: many deployments in the dark, wide and narrow; under ``make accept`` also few and none, and light."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser import WHOLE
 from tests.browser.conftest import ROOT, Site, Watched, serve
 from tests.browser.looks import check, resized, settled
 
@@ -24,9 +25,9 @@ def site(session_postgres: Any, template_database: str, tmp_path_factory: pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("slug", "there"), [("a-lot", True), ("a-little", True), ("nothing", False)])
+@pytest.mark.parametrize(("slug", "there"), [("a-lot", True), *([("a-little", True), ("nothing", False)] if WHOLE else [])])
 def test_own_gpus_on_the_page_of_what_was_in_vain(open_tab: Callable[..., Watched], site: Site, slug: str, there: bool) -> None:
-    for scheme in ("light", "dark"):
+    for scheme in ("light", "dark") if WHOLE else ("dark",):
         page = open_tab(scheme=scheme)
         tab = page.tab
         tab.goto(f"{site.url}/spend/waste/?org={slug}")
