@@ -34,6 +34,9 @@ from apps.fleet.placement import Candidate, Device, Judged, Need, Placement, pla
 
 AVOIDED = timedelta(minutes=10)
 """So long a worker on which a revision could not be started is not tried for it again."""
+DOUBTED = timedelta(minutes=2)
+"""So long a worker comes last from which a replica was replaced because proxies could not reach it. Not longer: replicas that should stand
+apart would stand together; where it is still cut off, the next one finds that out."""
 DASHED = frozenset({"vllm", "command"})
 """Engines whose arguments are those of a command line."""
 EXPLAINED = 40
@@ -83,7 +86,7 @@ def candidates_of(deployment: Deployment, *, now: datetime, pulse: Pulse) -> lis
             had=Count("replicas", filter=Q(replicas__deployment=deployment, replicas__ready_at__isnull=False), distinct=True),
             cut_off=Count("replicas", filter=Q(replicas__ended_at=None, replicas__unreached_since__isnull=False), distinct=True),
             doubted=Count(
-                "replicas", filter=Q(replicas__ended_at__gt=now - AVOIDED, replicas__unreached_since__isnull=False), distinct=True
+                "replicas", filter=Q(replicas__ended_at__gt=now - DOUBTED, replicas__unreached_since__isnull=False), distinct=True
             ),
         )
         .prefetch_related(Prefetch("gpus", queryset=Gpu.objects.filter(gone_at=None)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -74,10 +75,16 @@ def test_facts_reach_a_proxy_and_outlive_the_database(fresh_database: FreshDatab
             assert [a["endpoint"] for a in lab.record(held[0])["attempts"]] == [str(first)]
             tell(fresh_database, 2, second, two.url)
             until(lambda: len(chat()["replicas"]) == 2, "the second is known")
+            one.stop()
+            until(lambda: lab.ask("chat").whole and chat()["replicas"][0]["out"], "the first cannot be reached")
+            until(lambda: [out[0] for row in reported(fresh_database) for out in row[7]] == [str(first)], "the control plane hears of it")
+            [[*_, answered, [[_, since]]]] = reported(fresh_database)
+            assert 0 < since < answered + 60_000 and abs(answered - time.time() * 1000) < 60_000
             tell(fresh_database, 3, first, one.url, state="gone")
             until(lambda: [row["replica"] for row in chat()["replicas"]] == [str(second)], "the first is gone")
             assert lab.ask("chat").whole
             until(lambda: [row[2:5] for row in reported(fresh_database)] == [[0, 0, 0]], "nothing is outstanding")
+            until(lambda: reported(fresh_database)[0][7] == [], "who is gone is not missed")
             until((tmp_path / "replicas.lkg").is_file, "the last known is on disk")
         away = {"BULKHEAD_PROXY_DATABASE_URL": "postgresql://nobody:x@127.0.0.1:1/nothing"}
         with StandaloneProxy([], tmp_path, environ=away) as proxy, httpx.Client(base_url=proxy.url, timeout=120) as client:
