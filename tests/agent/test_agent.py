@@ -106,7 +106,7 @@ async def test_a_crash_is_explained_and_started_again_and_a_changed_order_replac
 
 @pytest.mark.kill
 async def test_a_frozen_engine_is_replaced_though_its_health_is_green(tmp_path: Path) -> None:
-    one = spec(arguments={"freeze_after_tokens": "5"}, health=msgspec.structs.replace(spec().health, interval_seconds=600.0))
+    one = spec(arguments={"freeze_after_tokens": "5"}, health=msgspec.structs.replace(HEALTH, interval_seconds=600.0, stall_seconds=1.0))
     async with worker(tmp_path) as w:
         await w.order(one)
         url = (await w.reported(one.replica, "ready")).url

@@ -45,7 +45,7 @@ class Node:
         self.process: subprocess.Popen[bytes] | None = None
 
     def fresh(self, gpu: str) -> ReplicaSpec:
-        health = msgspec.structs.replace(HEALTH, interval_seconds=1.0, timeout_seconds=2.0)
+        health = msgspec.structs.replace(HEALTH, interval_seconds=1.0, timeout_seconds=2.0, stall_seconds=1.0)
         return spec(gpus=[gpu], health=health, restart=RESTART, drain_seconds=1.0, arguments={"seed": str(self.number)})
 
     def start(self) -> None:
