@@ -49,6 +49,8 @@ def _play(
         assert len(members) + plan.start - plan.beside <= max(wanted + extra, len(members))
         assert len(members) + plan.start <= max(wanted + surge, len(members))
         assert plan.beside <= kept  # a substitute is for somebody
+        well = sum(not member.cut and member.revision == 2 for member in members)
+        assert well + plan.start <= max(wanted, well)  # nothing is started that is one too many at once
         placed = min(plan.start, max(0, room - len(members)))
         if plan.start > plan.beside:
             fits = placed == plan.start or placed > 0
