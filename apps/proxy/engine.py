@@ -380,6 +380,8 @@ class Engine:
             self.recorder.take(exchange, 200, body)
         if exchange.route.resilience.mirror is not None:  # type: ignore[union-attr]
             self.mirrors.reflect(exchange, self, body)
+        if exchange.caller is not None:
+            self._over(exchange)
 
     def finish_stream(self, exchange: Exchange, rest: bytes) -> None:
         if exchange.caller is not None:
@@ -392,6 +394,7 @@ class Engine:
             self.recorder.take(exchange, 200, None)
         if exchange.route.resilience.mirror is not None:  # type: ignore[union-attr]
             self.mirrors.reflect(exchange, self, None)
+        self._over(exchange)
 
     def break_stream(self, exchange: Exchange, error: AttemptFailed) -> None:
         """After the first byte: an error event in the stream, and no clean end."""
@@ -412,6 +415,7 @@ class Engine:
             exchange.caller.broken(event)
         if exchange.runtime.captures is not None and self.recorder is not None:
             self.recorder.take(exchange, 200, None)
+        self._over(exchange)
 
     def answer_upstream_error(self, exchange: Exchange, error: UpstreamAnswered) -> None:
         """The provider's own error, as it said it."""
@@ -436,6 +440,7 @@ class Engine:
         exchange.reply.send(status, head, body)
         if exchange.runtime.captures is not None and self.recorder is not None:
             self.recorder.take(exchange, status, body)
+        self._over(exchange)
 
     def refuse(self, exchange: Exchange, refusal: Refusal, *, outcome: Outcome) -> None:
         """A refusal or failure after admission to the journal."""
@@ -446,6 +451,7 @@ class Engine:
         self._write(exchange, "cancelled", 499, "client_left", "dispatch")
         self._sent(exchange)
         exchange.reply.abort()  # nobody is there any more; a call that others may ask for again is over
+        self._over(exchange)
 
     def crashed(self, exchange: Exchange, error: BaseException) -> None:
         """A fault of ours inside a request: the app still gets an answer, the record is still written."""
@@ -462,6 +468,7 @@ class Engine:
         if exchange.first_token_ns:
             self._sent(exchange)
             exchange.reply.abort()
+            self._over(exchange)
         else:
             self._answer_refusal(exchange, refusal)
 
@@ -509,6 +516,7 @@ class Engine:
         exchange.reply.send(code.status, head, body)
         if exchange.runtime.captures is not None and self.recorder is not None:
             self.recorder.take(exchange, code.status, body)
+        self._over(exchange)
 
     def _plain_head(self, exchange: Exchange) -> bytes:
         request_id = exchange.request_id.encode()
@@ -533,7 +541,7 @@ class Engine:
         return head
 
     def _sent(self, exchange: Exchange) -> None:
-        """The answer is on its way: nothing may interrupt it, and no cycle is left for the garbage collector."""
+        """The answer is on its way: nothing may interrupt it."""
         exchange.answered = True
         exchange.driver = None
         if exchange.holds:
@@ -541,6 +549,15 @@ class Engine:
         reply = exchange.reply
         reply.on_gone = None
         reply.set_flow(None)
+
+    def _over(self, exchange: Exchange) -> None:
+        """Nothing is done for it any more. No cycle may be left for the garbage collector, which comes seldom: thousands of streams' events
+        would lie about until then, and every new one would be written to memory that no cache holds."""
+        exchange.streaming = None
+        caller = exchange.caller
+        if caller is not None:
+            exchange.reply = caller.inner
+            exchange.caller = exchange.calls = None
 
     def _write(self, exchange: Exchange, outcome: Outcome, status: int, code: str = "", step: str = "") -> UsageRecord:
         """Journal the full record, then release what its attempts held. Exactly once per admitted request."""

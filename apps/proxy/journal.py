@@ -128,6 +128,7 @@ class Journal:
         self._synced_records = -1
         self._synced_at = 0.0
         self._measured_at = 0.0
+        self._stop = threading.Event()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -192,17 +193,24 @@ class Journal:
 
     async def run(self) -> None:
         """fsync, prepare segments and measure the disk, in a thread, until cancelled."""
-        loop = asyncio.get_running_loop()
+        self._stop = stop = threading.Event()
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._keep_up, stop)
+        finally:
+            stop.set()
+
+    def _keep_up(self, stop: threading.Event) -> None:
+        """The whole of it in the thread: the event loop is not woken ten times a second to send it there."""
         pause = min(self._fsync_seconds, UPKEEP_SECONDS)
-        while not self._closed:
-            await asyncio.sleep(pause)
-            await loop.run_in_executor(self._executor, self.upkeep)
+        while not (stop.wait(pause) or self._closed):
+            self.upkeep()
 
     def close(self) -> None:
         """Seal, sync and unlock. Safe to call twice. Prepared segments stay: only the shipper deletes."""
         if self._closed:
             return
         self._closed = True
+        self._stop.set()
         self._executor.shutdown(wait=True)
         current = self._current
         if self._at < current.size:

@@ -72,6 +72,8 @@ log = logging.getLogger("bulkhead.proxy")
 ADMIN_FILE = "admin.json"
 DRAIN_SECONDS = 150
 """Longer than the longest total deadline: a running stream is finished, not cut."""
+LOOKS = 4
+"""How often a second this process's own state is looked at, for the next heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,12 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, draining: Callable[[], None]) -> None:
         super().__init__(config)
         self._draining = draining
+        self._loop = asyncio.get_running_loop()
+        self._told = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Until it is told to end. uvicorn looks ten times a second, and renders a Date header that nobody here uses."""
+        await self._told.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -267,6 +275,7 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._draining()
         super().handle_exit(sig, frame)
+        self._loop.call_soon_threadsafe(self._told.set)
 
 
 def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
@@ -488,14 +497,14 @@ async def _report_state(
     targets: dict[str, Any] = {}
     flags: dict[str, Any] = {}
     for number in itertools.count():
-        if number % 100 == 0:
+        if number % (10 * LOOKS) == 0:
             flags = exposures.detail()
-        if number % 10 == 0:
+        if number % LOOKS == 0:
             gauges.sample()
             targets = report.detail()
             told = overrides.told()
             targets |= {"overrides": told} if told else {}
-        if number % 5 == 0 and gauges.load_moved(time.monotonic()):
+        if number % (LOOKS // 2) == 0 and gauges.load_moved(time.monotonic()):
             store.beat_soon()
         reasons = admin.readiness()
         state = "draining" if admin.draining else "unready" if reasons else "ready"
@@ -510,7 +519,7 @@ async def _report_state(
         if state != store.state or detail != store.detail:
             store.state, store.detail = state, detail
             store.beat_soon()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1 / LOOKS)
 
 
 async def _unused_app(scope: Any, receive: Any, send: Any) -> None:

@@ -248,8 +248,10 @@ class Store:
                         await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
                     pause = BACKOFF_SECONDS[0]
                     self._wake.set()  # whatever was said while we could not hear
-                    async for note in connection.notifies():
-                        self._heard(note.channel, note.payload)
+                    while True:
+                        async for note in connection.notifies(timeout=0):
+                            self._heard(note.channel, note.payload)
+                        await _readable(connection.fileno())
             except (psycopg.Error, OSError) as error:
                 log.debug("not listening: %s", error)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
@@ -267,6 +269,17 @@ class Store:
             self.on_replicas(number)
         else:
             self.on_recall(number)
+
+
+async def _readable(descriptor: int) -> None:
+    """Until there is something to read, be it the end. ``notifies`` without a timeout would look ten times a second."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -13,6 +13,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from apps.contracts.leases import RECALL_CHANNEL
 from apps.proxy import store as module
 from apps.proxy.errors import StartError
 from apps.proxy.store import Store, StoreAway
@@ -92,3 +93,39 @@ async def test_a_call_that_is_cancelled_leaves_no_half_read_connection(fresh_dat
 def test_a_url_that_is_none_stops_the_start() -> None:
     with pytest.raises(StartError, match="BULKHEAD_PROXY_DATABASE_URL"):
         Store("postgresql://[half", str(uuid4()))
+
+
+async def test_what_is_notified_is_heard_after_a_silence_and_after_the_connection_was_lost(
+    fresh_database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "POLL_SECONDS", 60.0)  # nothing but the notification can tell it
+    heard: list[int] = []
+
+    def tell(*windows: int) -> None:
+        with psycopg.connect(fresh_database.superuser_url) as connection:  # one transaction: they come together
+            for window in windows:
+                connection.execute("SELECT pg_notify(%s, %s)", [RECALL_CHANNEL, str(window)])
+
+    async def until_heard(window: int) -> None:
+        """Told again and again: a listener that connects just now misses what was said before."""
+        async with asyncio.timeout(60):
+            while window not in heard:
+                await asyncio.to_thread(tell, window)
+                await asyncio.sleep(0.02)
+
+    async with running(fresh_database.proxy_url) as store:
+        store.on_recall = heard.append
+        await until_heard(1)
+        await asyncio.sleep(0.3)  # longer than psycopg's own looks are apart
+        await asyncio.to_thread(tell, 2, 3, 4)
+        async with asyncio.timeout(60):
+            while 4 not in heard:
+                await asyncio.sleep(0.01)
+        assert [window for window in heard if window != 1] == [2, 3, 4]
+        with psycopg.connect(fresh_database.superuser_url) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE usename = 'bulkhead_proxy' AND datname = %s AND query LIKE 'LISTEN%%'",
+                [fresh_database.name],
+            )
+        await until_heard(5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from apps.contracts.usage import Tokens
 from apps.proxy.dialects.openai import OpenAIStream
-from apps.proxy.http.client import Connection, Pool
+from apps.proxy.http.client import Connection, Pool, _chunk
 from apps.proxy.http.dial import Origin
 from tests.proxy.http.memory import Loop, Transport
 from tests.scale import examples
@@ -152,3 +153,15 @@ def test_output_is_measured_in_bytes_of_text() -> None:
     wires = [b"%x\r\n%b\r\n" % (len(delta(t)), delta(t)) for t in texts]
     for raw in (True, False):
         assert relay([HEAD, *wires], raw=raw).watch.output_bytes() == sum(len(t.encode()) for t in texts)
+
+
+LINE = re.compile(rb"([0-9a-fA-F]{1,6})\r\n")
+
+
+@settings(max_examples=examples(300))
+@given(before=st.binary(max_size=3), line=st.text("0019afAFgG \r\n;x", max_size=9), data=st.binary(max_size=4))
+def test_a_size_line_is_digits_and_nothing_else(before: bytes, line: str, data: bytes) -> None:
+    wire = before + line.encode() + b"\r\n" + data
+    found = LINE.match(wire, len(before))
+    size = int(found[1], 16) if found is not None else 0
+    assert _chunk(wire, len(before)) == ((found.end(), found.end() + size + 2) if found is not None and size else (0, 0))

@@ -147,6 +147,7 @@ class OpenAIStream:
         "_raw_size",
         "_stop_at_malformed",
         "_unread",
+        "_usual",
         "error",
         "finished",
         "has_output",
@@ -176,6 +177,8 @@ class OpenAIStream:
         """What was passed on, whole events, since it was last compacted."""
         self._raw_size = 0
         self._kept: Kept | None = None
+        self._usual = _ORDINARY_WIRE[0]
+        """How the chunks of this stream end."""
         self._unread = 0
         """Bytes of output that were not passed on: they were paid for too."""
 
@@ -219,13 +222,12 @@ class OpenAIStream:
         return chunk
 
     def passes(self, wire: bytes, start: int) -> bool:
-        if (
-            not wire.endswith(_ORDINARY_WIRE)
-            or not self.has_output
-            or self._carry
-            or self.finished
-            or wire.find(b"\n\n", start) != len(wire) - 4
-        ):
+        if not wire.endswith(self._usual) and not self._unusual(wire):
+            return False
+        if not self.has_output or self._carry or self.finished:
+            return False
+        only = len(wire) - 4
+        if wire.find(b"\n", start) != only and wire.find(b"\n\n", start) != only:  # one byte is found much faster than two
             return False
         self.passed_bytes += len(wire) - start - 2
         self._raw.append(wire)  # its size line is no ``data:`` field, so it is ignored when this is read
@@ -233,6 +235,14 @@ class OpenAIStream:
         if self._raw_size > KEEP_RAW:
             self._compact()
         return True
+
+    def _unusual(self, wire: bytes) -> bool:
+        """It ends in another of the usual ways than the one before: the next ones will, too."""
+        for end in _ORDINARY_WIRE:
+            if wire.endswith(end):
+                self._usual = end
+                return True
+        return False
 
     def _frame(self, chunk: bytes) -> bytes:
         """Whole events only; a partial one is carried over. CRLF line ends are normalised, as the SSE specification allows any."""
