@@ -200,5 +200,9 @@ def test_a_failure_between_two_heartbeats_is_kept(agent: Callable[..., Any], dep
     assert (row.state, row.failure["reason"], row.lines) == ("starting", "exited", ["bye"])
     client = signed_in()
     assert "tried again after: It ended by itself." in client.get(f"/deployments/{deployment.pk}/").content.decode()
+    one.reports = [msgspec.structs.replace(one.reports[0], state="stopping", message="2 generations in a row failed.")]
+    one.beat()
+    page = client.get(f"/replicas/{row.pk}/log/").content.decode()
+    assert "2 generations in a row failed." in page and "Tried again after: It ended by itself." in page, "what happens hides no reason"
     one.obey()
     assert "tried again after" not in client.get(f"/deployments/{deployment.pk}/").content.decode()
