@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from django.conf import settings
 from django.db import transaction
@@ -47,6 +47,8 @@ CHAT_ROUTE, CHAT_MODEL = "demo-chat", "sim-chat"
 EMBED_ROUTE, EMBED_MODEL = "demo-embed", "sim-embed"
 LOCAL_ROUTE = "demo-local"
 """Served by this machine's own worker."""
+COLD_START = {"queue_ms": 60_000}
+"""Of routes whose only replica starts with Bulkhead itself: the first request waits for it."""
 KEY = "demo"
 DAY_BUDGET_NANO = 100 * NANO
 KEY_MONTH_BUDGET_NANO = 1_000 * NANO
@@ -100,10 +102,10 @@ def seed(*, actor: Actor, simulators: Sequence[SimulatorAddress], data_dir: Path
         _route(actor, organisation, CHAT_ROUTE, names, CHAT_MODEL, team)
         _route(actor, organisation, EMBED_ROUTE, names, EMBED_MODEL, team)
         local = fleet_seed(actor=actor, organisation=organisation, team=team, secrets=token_file.parent, reason=REASON)
-        _route(actor, organisation, LOCAL_ROUTE, [local], LOCAL_MODEL, team)
+        _route(actor, organisation, LOCAL_ROUTE, [local], LOCAL_MODEL, team, COLD_START)
         if engine_model is not None:
             own = engine_seed(actor=actor, organisation=organisation, team=team, model=engine_model, reason=REASON)
-            _route(actor, organisation, ENGINE_DEPLOYMENT, [own], ENGINE_DEPLOYMENT, team)
+            _route(actor, organisation, ENGINE_DEPLOYMENT, [own], ENGINE_DEPLOYMENT, team, COLD_START)
         service = service_ensure(actor=actor, team=team, slug="demo-app")
         key, token = _key(actor, organisation, service, token_file)
         _budget(actor, organisation, "demo-day", "organisation", organisation.pk, "day", DAY_BUDGET_NANO)
@@ -148,10 +150,18 @@ def _provider(actor: Actor, organisation: Organisation, simulator: SimulatorAddr
             prices_set(actor=actor, provider=provider, model=model, prices=[price], reason=REASON)
 
 
-def _route(actor: Actor, organisation: Organisation, name: str, providers: Sequence[str], model: str, owner: Team) -> None:
+def _route(
+    actor: Actor,
+    organisation: Organisation,
+    name: str,
+    providers: Sequence[str],
+    model: str,
+    owner: Team,
+    resilience: Mapping[str, Any] | None = None,
+) -> None:
     if not Route.objects.filter(organisation=organisation, name=name).exists():
         targets = [TargetSpec(provider, model) for provider in providers]
-        route_ensure(actor=actor, organisation=organisation, name=name, targets=targets, owner=owner, reason=REASON)
+        route_ensure(actor=actor, organisation=organisation, name=name, targets=targets, resilience=resilience, owner=owner, reason=REASON)
 
 
 def _budget(actor: Actor, organisation: Organisation, name: str, scope: str, scope_id: object, window: str, limit_nano: int) -> None:

@@ -62,6 +62,8 @@ def test_everything_stands_and_is_published(tmp_path: Path) -> None:
     for name, model in (("demo-chat", "sim-chat"), ("demo-embed", "sim-embed")):
         targets = Route.objects.get(organisation=organisation, name=name).target_rows.order_by("position")
         assert [(target.provider.name, target.model) for target in targets] == [("sim-east", model), ("sim-west", model)]
+    waits = Route.objects.get(organisation=organisation, name="demo-local").resilience
+    assert waits["queue_ms"] == 60_000, "its only replica starts with Bulkhead: the first request waits for it"
     key = key_opened_by(found["key"])
     assert key.service is not None and key.service.team.organisation == organisation
     budgets = {row.name: (row.scope, row.window, row.limit_nano) for row in Budget.objects.filter(organisation=organisation)}
