@@ -179,7 +179,9 @@ def test_a_collector_that_was_away_gets_them_later(collector: Collector) -> None
     traces.offer([record()])
     until(lambda: traces.exported == 1)
     traces.stop()
-    assert len(collector.spans) == 1 and traces.dropped == 0 and traces.failing == ""
+    assert traces.dropped == 0 and traces.failing == ""
+    # a call given up after 10 ms may have been taken all the same: it is sent again, and is the same span to the collector
+    assert len({(span.trace_id, span.span_id) for span in collector.spans}) == 1
 
 
 class Stuck:
