@@ -213,7 +213,7 @@ class Supervisor:
             if child._retry is not None:
                 child._retry.cancel()
             if child.process is not None:
-                child.process.send_signal(child.spec.stop_signal)
+                _signal(child.process, child.spec.stop_signal)
         waits = [asyncio.ensure_future(child.exited.wait()) for child in chosen if child.process is not None]
         if waits:
             everything = asyncio.gather(*waits)
@@ -224,7 +224,7 @@ class Supervisor:
             for child in chosen:
                 if child.process is not None:
                     self.say(child, "does not end: killed")
-                    child.process.kill()
+                    _signal(child.process, signal.SIGKILL)
             await everything
 
     async def stop_orphans(self) -> None:
@@ -238,6 +238,13 @@ class Supervisor:
                 return
             await asyncio.sleep(0.02)
             self._reap()
+
+
+def _signal(process: subprocess.Popen[bytes], which: int) -> None:
+    """Not ``Popen.send_signal``: that collects a child which has just died, so that ``_reap`` never hears of it and whoever waits for its
+    end waits for ever. Until ``_reap`` has collected it the pid is its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, which)
 
 
 def _open_log(path: Path) -> BinaryIO:

@@ -70,6 +70,42 @@ async def test_a_process_that_keeps_dying_is_retried_ever_less_often(tmp_path: P
     assert child.starts == starts
 
 
+def until_dead(pid: int) -> None:
+    """Until it has ended and nobody has collected it; the event loop does not turn meanwhile, so the supervisor has not heard of it."""
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+async def test_a_process_that_dies_just_before_it_is_stopped_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    supervisor = supervise(tmp_path)
+    child = supervisor.start(spec("pass"))
+    assert child.pid is not None
+    until_dead(child.pid)
+    await asyncio.wait_for(supervisor.stop(["one"], grace=60), 10)
+    assert child.pid is None and child.last_code == 0 and child.starts == 1
+
+
+async def test_a_process_that_dies_just_before_it_is_killed_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    supervisor = supervise(tmp_path)
+    child = supervisor.start(
+        spec("import signal, time; signal.signal(15, lambda *_: time.sleep(60)); print('deaf', flush=True); time.sleep(60)")
+    )
+    await until(lambda: "deaf" in child.tail())
+    pid, kill = child.pid, supervisor.say
+    assert pid is not None
+
+    def dies_first(which: object, sentence: str) -> None:
+        kill(which, sentence)  # type: ignore[arg-type]
+        os.kill(pid, signal.SIGKILL)
+        until_dead(pid)
+
+    supervisor.say = dies_first  # type: ignore[method-assign]  # what comes between the grace's end and the signal
+    await asyncio.wait_for(supervisor.stop(["one"], grace=0.2), 10)
+    assert child.last_code == -signal.SIGKILL
+
+
 async def test_output_goes_to_its_log_and_the_terminal_line_by_line(tmp_path: Path) -> None:
     terminal = io.StringIO()
     supervisor = supervise(tmp_path, terminal)
