@@ -148,7 +148,9 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--open-streams", type=int, default=2_000)
-    parser.add_argument("--requests", type=int, default=0, help="to see what a proxy keeps of so many requests (a million takes minutes)")
+    parser.add_argument(
+        "--requests", type=int, default=1_000_000, help="what a proxy keeps of so many is looked at (a minute); 0: it is not"
+    )
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[0]})

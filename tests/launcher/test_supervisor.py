@@ -78,7 +78,7 @@ def until_dead(pid: int) -> None:
         time.sleep(0.01)
 
 
-async def test_a_process_that_dies_just_before_it_is_stopped_is_waited_for_by_nobody(tmp_path: Path) -> None:
+async def test_a_stop_ends_though_the_process_died_just_before_it(tmp_path: Path) -> None:
     supervisor = supervise(tmp_path)
     child = supervisor.start(spec("pass"))
     assert child.pid is not None
@@ -87,17 +87,17 @@ async def test_a_process_that_dies_just_before_it_is_stopped_is_waited_for_by_no
     assert child.pid is None and child.last_code == 0 and child.starts == 1
 
 
-async def test_a_process_that_dies_just_before_it_is_killed_is_waited_for_by_nobody(tmp_path: Path) -> None:
+async def test_a_stop_ends_though_the_process_died_just_before_it_was_killed(tmp_path: Path) -> None:
     supervisor = supervise(tmp_path)
     child = supervisor.start(
         spec("import signal, time; signal.signal(15, lambda *_: time.sleep(60)); print('deaf', flush=True); time.sleep(60)")
     )
     await until(lambda: "deaf" in child.tail())
-    pid, kill = child.pid, supervisor.say
+    pid, say = child.pid, supervisor.say
     assert pid is not None
 
     def dies_first(which: object, sentence: str) -> None:
-        kill(which, sentence)  # type: ignore[arg-type]
+        say(which, sentence)  # type: ignore[arg-type]
         os.kill(pid, signal.SIGKILL)
         until_dead(pid)
 
