@@ -15,6 +15,7 @@ from celery.schedules import crontab
 from kombu import Exchange, Queue
 
 from controlplane import env
+from controlplane.broker import transports_take
 
 # As root (a container) everything of ours runs as root but Postgres; a worker that takes JSON only is no worse than the rest.
 warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
@@ -100,6 +101,7 @@ def schedule() -> dict[str, dict[str, Any]]:
     }
 
 
+transports_take()
 app = Celery("bulkhead", task_cls="controlplane.task:AwayTask")
 app.conf.update(
     broker_url=env.redis_url(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,42 @@ def _task_ends(**rest: Any) -> None:
     structlog.contextvars.clear_contextvars()
 
 
+SAID_AGAIN_SECONDS = 10.0
+
+
+class BrokerAway(logging.Filter):
+    """What Celery logs as a fault because the broker is away becomes a warning of one line, and a task's own fault stays one.
+
+    The same of one logger is dropped for ``SAID_AGAIN_SECONDS``: beat would say it of each task that is due, for as long as it takes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.ERROR or not self._of_the_broker(record):
+            return True
+        now, about = time.monotonic(), (record.name, record.msg)
+        if (before := self._said.get(about)) is not None and now - before < SAID_AGAIN_SECONDS:
+            return False
+        self._said[about] = now
+        record.msg, record.args = "the broker is away, it is tried again: %s", (record.getMessage().strip().split("\n")[0],)
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+        record.exc_info = record.exc_text = None
+        return True
+
+    def _of_the_broker(self, record: logging.LogRecord) -> bool:
+        """Beat's lines, the consumer's, and those of messages that cannot be acknowledged, where an exception in them says so."""
+        said = str(record.msg).startswith(("Couldn't ack", "Couldn't reject"))
+        if not said and not record.name.startswith(("celery.beat", "celery.worker.consumer")):
+            return False
+        from controlplane.broker import broker_away  # with the Redis client: not before somebody needs it
+
+        told = record.args if isinstance(record.args, tuple) else ()
+        return any(broker_away(one) for one in (*told, record.exc_info[1] if record.exc_info else None))
+
+
 def configured(level: str, form: str) -> Mapping[str, Any]:
     """Django's ``LOGGING``. form: ``json`` or ``text``."""
     logging.captureWarnings(form == "json")  # Python's warnings, else, are lines of their own form
@@ -52,10 +89,14 @@ def configured(level: str, form: str) -> Mapping[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"request": {"()": "apps.ui.requestid.RequestIdFilter"}},
+        "filters": {"request": {"()": "apps.ui.requestid.RequestIdFilter"}, "broker": {"()": "controlplane.logs.BrokerAway"}},
         "formatters": {"lines": {"()": "controlplane.logs.formatter"} if form == "json" else plain},
         "handlers": {
-            "console": {"class": "logging.StreamHandler", "formatter": "lines", "filters": [] if form == "json" else ["request"]},
+            "console": {
+                "class": "logging.StreamHandler",
+                "formatter": "lines",
+                "filters": ["broker"] if form == "json" else ["broker", "request"],
+            },
         },
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
