@@ -102,9 +102,12 @@ class _Claim:
 
 
 class Hints:
-    """``run`` until cancelled, in a task of its own. ``now``: the event loop's time, which the breakers live by."""
+    """``run`` until cancelled, in a task of its own. ``now``: the event loop's time, which the breakers live by. ``drain``: tells breakers
+    of the successes that they were not told of yet; at the time of a hint they count."""
 
-    def __init__(self, breakers: Breakers, url: str, boot_id: str, now: Callable[[], float]) -> None:
+    def __init__(
+        self, breakers: Breakers, url: str, boot_id: str, now: Callable[[], float], drain: Callable[[float], object] = lambda now: None
+    ) -> None:
         """Listens to the breakers' changes, before who listened already. Raises UrlError."""
         self.state: State = "connecting"
         self.sent = 0
@@ -113,6 +116,7 @@ class Hints:
         self._url = checked_url(url)
         self._boot = boot_id
         self._now = now
+        self._drain = drain
         self._offset_ms = 0.0
         """Redis' clock minus ours."""
         self._changed: set[str] = set()
@@ -269,6 +273,7 @@ class Hints:
         if message.state == "closed":
             breaker.ready(now)
         else:
+            self._drain(now)
             breaker.hint(now, (message.until_ms - self._offset_ms) / 1000 - now)
 
     # --- whose turn it is to probe -------------------------------------------------------------------------------------------

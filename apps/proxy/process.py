@@ -348,7 +348,8 @@ async def serve(settings: ProxySettings) -> None:
         aws_default=settings.aws_default,
     )
     engine.fleet.unseal = lambda sealed: fernet.decrypt(sealed.encode())
-    hints = Hints(engine.states.breakers, settings.redis_url, boot_id, loop.time) if settings.redis_url else None
+    states = engine.states
+    hints = Hints(states.breakers, settings.redis_url, boot_id, loop.time, states.drain) if settings.redis_url else None
     pool: RedisPool | None = None
     if settings.redis_url:
         from apps.proxy.limits_redis import RedisPool

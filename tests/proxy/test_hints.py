@@ -10,14 +10,18 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import redis
 
 from apps.contracts.snapshot import BreakerPolicy
+from apps.proxy.attempt import Attempt
 from apps.proxy.breaker import Breakers
 from apps.proxy.hints import CHANNEL, PROBE_KEY, Hints, UrlError, checked_url
 from apps.proxy.shared import RedisShared
+from apps.proxy.state import States
 from controlplane.launcher.redis import Redis, free_port
 from tests.conftest import make_short_dir
 
@@ -32,7 +36,8 @@ class Proxy:
     def __init__(self, url: str, boot: str) -> None:
         self.breakers = Breakers()
         self.now = asyncio.get_running_loop().time
-        self.hints = Hints(self.breakers, url, boot, self.now)
+        self.states = States(self.now, self.breakers)
+        self.hints = Hints(self.breakers, url, boot, self.now, self.states.drain)
         self.task = asyncio.create_task(self.hints.run())
 
     def breaker(self, policy: BreakerPolicy = POLICY, label: str = LABEL):  # type: ignore[no-untyped-def]
@@ -126,6 +131,19 @@ async def succeed_often(proxy: Proxy) -> None:
     while True:
         proxy.breaker().success(proxy.now())
         await asyncio.sleep(0.005)
+
+
+async def test_a_success_counts_that_its_breaker_was_not_told_of_yet(server: Redis) -> None:
+    """Successes are added up many at a time; a hint that comes in between is not believed all the same."""
+    async with proxies(server.proxy_url, 2) as (first, second):
+        second.breaker()
+        heard = second.hints.received
+        state = second.states.of(LABEL, POLICY)
+        state.started()
+        state.succeeded(cast(Attempt, SimpleNamespace(sent_ns=1, first_byte_ns=2, first_token_ns=0)))
+        first.fail()
+        await until(lambda: second.hints.received > heard, "the hint came")
+        assert second.state == "closed"
 
 
 async def test_who_comes_later_is_told(server: Redis) -> None:
