@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.exceptions import TimeoutError as TimedOut
 
 AWAY = (OperationalError, Disconnected, TimedOut, ConnectionError)
+"""What kombu, the Redis client and sockets raise where nobody answers."""
 
 
 class Channel(redis.Channel):  # type: ignore[misc]

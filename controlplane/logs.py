@@ -49,7 +49,7 @@ def _task_ends(**rest: Any) -> None:
 SAID_AGAIN_SECONDS = 10.0
 
 
-class BrokerAway(logging.Filter):
+class BrokerAwayFilter(logging.Filter):
     """What Celery logs as a fault because the broker is away becomes a warning of one line, and a task's own fault stays one.
 
     The same of one logger is dropped for ``SAID_AGAIN_SECONDS``: beat would say it of each task that is due, for as long as it takes.
@@ -66,7 +66,7 @@ class BrokerAway(logging.Filter):
         if (before := self._said.get(about)) is not None and now - before < SAID_AGAIN_SECONDS:
             return False
         self._said[about] = now
-        record.msg, record.args = "the broker is away, it is tried again: %s", (record.getMessage().strip().split("\n")[0],)
+        record.msg, record.args = "the broker is away, work goes on when it is back: %s", (record.getMessage().strip().split("\n")[0],)
         record.levelno, record.levelname = logging.WARNING, "WARNING"
         record.exc_info = record.exc_text = None
         return True
@@ -89,7 +89,7 @@ def configured(level: str, form: str) -> Mapping[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"request": {"()": "apps.ui.requestid.RequestIdFilter"}, "broker": {"()": "controlplane.logs.BrokerAway"}},
+        "filters": {"request": {"()": "apps.ui.requestid.RequestIdFilter"}, "broker": {"()": "controlplane.logs.BrokerAwayFilter"}},
         "formatters": {"lines": {"()": "controlplane.logs.formatter"} if form == "json" else plain},
         "handlers": {
             "console": {

@@ -105,9 +105,7 @@ class Hints:
     """``run`` until cancelled, in a task of its own. ``now``: the event loop's time, which the breakers live by. ``drain``: tells breakers
     of the successes that they were not told of yet; at the time of a hint they count."""
 
-    def __init__(
-        self, breakers: Breakers, url: str, boot_id: str, now: Callable[[], float], drain: Callable[[float], object] = lambda now: None
-    ) -> None:
+    def __init__(self, breakers: Breakers, url: str, boot_id: str, now: Callable[[], float], drain: Callable[[float], object]) -> None:
         """Listens to the breakers' changes, before who listened already. Raises UrlError."""
         self.state: State = "connecting"
         self.sent = 0

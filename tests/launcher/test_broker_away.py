@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import ConnectionError as Disconnected
 
 from controlplane.launcher.redis import Redis
-from controlplane.logs import BrokerAway
+from controlplane.logs import BrokerAwayFilter
 from tests.accept.ledger import FAULTS
 from tests.launcher.conftest import ROOT, clean_environment, wait_for
 
@@ -88,7 +88,7 @@ def test_a_worker_and_beat_outlive_redis_and_call_it_no_fault(redis_server: Redi
         assert worker.poll() is None and beat.poll() is None
     text = log.read_text() + beats.read_text()
     assert [line for line in text.splitlines() if FAULTS.search(line)] == []
-    lines = [line for line in text.splitlines() if "the broker is away, it is tried again" in line]
+    lines = [line for line in text.splitlines() if "the broker is away" in line]
     assert len(lines) <= 10 * ROUNDS, "not a line for every task that is due"
 
 
@@ -111,11 +111,11 @@ def raised(error: Exception, cause: Exception) -> Exception:
     ],
 )
 def test_a_broker_that_is_away_is_a_warning_of_one_line_once(told: logging.LogRecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    calm = BrokerAway()
+    calm = BrokerAwayFilter()
     again = logging.makeLogRecord(told.__dict__)
     assert calm.filter(told) is True
     assert (told.levelname, told.exc_info) == ("WARNING", None)
-    assert told.getMessage().startswith("the broker is away, it is tried again: ") and "\n" not in told.getMessage()
+    assert told.getMessage().startswith("the broker is away, work goes on when it is back: ") and "\n" not in told.getMessage()
     assert calm.filter(again) is False
     monkeypatch.setattr("controlplane.logs.SAID_AGAIN_SECONDS", 0.0)
     assert calm.filter(again) is True
@@ -132,5 +132,5 @@ def test_a_broker_that_is_away_is_a_warning_of_one_line_once(told: logging.LogRe
     ],
 )
 def test_any_other_fault_stays_one(told: logging.LogRecord) -> None:
-    assert BrokerAway().filter(told) is True
+    assert BrokerAwayFilter().filter(told) is True
     assert told.levelname == "ERROR"

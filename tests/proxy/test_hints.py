@@ -136,13 +136,15 @@ async def succeed_often(proxy: Proxy) -> None:
 async def test_a_success_counts_that_its_breaker_was_not_told_of_yet(server: Redis) -> None:
     """Successes are added up many at a time; a hint that comes in between is not believed all the same."""
     async with proxies(server.proxy_url, 2) as (first, second):
-        second.breaker()
-        heard = second.hints.received
+        second.breaker(label="another")
         state = second.states.of(LABEL, POLICY)
         state.started()
         state.succeeded(cast(Attempt, SimpleNamespace(sent_ns=1, first_byte_ns=2, first_token_ns=0)))
+        sent = first.hints.sent
         first.fail()
-        await until(lambda: second.hints.received > heard, "the hint came")
+        await until(lambda: first.hints.sent > sent, "the hint is sent")
+        first.fail(label="another")
+        await until(lambda: second.breaker(label="another").state == "open", "a later hint came")
         assert second.state == "closed"
 
 
@@ -304,7 +306,7 @@ async def test_who_listened_before_still_hears(server: Redis) -> None:
     breakers = Breakers()
     heard: list[str] = []
     breakers.on_change = lambda label, breaker: heard.append(label)
-    Hints(breakers, server.proxy_url, "boot", lambda: 0.0)
+    Hints(breakers, server.proxy_url, "boot", lambda: 0.0, lambda now: None)
     for _ in range(2):
         breakers.of("a", POLICY).failure(1.0)
     assert heard == ["a"]
